@@ -1,0 +1,40 @@
+"""midstream analyses streams from language models and agents while they are in flight.
+
+Packages load when first used (PEP 562), so ``import midstream`` costs milliseconds:
+
+`midstream.stream`
+    events, sources, detectors, `watch`, `Recorder`, `replay`
+`midstream.compare`
+    repeats in sequences: `RunDetector`
+`midstream.scheduler`
+    `Histogram`
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from midstream import compare, scheduler, stream
+    from midstream._core.errors import MidstreamError
+
+__version__ = "0.1.0"
+
+__all__ = ["MidstreamError", "__version__", "compare", "scheduler", "stream"]
+
+_PACKAGES = frozenset({"compare", "scheduler", "stream"})
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f"midstream.{name}")
+    if name == "MidstreamError":
+        from midstream._core.errors import MidstreamError
+
+        return MidstreamError
+    raise AttributeError(f"module 'midstream' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+cpdef int simd_level_number() noexcept

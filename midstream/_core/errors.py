@@ -1,0 +1,79 @@
+"""The exception tree.
+
+Each error is both a `MidstreamError` and the built-in class that callers expect, so either
+``except`` works. Messages name the argument or the place, and the value that was found there.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArgumentTypeError",
+    "ArgumentValueError",
+    "ConfigurationError",
+    "EndpointError",
+    "IdleTimeoutError",
+    "MalformedStreamError",
+    "MidstreamError",
+    "RecordingError",
+    "SourceError",
+]
+
+
+class MidstreamError(Exception):
+    """Base of everything that midstream raises on purpose."""
+
+
+class ArgumentValueError(MidstreamError, ValueError):
+    """An argument has the right type and a value that cannot be used."""
+
+
+class ArgumentTypeError(MidstreamError, TypeError):
+    """An argument has a type that cannot be used."""
+
+
+class ConfigurationError(MidstreamError, ValueError):
+    """An environment variable or a configuration file asks for something impossible."""
+
+
+class SourceError(MidstreamError):
+    """A stream could not be read to its end. What had arrived was delivered first.
+
+    Parameters
+    ----------
+    message : str
+        Place and cause.
+    place : str, optional
+        Where: a URL, ``file:line``, ``event 17``.
+    """
+
+    def __init__(self, message: str, *, place: str | None = None) -> None:
+        super().__init__(message if place is None else f"{place}: {message}")
+        self.place = place
+
+
+class EndpointError(SourceError, ConnectionError):
+    """An endpoint refused, failed or broke off.
+
+    Attributes
+    ----------
+    status : int or None
+        HTTP status, where there was one.
+    """
+
+    def __init__(
+        self, message: str, *, place: str | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(message, place=place)
+        self.status = status
+
+
+class IdleTimeoutError(SourceError, TimeoutError):
+    """Nothing arrived for longer than the limit."""
+
+
+class MalformedStreamError(SourceError, ValueError):
+    """Bytes that are no stream of the promised format: over-long line, not UTF-8, not JSON."""
+
+
+class RecordingError(SourceError, ValueError):
+    """A recording cannot be read: missing, truncated, or not in a known format."""

@@ -1,0 +1,88 @@
+"""Argument checks, in one place: each names the argument and the value it got."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Collection
+from typing import Any, SupportsFloat, SupportsIndex
+
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+
+__all__ = ["check_choice", "check_int", "check_real"]
+
+
+def check_int(
+    name: str, value: SupportsIndex, *, low: int | None = None, high: int | None = None
+) -> int:
+    """Return `value` as int if it is an integer within ``[low, high]``.
+
+    Raises
+    ------
+    ArgumentTypeError
+        Not an integer; bool counts as none.
+    ArgumentValueError
+        Out of range.
+    """
+    if isinstance(value, bool):
+        raise ArgumentTypeError(f"{name} must be an integer, got {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ArgumentTypeError(
+            f"{name} must be an integer, got {value!r} ({type(value).__name__})"
+        ) from None
+    _check_range(name, number, low, high)
+    return number
+
+
+def check_real(
+    name: str,
+    value: SupportsFloat,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    finite: bool = True,
+) -> float:
+    """Return `value` as float if it is a real number within ``[low, high]``.
+
+    Raises
+    ------
+    ArgumentTypeError
+        Not a real number; bool and str count as none.
+    ArgumentValueError
+        NaN, infinite where `finite`, or out of range.
+    """
+    if isinstance(value, (bool, str, bytes)):
+        raise ArgumentTypeError(f"{name} must be a real number, got {value!r}")
+    try:
+        number = float(value)
+    except TypeError:
+        raise ArgumentTypeError(
+            f"{name} must be a real number, got {value!r} ({type(value).__name__})"
+        ) from None
+    if math.isnan(number) or (finite and math.isinf(number)):
+        raise ArgumentValueError(f"{name} must be finite, got {value!r}")
+    _check_range(name, number, low, high)
+    return number
+
+
+def check_choice(name: str, value: Any, choices: Collection[Any]) -> Any:
+    """Return `value` if it is one of `choices`.
+
+    Raises
+    ------
+    ArgumentValueError
+        It is not.
+    """
+    if value not in choices:
+        listed = ", ".join(repr(choice) for choice in choices)
+        raise ArgumentValueError(f"{name} must be one of {listed}, got {value!r}")
+    return value
+
+
+def _check_range(name: str, number: float, low: float | None, high: float | None) -> None:
+    if low is not None and number < low:
+        raise ArgumentValueError(f"{name} must be at least {low}, got {number!r}")
+    if high is not None and number > high:
+        raise ArgumentValueError(f"{name} must be at most {high}, got {number!r}")

@@ -1,0 +1,4 @@
+"""Sequence comparison and repetition.
+
+`RunDetector` finds, online, that the end of a sequence has become periodic.
+"""

@@ -1,0 +1,1 @@
+"""Time and its accounts: `Histogram`, a high-dynamic-range histogram."""

@@ -1,0 +1,90 @@
+"""Build the compiled modules.
+
+Environment switches, all off by default:
+
+``MIDSTREAM_SANITIZE=address,undefined``
+    build the kernels and bindings with these sanitizers (``.ci/sanitize`` runs the tests that way);
+``MIDSTREAM_ANNOTATE=1``
+    write Cython's annotated HTML beside each ``.pyx``.
+
+No ``-march``: every instruction-set variant is a function with its own target attribute in
+``csrc/ms_*_<isa>.c``, chosen at run time, so one wheel runs anywhere and is fast on the newest core.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.sdist import sdist
+
+ROOT = Path(__file__).parent
+CSRC = Path("csrc")
+
+#: Compiled module -> the C files it links, in csrc/.
+MODULES = {
+    "midstream._core._cpu": ["ms_cpu.c"],
+}
+
+DIRECTIVES = {
+    "language_level": 3,
+    "embedsignature": False,
+    "boundscheck": False,
+    "wraparound": False,
+    "initializedcheck": False,
+    "cdivision": True,
+}
+
+
+class SourceDistribution(sdist):
+    """Carry the tests and benchmarks too: a wheel is built and tested from the sdist alone."""
+
+    def add_defaults(self):
+        super().add_defaults()
+        for folder in ("tests", "asv_benchmarks", "wheels"):
+            for path in sorted(Path(folder).rglob("*")):
+                hidden = any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+                if path.is_file() and not hidden:
+                    self.filelist.append(str(path))
+
+
+def compiler_flags():
+    """Flags for every module: (compile, link)."""
+    if sys.platform == "win32":
+        return ["/O2", "/std:c11"], []
+    # Contraction to FMA would let instruction-set variants differ in the last bit; they must not.
+    compile_flags = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden"]
+    link_flags = []
+    sanitize = os.environ.get("MIDSTREAM_SANITIZE", "")
+    if sanitize:
+        flag = f"-fsanitize={sanitize}"
+        compile_flags += [flag, "-g", "-O1", "-fno-omit-frame-pointer"]
+        link_flags += [flag]
+    return compile_flags, link_flags
+
+
+def extensions():
+    compile_flags, link_flags = compiler_flags()
+    headers = sorted(str(path) for path in CSRC.glob("*.h"))
+    for name, c_files in MODULES.items():
+        pyx = Path(*name.split(".")).with_suffix(".pyx")
+        yield Extension(
+            name,
+            sources=[str(pyx), *(str(CSRC / c_file) for c_file in c_files)],
+            depends=headers,
+            include_dirs=[str(CSRC)],
+            extra_compile_args=compile_flags,
+            extra_link_args=link_flags,
+        )
+
+
+os.chdir(ROOT)
+setup(
+    ext_modules=cythonize(
+        list(extensions()),
+        compiler_directives=DIRECTIVES,
+        annotate=os.environ.get("MIDSTREAM_ANNOTATE") == "1",
+    ),
+    cmdclass={"sdist": SourceDistribution},
+)
