@@ -22,9 +22,13 @@ from setuptools.command.sdist import sdist
 ROOT = Path(__file__).parent
 CSRC = Path("csrc")
 
+MATCH = ["ms_match.c", "ms_match_avx2.c", "ms_match_avx512.c", "ms_match_neon.c"]
+
 #: Compiled module -> the C files it links, in csrc/.
 MODULES = {
     "midstream._core._cpu": ["ms_cpu.c"],
+    "midstream.compare._run": ["ms_run.c", *MATCH],
+    "midstream.scheduler._histogram": ["ms_hdr.c"],
 }
 
 DIRECTIVES = {
