@@ -1,0 +1,32 @@
+from libc.stdint cimport uint32_t, uint64_t
+
+
+cdef extern from "ms_match.h":
+    ctypedef struct ms_match_kernels:
+        pass
+
+cdef extern from "ms_run.h":
+    ctypedef struct ms_run:
+        uint64_t start
+        uint64_t position
+        uint64_t ready
+        uint32_t period
+        uint32_t reported
+    ctypedef struct ms_run_detector:
+        uint64_t count
+        const ms_run *best
+
+
+cdef class RunDetector:
+    cdef ms_run_detector detector
+    cdef dict identities
+    cdef uint64_t next_identity
+    cdef uint64_t next_sweep
+    cdef readonly Py_ssize_t max_period
+    cdef readonly Py_ssize_t min_copies
+    cdef readonly Py_ssize_t min_length
+
+    cdef int push(self, uint64_t symbol, uint64_t position) except -1
+    cdef uint64_t identify(self, object symbol) except? 0
+    cdef void sweep(self)
+    cdef size_t memory(self) noexcept
