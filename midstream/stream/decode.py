@@ -1,0 +1,347 @@
+"""Decoders: what a source receives in, events out; no input or output of their own.
+
+A decoder's `feed` takes one item (bytes, text, a payload) and returns the events it completes;
+`end` says that nothing follows. Neither raises for what a stream may contain: a decoder that
+cannot go on returns the events it still has and sets `error`.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable
+from typing import Any, Literal, Protocol
+
+from midstream._core.errors import (
+    ArgumentTypeError,
+    EndpointError,
+    MalformedStreamError,
+    MidstreamError,
+    SourceError,
+)
+from midstream.stream.events import Event
+from midstream.stream.openai import ChatMapper
+from midstream.stream.sse import DEFAULT_MAX_BYTES, ServerSentEvent, SSEParser
+
+__all__ = [
+    "FORMATS",
+    "ChatDecoder",
+    "Decoder",
+    "Format",
+    "LineDecoder",
+    "NDJSONDecoder",
+    "PlainDecoder",
+    "SSEDecoder",
+]
+
+Format = Literal["sse", "recording", "ndjson", "text"]
+#: Formats that a pipe may speak.
+FORMATS: tuple[Format, ...] = ("sse", "recording", "ndjson", "text")
+
+
+class Decoder(Protocol):
+    """Turns the items of a source into events."""
+
+    @property
+    def error(self) -> MidstreamError | None:
+        """Why it cannot go on, to be raised once its events are handed out."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the stream said that it is over, so that nothing more need be read."""
+
+    def feed(self, item: Any, t_ns: int) -> list[Event]:
+        """Events that `item`, arrived at `t_ns`, completes."""
+
+    def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
+        """Events left when nothing follows; `broken` where the transport failed and will say so."""
+
+
+class PlainDecoder:
+    """Plain text: str or bytes become text events, events pass.
+
+    Bytes are UTF-8 and may be cut anywhere. A piece that completes no character gives no event.
+    """
+
+    __slots__ = ("_offset", "_utf8", "done", "error", "seq")
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.error: MidstreamError | None = None
+        self.done = False
+        self._offset = 0
+        self._utf8 = codecs.getincrementaldecoder("utf-8")()
+
+    def feed(self, item: Any, t_ns: int) -> list[Event]:
+        """Events of one str, bytes or `Event`."""
+        if isinstance(item, str):
+            text = item
+        elif isinstance(item, Event):
+            self.seq = item.seq + 1
+            return [item]
+        elif isinstance(item, (bytes, bytearray, memoryview)):
+            text = self._decode(bytes(item), final=False)
+            if not text:
+                return []
+        else:
+            self.error = ArgumentTypeError(
+                f"item {self.seq} must be str, bytes or Event, got {type(item).__name__}"
+                " (chat-completion chunks go to from_openai, server-sent events to from_sse)"
+            )
+            return []
+        event = Event("text", self.seq, t_ns, text)
+        self.seq += 1
+        return [event]
+
+    def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
+        """Notice a last character whose bytes did not all come."""
+        self._decode(b"", final=not broken)
+        return []
+
+    def _decode(self, piece: bytes, *, final: bool) -> str:
+        held = len(self._utf8.getstate()[0])
+        start = self._offset - held
+        self._offset += len(piece)
+        try:
+            return self._utf8.decode(piece, final)
+        except UnicodeDecodeError as error:
+            self.error = MalformedStreamError(
+                f"invalid UTF-8 ({error.reason}: {error.object[error.start : error.end]!r})",
+                place=f"byte {start + error.start}",
+            )
+            return error.object[: error.start].decode("utf-8")
+
+
+class ChatDecoder:
+    """Chat-completion chunks as objects of an SDK, dicts, or JSON text."""
+
+    __slots__ = ("error", "mapper")
+
+    def __init__(self) -> None:
+        self.mapper = ChatMapper()
+        self.error: MidstreamError | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether ``[DONE]`` came."""
+        return self.mapper.done
+
+    def feed(self, item: Any, t_ns: int) -> list[Event]:
+        """Events of one chunk."""
+        if isinstance(item, dict):
+            return self.mapper.events(item, t_ns)
+        if isinstance(item, str):
+            return self.mapper.decode(item, t_ns)
+        if isinstance(item, (bytes, bytearray, memoryview)):
+            raw = bytes(item)
+            try:
+                return self.mapper.decode(raw.decode("utf-8"), t_ns)
+            except UnicodeDecodeError as error:
+                problem = f"invalid UTF-8 at byte {error.start} of its data ({error.reason})"
+                text = raw.decode("utf-8", "replace")
+                return self.mapper.decode(text, t_ns, problem=problem)
+        dump = getattr(item, "model_dump", None)
+        if dump is None:
+            self.error = ArgumentTypeError(
+                f"item {self.mapper.count} must be a chat-completion chunk, a dict or JSON text,"
+                f" got {type(item).__name__}"
+            )
+            return []
+        # Only what was sent, and no complaint where it differs from the SDK's types: SDKs build
+        # chunks without validating them, and servers send more than the types say.
+        return self.mapper.events(dump(exclude_unset=True, warnings=False), t_ns)
+
+    def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
+        """An error event if the stream was cut off."""
+        cut = None if broken else self.mapper.cut()
+        return [] if cut is None else [self.mapper.failure(cut, t_ns)]
+
+
+class SSEDecoder:
+    """Chat completions as a body of server-sent events.
+
+    Parameters
+    ----------
+    max_bytes : int, default 8 MiB
+        Longest line, and most data in one event.
+    place : str, optional
+        Where the body comes from. With it, a body that breaks off is an `EndpointError` naming
+        the place; without, it is an error event, since a file may be an excerpt.
+    """
+
+    __slots__ = ("_place", "error", "mapper", "parser")
+
+    def __init__(self, *, max_bytes: int = DEFAULT_MAX_BYTES, place: str | None = None) -> None:
+        self.parser = SSEParser(max_bytes=max_bytes)
+        self.mapper = ChatMapper()
+        self.error: MidstreamError | None = None
+        self._place = place
+
+    @property
+    def done(self) -> bool:
+        """Whether ``[DONE]`` came."""
+        return self.mapper.done
+
+    def feed(self, item: Any, t_ns: int) -> list[Event]:
+        """Events of the next bytes (or text)."""
+        if isinstance(item, str):
+            item = item.encode("utf-8", "surrogatepass")
+        elif not isinstance(item, bytes):
+            if not isinstance(item, (bytearray, memoryview)):
+                self.error = ArgumentTypeError(
+                    f"chunks must be bytes, got {type(item).__name__} after"
+                    f" {self.parser.offset} bytes"
+                )
+                return []
+            item = bytes(item)
+        return self._run(lambda: self.parser.feed(item), t_ns)
+
+    def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
+        """The event that no blank line ended, and what there is to say about a cut."""
+        size = self.parser.offset
+        seen = self.parser.count
+        out: list[Event] = []
+        for sent in [] if self.error else self._sent(self.parser.flush):
+            events = self.mapper.decode(sent.data, t_ns, offset=sent.offset, event=sent.event)
+            malformed = any(event.kind == "error" and event.data == sent.data for event in events)
+            if malformed and (broken or self._place is not None):
+                self.mapper.seq -= len(events)  # half an event is no event: the cut will be told
+                if not broken and self.error is None:
+                    self._fail(f"closed in the middle of event {self.mapper.count}")
+            else:
+                out += events
+        if broken or self.error is not None:
+            return out
+        cut = self.mapper.cut()
+        if cut is not None:
+            if self._place is None:
+                out.append(self.mapper.failure(cut, t_ns))
+            else:
+                self._fail(cut)
+        elif self._place is not None and not seen and not out:
+            self._fail(f"closed before the first event, after {size} bytes")
+        return out
+
+    def _fail(self, message: str) -> None:
+        self.error = EndpointError(message, place=self._place)
+
+    def _sent(self, read: Callable[[], list[ServerSentEvent]]) -> list[ServerSentEvent]:
+        try:
+            sent = read()
+        except MalformedStreamError:
+            sent = []  # it is in `parser.error`, where an error after good events is too
+        if self.parser.error is not None and self.error is None:
+            self.error = self.parser.error
+            if self._place is not None:
+                self.error = MalformedStreamError(str(self.parser.error), place=self._place)
+        return sent
+
+    def _run(self, read: Callable[[], list[ServerSentEvent]], t_ns: int) -> list[Event]:
+        out: list[Event] = []
+        for sent in self._sent(read):
+            out += self.mapper.decode(
+                sent.data, t_ns, offset=sent.offset, problem=sent.problem, event=sent.event
+            )
+            if self.mapper.done:
+                break
+        return out
+
+
+class LineDecoder:
+    """Cuts bytes into lines for a subclass, with a limit on their length.
+
+    Parameters
+    ----------
+    max_bytes : int
+        Longest line.
+    """
+
+    __slots__ = ("_max_bytes", "_partial", "_size", "error", "number")
+
+    def __init__(self, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._partial: list[bytes] = []
+        self._size = 0
+        self.number = 0
+        self.error: MidstreamError | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the stream said that it is over."""
+        return False
+
+    def line(self, line: bytes, t_ns: int, *, whole: bool) -> list[Event]:
+        """Events of one line without its end; `whole` unless the input ended inside it."""
+        raise NotImplementedError
+
+    def too_long(self, size: int) -> SourceError:
+        """Make the error for a line that is too long."""
+        return MalformedStreamError(
+            f"longer than {self._max_bytes} bytes", place=f"line {self.number + 1}"
+        )
+
+    def feed(self, item: Any, t_ns: int) -> list[Event]:
+        """Events of the lines that these bytes complete."""
+        if isinstance(item, str):
+            item = item.encode("utf-8", "surrogatepass")
+        *lines, tail = item.split(b"\n")
+        out: list[Event] = []
+        for line in lines:
+            if self._partial:
+                self._partial.append(line)
+                line = b"".join(self._partial)
+                self._partial = []
+                self._size = 0
+            if len(line) > self._max_bytes:
+                self.error = self.too_long(len(line))
+            else:
+                self.number += 1
+                out += self.line(line, t_ns, whole=True)
+            if self.error is not None or self.done:
+                return out
+        if tail:
+            self._partial.append(tail)
+            self._size += len(tail)
+            if self._size > self._max_bytes:
+                self.error = self.too_long(self._size)
+                self._partial = []
+        return out
+
+    def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
+        """Events of a last line without a line end."""
+        if not self._partial or self.error is not None:
+            return []
+        line = b"".join(self._partial)
+        self._partial = []
+        self.number += 1
+        return self.line(line, t_ns, whole=False)
+
+
+class NDJSONDecoder(LineDecoder):
+    """Chat-completion chunks as JSON, one a line."""
+
+    __slots__ = ("mapper",)
+
+    def __init__(self, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+        super().__init__(max_bytes=max_bytes)
+        self.mapper = ChatMapper()
+
+    @property
+    def done(self) -> bool:
+        """Whether ``[DONE]`` came."""
+        return self.mapper.done
+
+    def line(self, line: bytes, t_ns: int, *, whole: bool) -> list[Event]:
+        """Events of one chunk."""
+        try:
+            return self.mapper.decode(line.decode("utf-8"), t_ns)
+        except UnicodeDecodeError as error:
+            problem = f"invalid UTF-8 at byte {error.start} of its line ({error.reason})"
+            return self.mapper.decode(line.decode("utf-8", "replace"), t_ns, problem=problem)
+
+    def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
+        """Events of the last line, and an error event if the stream was cut off."""
+        out = super().end(t_ns, broken=broken)
+        cut = None if broken or self.error is not None else self.mapper.cut()
+        if cut is not None:
+            out.append(self.mapper.failure(cut, t_ns))
+        return out

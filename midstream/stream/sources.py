@@ -1,0 +1,341 @@
+"""Sources: async iterators of events that close what they read from."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections import deque
+from collections.abc import AsyncIterable, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from midstream._core.clock import monotonic_ns
+from midstream._core.errors import ArgumentTypeError
+from midstream.stream.decode import ChatDecoder, Decoder, PlainDecoder, SSEDecoder
+from midstream.stream.events import Event
+from midstream.stream.sse import DEFAULT_MAX_BYTES
+
+__all__ = ["Source", "from_iterable", "from_openai", "from_sse"]
+
+#: Items read from a plain iterable between two turns of the event loop.
+_TURN = 512
+
+_closing: set[asyncio.Task[None]] = set()
+
+
+class Source:
+    """An async iterator of events over an upstream and a decoder.
+
+    Made by ``from_iterable``, ``from_openai``, ``from_sse``, ``from_pipe``, ``from_http`` and
+    ``replay``. An error is raised after everything that had arrived was handed out, and once; the
+    upstream is closed by then. It is also closed by `aclose`, at the end of ``async with``, when
+    the task that waits for the next event is cancelled, and when the last reference to the source
+    goes, as after a ``break``.
+
+    Parameters
+    ----------
+    upstream : Iterable or AsyncIterable
+        What to read. Its ``aclose`` or ``close``, where there is one, is called once.
+    decoder : Decoder
+        Turns the items into events.
+    started_ns : int, optional
+        When the request was sent, by `time.monotonic_ns`; default now. Events count from here.
+
+    Notes
+    -----
+    An upstream that is not async is read in the event loop, which waits where it waits; every 512
+    items other tasks get a turn. One task at a time may iterate; any task may close.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_decoder",
+        "_ended",
+        "_error",
+        "_loop",
+        "_pending",
+        "_reader",
+        "_reader_left",
+        "_reads",
+        "_started_ns",
+        "_step",
+        "_stopped",
+        "_upstream",
+    )
+
+    def __init__(self, upstream: Any, decoder: Decoder, *, started_ns: int | None = None) -> None:
+        self._upstream: Any = None  # for __del__, should the next line raise
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._pending: deque[Event] = deque()
+        self._decoder = decoder
+        self._started_ns = monotonic_ns() if started_ns is None else started_ns
+        self._error: BaseException | None = None
+        self._ended = False
+        self._stopped = False
+        self._reads = 0
+        self._reader: asyncio.Task[Any] | None = None
+        self._reader_left: asyncio.Future[None] | None = None
+        if hasattr(upstream, "__anext__") or hasattr(upstream, "__aiter__"):
+            self._step = aiter(upstream).__anext__
+            self._reads = -1  # async: every read gives the loop its turn
+        else:
+            self._step = iter(upstream).__next__
+        self._upstream = upstream
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        pending = self._pending
+        while not pending:
+            if self._ended:
+                await self._close()
+                error, self._error = self._error, None
+                raise StopAsyncIteration if error is None else error
+            try:
+                if self._reads < 0:
+                    item = await self._wait()
+                else:
+                    self._reads += 1
+                    if self._reads % _TURN == 0:
+                        await asyncio.sleep(0)
+                    item = self._step()
+            except (StopIteration, StopAsyncIteration):
+                self._end(None)
+            except Exception as error:  # noqa: BLE001 - kept, and raised after what had arrived
+                self._end(error)
+            except BaseException:  # cancelled, or the interpreter stops: nobody will ask again
+                self._ended = True
+                await self._close()
+                raise
+            else:
+                self._take(item)
+        return pending.popleft()
+
+    async def aclose(self) -> None:
+        """Close the upstream now; events not yet handed out are dropped. Safe to repeat.
+
+        A task that waits for the next event sees the end of the iteration.
+        """
+        self._ended = self._stopped = True
+        self._error = None
+        self._pending.clear()
+        reader = self._reader
+        if reader is not None and reader is not asyncio.current_task():
+            # An async generator cannot be closed while it runs, so its reader has to leave first.
+            if self._reader_left is None:
+                self._reader_left = asyncio.get_running_loop().create_future()
+                reader.cancel()
+            await asyncio.shield(self._reader_left)
+        await self._close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        upstream, self._upstream = self._upstream, None
+        if upstream is None:
+            return
+        loop = self._loop
+        if loop is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(_close_soon, loop, upstream)
+
+    def _take(self, item: Any) -> None:
+        if self._ended:  # closed while it was on its way
+            return
+        decoder = self._decoder
+        self._pending.extend(decoder.feed(item, monotonic_ns() - self._started_ns))
+        if decoder.error is not None or decoder.done:
+            self._ended = True
+            self._error = decoder.error
+
+    async def _wait(self) -> Any:
+        """Wait for an async upstream in such a way that `aclose` can call it off."""
+        reader = asyncio.current_task()
+        if reader is None:
+            return await self._step()
+        if self._loop is None:
+            self._loop = reader.get_loop()
+        cancelling = reader.cancelling()
+        self._reader = reader
+        try:
+            return await self._step()
+        except asyncio.CancelledError:
+            if self._stopped and reader.uncancel() <= cancelling:
+                raise StopAsyncIteration from None
+            raise
+        finally:
+            self._reader = None
+            if self._reader_left is not None and not self._reader_left.done():
+                self._reader_left.set_result(None)
+
+    def _end(self, error: Exception | None) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        decoder = self._decoder
+        t_ns = monotonic_ns() - self._started_ns
+        self._pending.extend(decoder.end(t_ns, broken=error is not None))
+        self._error = error if error is not None else decoder.error
+
+    async def _close(self) -> None:
+        upstream, self._upstream = self._upstream, None
+        if upstream is not None:
+            await _close(upstream)
+
+
+async def _close(upstream: Any) -> None:
+    close = getattr(upstream, "aclose", None) or getattr(upstream, "close", None)
+    if close is not None:
+        result = close()
+        if inspect.isawaitable(result):
+            await result
+
+
+def _close_soon(loop: asyncio.AbstractEventLoop, upstream: Any) -> None:
+    task = loop.create_task(_close(upstream))
+    _closing.add(task)  # a loop holds its tasks weakly
+    task.add_done_callback(_closing.discard)
+
+
+def _check_iterable(name: str, value: Any, wanted: str) -> Any:
+    if inspect.isawaitable(value):
+        if inspect.iscoroutine(value):
+            value.close()
+        raise ArgumentTypeError(f"{name} must be {wanted}, got an awaitable: await it first")
+    if not any(hasattr(value, name) for name in ("__aiter__", "__anext__", "__iter__")):
+        raise ArgumentTypeError(f"{name} must be {wanted}, got {type(value).__name__}")
+    return value
+
+
+def from_iterable(
+    items: Iterable[str | bytes | Event] | AsyncIterable[str | bytes | Event],
+    *,
+    started_ns: int | None = None,
+) -> Source:
+    """Make a source of text, bytes or events that already are at hand.
+
+    Parameters
+    ----------
+    items : Iterable or AsyncIterable of str, bytes or Event
+        A str is one ``text`` event. Bytes are UTF-8 that may be cut anywhere, inside a character
+        too. Events pass unchanged. A single str or bytes counts as one item.
+    started_ns : int, optional
+        When the request was sent, by `time.monotonic_ns`; default now.
+
+    Returns
+    -------
+    Source
+        Events of str and bytes are numbered and timed as they arrive.
+
+    Raises
+    ------
+    ArgumentTypeError
+        `items` cannot be iterated. From the iterator: an item of another type.
+    MalformedStreamError
+        From the iterator: bytes that are not UTF-8, at which byte.
+
+    Examples
+    --------
+    >>> async def texts(items):
+    ...     return [event.text async for event in from_iterable(items)]
+    >>> asyncio.run(texts(["Once", b" upon \\xe2\\x82", b"\\xac"]))
+    ['Once', ' upon ', '€']
+    """
+    if isinstance(items, (str, bytes, bytearray, Event)):
+        items = [items]
+    upstream = _check_iterable("items", items, "iterable or async iterable")
+    return Source(upstream, PlainDecoder(), started_ns=started_ns)
+
+
+def from_openai(stream: Any, *, started_ns: int | None = None) -> Source:
+    """Make a source of a stream of chat-completion (or legacy completion) chunks.
+
+    Parameters
+    ----------
+    stream : openai.AsyncStream, openai.Stream, or any iterable or async iterable
+        Of the SDK's chunk objects, of dicts, or of JSON text; mixtures are fine. A plain iterable
+        (the SDK's blocking client) makes the event loop wait where it waits.
+    started_ns : int, optional
+        When the request was sent, by `time.monotonic_ns`; default now.
+
+    Returns
+    -------
+    Source
+        Exceptions of the SDK come through as they are. A stream that ends without a finish reason
+        and without ``[DONE]`` ends with an ``error`` event that says so.
+
+    Raises
+    ------
+    ArgumentTypeError
+        `stream` cannot be iterated, or is a coroutine that was not awaited. From the iterator: an
+        item that is no chunk.
+
+    See Also
+    --------
+    midstream.stream.openai.ChatMapper : which events a chunk gives.
+
+    Examples
+    --------
+    >>> chunks = [{"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}]
+    >>> async def kinds():
+    ...     return [event.kind async for event in from_openai(chunks)]
+    >>> asyncio.run(kinds())
+    ['text', 'end']
+    """
+    if isinstance(stream, (str, bytes, dict)):
+        stream = [stream]
+    upstream = _check_iterable("stream", stream, "a stream of chunks")
+    return Source(upstream, ChatDecoder(), started_ns=started_ns)
+
+
+def from_sse(
+    chunks: Iterable[bytes] | AsyncIterable[bytes],
+    *,
+    max_line_bytes: int = DEFAULT_MAX_BYTES,
+    started_ns: int | None = None,
+) -> Source:
+    """Make a source of the body of a chat-completions response, as server-sent events.
+
+    Parameters
+    ----------
+    chunks : bytes, or Iterable or AsyncIterable of bytes
+        The body, cut anywhere. Open binary files and ``response.aiter_bytes()`` will do.
+    max_line_bytes : int, default 8 MiB
+        Longest line, and most data in one event.
+    started_ns : int, optional
+        When the request was sent, by `time.monotonic_ns`; default now.
+
+    Returns
+    -------
+    Source
+        An event that is not JSON or not UTF-8 gives an ``error`` event, and so does a body that
+        breaks off; reading ends with ``[DONE]``.
+
+    Raises
+    ------
+    ArgumentTypeError
+        `chunks` cannot be iterated. From the iterator: a chunk that is not bytes.
+    MalformedStreamError
+        From the iterator: a line or event above the limit.
+
+    Examples
+    --------
+    >>> body = b'data: {"choices": [{"delta": {"content": "Hi"}}]}\\n\\ndata: [DONE]\\n\\n'
+    >>> async def texts():
+    ...     return [event.text async for event in from_sse(body)]
+    >>> asyncio.run(texts())
+    ['Hi']
+    """
+    if isinstance(chunks, (bytes, bytearray, str)):
+        chunks = [chunks]  # type: ignore[list-item]
+    upstream = _check_iterable("chunks", chunks, "iterable or async iterable of bytes")
+    return Source(upstream, SSEDecoder(max_bytes=max_line_bytes), started_ns=started_ns)
