@@ -8,7 +8,8 @@ Environment switches, all off by default:
     write Cython's annotated HTML beside each ``.pyx``.
 
 No ``-march``: every instruction-set variant is a function with its own target attribute in
-``csrc/ms_*_<isa>.c``, chosen at run time, so one wheel runs anywhere and is fast on the newest core.
+``csrc/ms_*_<isa>.c``, chosen at run time, so one wheel runs anywhere and is fast on the newest
+core.
 """
 
 import os
@@ -42,15 +43,20 @@ DIRECTIVES = {
 
 
 class SourceDistribution(sdist):
-    """Carry the tests and benchmarks too: a wheel is built and tested from the sdist alone."""
+    """Carry what a build and the tests need: a wheel is built and tested from the sdist alone."""
 
-    def add_defaults(self):
-        super().add_defaults()
-        for folder in ("tests", "asv_benchmarks", "wheels"):
-            for path in sorted(Path(folder).rglob("*")):
+    def make_distribution(self):
+        # Not in add_defaults: setuptools takes its file list from egg_info, which never asks us.
+        generated = {str(Path(*name.split(".")).with_suffix(".c")) for name in MODULES}
+        files = {path for path in self.filelist.files if path not in generated}
+        files.update(str(path) for path in Path("midstream").rglob("*.pyx"))
+        for folder in ("csrc", "tests", "asv_benchmarks", "wheels"):
+            for path in Path(folder).rglob("*"):
                 hidden = any(part.startswith(".") or part == "__pycache__" for part in path.parts)
                 if path.is_file() and not hidden:
-                    self.filelist.append(str(path))
+                    files.add(str(path))
+        self.filelist.files = sorted(files)
+        super().make_distribution()
 
 
 def compiler_flags():
