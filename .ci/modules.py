@@ -1,0 +1,39 @@
+"""Print the compiled modules that setup.py builds, one a line, or their test folders (--tests).
+
+Fails where a module has no .pyx or no .pyi, and where a .pyx is not built.
+"""
+
+import ast
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def declared() -> list[str]:
+    """Keys of MODULES, read without running setup.py."""
+    for node in ast.parse((ROOT / "setup.py").read_text("utf-8")).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict):
+            names = [target.id for target in node.targets if isinstance(target, ast.Name)]
+            if names == ["MODULES"]:
+                return [ast.literal_eval(key) for key in node.value.keys if key is not None]
+    sys.exit("setup.py: no MODULES")
+
+
+def main() -> None:
+    modules = declared()
+    expected = {ROOT.joinpath(*name.split(".")).with_suffix(".pyx") for name in modules}
+    present = set((ROOT / "midstream").rglob("*.pyx"))
+    if expected != present:
+        sys.exit(f"setup.py's MODULES and the .pyx files differ: {sorted(expected ^ present)}")
+    lacking = [path for path in expected if not path.with_suffix(".pyi").exists()]
+    if lacking:
+        sys.exit(f"without a .pyi: {sorted(lacking)}")
+    if sys.argv[1:] == ["--tests"]:
+        folders = {"tests/" + name.split(".")[1].removeprefix("_") for name in modules}
+        print(*sorted(folder for folder in folders if (ROOT / folder).is_dir()), sep="\n")
+    else:
+        print(*modules, sep="\n")
+
+
+main()
