@@ -1,0 +1,91 @@
+"""Check an installed midstream: ``python smoke_test.py [SOURCE_TREE]``, from anywhere else.
+
+With the source tree, also check that nothing of it was left out. Needs nothing but the wheel.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from importlib.metadata import version
+from pathlib import Path
+
+import midstream
+from midstream.compare import RunDetector
+from midstream.scheduler import Histogram
+
+PACKAGE = Path(midstream.__file__).resolve().parent
+
+
+def module_name(path: Path, package: Path) -> str:
+    parts = path.relative_to(package.parent).parts
+    return ".".join([*parts[:-1], parts[-1].split(".")[0]])
+
+
+def check(truth: object, what: str) -> None:
+    """Unlike assert, works under ``python -O`` too."""
+    if not truth:
+        sys.exit(f"smoke test: {what}")
+
+
+def check_compiled_modules() -> set[str]:
+    """Each loads as what it is, has a stub, and no Python file takes its place."""
+    files = [path for path in PACKAGE.rglob("*") if path.name.endswith(tuple(EXTENSION_SUFFIXES))]
+    names = {module_name(path, PACKAGE) for path in files}
+    for path in files:
+        name = module_name(path, PACKAGE)
+        loaded = Path(str(importlib.import_module(name).__file__)).resolve()
+        check(loaded == path, f"{name} was loaded from {loaded}, not {path}")
+        stem = path.parent / path.name.split(".")[0]
+        check(stem.with_suffix(".pyi").is_file(), f"{name} has no stub")
+        check(not stem.with_suffix(".py").exists(), f"{name} is shadowed by a .py")
+    check(names, "no compiled module")
+    return names
+
+
+def recordings(package: Path) -> set[Path]:
+    return {
+        path.relative_to(package)
+        for folder in package.rglob("recordings")
+        if folder.is_dir()
+        for path in folder.iterdir()
+        if path.is_file() and path.suffix not in {".py", ".pyc"}
+    }
+
+
+def check_against_source(tree: Path, compiled: set[str]) -> None:
+    source = tree.resolve() / "midstream"
+    check(source.is_dir(), f"{tree} is not midstream's source tree")
+    check(not PACKAGE.is_relative_to(tree.resolve()), f"imported the source: {PACKAGE}")
+    expected = {module_name(path, source) for path in source.rglob("*.pyx")}
+    check(compiled == expected, f"compiled modules differ: {sorted(compiled ^ expected)}")
+    for pattern in ("*.py", "*.pyi", "*.pxd", "py.typed"):
+        for path in source.rglob(pattern):
+            relative = path.relative_to(source)
+            check((PACKAGE / relative).is_file(), f"left out of the wheel: {relative}")
+    missing = recordings(source) - recordings(PACKAGE)
+    check(not missing, f"recordings left out of the wheel: {sorted(missing)}")
+
+
+def check_kernels() -> None:
+    detector = RunDetector(max_period=16, min_copies=3)
+    found = [detector.update(symbol) for symbol in [7, 8, 9] + [1, 2, 3, 4] * 12]
+    check(any(run is not None for run in found), "no loop found in a loop")
+    histogram = Histogram()
+    histogram.record_many(range(1, 1001))
+    check(histogram.quantile(0.99) == 990, f"p99 of 1..1000 is {histogram.quantile(0.99)}")
+
+
+def main() -> None:
+    check(version("midstream") == midstream.__version__, "version differs from the metadata")
+    compiled = check_compiled_modules()
+    if len(sys.argv) > 1:
+        check_against_source(Path(sys.argv[1]), compiled)
+    check_kernels()
+    shipped = recordings(PACKAGE)
+    print(f"midstream {midstream.__version__} in {PACKAGE}")
+    print(f"{len(compiled)} compiled modules, {len(shipped)} recordings: all well")
+
+
+main()
