@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,9 +16,6 @@ from midstream.stream.events import Event
 from midstream.stream.sse import DEFAULT_MAX_BYTES
 
 __all__ = ["Source", "from_iterable", "from_openai", "from_sse"]
-
-#: Items read from a plain iterable between two turns of the event loop.
-_TURN = 512
 
 _closing: set[asyncio.Task[None]] = set()
 
@@ -40,11 +37,14 @@ class Source:
         Turns the items into events.
     started_ns : int, optional
         When the request was sent, by `time.monotonic_ns`; default now. Events count from here.
+    turn : int, default 512
+        An upstream that is not async is read in the event loop, which waits where it waits; after
+        this many items other tasks get a turn.
 
     Notes
     -----
-    An upstream that is not async is read in the event loop, which waits where it waits; every 512
-    items other tasks get a turn. One task at a time may iterate; any task may close.
+    About 1 microsecond an event, apart from what the upstream and the decoder cost. One task at a
+    time may iterate; any task may close.
     """
 
     __slots__ = (
@@ -60,10 +60,18 @@ class Source:
         "_started_ns",
         "_step",
         "_stopped",
+        "_turn",
         "_upstream",
     )
 
-    def __init__(self, upstream: Any, decoder: Decoder, *, started_ns: int | None = None) -> None:
+    def __init__(
+        self,
+        upstream: Any,
+        decoder: Decoder,
+        *,
+        started_ns: int | None = None,
+        turn: int = 512,
+    ) -> None:
         self._upstream: Any = None  # for __del__, should the next line raise
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pending: deque[Event] = deque()
@@ -73,6 +81,7 @@ class Source:
         self._ended = False
         self._stopped = False
         self._reads = 0
+        self._turn = turn
         self._reader: asyncio.Task[Any] | None = None
         self._reader_left: asyncio.Future[None] | None = None
         if hasattr(upstream, "__anext__") or hasattr(upstream, "__aiter__"):
@@ -94,17 +103,17 @@ class Source:
                 raise StopAsyncIteration if error is None else error
             try:
                 if self._reads < 0:
-                    item = await self._wait()
+                    item = await self._wait(self._step)
                 else:
                     self._reads += 1
-                    if self._reads % _TURN == 0:
+                    if self._reads % self._turn == 0:
                         await asyncio.sleep(0)
                     item = self._step()
             except (StopIteration, StopAsyncIteration):
                 self._end(None)
             except Exception as error:  # noqa: BLE001 - kept, and raised after what had arrived
                 self._end(error)
-            except BaseException:  # cancelled, or the interpreter stops: nobody will ask again
+            except BaseException:  # cancelled, or the program stops: nobody will ask again
                 self._ended = True
                 await self._close()
                 raise
@@ -157,20 +166,21 @@ class Source:
             self._ended = True
             self._error = decoder.error
 
-    async def _wait(self) -> Any:
-        """Wait for an async upstream in such a way that `aclose` can call it off."""
+    async def _wait(self, step: Callable[[], Awaitable[Any]]) -> Any:
+        """Await `step` in such a way that `aclose` can call it off, and cancelling closes."""
         reader = asyncio.current_task()
-        if reader is None:
-            return await self._step()
+        assert reader is not None
         if self._loop is None:
             self._loop = reader.get_loop()
         cancelling = reader.cancelling()
         self._reader = reader
         try:
-            return await self._step()
+            return await step()
         except asyncio.CancelledError:
             if self._stopped and reader.uncancel() <= cancelling:
                 raise StopAsyncIteration from None
+            self._ended = True
+            await self._close()
             raise
         finally:
             self._reader = None

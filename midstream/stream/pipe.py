@@ -1,0 +1,317 @@
+"""Pipes: read standard input, or another descriptor, without stopping the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import stat
+import sys
+import threading
+from collections import deque
+from typing import Any, Self
+
+from midstream._core.errors import ArgumentTypeError, MidstreamError, SourceError
+from midstream._core.validate import check_choice
+from midstream.stream.decode import (
+    FORMATS,
+    Decoder,
+    Format,
+    NDJSONDecoder,
+    PlainDecoder,
+    SSEDecoder,
+)
+from midstream.stream.events import Event
+from midstream.stream.recording import RecordingDecoder
+from midstream.stream.sources import Source
+from midstream.stream.sse import DEFAULT_MAX_BYTES
+
+__all__ = ["SniffDecoder", "from_pipe"]
+
+_READ_BYTES = 64 * 1024
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
+
+
+class SniffDecoder:
+    """Finds out from the first line what a pipe speaks, then decodes that.
+
+    Plain text is passed on as soon as its first bytes rule out the rest, since it may have no
+    line end for long.
+
+    Parameters
+    ----------
+    place : str
+        Name of the pipe in messages.
+    format : str, optional
+        Skip the finding out.
+    max_bytes : int, default 8 MiB
+        Longest line.
+    """
+
+    __slots__ = ("_decoder", "_head", "_max_bytes", "_place", "format")
+
+    def __init__(
+        self,
+        place: str,
+        *,
+        format: Format | None = None,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+    ) -> None:
+        self._place = place
+        self._max_bytes = max_bytes
+        self._head = b""
+        self.format = format
+        self._decoder = None if format is None else self._make(format)
+
+    @property
+    def error(self) -> MidstreamError | None:
+        """Why it cannot go on."""
+        return None if self._decoder is None else self._decoder.error
+
+    @property
+    def done(self) -> bool:
+        """Whether the stream said that it is over."""
+        return self._decoder is not None and self._decoder.done
+
+    def feed(self, item: bytes, t_ns: int) -> list[Event]:
+        """Events of the next bytes."""
+        if self._decoder is None:
+            self._head += item
+            self.format = sniff(self._head, over=len(self._head) > self._max_bytes)
+            if self.format is None:
+                return []
+            item, self._head = self._head, b""
+            self._decoder = self._make(self.format)
+        return self._decoder.feed(item, t_ns)
+
+    def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
+        """Events left when nothing follows."""
+        events: list[Event] = []
+        if self._decoder is None:
+            self.format = sniff(self._head, over=True) or "text"
+            self._decoder = self._make(self.format)
+            events = self._decoder.feed(self._head, t_ns)
+        if self._decoder.error is None:
+            events += self._decoder.end(t_ns, broken=broken)
+        return events
+
+    def _make(self, format: Format) -> Decoder:
+        if format == "sse":
+            return SSEDecoder(max_bytes=self._max_bytes)
+        if format == "recording":
+            return RecordingDecoder(self._place)
+        if format == "ndjson":
+            return NDJSONDecoder(max_bytes=self._max_bytes)
+        return PlainDecoder()
+
+
+def sniff(head: bytes, *, over: bool) -> Format | None:
+    """Tell a format by its beginning; None where more bytes are needed and not `over`."""
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
+    if not text:
+        return None
+    if text.startswith(_FIELDS):
+        return "sse"
+    if text.startswith(b"{"):
+        line, end, _ = text.partition(b"\n")
+        if not end and not over:
+            return None
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            return "text"
+        if "midstream" in row or ("t" in row and ("data" in row or "event" in row)):
+            return "recording"
+        return "ndjson"
+    if not over and any(field.startswith(text) for field in _FIELDS):
+        return None
+    return "text"
+
+
+def from_pipe(
+    pipe: Any = None,
+    *,
+    format: Format | None = None,
+    max_line_bytes: int = DEFAULT_MAX_BYTES,
+) -> Source:
+    """Make a source of bytes that another program writes: standard input by default.
+
+    Parameters
+    ----------
+    pipe : binary file or int, optional
+        A file object or a descriptor; default standard input. It is not closed. Bytes that were
+        already read into a file object's buffer are not seen.
+    format : str, optional
+        ``"sse"`` server-sent events of chat completions, ``"recording"``, ``"ndjson"`` chunks as
+        JSON lines, ``"text"``. By default the first line decides.
+    max_line_bytes : int, default 8 MiB
+        Longest line.
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentValueError
+        `pipe` is no binary file or descriptor; `format` is not one of the four.
+    MalformedStreamError, RecordingError
+        From the iterator, as the other sources say.
+
+    Notes
+    -----
+    Pipes, sockets and terminals are waited for by the event loop where it can (POSIX), else by a
+    thread that ends with the program. Plain files are read in pieces. The descriptor stays
+    blocking, because it may be shared with other programs.
+
+    Examples
+    --------
+    >>> import io
+    >>> async def texts():
+    ...     return [event.text async for event in from_pipe(io.BytesIO(b"Once upon a time"))]
+    >>> asyncio.run(texts())
+    ['Once upon a time']
+    """
+    if format is not None:
+        check_choice("format", format, FORMATS)
+    if pipe is None:
+        pipe = sys.stdin.buffer
+    decoder = SniffDecoder(
+        str(getattr(pipe, "name", "pipe")), format=format, max_bytes=max_line_bytes
+    )
+    fd = _descriptor(pipe)
+    if fd is None:
+        return Source(_Pieces(pipe), decoder, turn=1)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return Source(_Pieces(os.fdopen(fd, "rb", closefd=False)), decoder, turn=1)
+    return Source(_Descriptor(fd), decoder)
+
+
+def _descriptor(pipe: Any) -> int | None:
+    if isinstance(pipe, int) and not isinstance(pipe, bool):
+        return pipe
+    if not hasattr(pipe, "read") or isinstance(pipe, io.TextIOBase):
+        raise ArgumentTypeError(
+            f"pipe must be a binary file or a descriptor, got {type(pipe).__name__}"
+        )
+    try:
+        return int(pipe.fileno())
+    except (AttributeError, OSError):  # in memory
+        return None
+
+
+class _Pieces:
+    """A file without a wait: on disk or in memory."""
+
+    def __init__(self, file: Any) -> None:
+        self._read = getattr(file, "read1", file.read)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        piece: bytes = self._read(_READ_BYTES)
+        if not piece:
+            raise StopIteration
+        return piece
+
+
+class _Descriptor:
+    """A descriptor that may have nothing to read yet."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: _Thread | None = None
+        self._closed = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._closed:
+            raise StopAsyncIteration
+        try:
+            piece = await self._piece()
+        except OSError as error:
+            raise SourceError(str(error), place=f"descriptor {self._fd}") from error
+        if not piece:
+            raise StopAsyncIteration
+        return piece
+
+    async def aclose(self) -> None:
+        self._closed = True
+        if self._thread is not None:
+            self._thread.stop()
+
+    async def _piece(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        if self._thread is None:
+            ready: asyncio.Future[None] = loop.create_future()
+            try:
+                loop.add_reader(self._fd, _wake, ready)
+            except (NotImplementedError, PermissionError):
+                self._thread = _Thread(self._fd, loop)
+            else:
+                try:
+                    await ready
+                finally:
+                    loop.remove_reader(self._fd)
+                return os.read(self._fd, _READ_BYTES)
+        return await self._thread.piece()
+
+
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
+class _Thread:
+    """Reads where the event loop cannot wait for the descriptor, as on Windows."""
+
+    def __init__(self, fd: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._fd = fd
+        self._loop = loop
+        self._pieces: deque[bytes | OSError] = deque()
+        self._asked = threading.Semaphore(0)
+        self._waiter: asyncio.Future[None] | None = None
+        self._stopped = False
+        # A daemon, since nothing can call a blocked read off: it must not hold up the exit.
+        threading.Thread(target=self._run, name="midstream-pipe", daemon=True).start()
+
+    async def piece(self) -> bytes:
+        self._asked.release()  # one read at a time: the writer is slowed down as by a pipe
+        while not self._pieces:
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        piece = self._pieces.popleft()
+        if isinstance(piece, OSError):
+            raise piece
+        return piece
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._asked.release()
+
+    def _run(self) -> None:
+        while True:
+            self._asked.acquire()
+            if self._stopped:
+                return
+            piece: bytes | OSError
+            try:
+                piece = os.read(self._fd, _READ_BYTES)
+            except OSError as error:
+                piece = error
+            try:
+                self._loop.call_soon_threadsafe(self._put, piece)
+            except RuntimeError:  # the loop is closed: nobody is left to tell
+                return
+            if not piece or isinstance(piece, OSError):
+                return
+
+    def _put(self, piece: bytes | OSError) -> None:
+        self._pieces.append(piece)
+        if self._waiter is not None:
+            _wake(self._waiter)
