@@ -29,6 +29,7 @@ MATCH = ["ms_match.c", "ms_match_avx2.c", "ms_match_avx512.c", "ms_match_neon.c"
 MODULES = {
     "midstream._core._cpu": ["ms_cpu.c"],
     "midstream.compare._run": ["ms_run.c", *MATCH],
+    "midstream.stream._loops": ["ms_near.c"],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
 }
 
