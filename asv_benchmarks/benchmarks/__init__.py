@@ -1,0 +1,1 @@
+"""Benchmarks of midstream, for asv. See the README one folder up."""
