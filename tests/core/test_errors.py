@@ -1,0 +1,57 @@
+"""The exception tree: each error is ours, and the built-in class that callers expect."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+import midstream
+from midstream._core import errors
+
+BUILT_IN = {
+    "ArgumentTypeError": TypeError,
+    "ArgumentValueError": ValueError,
+    "ConfigurationError": ValueError,
+    "EndpointError": ConnectionError,
+    "IdleTimeoutError": TimeoutError,
+    "MalformedStreamError": ValueError,
+    "MidstreamError": Exception,
+    "RecordingError": ValueError,
+    "SourceError": Exception,
+}
+
+
+def test_no_error_goes_unlisted() -> None:
+    defined = {
+        name
+        for name, member in vars(errors).items()
+        if isinstance(member, type) and issubclass(member, BaseException)
+    }
+    assert defined == set(errors.__all__) == set(BUILT_IN)
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_either_except_catches(name: str) -> None:
+    error = getattr(errors, name)
+    assert issubclass(error, midstream.MidstreamError)
+    assert issubclass(error, BUILT_IN[name])
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_message_survives_pickling(name: str) -> None:
+    error = getattr(errors, name)("n must be at least 1, got 0")
+    assert str(pickle.loads(pickle.dumps(error))) == "n must be at least 1, got 0"
+
+
+def test_source_errors_say_where() -> None:
+    error = errors.MalformedStreamError("not JSON", place="event 17")
+    assert str(error) == "event 17: not JSON"
+    assert error.place == "event 17"
+    assert errors.SourceError("broke off").place is None
+
+
+def test_endpoint_errors_carry_the_status() -> None:
+    error = errors.EndpointError("refused", place="POST /chat", status=429)
+    assert (str(error), error.status) == ("POST /chat: refused", 429)
+    assert errors.EndpointError("refused").status is None
