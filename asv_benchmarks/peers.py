@@ -20,7 +20,8 @@ def peers(part: str) -> Iterator[tuple[str, type[Peer]]]:
             loaded = importlib.import_module(f"benchmarks.{module.name}")
             for name, member in inspect.getmembers(loaded, inspect.isclass):
                 full = f"{module.name.removeprefix('peers_')}.{name}"
-                if issubclass(member, Peer) and not name.startswith("_") and part in full:
+                private = name.startswith("_") or inspect.isabstract(member)
+                if issubclass(member, Peer) and not private and part in full:
                     yield full, member
 
 
