@@ -1,0 +1,30 @@
+"""What tests of several packages share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Path of something in the test data that is too large for the repository, or a skip.
+
+    The data stand in the folder that ``MIDSTREAM_TEST_DATA`` names, else in ``shared/data`` beside
+    the checkout.
+    """
+    named = os.environ.get("MIDSTREAM_TEST_DATA")
+    root = Path(named) if named else Path(__file__).parents[2] / "shared" / "data"
+
+    def find(subpath: str = "") -> Path:
+        path = root / subpath
+        if not path.exists():
+            pytest.skip(
+                f"no test data: {subpath or 'the folder'} is not in {root}"
+                " (set MIDSTREAM_TEST_DATA to the folder that holds it)"
+            )
+        return path
+
+    return find

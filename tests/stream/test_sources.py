@@ -1,0 +1,581 @@
+"""Sources over what is at hand: iterables, SDK streams, bodies, pipes; and how they close."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from stream.chat import chunk, collect, cut, joined, sse, story
+
+from midstream._core.clock import monotonic_ns
+from midstream._core.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    MalformedStreamError,
+)
+from midstream.stream.events import Event
+from midstream.stream.pipe import from_pipe, sniff
+from midstream.stream.sources import from_iterable, from_openai, from_sse
+
+
+class Upstream:
+    """An async iterator that yields its items, then waits for ever; it knows who closed it."""
+
+    def __init__(self, *items):
+        self.items = list(items)
+        self.closed = asyncio.Event()
+        self.waiting = asyncio.Event()
+        self.closes = 0
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        if self.items:
+            return self.items.pop(0)
+        self.waiting.set()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError("never")
+
+    async def aclose(self):
+        self.closes += 1
+        self.closed.set()
+
+
+async def later(*items, error=None):
+    for item in items:
+        await asyncio.sleep(0)
+        yield item
+    if error is not None:
+        raise error
+
+
+def within(seconds=20):
+    return asyncio.timeout(seconds)
+
+
+# -- from_iterable
+
+
+async def test_text_is_numbered_and_timed():
+    before = monotonic_ns()
+    events, error = await collect(from_iterable(["Once", "", " upon"]))
+    spent = monotonic_ns() - before
+    assert error is None
+    assert [(event.kind, event.seq, event.text) for event in events] == [
+        ("text", 0, "Once"),
+        ("text", 1, ""),
+        ("text", 2, " upon"),
+    ]
+    times = [event.t_ns for event in events]
+    assert times == sorted(times)
+    assert times[0] >= 0
+    assert times[-1] <= spent
+
+
+async def test_times_count_from_the_request():
+    (event,), _ = await collect(from_iterable(["x"], started_ns=monotonic_ns() - 10**12))
+    assert event.t_ns >= 10**12
+
+
+@pytest.mark.parametrize("shape", [list, iter, tuple, lambda items: later(*items)])
+async def test_shapes_of_iterables(shape):
+    events, error = await collect(from_iterable(shape(["a", b"b", "c"])))
+    assert error is None
+    assert joined(events) == "abc"
+
+
+async def test_events_pass_unchanged_and_numbers_go_on():
+    event = Event("tool_result", 7, 5, "out", "f", {"a": 1}, "0/1")
+    events, _ = await collect(from_iterable([event, "next"]))
+    assert events[0] is event
+    assert events[1].seq == 8
+
+
+async def test_one_piece_is_one_item():
+    assert len((await collect(from_iterable("Once")))[0]) == 1
+    assert joined((await collect(from_iterable(b"Once")))[0]) == "Once"
+    assert (
+        joined((await collect(from_iterable([bytearray(b"On"), memoryview(b"ce")])))[0]) == "Once"
+    )
+
+
+@given(st.text(max_size=30), st.lists(st.integers(1, 4), min_size=1, max_size=5))
+def test_bytes_may_be_cut_inside_a_character(text, sizes):
+    body = text.encode("utf-8", "ignore")
+    events, error = asyncio.run(collect(from_iterable(cut(body, sizes))))
+    assert error is None
+    assert joined(events) == body.decode()
+    assert [event.seq for event in events] == list(range(len(events)))
+
+
+async def test_invalid_utf8_names_its_byte():
+    for pieces in ([b"abc", b"de\xff", b"gh"], [b"abcd", b"e", b"\xff"]):
+        events, error = await collect(from_iterable(pieces))
+        assert joined(events) == "abcde"
+        assert isinstance(error, MalformedStreamError)
+        assert str(error).startswith("byte 5: invalid UTF-8")
+    events, error = await collect(from_iterable([b"ab\xe2", b"\x82"]))
+    assert joined(events) == "ab"
+    assert "byte 2: invalid UTF-8 (unexpected end of data" in str(error)
+
+
+async def test_an_item_of_another_type():
+    events, error = await collect(from_iterable(["a", {"choices": []}, "b"]))
+    assert joined(events) == "a"
+    assert isinstance(error, ArgumentTypeError)
+    assert "item 1 must be str, bytes or Event, got dict" in str(error)
+
+
+@pytest.mark.parametrize("make", [from_iterable, from_openai, from_sse])
+def test_what_cannot_be_iterated(make):
+    with pytest.raises(ArgumentTypeError, match="got int"):
+        make(5)
+
+    async def forgotten():
+        return []
+
+    with pytest.raises(ArgumentTypeError, match="await it first"):
+        make(forgotten())
+
+
+async def test_other_tasks_get_a_turn():
+    """An endless plain iterable must not keep a timer from ending it."""
+
+    def endless():
+        while True:
+            yield "x"
+
+    count = 0
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            async for _ in from_iterable(endless()):
+                count += 1
+    assert count > 0
+
+
+# -- closing
+
+
+async def test_errors_of_the_upstream_come_through_after_the_events():
+    for make in (from_iterable, from_openai, from_sse):
+        item = {from_iterable: "a", from_openai: chunk("a"), from_sse: sse(chunk("a"), done=False)}
+        events, error = await collect(make(later(item[make], error=KeyError("gone"))))
+        assert joined(events) == "a"
+        assert isinstance(error, KeyError)
+
+
+async def test_an_error_comes_once():
+    source = from_iterable([5])
+    with pytest.raises(ArgumentTypeError):
+        await anext(source)
+    with pytest.raises(StopAsyncIteration):
+        await anext(source)
+
+
+async def test_aclose_closes_and_drops_what_is_pending():
+    upstream = Upstream(story(), b"")
+    source = from_sse(upstream)
+    assert (await anext(source)).text == "tok0 "
+    await source.aclose()
+    await source.aclose()
+    assert upstream.closes == 1
+    with pytest.raises(StopAsyncIteration):
+        await anext(source)
+
+
+async def test_aclose_before_the_first_event():
+    upstream = Upstream("a")
+    source = from_iterable(upstream)
+    await source.aclose()
+    assert upstream.closes == 1
+    assert await collect(source) == ([], None)
+
+
+@pytest.mark.parametrize("kind", ["object", "generator"])
+async def test_aclose_from_another_task_ends_a_waiting_reader(kind):
+    upstream = Upstream("a")
+    left = asyncio.Event()
+
+    async def generator():
+        try:
+            async for item in upstream:
+                yield item
+        finally:
+            left.set()
+
+    source = from_iterable(generator() if kind == "generator" else upstream)
+    async with within():
+        reader = asyncio.create_task(collect(source))
+        await upstream.waiting.wait()
+        await asyncio.gather(source.aclose(), source.aclose())
+        events, error = await reader
+    assert joined(events) == "a"
+    assert error is None
+    assert not reader.cancelled()
+    assert reader.cancelling() == 0
+    if kind == "generator":
+        assert left.is_set()
+    else:
+        assert upstream.closes == 1
+
+
+async def test_cancelling_the_reader_closes():
+    upstream = Upstream("a")
+    source = from_iterable(upstream)
+    async with within():
+        reader = asyncio.create_task(collect(source))
+        await upstream.waiting.wait()
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+    assert upstream.closes == 1
+
+
+async def test_a_timeout_around_the_loop_closes():
+    upstream = Upstream("a")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            async for _ in from_iterable(upstream):
+                pass
+    assert upstream.closes == 1
+
+
+async def test_break_closes_when_nobody_holds_the_source():
+    upstream = Upstream("a", "b")
+
+    async def first():
+        async for event in from_iterable(upstream):
+            return event
+        raise AssertionError("no event")
+
+    async with within():
+        assert (await first()).text == "a"
+        gc.collect()
+        await upstream.closed.wait()
+    assert upstream.closes == 1
+
+
+async def test_async_with_closes():
+    upstream = Upstream("a", "b")
+    async with from_iterable(upstream) as source:
+        async for _ in source:
+            break
+    assert upstream.closes == 1
+
+
+async def test_the_end_closes_once():
+    closed = []
+
+    def generator():
+        try:
+            yield "a"
+        finally:
+            closed.append(True)
+
+    events, _ = await collect(from_iterable(generator()))
+    assert joined(events) == "a"
+    assert closed == [True]
+
+
+# -- from_openai
+
+
+async def test_dicts_and_json_text():
+    chunks = [chunk("a"), json.dumps(chunk("b")), json.dumps(chunk("c")).encode(), "[DONE]", "x"]
+    events, error = await collect(from_openai(chunks))
+    assert error is None
+    assert joined(events) == "abc"
+    assert [event.kind for event in events] == ["text"] * 3
+
+
+async def test_a_cut_stream_ends_with_an_error_event():
+    events, error = await collect(from_openai([chunk("a"), chunk("b")]))
+    assert error is None
+    assert events[-1].kind == "error"
+    assert events[-1].text.startswith("closed mid-stream after event 2")
+    assert events[-1].seq == 2
+
+
+async def test_an_item_that_is_no_chunk():
+    events, error = await collect(from_openai([chunk("a"), 5]))
+    assert joined(events) == "a"
+    assert isinstance(error, ArgumentTypeError)
+
+
+async def test_sdk_chunks_keep_unknown_keys_and_wrong_types():
+    types = pytest.importorskip("openai.types.chat")
+    payload = chunk("a", reasoning="why", obfuscation="xyz")
+    payload["choices"][0]["finish_reason"] = "eos_token"  # not one that the SDK knows
+    payload["x_extra"] = {"a": [1]}
+    built = types.ChatCompletionChunk.construct(**payload)
+    events, error = await collect(from_openai([built]))
+    assert error is None
+    assert [event.kind for event in events] == ["reasoning", "text", "end"]
+    assert events[0].data == payload
+    assert events[2].text == "eos_token"
+
+
+# -- from_sse
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=8), st.sampled_from(["\n", "\r", "\r\n"]))
+def test_how_a_body_is_cut_does_not_matter(sizes, end):
+    payloads = [
+        chunk("né 🙂"),
+        "{broken",
+        chunk(tool_calls=[{"index": 0, "function": {"name": "f", "arguments": "{}"}}]),
+        chunk(finish="stop"),
+    ]
+    body = sse(*payloads, end=end).replace(b"\\u00e9", "é".encode())
+
+    def events(pieces):
+        found, error = asyncio.run(collect(from_sse(pieces)))
+        assert error is None
+        return [event._replace(t_ns=0) for event in found]
+
+    whole = events(body)
+    assert [event.kind for event in whole] == ["text", "error", "tool_call", "end"]
+    assert events(cut(body, sizes)) == whole
+
+
+async def test_async_chunks_and_files(tmp_path):
+    path = tmp_path / "body.sse"
+    path.write_bytes(story())
+    with path.open("rb") as file:
+        from_file, _ = await collect(from_sse(file))
+    from_network, _ = await collect(from_sse(later(*cut(story(), [9]))))
+    assert joined(from_file) == joined(from_network) == "tok0 tok1 tok2 tok3 tok4 "
+
+
+async def test_reading_ends_with_done():
+    upstream = Upstream(story())
+    async with within():
+        events, error = await collect(from_sse(upstream))
+    assert error is None
+    assert events[-1].kind == "end"
+    assert upstream.closes == 1
+
+
+async def test_malformed_events_are_told_and_the_rest_goes_on():
+    body = sse(chunk("a"), '{"choices"', chunk("b")).replace(b'"b"', b'"b\xff"')
+    events, error = await collect(from_sse(body))
+    assert error is None
+    assert [event.kind for event in events] == ["text", "error", "error", "text"]
+    assert events[1].text.startswith("event 2 at byte ")
+    assert "not JSON" in events[1].text
+    assert events[2].text.startswith("event 3 at byte ")
+    assert "invalid UTF-8" in events[2].text
+    assert joined(events) == "ab\ufffd"
+
+
+async def test_a_body_cut_off_in_an_event():
+    body = sse(chunk("a"), chunk("b"), done=False)
+    events, error = await collect(from_sse(body[:-20]))
+    assert error is None
+    assert joined(events) == "a"
+    assert [event.kind for event in events] == ["text", "error", "error"]
+    assert "closed mid-stream after event 2" in events[2].text
+
+
+async def test_an_over_long_line():
+    body = sse(chunk("a"), chunk("x" * 2000))
+    events, error = await collect(from_sse(cut(body, [100]), max_line_bytes=1000))
+    assert joined(events) == "a"
+    assert isinstance(error, MalformedStreamError)
+    assert "event 2: a line beginning at byte" in str(error)
+
+
+async def test_chunks_that_are_not_bytes():
+    _, error = await collect(from_sse([b"data: {}\n\n", 5]))
+    assert isinstance(error, ArgumentTypeError)
+    assert (await collect(from_sse([story().decode()])))[1] is None
+
+
+# -- from_pipe
+
+
+def test_sniff():
+    def told(head, over=False):
+        return sniff(head, over=over)
+
+    assert told(b"") is None
+    assert told(b"\n\n") is None
+    for head in (
+        b"data: x",
+        b"data:",
+        b": hi",
+        b"event: e",
+        b"id:1",
+        b"retry: 3",
+        b"\xef\xbb\xbfdata:",
+    ):
+        assert told(head) == "sse"
+    for head in (b"d", b"dat", b"retry", b"e"):
+        assert told(head) is None
+        assert told(head, over=True) == "text"
+    assert told(b"date") == "text"
+    assert told(b"Once") == "text"
+    assert told(b'{"choices"') is None
+    assert told(b'{"choices": []}') is None
+    assert told(b'{"choices": []}\n') == "ndjson"
+    assert told(b'{"choices": []}', over=True) == "ndjson"
+    assert told(b'{"midstream": 1}\n') == "recording"
+    assert told(b'{"t": 0.1, "data": "x"}\n') == "recording"
+    assert told(b"{not json\n") == "text"
+
+
+class Pipe:
+    """A real pipe with a writing end for the test."""
+
+    def __init__(self):
+        self.read, self.write = os.pipe()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.finish()
+        os.close(self.read)
+
+    def send(self, body):
+        os.write(self.write, body)
+
+    def finish(self):
+        if self.write is not None:
+            os.close(self.write)
+            self.write = None
+
+
+@pytest.fixture(params=["reader", "thread"])
+def waiting(request, monkeypatch):
+    """Both ways to wait for a descriptor."""
+    if request.param == "thread":
+
+        def refuse(*_):
+            raise NotImplementedError
+
+        monkeypatch.setattr(asyncio.SelectorEventLoop, "add_reader", refuse)
+    return request.param
+
+
+FORMS = {
+    "sse": sse(chunk("Once"), chunk(" upon"), chunk(finish="stop")),
+    "ndjson": "\n".join(
+        json.dumps(payload) for payload in (chunk("Once"), chunk(" upon"), chunk(finish="stop"))
+    ).encode(),
+    "recording": (
+        b'{"midstream":1,"created":"2026-01-01T00:00:00Z","source":""}\n'
+        b'{"seq":0,"t_ns":5,"kind":"text","text":"Once upon"}\n'
+    ),
+    "text": b"Once upon",
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_pipe_finds_its_format(waiting, form):
+    with Pipe() as pipe:
+        pipe.send(FORMS[form])
+        pipe.finish()
+        async with within():
+            events, error = await collect(from_pipe(pipe.read))
+    assert error is None
+    assert joined(events) == "Once upon"
+    if form == "recording":
+        assert events[0].t_ns == 5
+
+
+async def test_pipe_gives_text_at_once(waiting):
+    with Pipe() as pipe:
+        async with within(), from_pipe(pipe.read) as source:
+            for word in ("Once", " upon", " a time"):
+                pipe.send(word.encode())
+                assert (await anext(source)).text == word
+
+
+async def test_pipe_closes_while_it_waits(waiting):
+    with Pipe() as pipe:
+        async with within():
+            source = from_pipe(pipe.read)
+            pipe.send(b"Once")
+            assert (await anext(source)).text == "Once"
+            reader = asyncio.create_task(collect(source))
+            while source._reader is None:
+                await asyncio.sleep(0)
+            await source.aclose()
+            assert await reader == ([], None)
+
+
+async def test_pipe_format_can_be_forced():
+    with Pipe() as pipe:
+        pipe.send(b"data: no events\n\n")
+        pipe.finish()
+        events, _ = await collect(from_pipe(pipe.read, format="text"))
+    assert joined(events) == "data: no events\n\n"
+
+
+async def test_pipe_over_files(tmp_path):
+    path = tmp_path / "body"
+    path.write_bytes(FORMS["sse"])
+    with path.open("rb") as file:
+        events, error = await collect(from_pipe(file))
+    assert (joined(events), error) == ("Once upon", None)
+    path.write_bytes(b"")
+    with path.open("rb") as file:
+        assert await collect(from_pipe(file)) == ([], None)
+    path.write_bytes(b'{"midstream":1}\n{"seq":0,')
+    with path.open("rb") as file:
+        _, error = await collect(from_pipe(file))
+    assert str(error).startswith(f"{path}:2: ")
+
+
+async def test_pipe_errors():
+    with pytest.raises(ArgumentValueError, match="format must be one of"):
+        from_pipe(0, format="xml")
+    with pytest.raises(ArgumentTypeError, match="binary file"):
+        from_pipe("name")
+    with pytest.raises(ArgumentTypeError, match="binary file"):
+        from_pipe(sys.__stdin__)
+
+
+def test_standard_input_of_a_program():
+    code = (
+        "import asyncio\n"
+        "from midstream.stream.pipe import from_pipe\n"
+        "async def main():\n"
+        "    async for event in from_pipe():\n"
+        "        print(event.text, end='', flush=True)\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=FORMS["sse"],
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == b"Once upon" + b"stop"
+    assert done.stderr == b""
+
+
+# -- imports
+
+
+def test_sources_do_not_import_the_http_client_or_a_ui():
+    code = (
+        "import sys\n"
+        "import midstream.stream.sources, midstream.stream.recording, midstream.stream.pipe\n"
+        "import midstream.stream.http\n"
+        "print([name for name in ('httpx2', 'rich', 'typer', 'openai') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "[]"
