@@ -54,7 +54,8 @@ def load(name: str) -> ModuleType:
 def test_importing_a_package_is_cheap(name: str) -> None:
     script = f"import sys, {name}; print(*sys.modules)"
     loaded = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+        # -P: the source tree, where pytest was started, must not hide the installed package.
+        [sys.executable, "-P", "-c", script], check=True, capture_output=True, text=True
     ).stdout.split()
     assert name in loaded
     assert not HEAVY & set(loaded)

@@ -17,8 +17,10 @@ from midstream._core._cpu import (
 
 
 def level_with(forced: str) -> subprocess.CompletedProcess[str]:
+    script = "from midstream._core._cpu import simd_level; print(simd_level())"
     return subprocess.run(
-        [sys.executable, "-c", "from midstream._core._cpu import simd_level; print(simd_level())"],
+        # -P: the source tree, where pytest was started, must not hide the installed package.
+        [sys.executable, "-P", "-c", script],
         env=os.environ | {"MIDSTREAM_SIMD": forced},
         capture_output=True,
         text=True,
