@@ -55,7 +55,10 @@ def test_importing_a_package_is_cheap(name: str) -> None:
     script = f"import sys, {name}; print(*sys.modules)"
     loaded = subprocess.run(
         # -P: the source tree, where pytest was started, must not hide the installed package.
-        [sys.executable, "-P", "-c", script], check=True, capture_output=True, text=True
+        [sys.executable, "-P", "-c", script],
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout.split()
     assert name in loaded
     assert not HEAVY & set(loaded)
