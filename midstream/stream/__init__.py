@@ -1,3 +1,75 @@
-"""The platform: events, sources, detectors, `watch`, record and replay."""
+"""The platform: events, sources, detectors, `watch`, record and replay.
+
+What flows
+    `Event`, `Finding`
+Sources, all async iterators of events
+    `from_http`, `from_sse`, `from_openai`, `from_iterable`, `from_pipe`, `replay`
+Watching
+    `watch`, `Watch`, `Report`, `Metrics`; `LoopDetector`, `StallDetector`, or your own `Detector`
+Recording
+    `Recorder`, `load`, `shipped_recordings`
+"""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from midstream._core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from midstream.stream.detectors import Detector, LoopDetector, StallDetector
+    from midstream.stream.events import Event, Finding
+    from midstream.stream.http import from_http
+    from midstream.stream.metrics import Metrics
+    from midstream.stream.pipe import from_pipe
+    from midstream.stream.recording import Recorder, load, replay, shipped_recordings
+    from midstream.stream.report import Report
+    from midstream.stream.sources import Source, from_iterable, from_openai, from_sse
+    from midstream.stream.watching import Watch, watch
+
+__all__ = [
+    "Detector",
+    "Event",
+    "Finding",
+    "LoopDetector",
+    "Metrics",
+    "Recorder",
+    "Report",
+    "Source",
+    "StallDetector",
+    "Watch",
+    "from_http",
+    "from_iterable",
+    "from_openai",
+    "from_pipe",
+    "from_sse",
+    "load",
+    "replay",
+    "shipped_recordings",
+    "watch",
+]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "Detector": "detectors",
+        "Event": "events",
+        "Finding": "events",
+        "LoopDetector": "detectors",
+        "Metrics": "metrics",
+        "Recorder": "recording",
+        "Report": "report",
+        "Source": "sources",
+        "StallDetector": "detectors",
+        "Watch": "watching",
+        "from_http": "http",
+        "from_iterable": "sources",
+        "from_openai": "sources",
+        "from_pipe": "pipe",
+        "from_sse": "sources",
+        "load": "recording",
+        "replay": "recording",
+        "shipped_recordings": "recording",
+        "watch": "watching",
+    },
+)

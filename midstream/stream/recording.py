@@ -292,7 +292,7 @@ def replay(path: str | os.PathLike[str], speed: float | None = None) -> Source:
             raise ArgumentValueError("speed must be above 0, got 0")
     name = os.fspath(path)
     if speed is None:
-        return Source(_File(name), RecordingDecoder(name), turn=1)
+        return Source(_File(name), RecordingDecoder(name), turn=1, live=False)
     return _Paced(name, speed)
 
 
@@ -375,7 +375,7 @@ class _Paced(Source):
     __slots__ = ("_begin_ns", "_speed")
 
     def __init__(self, name: str, speed: float) -> None:
-        super().__init__(_File(name), RecordingDecoder(name), turn=1)
+        super().__init__(_File(name), RecordingDecoder(name), turn=1, live=False)
         self._speed = speed
         self._begin_ns: int | None = None
 

@@ -40,6 +40,8 @@ class Source:
     turn : int, default 512
         An upstream that is not async is read in the event loop, which waits where it waits; after
         this many items other tasks get a turn.
+    live : bool, default True
+        Whether events carry the time at which they arrive here; a recording's do not.
 
     Notes
     -----
@@ -62,6 +64,7 @@ class Source:
         "_stopped",
         "_turn",
         "_upstream",
+        "live",
     )
 
     def __init__(
@@ -71,7 +74,9 @@ class Source:
         *,
         started_ns: int | None = None,
         turn: int = 512,
+        live: bool = True,
     ) -> None:
+        self.live = live
         self._upstream: Any = None  # for __del__, should the next line raise
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pending: deque[Event] = deque()

@@ -1,0 +1,293 @@
+"""`watch`: events pass through untouched while detectors look on, and a stop closes the source."""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import AsyncIterable, Callable, Iterable
+from types import TracebackType
+from typing import Any, Self
+
+from midstream._core.clock import NS_PER_S, monotonic_ns, s_from_ns
+from midstream._core.errors import ArgumentTypeError
+from midstream.stream.detectors import Detector, LoopDetector, StallDetector
+from midstream.stream.events import Event, Finding
+from midstream.stream.metrics import Metrics
+from midstream.stream.recording import Recorder
+from midstream.stream.report import Report
+from midstream.stream.sources import Source, from_iterable
+
+__all__ = ["Watch", "watch"]
+
+
+def watch(
+    source: Source | AsyncIterable[Any] | Iterable[Any],
+    *,
+    detectors: Iterable[Detector] | None = None,
+    recorder: Recorder | None = None,
+    on_finding: Callable[[Finding], object] | None = None,
+) -> Watch:
+    """Watch a stream: an async iterator of the same events, in order, at once.
+
+    Parameters
+    ----------
+    source : Source, or iterable or async iterable of Event, str or bytes
+        What to watch; what is no `Source` goes through `from_iterable`.
+    detectors : iterable of Detector, optional
+        Default ``(LoopDetector(), StallDetector())``; ``()`` for none. A detector belongs to one
+        watch.
+    recorder : Recorder, optional
+        Gets every event before the detectors do. It is not closed.
+    on_finding : callable, optional
+        Called with each finding the moment it is made, also while no event comes. What it raises
+        ends the watch.
+
+    Returns
+    -------
+    Watch
+
+    Raises
+    ------
+    ArgumentTypeError
+        `source` cannot be iterated, or a detector has no ``observe`` and ``finish``.
+
+    Notes
+    -----
+    The event that decides a stop is still handed out; then the iteration ends, with the source
+    closed before. Errors of the source come through after all that had arrived; `Watch.report`
+    is there in any case.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> async def main():
+    ...     guard = watch(["One moment. "] + ["I will try that again. "] * 1000)
+    ...     async for event in guard:
+    ...         pass
+    ...     return guard
+    >>> guard = asyncio.run(main())
+    >>> guard.stopped.kind, guard.report().metrics["chunks"]
+    ('loop', 11)
+    """
+    return Watch(source, detectors=detectors, recorder=recorder, on_finding=on_finding)
+
+
+class Watch:
+    """An async iterator of events, and what was found in them. Made by `watch`.
+
+    Attributes
+    ----------
+    findings : list of Finding
+        In order; grows while the watch runs.
+    stopped : Finding or None
+        The finding that closed the source.
+    metrics : Metrics
+        Counts and times so far.
+
+    Notes
+    -----
+    One task at a time may iterate. A few microseconds an event with the default detectors, and
+    constant memory.
+    """
+
+    def __init__(
+        self,
+        source: Source | AsyncIterable[Any] | Iterable[Any],
+        *,
+        detectors: Iterable[Detector] | None = None,
+        recorder: Recorder | None = None,
+        on_finding: Callable[[Finding], object] | None = None,
+    ) -> None:
+        self.findings: list[Finding] = []
+        self.stopped: Finding | None = None
+        self.metrics = Metrics()
+        self._source = source if isinstance(source, Source) else from_iterable(source)
+        self._detectors: tuple[Detector, ...] = (
+            (LoopDetector(), StallDetector()) if detectors is None else tuple(detectors)
+        )
+        for detector in self._detectors:
+            if not hasattr(detector, "observe") or not hasattr(detector, "finish"):
+                raise ArgumentTypeError(
+                    f"detectors must have observe and finish, got {type(detector).__name__}"
+                )
+        self._observers = [detector.observe for detector in self._detectors]
+        self._recorder = recorder
+        self._on_finding = on_finding
+        self._outcome = "running"
+        self._error: Exception | None = None
+        self._errors: list[str] = []
+        self._last_ns = 0
+        self._live = self._source.live
+        self._left_ns = 0
+        self._alarm = _Alarm(self) if self._live else None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        if self._outcome != "running":
+            raise StopAsyncIteration
+        held_ns = 0
+        alarm = self._alarm
+        if alarm is not None:
+            now_ns = monotonic_ns()
+            if self._left_ns:
+                held_ns = now_ns - self._left_ns  # the caller's time is not the stream's silence
+            alarm.arm(now_ns)
+        try:
+            event = await self._source.__anext__()
+        except StopAsyncIteration:
+            self._over()
+            raise
+        except Exception as error:
+            self._error = error
+            self._end("failed")
+            raise
+        except BaseException:  # cancelled: the source has closed itself
+            self._end("closed")
+            raise
+        try:
+            self._take(event, held_ns)
+        except Exception as error:
+            # The caller's own detector, recorder or callback failed; the stream did not.
+            self._error = error
+            await self._source.aclose()
+            self._end("failed")
+            raise
+        if self.stopped is not None:
+            await self._source.aclose()
+            self._end("stopped")
+        if alarm is not None:
+            alarm.waiting_since_ns = 0
+            self._left_ns = monotonic_ns()
+        return event
+
+    async def aclose(self) -> None:
+        """Close the source now. Safe to repeat."""
+        await self._source.aclose()
+        if self._outcome == "running":
+            self._end("closed")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def report(self) -> Report:
+        """What is known now; the last word once the iteration is over.
+
+        Returns
+        -------
+        Report
+        """
+        counted = [d.n_tokens for d in self._detectors if isinstance(d, LoopDetector)]
+        return Report(
+            self._outcome,
+            tuple(self.findings),
+            self.stopped,
+            None if self._error is None else _one_line(self._error),
+            tuple(self._errors),
+            max(counted) if counted else None,
+            self.metrics.to_dict(),
+        )
+
+    def _take(self, event: Event, held_ns: int) -> None:
+        if self._recorder is not None:
+            self._recorder.write(event)
+        gap_ns = event.t_ns - self._last_ns - held_ns
+        if gap_ns < 0:
+            gap_ns = 0
+        self._last_ns = event.t_ns
+        self.metrics.take(event, gap_ns)
+        if event.kind == "error":
+            self._errors.append(event.text)
+        for observe in self._observers:
+            found = observe(event, gap_ns)
+            if found:
+                self._add(found)
+
+    def _add(self, found: Iterable[Finding]) -> None:
+        for finding in found:
+            self.findings.append(finding)
+            if finding.severity == "stop" and self.stopped is None and self._outcome == "running":
+                self.stopped = finding
+            if self._on_finding is not None:
+                self._on_finding(finding)
+
+    def _over(self) -> None:
+        """The source says that it is over: by itself, or because the alarm closed it."""
+        failure = None if self._alarm is None else self._alarm.failure
+        if failure is not None:
+            self._error = failure
+            self._end("failed")
+            raise failure
+        self._end("ended" if self.stopped is None else "stopped")
+
+    def _end(self, outcome: str) -> None:
+        self._outcome = outcome
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self.stopped is None:  # after a stop, what was not read has no last token
+            for detector in self._detectors:
+                self._add(detector.finish())
+
+
+class _Alarm:
+    """Tells the stall detectors of a live watch about silence while it lasts.
+
+    One timer that looks once a second, or sooner where a limit falls due: events cost no timer.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        # The loop holds the timer: a watch that was dropped must not live on in it.
+        self._watch = weakref.ref(watch)
+        self._stalls = tuple(d for d in watch._detectors if isinstance(d, StallDetector))
+        self._timer: asyncio.TimerHandle | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self.waiting_since_ns = 0
+        self.failure: Exception | None = None
+
+    def arm(self, now_ns: int) -> None:
+        """The watch begins to wait."""
+        self.waiting_since_ns = now_ns
+        if self._timer is None and self._stalls:
+            self._set(0)
+
+    def cancel(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set(self, waited_ns: int) -> None:
+        due_ns = [s.limit_ns - waited_ns for s in self._stalls if s.limit_ns > waited_ns]
+        delay_ns = min(NS_PER_S, *due_ns) if due_ns else NS_PER_S
+        self._timer = asyncio.get_running_loop().call_later(s_from_ns(delay_ns), self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        watch = self._watch()
+        if watch is None or not self.waiting_since_ns:
+            return  # the next wait sets it again
+        waited_ns = monotonic_ns() - self.waiting_since_ns
+        try:
+            for stall in self._stalls:
+                if waited_ns >= stall.limit_ns and (finding := stall.expire()) is not None:
+                    watch._add([finding])
+        except Exception as error:  # noqa: BLE001 - the callback's; the watch raises it
+            self.failure = error
+        if watch.stopped is None and self.failure is None:
+            self._set(waited_ns)
+        else:  # whoever waits for the next event sees the end of the iteration
+            self._closing = asyncio.get_running_loop().create_task(watch._source.aclose())
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if text else type(error).__name__
