@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
@@ -25,6 +26,8 @@ from midstream.stream.sources import Source
 from midstream.stream.sse import DEFAULT_MAX_BYTES
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
 
 __all__ = ["endpoint_url", "from_http"]
@@ -83,7 +86,7 @@ def from_http(
         Longest line, and most data in one event.
     client : httpx2.AsyncClient, optional
         Client to use, for its connections, certificates or proxy; it stays open. By default each
-        source makes its own, which takes some 10 milliseconds.
+        source makes its own.
 
     Returns
     -------
@@ -303,7 +306,10 @@ class _Exchange:
         import httpx2
 
         if self._client is None:
-            self._client = httpx2.AsyncClient()
+            # Certificates take tens of milliseconds to load, and the first token waits for them:
+            # once for all sources, and not at all for plain HTTP, which no redirect leaves.
+            tls = self._url.startswith("https:")
+            self._client = httpx2.AsyncClient(verify=_tls() if tls else False)
         timeout = httpx2.Timeout(self._idle_timeout_s, connect=self._connect_timeout_s)
         request = self._client.build_request(
             "POST", self._url, content=self._body, headers=self._headers, timeout=timeout
@@ -379,6 +385,13 @@ class _Exchange:
             return " before the response"
         count = self.decoder.mapper.count if isinstance(self.decoder, SSEDecoder) else 0
         return f" after event {count}" if count else " before the first event"
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    import httpx2
+
+    return httpx2.create_ssl_context()
 
 
 def _location(location: str) -> str:

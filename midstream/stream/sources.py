@@ -159,7 +159,11 @@ class Source:
         if upstream is None:
             return
         loop = self._loop
-        if loop is not None and not loop.is_closed():
+        if self._reads >= 0:
+            close = getattr(upstream, "close", None)
+            if close is not None:
+                close()
+        elif loop is not None and not loop.is_closed():
             loop.call_soon_threadsafe(_close_soon, loop, upstream)
 
     def _take(self, item: Any) -> None:

@@ -66,15 +66,16 @@ class Server:
         Requests so far.
     """
 
-    def __init__(self, answer):
+    def __init__(self, answer, *, tls=None):
         self._answer = answer
+        self._tls = tls
         self.exchanges = []
         self.gone = asyncio.Event()
 
     async def __aenter__(self):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         host, port = self._server.sockets[0].getsockname()
-        self.url = f"http://{host}:{port}"
+        self.url = f"{'https' if self._tls else 'http'}://{host}:{port}"
         self._tasks = set()
         return self
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import shutil
 import socket
+import ssl
 
 import httpx2
 import pytest
@@ -456,6 +458,38 @@ async def test_aclose_closes_the_connection_at_once():
         await server.gone.wait()
         with pytest.raises(StopAsyncIteration):
             await anext(source)
+
+
+async def test_aclose_closes_the_connection_of_the_callers_client():
+    async with Server(endless) as server, httpx2.AsyncClient() as client:
+        source = from_http(server.url, prompt="Hi", client=client)
+        assert (await anext(source)).text == "a"
+        await source.aclose()
+        await server.gone.wait()
+        assert not client.is_closed
+
+
+async def test_https_certificates_are_verified(tmp_path):
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl to make a certificate with")
+    names = ("-keyout", tmp_path / "key", "-out", tmp_path / "cert", "-subj", "/CN=127.0.0.1")
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1"]
+    made = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    assert await made.wait() == 0
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    served.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    async with Server(tell, tls=served) as server:
+        _, error = await collect(from_http(server.url, prompt="Hi"))
+        assert isinstance(error, EndpointError)
+        assert "no connection: " in str(error)
+        assert "CERTIFICATE_VERIFY_FAILED" in str(error)
+        trusting = httpx2.AsyncClient(verify=ssl.create_default_context(cafile=tmp_path / "cert"))
+        async with trusting as client:
+            events, error = await collect(from_http(server.url, prompt="Hi", client=client))
+        assert error is None
+        assert len(events) == 6
 
 
 async def test_aclose_from_another_task():

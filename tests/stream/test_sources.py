@@ -168,7 +168,7 @@ async def test_errors_of_the_upstream_come_through_after_the_events():
     for make in (from_iterable, from_openai, from_sse):
         item = {from_iterable: "a", from_openai: chunk("a"), from_sse: sse(chunk("a"), done=False)}
         events, error = await collect(make(later(item[make], error=KeyError("gone"))))
-        assert joined(events) == "a"
+        assert [(event.kind, event.text) for event in events] == [("text", "a")]
         assert isinstance(error, KeyError)
 
 
@@ -261,6 +261,23 @@ async def test_break_closes_when_nobody_holds_the_source():
         gc.collect()
         await upstream.closed.wait()
     assert upstream.closes == 1
+
+
+async def test_break_closes_a_plain_upstream_too():
+    closed = []
+
+    def generator():
+        try:
+            yield "a"
+            yield "b"
+        finally:
+            closed.append(True)
+
+    held = generator()
+    async for _ in from_iterable(held):
+        break
+    gc.collect()
+    assert closed == [True]
 
 
 async def test_async_with_closes():
