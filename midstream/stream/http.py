@@ -282,7 +282,8 @@ class _Exchange:
                 f"nothing arrived for {self._idle_timeout_s:g} s{self._after()}", place=self.place
             ) from None
         except httpx2.ConnectError as error:
-            raise EndpointError(f"no connection: {self._clean(error)}", place=self.place) from error
+            cause = self._clean(_reason(error))
+            raise EndpointError(f"no connection: {cause}", place=self.place) from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             cause = self._clean(error) or type(error).__name__
             raise EndpointError(
@@ -385,6 +386,19 @@ class _Exchange:
             return " before the response"
         count = self.decoder.mapper.count if isinstance(self.decoder, SSEDecoder) else 0
         return f" after event {count}" if count else " before the first event"
+
+
+def _reason(error: BaseException) -> str:
+    """Say why a connection failed; libraries fold it into "all attempts failed"."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, ConnectionError) and inner.errno is not None:
+            return os.strerror(inner.errno)
+        if isinstance(inner, BaseExceptionGroup):
+            inner = inner.exceptions[0]
+        else:
+            inner = inner.__cause__ or inner.__context__
+    return str(error)
 
 
 @cache

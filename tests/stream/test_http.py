@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -428,7 +430,8 @@ async def test_no_connection():
         events, error = await collect(source)
     assert events == []
     assert isinstance(error, EndpointError)
-    assert str(error).startswith(f"http://127.0.0.1:{port}/v1/chat/completions: no connection")
+    place = f"http://127.0.0.1:{port}/v1/chat/completions"
+    assert str(error) == f"{place}: no connection: {os.strerror(errno.ECONNREFUSED)}"
     _, error = await collect(from_http("http://no-such-host.invalid", prompt="Hi"))
     assert isinstance(error, EndpointError)
 
