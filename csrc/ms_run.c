@@ -249,6 +249,11 @@ int ms_run_push(ms_run_detector *d, uint64_t symbol, uint64_t position) {
     return 1;
 }
 
+uint32_t ms_run_stride(const ms_run_detector *d, const ms_run *run) {
+    const uint32_t newest = slot_back(d, d->write, 1);
+    return d->positions[newest] - d->positions[slot_back(d, newest, run->period)];
+}
+
 size_t ms_run_memory(const ms_run_detector *d) {
     return sizeof *d + (d->capacity + D) * sizeof *d->symbols +
            d->capacity * (sizeof *d->fingerprints + sizeof *d->positions) +

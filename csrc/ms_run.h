@@ -80,6 +80,10 @@ void ms_run_reset(ms_run_detector *d);
  * out: then reset or free before the next push. */
 int ms_run_push(ms_run_detector *d, uint64_t symbol, uint64_t position);
 
+/* How far positions advance in one period of a living run: from the symbol one period before the
+ * newest one to the newest one. */
+uint32_t ms_run_stride(const ms_run_detector *d, const ms_run *run);
+
 /* Bytes held, the struct included. */
 size_t ms_run_memory(const ms_run_detector *d);
 

@@ -15,6 +15,7 @@ cdef extern from "ms_run.h":
     ctypedef struct ms_run_detector:
         uint64_t count
         const ms_run *best
+    uint32_t ms_run_stride(const ms_run_detector *d, const ms_run *run) noexcept nogil
 
 
 cdef class RunDetector:
@@ -29,4 +30,5 @@ cdef class RunDetector:
     cdef int push(self, uint64_t symbol, uint64_t position) except -1
     cdef uint64_t identify(self, object symbol) except? 0
     cdef void sweep(self)
+    cdef uint32_t stride(self) noexcept
     cdef size_t memory(self) noexcept

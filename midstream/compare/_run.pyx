@@ -251,5 +251,9 @@ cdef class RunDetector:
         }
         self.next_sweep = count + 2 * window
 
+    cdef uint32_t stride(self) noexcept:
+        """Positions that one copy of the living run takes."""
+        return ms_run_stride(&self.detector, self.detector.best)
+
     cdef size_t memory(self) noexcept:
         return ms_run_memory(&self.detector)

@@ -317,7 +317,7 @@ cdef class LoopScanner:
             self.run_weighed = False
         if self.run_level == 2 or chars < self.min_chars:
             return 0
-        period_chars = <uint64_t>(chars / self.copies_of(run) + 0.5)
+        period_chars = self.runs.stride()
         if not self.run_weighed:
             self.run_weight = self.weigh(end, period_chars)
             self.run_weighed = True

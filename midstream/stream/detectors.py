@@ -73,7 +73,7 @@ class LoopDetector:
 
     On 263 labelled samples of GPT-3, every exact and every near loop not marked as doubtful is
     found, and none of the 229 samples labelled as free of loops is even noted (``asv_benchmarks``
-    has the run). 0.1 microseconds a token; 137 KiB for a text longer than 4,096 tokens, less for
+    has the run). 0.1 microseconds a token; 151 KiB for a text longer than 4,096 tokens, less for
     shorter ones. Not thread-safe: one detector, one stream.
 
     Examples
