@@ -72,7 +72,11 @@ ENDLESS = "".join(
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_findings_do_not_depend_on_chunking(data) -> None:
-    texts = [ENDLESS, looping()["counter"][1][:2500], looping()["wordings that alternate"][1][:1500]]
+    texts = [
+        ENDLESS,
+        looping()["counter"][1][:2500],
+        looping()["wordings that alternate"][1][:1500],
+    ]
     text = data.draw(st.sampled_from(texts))
     cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=30).map(sorted))
     pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]

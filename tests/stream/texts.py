@@ -68,7 +68,9 @@ def healthy() -> dict[str, str]:
         "path of a drawing": "M" + " ".join(f"L{row(500)},{row(500)}" for _ in range(400)),
         "rulers": "\n".join("-" * 80 + "\n" + _words(rng, 12) for _ in range(6)),
         "zeros": "[" + "0, " * 64 + "0]",
-        "chinese": "".join(rng.choice("的一是不了人我在有他这为之大来以个中上们") for _ in range(3000)),
+        "chinese": "".join(
+            rng.choice("的一是不了人我在有他这为之大来以个中上们") for _ in range(3000)
+        ),
     }
 
 
