@@ -1,10 +1,12 @@
 """Check an installed midstream: ``python smoke_test.py [SOURCE_TREE]``, from anywhere else.
 
-With the source tree, also check that nothing of it was left out. Needs nothing but the wheel.
+With the source tree, also check that nothing of it was left out. Needs the wheel, installed with what
+it depends on.
 """
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -14,6 +16,7 @@ from pathlib import Path
 import midstream
 from midstream.compare import RunDetector
 from midstream.scheduler import Histogram
+from midstream.stream import replay, shipped_recordings, watch
 
 PACKAGE = Path(midstream.__file__).resolve().parent
 
@@ -50,7 +53,7 @@ def recordings(package: Path) -> set[Path]:
         for folder in package.rglob("recordings")
         if folder.is_dir()
         for path in folder.iterdir()
-        if path.is_file() and path.suffix not in {".py", ".pyc"}
+        if path.is_file() and path.suffix == ".jsonl"
     }
 
 
@@ -77,15 +80,32 @@ def check_kernels() -> None:
     check(histogram.quantile(0.99) == 990, f"p99 of 1..1000 is {histogram.quantile(0.99)}")
 
 
+async def severities(name: str) -> list[str]:
+    watched = watch(replay(shipped_recordings()[name]))
+    async for _ in watched:
+        pass
+    return [finding.severity for finding in watched.findings]
+
+
+def check_recordings() -> int:
+    """Recordings of loops are stopped, healthy ones run through."""
+    names = sorted(shipped_recordings())
+    check(names, "no recordings")
+    for name in names:
+        found = asyncio.run(severities(name))
+        check(("stop" in found) == name.startswith("loop"), f"{name}: {found}")
+    return len(names)
+
+
 def main() -> None:
     check(version("midstream") == midstream.__version__, "version differs from the metadata")
     compiled = check_compiled_modules()
     if len(sys.argv) > 1:
         check_against_source(Path(sys.argv[1]), compiled)
     check_kernels()
-    shipped = recordings(PACKAGE)
+    shipped = check_recordings()
     print(f"midstream {midstream.__version__} in {PACKAGE}")
-    print(f"{len(compiled)} compiled modules, {len(shipped)} recordings: all well")
+    print(f"{len(compiled)} compiled modules, {shipped} recordings: all well")
 
 
 main()
