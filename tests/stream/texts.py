@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import random
 
-WORDS = (
-    "river stone lantern quiet market window copper orchard signal feather harbour winter thread "
-    "garden mirror engine paper valley candle bridge meadow anchor silver kettle forest ribbon "
-    "castle pepper island tunnel basket marble cotton summit velvet button magnet saddle ginger "
-    "rocket violin puzzle wallet turnip cactus helmet napkin pebble quartz saffron trumpet walnut"
-).split()
-NAMES = "Alice Bob Carol Dave Erin Frank Grace Heidi Ivan Judy Niaj Olivia Peggy Rupert".split()
+FIRST = ("ba", "co", "di", "fle", "gru", "ho", "jun", "ki")
+LAST = ("bble", "dder", "ffin", "lton", "mble", "nny", "rrow", "tch")
+WORDS = [first + last for first in FIRST for last in LAST]
+NAMES = ("Alice", "Bob", "Carol", "Dave", "Erin", "Frank", "Grace", "Heidi", "Ivan", "Judy")
 
 
 def _words(rng: random.Random, count: int) -> str:
@@ -41,7 +38,7 @@ def healthy() -> dict[str, str]:
             for _ in range(150)
         ),
         "sql": "".join(
-            f"INSERT INTO users VALUES ({i}, '{rng.choice(NAMES)}', {row(90)}, '{_words(rng, 3)}');\n"
+            f"INSERT INTO t VALUES ({i}, '{rng.choice(NAMES)}', {row(90)}, '{_words(rng, 3)}');\n"
             for i in range(120)
         ),
         "code": "".join(
