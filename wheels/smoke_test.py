@@ -1,7 +1,6 @@
 """Check an installed midstream: ``python smoke_test.py [SOURCE_TREE]``, from anywhere else.
 
-With the source tree, also check that nothing of it was left out. Needs the wheel, installed with what
-it depends on.
+With the source tree, also check that nothing of it was left out of the wheel.
 """
 
 from __future__ import annotations
