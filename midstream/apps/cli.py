@@ -1,0 +1,275 @@
+"""The command line: ``midstream demo | watch | record | replay | doctor``.
+
+Exit status
+    0
+        Nothing was found.
+    1
+        Something was found of severity ``warn`` or ``stop``.
+    2
+        The command line cannot be used.
+    3
+        The source failed (no connection, an error status, a malformed or truncated stream), or the
+        stream carried an error of its own, or an output could not be written. A stop outdoes
+        this: then it is 1.
+    128 + n
+        Signal n ended it: 130 after Ctrl-C, 143 after SIGTERM, 141 when nobody reads standard
+        output any more.
+
+Where the output goes, and what ``--json`` prints, is said in `midstream.apps.show`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
+
+import typer
+
+from midstream import __version__
+from midstream._core.errors import MidstreamError
+from midstream.apps import inputs
+from midstream.apps import options as opt
+
+if TYPE_CHECKING:
+    from midstream.stream import Detector
+
+__all__ = ["app", "main"]
+
+_BROKEN_PIPE = 128 + 13
+
+_EPILOG = """\
+[bold]Exit status:[/] 0 nothing found; 1 a finding of severity warn or stop; 2 wrong usage; \
+3 the source failed or the stream carried an error (unless a finding had stopped it: 1); \
+128 + n ended by signal n.
+
+[bold]Output:[/] with a terminal, everything on standard output. In a pipe, the text of the answer \
+goes to standard output untouched, findings and report to standard error."""
+
+app = typer.Typer(
+    name="midstream",
+    help="Watch streams from language models while they are in flight: find loops, stop them, "
+    "say what happened.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Run the command line; the entry point of ``midstream``."""
+    from midstream.apps.output import Interrupted, OutputClosed
+
+    try:
+        app()
+    except OutputClosed:
+        raise SystemExit(_BROKEN_PIPE) from None
+    except Interrupted as signalled:
+        raise SystemExit(128 + signalled.number) from None
+    except MidstreamError as error:
+        from midstream.apps.session import FAILED, tell_error
+
+        tell_error(error)
+        raise SystemExit(FAILED) from None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"midstream {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+@app.command(epilog=_EPILOG)
+def demo(
+    speed: Annotated[
+        float,
+        typer.Option(
+            metavar="X",
+            min=opt.MIN_SPEED,
+            max=opt.MAX_SPEED,
+            help="X times the pace that is made for watching.",
+        ),
+    ] = 1.0,
+    json_lines: opt.Json = False,
+    no_color: opt.NoColor = False,
+) -> None:
+    """See a model fall into a loop, and midstream stop it. Takes five seconds, needs no network.
+
+    Exit status 0 says that the loop was found, and nothing in the healthy story.
+    """
+    from midstream.apps.demo import play
+
+    raise typer.Exit(play(speed, json_lines=json_lines, color=_color(no_color)))
+
+
+@app.command(epilog=_EPILOG)
+def watch(
+    source: opt.SourceArgument,
+    on_loop: opt.OnLoop = opt.Action.STOP,
+    on_stall: opt.OnStall = opt.Action.WARN,
+    min_copies: opt.MinCopies = 3,
+    max_period: opt.MaxPeriod = 4096,
+    near: opt.Near = True,
+    prompt: opt.Prompt = None,
+    messages: opt.Messages = None,
+    model: opt.Model = None,
+    header: opt.Header = None,
+    body: opt.Body = None,
+    api_key_env: opt.ApiKeyEnv = None,
+    idle_timeout: opt.IdleTimeout = None,
+    format: opt.Format = None,
+    speed: opt.Speed = None,
+    record: opt.Record = None,
+    force: opt.Force = False,
+    json_lines: opt.Json = False,
+    events: opt.Events = False,
+    no_color: opt.NoColor = False,
+) -> None:
+    """Watch a stream: its text as it comes, what is found where it happens, a report at the end.
+
+    A loop closes the source as soon as it is certain; an endpoint then stops generating.
+    """
+    request = inputs.Request(prompt, messages, model, header, body, api_key_env, idle_timeout)
+    _follow(
+        source,
+        _Look(json_lines, events, no_color),
+        request=request,
+        format=format,
+        speed=speed,
+        record=record,
+        force=force,
+        detectors=inputs.make_detectors(
+            on_loop, on_stall, min_copies=min_copies, max_period=max_period, near=near
+        ),
+    )
+
+
+@app.command(epilog=_EPILOG)
+def replay(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A recording.", show_default=False)],
+    speed: Annotated[
+        float,
+        typer.Option(
+            metavar="X", min=opt.MIN_SPEED, max=opt.MAX_SPEED, help="X times the recorded speed."
+        ),
+    ] = 1.0,
+    on_loop: opt.OnLoop = opt.Action.STOP,
+    on_stall: opt.OnStall = opt.Action.WARN,
+    min_copies: opt.MinCopies = 3,
+    max_period: opt.MaxPeriod = 4096,
+    near: opt.Near = True,
+    json_lines: opt.Json = False,
+    events: opt.Events = False,
+    no_color: opt.NoColor = False,
+) -> None:
+    """Watch a recording at the pace at which it was made; the findings are those of then."""
+    _follow(
+        file,
+        _Look(json_lines, events, no_color),
+        format=opt.InputFormat.RECORDING,
+        speed=speed,
+        detectors=inputs.make_detectors(
+            on_loop, on_stall, min_copies=min_copies, max_period=max_period, near=near
+        ),
+    )
+
+
+@app.command(epilog=_EPILOG)
+def record(
+    source: opt.SourceArgument,
+    file: Annotated[Path, typer.Argument(help="The recording to write.", show_default=False)],
+    prompt: opt.Prompt = None,
+    messages: opt.Messages = None,
+    model: opt.Model = None,
+    header: opt.Header = None,
+    body: opt.Body = None,
+    api_key_env: opt.ApiKeyEnv = None,
+    idle_timeout: opt.IdleTimeout = None,
+    format: opt.Format = None,
+    force: opt.Force = False,
+    json_lines: opt.Json = False,
+    events: opt.Events = False,
+    no_color: opt.NoColor = False,
+) -> None:
+    """Record a stream with the arrival time of every event, without looking for anything."""
+    request = inputs.Request(prompt, messages, model, header, body, api_key_env, idle_timeout)
+    _follow(
+        source,
+        _Look(json_lines, events, no_color),
+        request=request,
+        format=format,
+        record=file,
+        force=force,
+    )
+
+
+@app.command(epilog=_EPILOG)
+def doctor(json_lines: opt.Json = False, no_color: opt.NoColor = False) -> None:
+    """Say what this machine offers, and whether the installation is sound: 0 if so, 1 if not."""
+    from midstream.apps.doctor import examine
+
+    raise typer.Exit(examine(json_lines=json_lines, color=_color(no_color)))
+
+
+class _Look(NamedTuple):
+    """Options of the output."""
+
+    json_lines: bool
+    events: bool
+    no_color: bool
+
+
+def _follow(
+    name: str,
+    look: _Look,
+    *,
+    request: inputs.Request | None = None,
+    format: opt.InputFormat | None = None,
+    speed: float | None = None,
+    record: Path | None = None,
+    force: bool = False,
+    detectors: Sequence[Detector] = (),
+) -> NoReturn:
+    """Watch the source of this name, and exit with the status that it asks for."""
+    from midstream.apps.session import follow
+    from midstream.apps.show import make_show
+
+    if look.events and not look.json_lines:
+        raise typer.BadParameter("--events goes only with --json")
+    with ExitStack() as stack:
+        source = inputs.open_source(
+            name, format=format, speed=speed, request=request or inputs.Request(), stack=stack
+        )
+        recorder = None if record is None else inputs.open_recorder(record, name, force=force)
+        show = make_show(
+            json_lines=look.json_lines, events=look.events, color=_color(look.no_color)
+        )
+        if name == "-" and sys.stdin is not None and sys.stdin.isatty():
+            typer.echo("reading from the terminal until end of file", err=True)
+        context = {"source": inputs.shown(name)}
+        if record is not None:
+            context["recording"] = str(record)
+        _, status = follow(source, show, detectors=detectors, recorder=recorder, context=context)
+    raise typer.Exit(status)
+
+
+def _color(no_color: bool) -> bool:
+    # Any value but the empty one counts: https://no-color.org
+    return not no_color and not os.environ.get("NO_COLOR")
+
+
+if __name__ == "__main__":
+    main()

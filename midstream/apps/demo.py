@@ -1,0 +1,90 @@
+"""``midstream demo``: a model falls into a loop, is stopped; another does not, and is not."""
+
+from __future__ import annotations
+
+import sys
+from typing import NamedTuple
+
+from midstream.apps.live import LiveText
+from midstream.apps.output import Output
+from midstream.apps.session import FOUND, NOTHING, follow
+from midstream.apps.show import JsonShow, TextShow
+from midstream.stream import LoopDetector, StallDetector, load, replay, shipped_recordings
+
+__all__ = ["play"]
+
+
+class _Act(NamedTuple):
+    recording: str
+    pace: float  # models are fast; so that one can follow
+    words: str
+
+
+_ACTS = (
+    _Act(
+        "loop-04",
+        0.3,
+        "A small language model tells a story: its recorded stream, slowed down. midstream reads "
+        "along and looks for text that comes again; nobody told it which. When a loop is certain, "
+        "it closes the stream.",
+    ),
+    _Act(
+        "healthy-03",
+        0.9,
+        "The same model on a good day. Its story repeats words and phrases too, but does not loop:",
+    ),
+)
+_SIGNALLED = 128
+_NEXT = (
+    ("midstream watch http://127.0.0.1:8080 --prompt 'Tell me a story'", "your own model"),
+    ("some-program | midstream watch -", "text or a stream from a pipe"),
+    ("midstream watch SOURCE --record run.jsonl", "keep it; replay it later"),
+    ("midstream watch --help", "the rest"),
+)
+
+
+def play(speed: float = 1.0, *, json_lines: bool = False, color: bool = True) -> int:
+    """Play the shipped recordings.
+
+    Parameters
+    ----------
+    speed : float, default 1.0
+        Times the pace that lets one follow.
+    json_lines : bool, default False
+        Findings and reports as JSON lines.
+    color : bool, default True
+        Colours, where there is a terminal.
+
+    Returns
+    -------
+    int
+        Exit status: 0 if the loop was found and the healthy stream left alone.
+    """
+    stdout = Output(sys.stdout, "standard output")
+    notes = None if json_lines else LiveText(stdout, color=color)
+    show = JsonShow(stdout) if notes is None else TextShow(notes)
+    statuses = []
+    for act in _ACTS:
+        path = shipped_recordings()[act.recording]
+        if notes is not None:
+            notes.line(act.words, "bold")
+            notes.line()
+        report, status = follow(
+            replay(path, act.pace * speed),
+            show,
+            detectors=(LoopDetector(), StallDetector()),
+            context={"source": act.recording},
+        )
+        if status >= _SIGNALLED:
+            return status
+        statuses.append(status)
+        if notes is not None:
+            if report.stopped is not None:
+                left = len(load(path)) - report.metrics["events"]
+                notes.line()
+                notes.line(f"Without the stop, the model had gone on for {left} more chunks.")
+            notes.line()
+    if notes is not None:
+        notes.line("What next", "bold")
+        notes.table(_NEXT, {})
+    return NOTHING if statuses == [FOUND, NOTHING] else FOUND

@@ -1,0 +1,259 @@
+"""``midstream doctor``: what this machine offers, and whether the installation is sound."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.machinery import EXTENSION_SUFFIXES
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import midstream
+from midstream.apps.live import LiveText
+from midstream.apps.output import Output
+from midstream.apps.session import FOUND, NOTHING
+from midstream.apps.show import JsonShow
+
+__all__ = ["Check", "checks", "examine"]
+
+#: Shipped recordings and whether they hold a loop.
+_EXPECTED = {"healthy-03": False, "loop-02": True, "loop-04": True}
+#: Extras that are no feature of the program.
+_DEVELOPMENT = frozenset({"test"})
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
+_CLOCK_READINGS = 1000
+
+
+class Check(NamedTuple):
+    """One thing that was looked at.
+
+    Parameters
+    ----------
+    topic, name : str
+        What.
+    ok : bool or None
+        None where there is nothing to be right or wrong.
+    detail : str
+        What was seen.
+    """
+
+    topic: str
+    name: str
+    ok: bool | None
+    detail: str
+
+
+def examine(*, json_lines: bool = False, color: bool = True) -> int:
+    """Look at everything and tell.
+
+    Parameters
+    ----------
+    json_lines : bool, default False
+        One JSON object a line: ``{"type": "check", ...}`` each, then ``{"type": "doctor",
+        "sound": ..., "broken": [...]}``.
+    color : bool, default True
+        Colours, where there is a terminal.
+
+    Returns
+    -------
+    int
+        Exit status: 0 if the installation is sound, else 1.
+    """
+    stdout = Output(sys.stdout, "standard output")
+    done = list(checks())
+    broken = [f"{check.topic}: {check.name}" for check in done if check.ok is False]
+    if json_lines:
+        lines = JsonShow(stdout)
+        for check in done:
+            lines.line({"type": "check", **check._asdict()})
+        lines.line({"type": "doctor", "sound": not broken, "broken": broken})
+    else:
+        _tell(LiveText(stdout, color=color), done, broken)
+    return FOUND if broken else NOTHING
+
+
+def checks() -> Iterator[Check]:
+    """Look at one thing after the other.
+
+    Yields
+    ------
+    Check
+    """
+    for topic, look in _TOPICS.items():
+        yield from look(topic)
+
+
+def _tell(live: LiveText, done: list[Check], broken: list[str]) -> None:
+    good, bad, neither = "✓✗·" if live.output.encodes("✓✗·") else "+x-"
+    marks = {True: (good, "green"), False: (bad, "bold red"), None: (neither, "dim")}
+    topic = ""
+    for check in done:
+        if check.topic != topic:
+            topic = check.topic
+            live.line(topic, "bold")
+        mark, style = marks[check.ok]
+        live.barred_line(f"{check.name}: {check.detail}", bar=f"  {mark} ", bar_style=style)
+    live.line()
+    if broken:
+        live.line(f"Broken: {', '.join(broken)}", "bold red")
+    else:
+        live.line("The installation is sound.", "bold green")
+
+
+def _versions(topic: str) -> Iterator[Check]:
+    try:
+        packaged = importlib.metadata.version("midstream")
+    except importlib.metadata.PackageNotFoundError:
+        packaged = None
+    yield Check(
+        topic,
+        "midstream",
+        packaged == midstream.__version__,
+        f"{midstream.__version__} in {Path(midstream.__file__).parent}"
+        + ("" if packaged == midstream.__version__ else f", but its metadata say {packaged}"),
+    )
+    yield Check(
+        topic,
+        "Python",
+        sys.version_info >= (3, 11),
+        f"{platform.python_implementation()} {platform.python_version()} at {sys.executable}",
+    )
+    yield Check(topic, "platform", None, f"{platform.platform()}, {os.cpu_count()} processors")
+
+
+def _compiled(topic: str) -> Iterator[Check]:
+    """Every compiled module, told by its stub, and what they use of the processor."""
+    root = Path(midstream.__file__).parent
+    for stub in sorted(root.rglob("*.pyi")):
+        name = ".".join(("midstream", *stub.relative_to(root).with_suffix("").parts))
+        try:
+            file = str(importlib.import_module(name).__file__)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is what is wrong
+            yield Check(topic, name, False, f"does not load: {type(error).__name__}: {error}")
+        else:
+            compiled = file.endswith(tuple(EXTENSION_SUFFIXES))
+            yield Check(topic, name, compiled, "loads" if compiled else f"is not compiled: {file}")
+    try:
+        from midstream._core._cpu import available_levels, detected_level, simd_level
+    except ImportError:
+        return  # told above
+    chosen = "" if simd_level() == detected_level() else f" (the processor has {detected_level()})"
+    yield Check(
+        topic,
+        "SIMD level",
+        None,
+        f"{simd_level()}{chosen}; compiled in and usable: {', '.join(available_levels())}",
+    )
+
+
+def _clock(topic: str) -> Iterator[Check]:
+    info = time.get_clock_info("monotonic")
+    readings = sorted({time.monotonic_ns() for _ in range(_CLOCK_READINGS)})
+    steps = [later - sooner for sooner, later in pairwise(readings)]
+    step = f"; smallest step seen {min(steps):,} ns" if steps else ""
+    yield Check(
+        topic,
+        "monotonic",
+        info.monotonic,
+        f"{info.implementation}, resolution {info.resolution * 1e9:,.0f} ns{step}",
+    )
+
+
+def _recordings(topic: str) -> Iterator[Check]:
+    """Watch what is shipped: source, detectors and kernels all have to do their part."""
+    try:
+        from midstream.stream import shipped_recordings
+
+        shipped = shipped_recordings()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what is wrong
+        yield Check(topic, "shipped", False, f"{type(error).__name__}: {error}")
+        return
+    for name, loops in _EXPECTED.items():
+        if name not in shipped:
+            yield Check(topic, name, False, "missing")
+            continue
+        try:
+            ok, detail = _watched(shipped[name], loops)
+        except Exception as error:  # noqa: BLE001 - as above
+            ok, detail = False, f"{type(error).__name__}: {error}"
+        yield Check(topic, name, ok, detail)
+
+
+def _watched(path: Path, loops: bool) -> tuple[bool, str]:
+    import asyncio
+
+    from midstream.stream import replay, watch
+
+    async def run() -> Any:
+        async with watch(replay(path)) as guard:
+            async for _ in guard:
+                pass
+        return guard
+
+    guard = asyncio.run(run())
+    stopped = guard.stopped
+    if stopped is None:
+        seen = f"{len(guard.findings)} findings, ended by itself"
+        return not loops and not guard.findings, seen
+    return loops, f"{stopped.kind} found, stopped at character {stopped.end}"
+
+
+def _extras(topic: str) -> Iterator[Check]:
+    """What can be installed besides; not having it is no fault."""
+    try:
+        requirements = importlib.metadata.requires("midstream") or []
+    except importlib.metadata.PackageNotFoundError:
+        return
+    found: dict[str, list[tuple[str, str | None]]] = {}
+    for requirement in requirements:
+        extra, name = _EXTRA.search(requirement), _NAME.match(requirement)
+        if extra is None or name is None or extra[1] in _DEVELOPMENT:
+            continue
+        try:
+            version = importlib.metadata.version(name[0])
+        except importlib.metadata.PackageNotFoundError:
+            version = None
+        found.setdefault(extra[1], []).append((name[0], version))
+    for extra_name, packages in found.items():
+        there = [f"{name} {version}" for name, version in packages if version is not None]
+        missing = [name for name, version in packages if version is None]
+        detail = ", ".join(there + [f"{name} is not installed" for name in missing])
+        hint = f" (pip install 'midstream[{extra_name}]')" if missing else ""
+        yield Check(topic, extra_name, None if missing else True, detail + hint)
+
+
+def _surroundings(topic: str) -> Iterator[Check]:
+    stdout = Output(sys.stdout, "standard output")
+    if stdout.tty:
+        from rich.console import Console
+
+        console = Console()
+        size = shutil.get_terminal_size()
+        colors = console.color_system or "no colours"
+        detail = f"{size.columns} by {size.lines}, {colors}, {sys.stdout.encoding}"
+    else:
+        detail = "standard output is none"
+    yield Check(topic, "terminal", None, detail)
+    no_color = "set: no colours" if os.environ.get("NO_COLOR") else "not set"
+    yield Check(topic, "NO_COLOR", None, no_color)
+    key = "set" if os.environ.get("OPENAI_API_KEY") else "not set"
+    yield Check(topic, "OPENAI_API_KEY", None, key)
+
+
+_TOPICS: dict[str, Callable[[str], Iterator[Check]]] = {
+    "Versions": _versions,
+    "Compiled modules": _compiled,
+    "Clock": _clock,
+    "Shipped recordings": _recordings,
+    "Optional extras": _extras,
+    "Surroundings": _surroundings,
+}

@@ -1,0 +1,206 @@
+"""What the command line makes of its options: sources, recorders, detectors."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from urllib.parse import urlsplit, urlunsplit
+
+import typer
+
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError, SourceError
+from midstream.apps.options import Action, InputFormat
+
+if TYPE_CHECKING:
+    from midstream.stream import Detector, Recorder, Source
+
+__all__ = ["Request", "make_detectors", "open_recorder", "open_source", "shown"]
+
+_IDLE_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to ask an endpoint, as the command line says it."""
+
+    prompt: str | None = None
+    messages: Path | None = None
+    model: str | None = None
+    header: list[str] | None = None
+    body: Path | None = None
+    api_key_env: str | None = None
+    idle_timeout: float | None = None
+
+    def source(self, url: str) -> Source:
+        """Source of the answer."""
+        from midstream.stream import from_http
+
+        if self.prompt is None and self.messages is None and self.body is None:
+            raise typer.BadParameter("a URL needs --prompt, --messages or --body: what to ask")
+        messages = _json_file("--messages", self.messages, list)
+        if messages is not None and not all(isinstance(item, dict) for item in messages):
+            raise typer.BadParameter(f"--messages: {self.messages}: not a list of JSON objects")
+        timeout_s = _IDLE_TIMEOUT_S if self.idle_timeout is None else self.idle_timeout
+        return from_http(
+            url,
+            prompt=self.prompt,
+            messages=messages,
+            model=self.model,
+            body=_json_file("--body", self.body, dict),
+            headers=self._headers(),
+            api_key=self._api_key(),
+            idle_timeout_s=timeout_s,
+        )
+
+    def refuse(self) -> None:
+        """Refuse what only an endpoint can use."""
+        for item in fields(self):
+            if getattr(self, item.name):
+                option = "--" + item.name.replace("_", "-")
+                raise typer.BadParameter(f"{option} goes only with the URL of an endpoint")
+
+    def _headers(self) -> dict[str, str]:
+        headers = {}
+        for text in self.header or ():
+            name, colon, value = text.partition(":")
+            if not colon or not name.strip():
+                # The text is not shown: it may be a key.
+                raise typer.BadParameter("--header must be 'NAME: VALUE'")
+            headers[name.strip()] = value.strip()
+        return headers
+
+    def _api_key(self) -> str | None:
+        if self.api_key_env is None:
+            return None  # from_http looks for the usual one
+        key = os.environ.get(self.api_key_env)
+        if not key:
+            raise typer.BadParameter(
+                f"--api-key-env: the environment variable {self.api_key_env} is not set"
+            )
+        return key
+
+
+def open_source(
+    source: str,
+    *,
+    format: InputFormat | None,
+    speed: float | None,
+    request: Request,
+    stack: ExitStack,
+) -> Source:
+    """Make the source that SOURCE names; `stack` closes what it leaves open.
+
+    Raises
+    ------
+    typer.BadParameter
+        The options do not go together, or a URL is none.
+    SourceError
+        A file that is no recording cannot be opened.
+    """
+    from midstream.stream import from_pipe, replay
+
+    is_url = source.lower().startswith(("http://", "https://"))
+    if not is_url:
+        request.refuse()
+        if "://" in source and not Path(source).exists():
+            raise typer.BadParameter(f"{shown(source)}: of URLs, only http:// and https:// work")
+    elif format is not None:
+        raise typer.BadParameter("--format goes only with a file or standard input")
+    chosen = None if format is None else cast("Any", format.value)
+    piped = source == "-" or format not in (None, InputFormat.RECORDING)
+    if speed is not None and (is_url or piped):
+        raise typer.BadParameter("--speed goes only with a recording")
+    try:
+        if is_url:
+            return request.source(source)
+        if source == "-":
+            return from_pipe(format=chosen)
+        if piped:
+            return from_pipe(stack.enter_context(_open(source)), format=chosen)
+        return replay(source, speed)
+    except (ArgumentTypeError, ArgumentValueError) as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def open_recorder(path: Path, source: str, *, force: bool) -> Recorder:
+    """Begin a recording.
+
+    Raises
+    ------
+    typer.BadParameter
+        The file is there, or it is the source.
+    RecordingError
+        It cannot be written.
+    """
+    from midstream.stream import Recorder
+
+    if path.is_file():
+        if not force:
+            raise typer.BadParameter(f"{path} is there; --force overwrites it")
+        if Path(source).is_file() and path.samefile(source):
+            raise typer.BadParameter(f"{path} is the source; it cannot be overwritten meanwhile")
+    return Recorder(path, source=shown(source))
+
+
+def make_detectors(
+    on_loop: Action,
+    on_stall: Action,
+    *,
+    min_copies: int,
+    max_period: int,
+    near: bool,
+) -> list[Detector]:
+    """Make the detectors that the options ask for."""
+    from midstream.stream import LoopDetector, StallDetector
+
+    made: list[Detector] = []
+    if on_loop is not Action.OFF:
+        made.append(
+            LoopDetector(
+                cast("Any", on_loop.value), near=near, min_copies=min_copies, max_period=max_period
+            )
+        )
+    if on_stall is not Action.OFF:
+        made.append(StallDetector(cast("Any", on_stall.value)))
+    return made
+
+
+def shown(source: str) -> str:
+    """Show a source without what may be secret in a URL: user, password, query.
+
+    Examples
+    --------
+    >>> shown("https://me:secret@example.org/v1?key=secret")
+    'https://example.org/v1'
+    """
+    if "://" not in source:
+        return source
+    try:
+        parts = urlsplit(source)
+    except ValueError:
+        return source.partition("://")[0] + "://..."
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _open(path: str) -> BinaryIO:
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        raise SourceError(error.strerror or str(error), place=path) from None
+
+
+def _json_file(option: str, path: Path | None, kind: type[Any]) -> Any:
+    if path is None:
+        return None
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise typer.BadParameter(f"{option}: {path}: {error}") from None
+    if not isinstance(value, kind):
+        wanted = "a list" if kind is list else "an object"
+        raise typer.BadParameter(f"{option}: {path}: not {wanted} but {type(value).__name__}")
+    return value

@@ -1,0 +1,209 @@
+"""Options that several commands have, declared once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "MAX_SPEED",
+    "MIN_SPEED",
+    "Action",
+    "ApiKeyEnv",
+    "Body",
+    "Events",
+    "Force",
+    "Format",
+    "Header",
+    "IdleTimeout",
+    "InputFormat",
+    "Json",
+    "MaxPeriod",
+    "Messages",
+    "MinCopies",
+    "Model",
+    "Near",
+    "NoColor",
+    "OnLoop",
+    "OnStall",
+    "Prompt",
+    "Record",
+    "SourceArgument",
+    "Speed",
+]
+
+#: Bounds of speeds: above 0 and short of eternity.
+MIN_SPEED, MAX_SPEED = 0.001, 1e6
+
+
+class Action(StrEnum):
+    """What a finding leads to."""
+
+    STOP = "stop"
+    WARN = "warn"
+    NOTE = "note"
+    OFF = "off"
+
+
+class InputFormat(StrEnum):
+    """What a pipe or a file speaks."""
+
+    SSE = "sse"
+    RECORDING = "recording"
+    NDJSON = "ndjson"
+    TEXT = "text"
+
+
+_DETECT = "Detectors"
+_ASK = "Asking an endpoint (SOURCE is a URL)"
+_SHOW = "Output"
+
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A recording, [bold]-[/] for standard input, or the URL of an OpenAI-compatible "
+        "endpoint: http://127.0.0.1:8080, https://api.openai.com/v1, ...",
+        show_default=False,
+    ),
+]
+OnLoop = Annotated[
+    Action,
+    typer.Option(
+        help="What a certain loop leads to; one only suspected is one step milder.",
+        rich_help_panel=_DETECT,
+    ),
+]
+OnStall = Annotated[
+    Action,
+    typer.Option(
+        help="What a silence leads to that the stream's rhythm does not explain.",
+        rich_help_panel=_DETECT,
+    ),
+]
+MinCopies = Annotated[
+    int,
+    typer.Option(min=2, max=65536, help="Copies that make a loop.", rich_help_panel=_DETECT),
+]
+MaxPeriod = Annotated[
+    int,
+    typer.Option(
+        min=1, max=1 << 20, help="Longest exact period, in tokens.", rich_help_panel=_DETECT
+    ),
+]
+Near = Annotated[
+    bool,
+    typer.Option(
+        "--near/--no-near",
+        help="Look for repetition with small edits too.",
+        rich_help_panel=_DETECT,
+    ),
+]
+Prompt = Annotated[
+    str | None, typer.Option(help="One user message.", rich_help_panel=_ASK, show_default=False)
+]
+Messages = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        rich_help_panel=_ASK,
+        help="JSON file with the conversation: a list of messages.",
+    ),
+]
+Model = Annotated[
+    str | None, typer.Option(help="Model to ask.", rich_help_panel=_ASK, show_default=False)
+]
+Header = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="'NAME: VALUE'",
+        rich_help_panel=_ASK,
+        show_default=False,
+        help="Further header; may be repeated. Everyone on this machine can see it: "
+        "for keys there is --api-key-env.",
+    ),
+]
+Body = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        rich_help_panel=_ASK,
+        help="JSON file with further fields of the request, or the whole of it.",
+    ),
+]
+ApiKeyEnv = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=_ASK,
+        show_default="OPENAI_API_KEY",
+        help="Environment variable that holds the API key.",
+    ),
+]
+IdleTimeout = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        min=0.001,
+        rich_help_panel=_ASK,
+        show_default="60",
+        help="Longest silence before giving up.",
+    ),
+]
+Format = Annotated[
+    InputFormat | None,
+    typer.Option(
+        "--format",
+        show_default="a file is a recording, a pipe is recognised",
+        help="What standard input or the file speaks.",
+    ),
+]
+Speed = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        min=MIN_SPEED,
+        max=MAX_SPEED,
+        help="Play a recording at X times its speed.",
+        show_default="as fast as possible",
+    ),
+]
+Record = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", dir_okay=False, show_default=False, help="Record the stream meanwhile."
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite a recording that is there.")]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        rich_help_panel=_SHOW,
+        help='One JSON object a line: {"type": "finding", ...} when it is made, '
+        '{"type": "report", ...} at the end.',
+    ),
+]
+Events = Annotated[
+    bool,
+    typer.Option(
+        "--events",
+        rich_help_panel=_SHOW,
+        help='With --json: {"type": "event", ...} for every event, too.',
+    ),
+]
+NoColor = Annotated[
+    bool,
+    typer.Option(
+        "--no-color",
+        rich_help_panel=_SHOW,
+        help="No colours; NO_COLOR in the environment says the same.",
+    ),
+]

@@ -1,0 +1,140 @@
+"""Standard output and standard error: whole texts at once, and nothing that hijacks a terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+from typing import TextIO
+
+from midstream._core.errors import MidstreamError
+
+__all__ = ["Interrupted", "Output", "OutputClosed", "OutputFailed", "escape", "one_line"]
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_LINE_END = re.compile(r"\r(?=\n)")
+
+
+def escape(text: str) -> str:
+    r"""Make control characters visible, newline and tab apart: ``\x1b`` for ESC.
+
+    Terminals obey them; text that somebody else wrote must not give orders. The CR of a CR LF is
+    dropped.
+
+    Examples
+    --------
+    >>> escape("plain\ttext\r\n"), escape("\x1b[2J")
+    ('plain\ttext\n', '\\x1b[2J')
+    """
+    if _CONTROL.search(text) is None:
+        return text
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", _LINE_END.sub("", text))
+
+
+def one_line(text: str) -> str:
+    r"""`escape` that shows newline and tab as ``\n`` and ``\t`` too.
+
+    Examples
+    --------
+    >>> one_line("a\nb")
+    'a\\nb'
+    """
+    return escape(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+class OutputClosed(Exception):  # noqa: N818 - no error: whoever read has read enough
+    """Nobody reads standard output any more, as after ``| head``."""
+
+
+class OutputFailed(MidstreamError):  # noqa: N818
+    """Standard output cannot be written."""
+
+
+class Interrupted(BaseException):
+    """A signal came while a write was blocked.
+
+    Parameters
+    ----------
+    number : int
+        Of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class Output:
+    """One of the standard streams.
+
+    Parameters
+    ----------
+    stream : text file or None
+        ``sys.stdout`` or ``sys.stderr``, which are None where the descriptor was closed at the
+        start; then nothing is written.
+    name : str
+        What messages call it.
+
+    Attributes
+    ----------
+    tty : bool
+        Whether a terminal is at the other end.
+    blocked : bool
+        Whether a write is under way: it may last as long as nobody reads.
+    """
+
+    def __init__(self, stream: TextIO | None, name: str) -> None:
+        self.stream = stream
+        self.tty = stream is not None and stream.isatty()
+        self.blocked = False
+        self._name = name
+        # A pipe gets what the stream said, in the encoding in which it came.
+        self._encoding = (stream.encoding if stream is not None and self.tty else None) or "utf-8"
+        buffer = getattr(stream, "buffer", None)
+        # Nothing may stay in a buffer: after a failure, Python's exit would try to write it again.
+        self._raw = getattr(buffer, "raw", buffer)
+
+    def encodes(self, text: str) -> bool:
+        """Whether the output has all of these characters."""
+        try:
+            text.encode(self._encoding)
+        except UnicodeEncodeError:
+            return False
+        return True
+
+    def shares_file(self, other: Output) -> bool:
+        """Whether both end in the same place, as after ``2>&1``."""
+        if self.stream is None or other.stream is None:
+            return False
+        try:
+            return os.path.sameopenfile(self.stream.fileno(), other.stream.fileno())
+        except OSError:  # no descriptor behind it
+            return False
+
+    def write(self, text: str) -> None:
+        """Write a text, at once and whole.
+
+        Raises
+        ------
+        OutputClosed
+            Nobody reads any more.
+        OutputFailed
+            Another reason, such as a full disk.
+        """
+        if self._raw is None:
+            return
+        rest = memoryview(text.encode(self._encoding, "backslashreplace"))
+        self.blocked = True
+        try:
+            while rest:
+                written = self._raw.write(rest)
+                if written is None:  # another program has made the descriptor non-blocking
+                    select.select([], [self._raw], [])
+                else:
+                    rest = rest[written:]
+        except BrokenPipeError:
+            raise OutputClosed from None
+        except OSError as error:
+            raise OutputFailed(f"{self._name}: {error.strerror or error}") from None
+        finally:
+            self.blocked = False

@@ -1,0 +1,163 @@
+"""One watch from its beginning to the exit status: signals, failures, the report."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Iterable, Mapping
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from midstream._core.errors import MidstreamError
+from midstream.apps.output import Interrupted, Output, OutputClosed, OutputFailed, one_line
+from midstream.apps.show import Show
+from midstream.stream import Detector, Finding, Recorder, Report, Source, watch
+
+__all__ = ["FAILED", "FOUND", "NOTHING", "exit_status", "follow", "tell_error"]
+
+#: Exit statuses; 2 is a usage error, 128 + n a signal.
+NOTHING, FOUND, FAILED = 0, 1, 3
+
+
+def follow(
+    source: Source,
+    show: Show,
+    *,
+    detectors: Iterable[Detector] = (),
+    recorder: Recorder | None = None,
+    context: Mapping[str, Any] | None = None,
+) -> tuple[Report, int]:
+    """Watch a source to its end and show it.
+
+    SIGINT and SIGTERM close the source, and the report follows; a second one ends the program.
+
+    Parameters
+    ----------
+    source : Source
+    show : Show
+    detectors : iterable of Detector
+    recorder : Recorder, optional
+        Gets the events. It is closed, and a file without any event is removed again.
+    context : mapping, optional
+        Joins the report in JSON.
+
+    Returns
+    -------
+    report : Report
+    status : int
+        For the exit of the program.
+
+    Raises
+    ------
+    OutputClosed, OutputFailed
+        Standard output could not be written; the source is closed.
+    """
+    failure: MidstreamError | None = None
+    with _Signals(show.outputs) as signals:
+
+        def found(finding: Finding) -> None:
+            try:
+                show.finding(finding)
+            except Interrupted:  # perhaps in a callback of the event loop, which would log it
+                signals.cancel()
+
+        guard = watch(source, detectors=detectors, recorder=recorder, on_finding=found)
+
+        async def run() -> None:
+            signals.watch_task()
+            async with guard:
+                async for event in guard:
+                    show.event(event)
+
+        try:
+            asyncio.run(run())
+        except OutputFailed:
+            raise
+        except MidstreamError as error:
+            failure = error
+        except (asyncio.CancelledError, Interrupted):
+            if not signals.number:
+                raise
+        finally:
+            if recorder is not None:
+                recorder.close()
+                if failure is not None and not guard.metrics.events:
+                    recorder.path.unlink(missing_ok=True)
+        report = guard.report()
+        # What failed before anything came has nothing to report, but programs want their last line.
+        if failure is None or guard.metrics.events or not show.for_people:
+            with contextlib.suppress(Interrupted):
+                show.report(report, context)
+        if failure is not None:
+            tell_error(failure)
+        status = 128 + signals.number if signals.number else exit_status(report)
+    return report, status
+
+
+def exit_status(report: Report) -> int:
+    """Exit status that an outcome asks for.
+
+    A stop is what the watch was for, so it outdoes a failure; a failure, or an error that the
+    stream itself carried, outdoes a warning, since what came is not all there is.
+    """
+    if report.stopped is not None:
+        return FOUND
+    if report.outcome == "failed" or report.errors:
+        return FAILED
+    return FOUND if report.worst in ("warn", "stop") else NOTHING
+
+
+def tell_error(error: BaseException | str) -> None:
+    """Write ``error: place: cause`` to standard error."""
+    stderr = Output(sys.stderr, "standard error")
+    try:
+        stderr.write(f"error: {one_line(str(error))}\n")
+    except (OutputClosed, OutputFailed):
+        return  # nobody is left to tell; the exit status says it
+
+
+class _Signals:
+    """Turns SIGINT and SIGTERM into an orderly end while it is entered."""
+
+    def __init__(self, outputs: Iterable[Output]) -> None:
+        self.number = 0
+        self._outputs = tuple(outputs)
+        self._old: dict[int, Any] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+
+    def watch_task(self) -> None:
+        """Cancel the current task when a signal comes."""
+        self._task = asyncio.current_task()
+        self._loop = asyncio.get_running_loop()
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # What nohup or a shell's background job ignores stays ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._old[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, old in self._old.items():
+            signal.signal(number, old)
+
+    def cancel(self) -> None:
+        """Cancel the task at its next wait."""
+        if self._loop is not None and self._task is not None and not self._task.done():
+            self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
+        for mine in self._old:
+            signal.signal(mine, signal.SIG_DFL)  # whoever asks twice does not want to wait
+        if self._task is None or any(output.blocked for output in self._outputs):
+            raise Interrupted(number)  # the event loop takes no note as long as nobody reads
+        self.cancel()

@@ -1,0 +1,233 @@
+"""What a watch looks like: live text with the findings where they happen, or JSON lines.
+
+With a terminal on standard output, everything goes there: the text as it comes, reasoning, tool
+calls and errors with a label, each finding after the event that decided it, the report. Control
+characters are shown as escapes.
+
+Without one, standard output gets the text of the answer (``text`` and ``audio`` events), untouched
+and nothing else; all the rest goes to standard error, without colour.
+
+With ``--json``, standard output gets one object a line, flushed: ``{"type": "finding", ...}`` the
+moment a finding is made, ``{"type": "event", ...}`` if asked for, ``{"type": "report", ...}`` at
+the end.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from midstream.apps.live import LiveText
+from midstream.apps.output import Output, one_line
+from midstream.stream import Event, Finding, Report
+
+__all__ = ["JsonShow", "Show", "TextShow", "make_show"]
+
+#: Kinds that are the answer; what else has text is told apart by a label.
+_ANSWER = frozenset({"text", "audio"})
+_STYLES = {
+    "reasoning": "dim italic",
+    "tool_call": "cyan",
+    "tool_result": "green",
+    "error": "bold red",
+    "stop": "bold red",
+    "warn": "bold yellow",
+    "note": "bold blue",
+}
+#: Finish reasons that need no mention.
+_USUAL_ENDS = frozenset({"", "stop", "tool_calls", "function_call"})
+_OUTCOME_STYLES = {"stopped": "bold red", "failed": "bold red", "ended": "green"}
+
+
+class Show(ABC):
+    """Takes what a watch gives, as it comes."""
+
+    #: Whether a finding waits for the event that decided it: a watch makes it known just before.
+    _in_order = True
+    #: Whether it may leave out what says nothing.
+    for_people = True
+
+    def __init__(self, *outputs: Output) -> None:
+        self.outputs = outputs
+        self._held: list[Finding] = []
+        self._newest_seq = -1
+
+    def event(self, event: Event) -> None:
+        """Show an event, and the findings that waited for it."""
+        self._newest_seq = event.seq
+        self._show_event(event)
+        self._show_held()
+
+    def finding(self, finding: Finding) -> None:
+        """Show a finding: at once if the event that decided it was shown already."""
+        self._held.append(finding)
+        if not self._in_order or finding.seq <= self._newest_seq:
+            self._show_held()
+
+    def report(self, report: Report, context: Mapping[str, Any] | None = None) -> None:
+        """Show the last word; `context` joins it."""
+        self._show_held()
+        self._newest_seq = -1  # another stream may follow
+        self._show_report(report, context or {})
+
+    def _show_held(self) -> None:
+        held, self._held = self._held, []
+        if held:
+            self._show_findings(held)
+
+    @abstractmethod
+    def _show_event(self, event: Event) -> None: ...
+
+    @abstractmethod
+    def _show_findings(self, findings: list[Finding]) -> None: ...
+
+    @abstractmethod
+    def _show_report(self, report: Report, context: Mapping[str, Any]) -> None: ...
+
+
+class TextShow(Show):
+    """For people.
+
+    Parameters
+    ----------
+    notes : LiveText
+        Where findings and the report go, and events that `answer` does not get.
+    answer : Output, optional
+        Gets the text of the answer untouched. By default, `notes` shows it too.
+    """
+
+    def __init__(self, notes: LiveText, answer: Output | None = None) -> None:
+        outputs = (notes.output,) if answer is None else (notes.output, answer)
+        super().__init__(*outputs)
+        self.notes = notes
+        self._answer = answer
+        self._shared = answer is not None and answer.shares_file(notes.output)
+        self._channel: tuple[str, str] = ("text", "")
+        self._choices: set[str] = set()
+
+    def _show_event(self, event: Event) -> None:
+        kind, text = event.kind, event.text
+        if kind in _ANSWER:
+            if not text:
+                return
+            if self._answer is not None:
+                self._answer.write(text)
+                if self._shared:
+                    self.notes.stands_after(text)
+            else:
+                self._piece("text", event, self._choice(event), "")
+        elif kind == "error":
+            self.notes.line(f"error: {text}", _STYLES["error"])
+        elif kind == "end":
+            if text not in _USUAL_ENDS:
+                self.notes.line(f"(ended: {text})", "dim")
+        elif kind == "reasoning" and text:
+            self._piece(kind, event, "reasoning: ", _STYLES[kind])
+        elif kind in ("tool_call", "tool_result") and (text or event.name):
+            label = kind.replace("_", " ") + (f" {event.name}: " if event.name else ": ")
+            self._piece(kind, event, label, _STYLES[kind])
+
+    def _piece(self, kind: str, event: Event, label: str, style: str) -> None:
+        channel = (kind, event.stream_id)
+        if channel != self._channel or kind == "tool_result":
+            self.notes.fresh_line()
+            if label:
+                self.notes.add(label, f"bold {style}".strip())
+            self._channel = channel
+        self.notes.add(event.text, style)
+
+    def _choice(self, event: Event) -> str:
+        """Return the label of one answer where there are several."""
+        self._choices.add(event.stream_id)
+        return f"choice {event.stream_id}: " if len(self._choices) > 1 else ""
+
+    def _show_findings(self, findings: list[Finding]) -> None:
+        for finding, following in zip(findings, [*findings[1:], None], strict=True):
+            if following is not None and _same_run(finding, following):
+                continue  # found and certain with the same event: once is enough for the eye
+            for text, style in _finding_lines(finding):
+                self.notes.barred_line(text, style, bar_style=_STYLES[finding.severity])
+        self._channel = ("", "")
+
+    def _show_report(self, report: Report, context: Mapping[str, Any]) -> None:
+        rows = [(label, one_line(value)) for label, value in report.rows()]
+        if "recording" in context:
+            rows.append(("recorded in", one_line(str(context["recording"]))))
+        self.notes.line()
+        self.notes.table(rows, {"outcome": _OUTCOME_STYLES.get(report.outcome, "yellow")})
+        self._channel = ("text", "")
+        self._choices.clear()
+
+
+class JsonShow(Show):
+    """For programs: one JSON object a line.
+
+    Parameters
+    ----------
+    output : Output
+    events : bool, default False
+        Events too.
+    """
+
+    for_people = False
+
+    def __init__(self, output: Output, *, events: bool = False) -> None:
+        super().__init__(output)
+        self._events = self._in_order = events
+        self._output = output
+
+    def line(self, row: Mapping[str, Any]) -> None:
+        """Write one object."""
+        self._output.write(json.dumps(row, default=str) + "\n")
+
+    def _show_event(self, event: Event) -> None:
+        if self._events:
+            self.line({"type": "event", **event._asdict()})
+
+    def _show_findings(self, findings: list[Finding]) -> None:
+        for finding in findings:
+            self.line({"type": "finding", **finding.to_dict()})
+
+    def _show_report(self, report: Report, context: Mapping[str, Any]) -> None:
+        self.line({"type": "report", **report.to_dict(), **context})
+
+
+def make_show(*, json_lines: bool = False, events: bool = False, color: bool = True) -> Show:
+    """Choose the show that suits standard output; see the module's docstring."""
+    stdout = Output(sys.stdout, "standard output")
+    if json_lines:
+        return JsonShow(stdout, events=events)
+    if stdout.tty:
+        return TextShow(LiveText(stdout, color=color))
+    return TextShow(LiveText(Output(sys.stderr, "standard error"), color=False), stdout)
+
+
+def _same_run(first: Finding, second: Finding) -> bool:
+    return (first.kind, first.seq, first.start, first.end) == (
+        second.kind,
+        second.seq,
+        second.start,
+        second.end,
+    ) and first.evidence.get("channel") == second.evidence.get("channel")
+
+
+def _finding_lines(finding: Finding) -> list[tuple[str, str]]:
+    """Text and style of the lines that tell of a finding."""
+    kind = finding.kind.replace("_", " ")
+    does = {"stop": "stream stopped", "warn": "warning", "note": "note"}[finding.severity]
+    lines = [(f"{kind}, {does}: {one_line(finding.message)}", _STYLES[finding.severity])]
+    evidence = finding.evidence
+    if "unit" in evidence:
+        lines.append((f'"{one_line(evidence["unit"])}"', "italic"))
+    if finding.period is not None:
+        lines.append(
+            (
+                f"period {finding.period} tokens ({evidence['period_chars']} characters), "
+                f"{finding.copies:.1f} copies, characters {finding.start} to {finding.end}",
+                "dim",
+            )
+        )
+    return lines
