@@ -196,7 +196,7 @@ cdef class LoopScanner:
         -------
         list of tuple
             What this piece decided, in order: ``(kind, level, start, end, period, copies,
-            period_chars, unit)``; kind ``"loop"`` or ``"near_loop"``, level 1 found or 2 stop.
+            period_chars, unit, n_tokens)``; kind ``"loop"`` or ``"near_loop"``, level 1 found or 2 stop.
         """
         cdef Py_ssize_t i, n = PyUnicode_GET_LENGTH(text)
         cdef int width = PyUnicode_KIND(text)
@@ -322,7 +322,7 @@ cdef class LoopScanner:
             self.run_weight = self.weigh(end, period_chars)
             self.run_weighed = True
         if self.run_level == 0:
-            if chars < self.min_chars * (1, 3, 6)[self.run_weight]:
+            if self.run_weight and chars < self.min_chars * (3 * self.run_weight):
                 return 0
             self.run_level = 1
             self.add("loop", 1, run.position, end, run.period, self.copies_of(run), period_chars)
@@ -378,7 +378,7 @@ cdef class LoopScanner:
     cdef int add(self, str kind, int level, uint64_t start, uint64_t end, uint32_t period,
                  double copies, uint64_t period_chars) except -1:
         self.found.append((kind, level, start, end, period, copies, period_chars,
-                           self.unit(end, period_chars)))
+                           self.unit(end, period_chars), self.n_tokens))
         if level == 2 and self.halt_on_stop:
             self.halted = True
         return 0

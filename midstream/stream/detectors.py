@@ -14,8 +14,8 @@ from midstream.stream.events import KINDS, SEVERITIES, TEXT_KINDS, Event, Findin
 
 __all__ = ["Detector", "LoopDetector", "StallDetector"]
 
-#: Kind, level, start, end, period, copies, period_chars, unit: what a `LoopScanner` says.
-RawFinding = tuple[str, int, int, int, int, float, int, str]
+#: What a `LoopScanner` says: kind, level, start, end, period, copies, period_chars, unit, n_tokens.
+RawFinding = tuple[str, int, int, int, int, float, int, str, int]
 
 
 class Detector(Protocol):
@@ -197,7 +197,7 @@ class LoopDetector:
 
     def _findings(self, raw: Sequence[RawFinding], key: tuple[Kind, str]) -> list[Finding]:
         found = []
-        for kind, level, start, end, period, copies, period_chars, unit in raw:
+        for kind, level, start, end, period, copies, period_chars, unit, n_tokens in raw:
             severity = self._severity(level)
             if severity is None:
                 continue
@@ -213,6 +213,7 @@ class LoopDetector:
                 "unit": unit,
                 "channel": key[0],
                 "stream_id": key[1],
+                "tokens": n_tokens,
                 "wasted_tokens": round((copies - 1) * period),
             }
             found.append(

@@ -84,7 +84,9 @@ class Finding:
         One sentence for a person.
     evidence : Mapping
         What the verdict rests on. Loops carry ``period`` and ``copies`` (tokens, fractional
-        copies), ``period_chars``, ``unit`` (one copy's text, shortened), ``channel``.
+        copies), ``period_chars``, ``unit`` (one copy's text, shortened), ``channel`` and
+        ``stream_id`` (which text), ``tokens`` (of that text so far) and ``wasted_tokens`` (of
+        these, all copies but the first).
 
     Examples
     --------
