@@ -74,8 +74,9 @@ void ms_run_reset(ms_run_detector *d) {
     d->write = 0;
     d->fingerprint = 0;
     d->n_candidates = 0;
+    d->n_ripe = 0;
     d->dense_alive = 0;
-    d->best = NULL;
+    d->has_best = 0;
 }
 
 static uint32_t slot_back(const ms_run_detector *d, uint32_t slot, uint32_t distance) {
@@ -87,23 +88,25 @@ static uint64_t required(const ms_run_detector *d, uint32_t period) {
     return copies > d->min_length ? copies : d->min_length;
 }
 
-/* The position stored in `slot`, rebuilt from its low half: it lies less than 2^32 back. */
-static uint64_t position_at(const ms_run_detector *d, uint32_t slot, uint64_t now) {
-    return now - (uint32_t)((uint32_t)now - d->positions[slot]);
-}
-
-static ms_run new_run(const ms_run_detector *d, uint32_t period, uint64_t start, uint64_t now) {
-    const uint32_t distance = (uint32_t)(d->count - start); /* the newest symbol is not counted yet */
-    ms_run run;
+/* The newest symbol has index d->count until the end of ms_run_push. */
+static ms_run_candidate candidate(const ms_run_detector *d, uint32_t period, uint64_t start) {
+    ms_run_candidate run;
     run.start = start;
-    run.position = position_at(d, slot_back(d, d->write, distance), now);
-    run.ready = start + required(d, period) - 1;
+    run.position = d->positions[slot_back(d, d->write, (uint32_t)(d->count - start))];
     run.period = period;
     run.reported = 0;
     return run;
 }
 
-static void update_dense(ms_run_detector *d, uint64_t symbol, uint64_t position) {
+static int is_complete(const ms_run_detector *d, const ms_run_candidate *run) {
+    return d->count + 1 - run->start >= required(d, run->period);
+}
+
+static int is_before(const ms_run_candidate *a, const ms_run_candidate *b) {
+    return b == NULL || a->start < b->start || (a->start == b->start && a->period < b->period);
+}
+
+static void update_dense(ms_run_detector *d, uint64_t symbol) {
     uint32_t equal;
     if (d->count >= D) {
         const uint32_t first = d->write >= D ? d->write - D : d->write + d->capacity - D;
@@ -117,20 +120,8 @@ static void update_dense(ms_run_detector *d, uint64_t symbol, uint64_t position)
     uint32_t born = equal & ~d->dense_alive;
     d->dense_alive = equal;
     for (uint32_t b = 0; born; b++, born >>= 1) {
-        if (born & 1u) d->dense[b] = new_run(d, D - b, d->count - (D - b), position);
+        if (born & 1u) d->dense[b] = candidate(d, D - b, d->count - (D - b));
     }
-}
-
-static void update_candidates(ms_run_detector *d, uint64_t symbol) {
-    uint32_t kept = 0;
-    for (uint32_t c = 0; c < d->n_candidates; c++) {
-        const uint32_t period = d->candidates[c].period;
-        if (d->symbols[slot_back(d, d->write, period)] == symbol)
-            d->candidates[kept++] = d->candidates[c];
-        else
-            d->alive[period >> 6] &= ~(1ull << (period & 63));
-    }
-    d->n_candidates = kept;
 }
 
 static int highest_bit(uint32_t bits) {
@@ -143,31 +134,22 @@ static int highest_bit(uint32_t bits) {
 #endif
 }
 
-/* Of the living runs whose copies are complete at index `by`: the earliest start, then the
- * shortest period. */
-static ms_run *earliest(ms_run_detector *d, uint64_t by) {
-    ms_run *best = NULL;
+/* The foremost of the short periods; of all living ones, or of the complete ones alone. */
+static ms_run_candidate *foremost_dense(ms_run_detector *d, int complete) {
+    ms_run_candidate *best = NULL;
     for (uint32_t bits = d->dense_alive; bits;) {
-        const int b = highest_bit(bits); /* the highest bit is the shortest period */
+        const int b = highest_bit(bits);
         bits &= ~(1u << b);
-        if (d->dense[b].ready <= by && (best == NULL || d->dense[b].start < best->start))
-            best = &d->dense[b];
-    }
-    for (uint32_t c = 0; c < d->n_candidates; c++) {
-        ms_run *run = &d->candidates[c];
-        if (run->ready > by) continue;
-        if (best == NULL || run->start < best->start ||
-            (run->start == best->start && run->period < best->period))
-            best = run;
+        if (complete && !is_complete(d, &d->dense[b])) continue;
+        if (is_before(&d->dense[b], best)) best = &d->dense[b];
     }
     return best;
 }
 
-/* How many symbols x[i], x[i-1], ... equal x[i-p], x[i-1-p], ...; i is the newest. A run that
- * matched for 2G symbols was seen by the scan before, so 3G bounds the walk. */
-static uint32_t match_back(const ms_run_detector *d, uint32_t period) {
+/* How many symbols x[i], x[i-1], ... equal x[i-p], x[i-1-p], ..., up to `limit`; i is the newest. */
+static uint32_t match_back(const ms_run_detector *d, uint32_t period, uint32_t limit) {
     const uint64_t before = d->count - period + 1; /* symbols up to and including x[i-p] */
-    const uint32_t limit = before < 3 * G ? (uint32_t)before : 3 * G;
+    if (before < limit) limit = (uint32_t)before;
     uint32_t a = d->write, b = slot_back(d, a, period), length = 0;
     while (length < limit && d->symbols[a] == d->symbols[b]) {
         length++;
@@ -177,9 +159,72 @@ static uint32_t match_back(const ms_run_detector *d, uint32_t period) {
     return length;
 }
 
-static int add_candidate(ms_run_detector *d, uint32_t period, uint64_t position) {
+/* Whether the last G symbols match those one period before. */
+static int gram_matches(const ms_run_detector *d, uint32_t period) {
+    const uint32_t a = d->write, b = slot_back(d, a, period);
+    if (d->fingerprints[a] != d->fingerprints[b]) return 0;
+    if (a < G - 1 || b < G - 1) return match_back(d, period, G) == G; /* across the ring's end */
+    const uint64_t *end_a = d->symbols + a, *end_b = d->symbols + b;
+    return memcmp(end_a - (G - 1), end_b - (G - 1), G * sizeof *end_a) == 0;
+}
+
+static void bury(ms_run_detector *d, uint32_t period) {
+    d->alive[period >> 6] &= ~(1ull << (period & 63));
+}
+
+/* Drop the ripe candidates that `symbol` ends; return the foremost complete one of the others. */
+static ms_run_candidate *update_ripe(ms_run_detector *d, uint64_t symbol) {
+    ms_run_candidate *best = NULL;
+    for (uint32_t c = 0; c < d->n_ripe;) {
+        ms_run_candidate *run = &d->candidates[c];
+        if (d->symbols[slot_back(d, d->write, run->period)] != symbol) {
+            bury(d, run->period);
+            *run = d->candidates[--d->n_ripe];
+            d->candidates[d->n_ripe] = d->candidates[--d->n_candidates];
+            continue;
+        }
+        c++;
+    }
+    for (uint32_t c = 0; c < d->n_ripe; c++) {
+        ms_run_candidate *run = &d->candidates[c];
+        if (is_complete(d, run) && is_before(run, best)) best = run;
+    }
+    return best;
+}
+
+/* Move a young candidate to the ripe ones if it can be complete before the next check. */
+static void ripen(ms_run_detector *d, uint32_t c) {
+    const ms_run_candidate run = d->candidates[c];
+    if (d->count + 1 + G - run.start < required(d, run.period)) return;
+    d->candidates[c] = d->candidates[d->n_ripe];
+    d->candidates[d->n_ripe++] = run;
+}
+
+/* Every G symbols: drop the young candidates that ended meanwhile. */
+static void update_young(ms_run_detector *d) {
+    for (uint32_t c = d->n_ripe; c < d->n_candidates;) {
+        const uint32_t period = d->candidates[c].period;
+        if (!gram_matches(d, period)) {
+            bury(d, period);
+            d->candidates[c] = d->candidates[--d->n_candidates];
+            continue;
+        }
+        ripen(d, c++);
+    }
+}
+
+/* The living run whose multiples need no candidate of their own. */
+static const ms_run_candidate *lead(ms_run_detector *d) {
+    const ms_run_candidate *best = foremost_dense(d, 0);
+    for (uint32_t c = 0; c < d->n_candidates; c++)
+        if (is_before(&d->candidates[c], best)) best = &d->candidates[c];
+    return best;
+}
+
+static int add_candidate(ms_run_detector *d, uint32_t period) {
     if (d->alive[period >> 6] >> (period & 63) & 1) return 0;
-    const uint32_t length = match_back(d, period);
+    /* A run that had matched for 2G symbols was seen by the scan before: 3G bounds the walk. */
+    const uint32_t length = match_back(d, period, 3 * G);
     if (length < G) return 0; /* two grams with one fingerprint */
     const uint64_t start = d->count + 1 - length - period;
     if (d->n_candidates == d->candidate_room) {
@@ -187,20 +232,21 @@ static int add_candidate(ms_run_detector *d, uint32_t period, uint64_t position)
         if (resize(&d->candidates, room * sizeof *d->candidates) < 0) return -1;
         d->candidate_room = room;
     }
-    d->candidates[d->n_candidates++] = new_run(d, period, start, position);
+    d->candidates[d->n_candidates++] = candidate(d, period, start);
     d->alive[period >> 6] |= 1ull << (period & 63);
+    ripen(d, d->n_candidates - 1);
     return 0;
 }
 
 /* Compare the newest fingerprint with those of the places D + 1 to max_period back. */
-static int scan(ms_run_detector *d, uint64_t position) {
+static int scan(ms_run_detector *d) {
     uint32_t hits[SCAN_CHUNK];
     const uint64_t newest = d->count;
     const uint64_t oldest = newest > d->max_period ? newest - d->max_period : 0;
     uint64_t first = oldest > G - 1 ? oldest : G - 1; /* earlier places have no whole gram */
-    const ms_run *lead = earliest(d, UINT64_MAX);
-    const uint64_t lead_start = lead ? lead->start : UINT64_MAX;
-    const uint32_t lead_period = lead ? lead->period : 1;
+    const ms_run_candidate *leading = lead(d);
+    const uint64_t lead_start = leading ? leading->start : UINT64_MAX;
+    const uint32_t lead_period = leading ? leading->period : 1;
     uint32_t multiple = d->max_period / lead_period * lead_period; /* walks down with the periods */
     while (first + D < newest) {
         const uint32_t slot = slot_back(d, d->write, (uint32_t)(newest - first));
@@ -213,7 +259,7 @@ static int scan(ms_run_detector *d, uint64_t position) {
             const uint32_t period = (uint32_t)(newest - first) - hits[h];
             while (multiple > period) multiple -= lead_period;
             if (multiple == period && newest - period >= lead_start) continue;
-            if (add_candidate(d, period, position) < 0) return -1;
+            if (add_candidate(d, period) < 0) return -1;
         }
         first += n;
     }
@@ -234,24 +280,32 @@ int ms_run_push(ms_run_detector *d, uint64_t symbol, uint64_t position) {
     d->fingerprint = d->fingerprint * BASE + mix(symbol) - leaving * BASE_TO_G;
     d->fingerprints[slot] = d->fingerprint;
 
-    update_dense(d, symbol, position);
-    update_candidates(d, symbol);
+    update_dense(d, symbol);
+    ms_run_candidate *best = foremost_dense(d, 1);
+    ms_run_candidate *longer = update_ripe(d, symbol);
+    if (longer != NULL && is_before(longer, best)) best = longer;
     int status = 0;
-    if ((d->count + 1) % G == 0) status = scan(d, position);
-
-    ms_run *best = earliest(d, d->count);
-    d->best = best;
+    d->has_best = best != NULL;
+    if (best != NULL) {
+        d->best.start = best->start;
+        /* Rebuilt from its low half: it lies less than 2^32 back. */
+        d->best.position = position - (uint32_t)((uint32_t)position - best->position);
+        d->best.period = best->period;
+        status = !best->reported;
+        best->reported = 1;
+    }
+    if ((d->count + 1) % G == 0) {
+        update_young(d);
+        if (scan(d) < 0) status = -1;
+    }
     d->count++;
     d->write = slot + 1 == d->capacity ? 0 : slot + 1;
-    if (status < 0) return -1;
-    if (best == NULL || best->reported) return 0;
-    best->reported = 1;
-    return 1;
+    return status;
 }
 
-uint32_t ms_run_stride(const ms_run_detector *d, const ms_run *run) {
+uint32_t ms_run_stride(const ms_run_detector *d) {
     const uint32_t newest = slot_back(d, d->write, 1);
-    return d->positions[newest] - d->positions[slot_back(d, newest, run->period)];
+    return d->positions[newest] - d->positions[slot_back(d, newest, d->best.period)];
 }
 
 size_t ms_run_memory(const ms_run_detector *d) {

@@ -17,11 +17,12 @@
  *    differs from x[s-1+p] = x[s-1+kp]) and dies on the same symbol, so it is not kept: periodic
  *    text, the very thing looked for, does not cost a candidate per multiple.
  *
- * Cost a symbol: a 32-lane compare, a scan of max_period fingerprints divided by G, and one
- * comparison a living candidate; never more than max_period comparisons.
+ * Cost a symbol: a 32-lane compare; a scan of max_period fingerprints and a comparison of 128 bytes
+ * for each young candidate, both divided by G; one comparison for each ripe one.
  *
  * Memory: 16 bytes a symbol over the last max_period + 3G symbols, grown by doubling, so that a
- * short sequence costs little. Not thread-safe: one detector, one thread at a time.
+ * short sequence costs little, and 16 bytes a candidate, at most max_period of them: long stretches
+ * of one symbol with something between (rulers in tables) raise about half as many for a while. Not thread-safe: one detector, one thread at a time.
  */
 #ifndef MS_RUN_H
 #define MS_RUN_H
@@ -36,10 +37,16 @@
 typedef struct ms_run {
     uint64_t start;    /* index of the run's first symbol */
     uint64_t position; /* the position that came with that symbol */
-    uint64_t ready;    /* index of the symbol that completes the required copies */
     uint32_t period;   /* symbols */
-    uint32_t reported; /* already returned by ms_run_push */
 } ms_run;
+
+/* A living run as it is kept: there can be one for every period. */
+typedef struct ms_run_candidate {
+    uint64_t start;
+    uint32_t position; /* low half */
+    uint32_t period : 31;
+    uint32_t reported : 1; /* already returned by ms_run_push */
+} ms_run_candidate;
 
 typedef struct ms_run_detector {
     const ms_match_kernels *kernels;
@@ -55,12 +62,14 @@ typedef struct ms_run_detector {
     uint32_t *fingerprints; /* ring */
     uint32_t *positions;    /* ring: low halves of the positions */
     uint64_t *alive;        /* bit p: period p is among the candidates */
-    ms_run *candidates;     /* living runs of period > D */
+    ms_run_candidate *candidates; /* living runs of period > D */
     uint32_t n_candidates;
+    uint32_t n_ripe; /* the first of them: checked at every symbol, the others every G */
     uint32_t candidate_room;
     uint32_t dense_alive;   /* bit b: period D - b lives, in dense[b] */
-    ms_run dense[MS_MATCH_WINDOW];
-    const ms_run *best;     /* recognised and alive, earliest start, then shortest; or NULL */
+    ms_run_candidate dense[MS_MATCH_WINDOW];
+    int has_best;
+    ms_run best; /* recognised and alive: the earliest start, then the shortest period */
 } ms_run_detector;
 
 /* Prepare an empty detector. 1 <= max_period <= 2^20, min_copies >= 2, min_length >= 0.
@@ -75,14 +84,14 @@ void ms_run_free(ms_run_detector *d);
 void ms_run_reset(ms_run_detector *d);
 
 /* Take the next symbol. `position` is any non-decreasing number that the caller wants back with
- * a run's start (a character offset, say); within the window it must grow by less than 2^32.
+ * a run's start (a character offset, say); while a run lives they must grow by less than 2^32.
  * Returns 1 if d->best is a run not returned before, 0 if there is nothing new, -1 if memory ran
  * out: then reset or free before the next push. */
 int ms_run_push(ms_run_detector *d, uint64_t symbol, uint64_t position);
 
-/* How far positions advance in one period of a living run: from the symbol one period before the
- * newest one to the newest one. */
-uint32_t ms_run_stride(const ms_run_detector *d, const ms_run *run);
+/* How far positions advance in one period of d->best, which must exist: from the symbol one period
+ * before the newest one to the newest one. */
+uint32_t ms_run_stride(const ms_run_detector *d);
 
 /* Bytes held, the struct included. */
 size_t ms_run_memory(const ms_run_detector *d);

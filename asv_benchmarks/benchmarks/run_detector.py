@@ -22,6 +22,8 @@ def sequences() -> dict[str, np.ndarray]:
         "period 27": index % 27,
         "period 1000": index % 1000,
         "period 4000 of words": zipf[:4000][index % 4000],
+        # Stretches of one symbol: the most candidates there can be.
+        "rulers": np.repeat(rng.integers(0, 2, SIZE), rng.integers(1, 80, SIZE))[:SIZE],
     }
 
 

@@ -9,13 +9,12 @@ cdef extern from "ms_run.h":
     ctypedef struct ms_run:
         uint64_t start
         uint64_t position
-        uint64_t ready
         uint32_t period
-        uint32_t reported
     ctypedef struct ms_run_detector:
         uint64_t count
-        const ms_run *best
-    uint32_t ms_run_stride(const ms_run_detector *d, const ms_run *run) noexcept nogil
+        bint has_best
+        ms_run best
+    uint32_t ms_run_stride(const ms_run_detector *d) noexcept nogil
 
 
 cdef class RunDetector:

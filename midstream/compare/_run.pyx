@@ -29,7 +29,7 @@ cdef uint64_t OWN_VALUE = (1 << 61) - 1
 cdef uint64_t FIRST_IDENTITY = 1 << 62
 
 
-cdef object as_run(const ms_run *run, uint64_t count):
+cdef object as_run(ms_run run, uint64_t count):
     return Run(run.start, run.period, (count - run.start) / <double>run.period, count)
 
 
@@ -68,8 +68,9 @@ cdef class RunDetector:
     other than integers below 2**61 - 1 go through a table that forgets what left the window.
 
     Cost of one symbol: a constant vector comparison for periods up to 32, one sixteenth of a scan
-    of `max_period` fingerprints, one comparison a living candidate; never above `max_period`
-    comparisons. Memory: 16 bytes a symbol over the last ``max_period + 49``, grown as needed.
+    of `max_period` fingerprints and of a 128-byte comparison for every living candidate; bounded by
+    `max_period`. Memory: 16 bytes a symbol over the last ``max_period + 49``, grown as needed, and
+    16 bytes a candidate.
 
     Not thread-safe: use one detector from one thread at a time. `feed` of an integer array
     releases the GIL.
@@ -181,7 +182,7 @@ cdef class RunDetector:
         -------
         Run or None
         """
-        if self.detector.best == NULL:
+        if not self.detector.has_best:
             return None
         return as_run(self.detector.best, self.detector.count)
 
@@ -253,7 +254,7 @@ cdef class RunDetector:
 
     cdef uint32_t stride(self) noexcept:
         """Positions that one copy of the living run takes."""
-        return ms_run_stride(&self.detector, self.detector.best)
+        return ms_run_stride(&self.detector)
 
     cdef size_t memory(self) noexcept:
         return ms_run_memory(&self.detector)

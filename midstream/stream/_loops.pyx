@@ -284,7 +284,7 @@ cdef class LoopScanner:
         self.kind = NONE
         self.n_tokens += 1
         self.runs.push(stir(self.exact_hash, self.length), self.start)
-        if self.runs.detector.best != NULL:
+        if self.runs.detector.has_best:
             self.judge_run(end)
         if kind != SPACE:
             if kind == LETTER or kind == GLYPH:
@@ -307,7 +307,7 @@ cdef class LoopScanner:
         return 0
 
     cdef int judge_run(self, uint64_t end) except -1:
-        cdef const ms_run *run = self.runs.detector.best
+        cdef ms_run run = self.runs.detector.best
         cdef uint64_t chars = end - run.position
         cdef uint64_t period_chars
         if run.start != self.run_start or run.period != self.run_period:
@@ -331,7 +331,7 @@ cdef class LoopScanner:
             self.add("loop", 2, run.position, end, run.period, self.copies_of(run), period_chars)
         return 0
 
-    cdef double copies_of(self, const ms_run *run) noexcept:
+    cdef double copies_of(self, ms_run run) noexcept:
         return <double>(self.runs.detector.count - run.start) / run.period
 
     cdef int weigh(self, uint64_t end, uint64_t period_chars) noexcept:
@@ -358,11 +358,11 @@ cdef class LoopScanner:
         cdef double copies = ms_near_copies(&self.near, period)
         cdef uint64_t chars = end - self.near.start
         cdef bint structured = ms_near_is_structured(&self.near)
-        cdef const ms_run *run = self.runs.detector.best
+        cdef ms_run run = self.runs.detector.best
         if copies < self.min_copies:
             return 0
         # Exact repetition says it better where it covers most of the stretch.
-        if run != NULL and self.run_level > 0 and 2 * (end - run.position) >= chars:
+        if self.runs.detector.has_best and self.run_level > 0 and 2 * (end - run.position) >= chars:
             return 0
         if self.near_level == 0 and self.near.score >= self.near_score * (4 if structured else 1):
             self.near_level = 1

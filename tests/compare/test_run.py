@@ -111,6 +111,27 @@ def test_rings_survive_many_times_their_length() -> None:
     assert online(sequence, max_period=100) == list(runs(sequence, max_period=100))
 
 
+@pytest.mark.parametrize("min_copies", [2, 3])
+@pytest.mark.parametrize("seed", range(6))
+def test_long_stretches_of_one_symbol(seed: int, min_copies: int) -> None:
+    """Every distance inside a stretch is a candidate; few of them live to the end."""
+    rng = random.Random(seed)
+    sequence: list[int] = []
+    while len(sequence) < 2500:
+        unit = [0] * rng.randrange(17, 80) + [1] * rng.randrange(1, 3)
+        sequence += unit * rng.randrange(1, 5)
+    chosen = {"max_period": 200, "min_copies": min_copies}
+    assert online(sequence, **chosen) == list(runs(sequence, **chosen))
+
+
+def test_memory_is_bounded_when_every_distance_is_a_candidate() -> None:
+    rng = random.Random(0)
+    detector = RunDetector()
+    for _ in range(300):
+        detector.feed([0] * rng.randrange(17, 1000) + [1])
+    assert detector.memory_bytes < 140 * 1024
+
+
 def test_arrays_objects_and_single_updates_agree() -> None:
     sequence = patchwork(random.Random(7), 3000, 3, UNITS)
     expected = RunDetector().feed(sequence)

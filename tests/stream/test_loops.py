@@ -158,6 +158,13 @@ def test_one_long_text_needs_less_than_the_budget() -> None:
     assert detector.memory_bytes < 160 * 1024
 
 
+def test_rulers_between_words_stay_within_the_budget() -> None:
+    detector = LoopDetector("note")
+    for seq, word in enumerate(random_words(3000)):
+        detector.observe(Event("text", seq, seq, word + "\n" + "-" * (30 + seq % 70) + "\n"))
+        assert detector.memory_bytes <= 256 * 1024
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
