@@ -80,8 +80,8 @@ class LoopDetector:
     --------
     >>> detector = LoopDetector()
     >>> event = Event("text", 0, 0, "I will try that again. " * 20)
-    >>> [(f.severity, f.start, f.copies) for f in detector.observe(event, 0)]
-    [('warn', 0, 3.0), ('stop', 0, 10.0)]
+    >>> [(f.severity, f.start, round(f.copies, 1)) for f in detector.observe(event, 0)]
+    [('warn', 1, 3.0), ('stop', 1, 9.7)]
     """
 
     def __init__(
