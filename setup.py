@@ -72,6 +72,8 @@ def compiler_flags():
         flag = f"-fsanitize={sanitize}"
         compile_flags += [flag, "-g", "-O1", "-fno-omit-frame-pointer"]
         link_flags += [flag]
+    else:
+        compile_flags += ["-g0"]  # Python's own -g makes the wheel five times as large
     return compile_flags, link_flags
 
 

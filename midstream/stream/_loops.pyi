@@ -1,3 +1,8 @@
+from typing import Self
+
+from typing_extensions import disjoint_base
+
+@disjoint_base
 class LoopScanner:
     @property
     def n_chars(self) -> int: ...
@@ -7,8 +12,8 @@ class LoopScanner:
     def halted(self) -> bool: ...
     @property
     def memory_bytes(self) -> int: ...
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         max_period: int,
         min_copies: int,
@@ -18,6 +23,6 @@ class LoopScanner:
         near_stop_score: float,
         near_stop_copies: float,
         halt_on_stop: bool,
-    ) -> None: ...
+    ) -> Self: ...
     def feed(self, text: str) -> list[tuple[str, int, int, int, int, float, int, str, int]]: ...
     def finish(self) -> list[tuple[str, int, int, int, int, float, int, str, int]]: ...
