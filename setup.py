@@ -73,7 +73,7 @@ def compiler_flags():
         compile_flags += [flag, "-g", "-O1", "-fno-omit-frame-pointer"]
         link_flags += [flag]
     else:
-        compile_flags += ["-g0"]  # Python's own -g makes the wheel five times as large
+        compile_flags += ["-g0"]  # Python's own -g makes the wheel four times as large
     return compile_flags, link_flags
 
 

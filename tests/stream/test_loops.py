@@ -199,6 +199,17 @@ def test_shipped_recordings() -> None:
     assert found["healthy-03"] == []
 
 
+@pytest.mark.parametrize(
+    # The labels of the recordings: first run with four copies, in tokens of the model.
+    ("name", "start", "period"),
+    [("loop-02", 147, 27), ("loop-04", 476, 4)],
+)
+def test_shipped_loops_are_found_in_time(name: str, start: int, period: int) -> None:
+    found = play(shipped_recordings()[name], action="warn")
+    first = next(f for f in found if f.kind == "loop" and f.seq >= start)
+    assert first.seq < start + 5 * period
+
+
 def _is_stop(finding: Finding) -> bool:
     return finding.severity == "stop"
 
