@@ -33,12 +33,14 @@ from midstream import __version__
 from midstream._core.errors import MidstreamError
 from midstream.apps import inputs
 from midstream.apps import options as opt
+from midstream.apps.output import Interrupted, OutputClosed, tell_error
 
 if TYPE_CHECKING:
     from midstream.stream import Detector
 
 __all__ = ["app", "main"]
 
+_FAILED = 3
 _BROKEN_PIPE = 128 + 13
 
 _EPILOG = """\
@@ -62,8 +64,6 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; the entry point of ``midstream``."""
-    from midstream.apps.output import Interrupted, OutputClosed
-
     try:
         app()
     except OutputClosed:
@@ -71,10 +71,11 @@ def main() -> None:
     except Interrupted as signalled:
         raise SystemExit(128 + signalled.number) from None
     except MidstreamError as error:
-        from midstream.apps.session import FAILED, tell_error
-
         tell_error(error)
-        raise SystemExit(FAILED) from None
+        raise SystemExit(_FAILED) from None
+    except ImportError as error:
+        tell_error(f"{error}; `midstream doctor` says whether the installation is sound")
+        raise SystemExit(_FAILED) from None
 
 
 def _version(wanted: bool) -> None:

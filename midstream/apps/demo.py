@@ -9,7 +9,7 @@ from midstream.apps.live import LiveText
 from midstream.apps.output import Output
 from midstream.apps.session import FOUND, NOTHING, follow
 from midstream.apps.show import JsonShow, TextShow
-from midstream.stream import LoopDetector, StallDetector, load, replay, shipped_recordings
+from midstream.stream import LoopDetector, Report, StallDetector, load, replay, shipped_recordings
 
 __all__ = ["play"]
 
@@ -34,9 +34,8 @@ _ACTS = (
         "The same model on a good day. Its story repeats words and phrases too, but does not loop:",
     ),
 )
-_SIGNALLED = 128
 _NEXT = (
-    ("midstream watch http://127.0.0.1:8080 --prompt 'Tell me a story'", "your own model"),
+    ("midstream watch http://127.0.0.1:8080 --prompt 'A story'", "a model of yours"),
     ("some-program | midstream watch -", "text or a stream from a pipe"),
     ("midstream watch SOURCE --record run.jsonl", "keep it; replay it later"),
     ("midstream watch --help", "the rest"),
@@ -63,28 +62,42 @@ def play(speed: float = 1.0, *, json_lines: bool = False, color: bool = True) ->
     stdout = Output(sys.stdout, "standard output")
     notes = None if json_lines else LiveText(stdout, color=color)
     show = JsonShow(stdout) if notes is None else TextShow(notes)
-    statuses = []
+    reports, statuses = [], []
     for act in _ACTS:
-        path = shipped_recordings()[act.recording]
         if notes is not None:
             notes.line(act.words, "bold")
             notes.line()
         report, status = follow(
-            replay(path, act.pace * speed),
+            replay(shipped_recordings()[act.recording], act.pace * speed),
             show,
             detectors=(LoopDetector(), StallDetector()),
             context={"source": act.recording},
+            report_later=notes is not None,
         )
-        if status >= _SIGNALLED:
+        if status not in (NOTHING, FOUND):  # a signal, or a recording that cannot be read
             return status
+        reports.append(report)
         statuses.append(status)
         if notes is not None:
-            if report.stopped is not None:
-                left = len(load(path)) - report.metrics["events"]
-                notes.line()
-                notes.line(f"Without the stop, the model had gone on for {left} more chunks.")
+            if not report.findings:
+                notes.barred_line("no loop, nothing stopped", "green", bar_style="green")
             notes.line()
     if notes is not None:
-        notes.line("What next", "bold")
-        notes.table(_NEXT, {})
+        _close(notes, reports[0])
     return NOTHING if statuses == [FOUND, NOTHING] else FOUND
+
+
+def _close(notes: LiveText, report: Report) -> None:
+    """Say what the first stream came to, and what to do next."""
+    notes.line("The report on the first stream", "bold")
+    rows = [*report.rows()]
+    if report.stopped is not None:
+        left = len(load(shipped_recordings()[_ACTS[0].recording])) - report.metrics["events"]
+        rows.append(("not generated", f"{left} more chunks, which the recording still has"))
+    notes.table(rows, {"outcome": "bold red"})
+    notes.line()
+    notes.line("What next", "bold")
+    edge = max(len(command) for command, _ in _NEXT)
+    for command, words in _NEXT:
+        notes.add(f"  {command:<{edge}}", "cyan")
+        notes.end_line(f"  # {words}", "dim")

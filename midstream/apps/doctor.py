@@ -1,9 +1,13 @@
-"""``midstream doctor``: what this machine offers, and whether the installation is sound."""
+"""``midstream doctor``: what this machine offers, and whether the installation is sound.
+
+Nothing compiled is imported before it is looked at, so that this runs where nothing else does.
+"""
 
 from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -19,8 +23,6 @@ from typing import Any, NamedTuple
 import midstream
 from midstream.apps.live import LiveText
 from midstream.apps.output import Output
-from midstream.apps.session import FOUND, NOTHING
-from midstream.apps.show import JsonShow
 
 __all__ = ["Check", "checks", "examine"]
 
@@ -72,13 +74,12 @@ def examine(*, json_lines: bool = False, color: bool = True) -> int:
     done = list(checks())
     broken = [f"{check.topic}: {check.name}" for check in done if check.ok is False]
     if json_lines:
-        lines = JsonShow(stdout)
-        for check in done:
-            lines.line({"type": "check", **check._asdict()})
-        lines.line({"type": "doctor", "sound": not broken, "broken": broken})
+        rows: list[dict[str, Any]] = [{"type": "check", **check._asdict()} for check in done]
+        rows.append({"type": "doctor", "sound": not broken, "broken": broken})
+        stdout.write("".join(json.dumps(row) + "\n" for row in rows))
     else:
         _tell(LiveText(stdout, color=color), done, broken)
-    return FOUND if broken else NOTHING
+    return 1 if broken else 0
 
 
 def checks() -> Iterator[Check]:

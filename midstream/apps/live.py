@@ -71,12 +71,11 @@ class LiveText:
         text = escape(text)
         if not text:
             return
-        if self._output.tty:
-            text = self._laid_out(text)
-        else:
-            self.stands_after(text)
         before, after = self._around(style)
-        self._output.write(f"{before}{text}{after}")
+        shown = self._laid_out(text) if self._output.tty else text
+        self._output.write(f"{before}{shown}{after}")
+        if not self._output.tty:
+            self.stands_after(text)
 
     def stands_after(self, text: str) -> None:
         """Take note that somebody else wrote this text to the same place."""

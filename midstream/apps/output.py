@@ -5,11 +5,20 @@ from __future__ import annotations
 import os
 import re
 import select
+import sys
 from typing import TextIO
 
 from midstream._core.errors import MidstreamError
 
-__all__ = ["Interrupted", "Output", "OutputClosed", "OutputFailed", "escape", "one_line"]
+__all__ = [
+    "Interrupted",
+    "Output",
+    "OutputClosed",
+    "OutputFailed",
+    "escape",
+    "one_line",
+    "tell_error",
+]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LINE_END = re.compile(r"\r(?=\n)")
@@ -51,7 +60,7 @@ class OutputFailed(MidstreamError):  # noqa: N818
 
 
 class Interrupted(BaseException):
-    """A signal came while a write was blocked.
+    """A signal came while, or before, a write waited for somebody to read.
 
     Parameters
     ----------
@@ -81,12 +90,15 @@ class Output:
         Whether a terminal is at the other end.
     blocked : bool
         Whether a write is under way: it may last as long as nobody reads.
+    signalled : int
+        Number of the signal after which no further write may begin; 0 for none.
     """
 
     def __init__(self, stream: TextIO | None, name: str) -> None:
         self.stream = stream
         self.tty = stream is not None and stream.isatty()
         self.blocked = False
+        self.signalled = 0
         self._name = name
         # A pipe gets what the stream said, in the encoding in which it came.
         self._encoding = (stream.encoding if stream is not None and self.tty else None) or "utf-8"
@@ -120,12 +132,17 @@ class Output:
             Nobody reads any more.
         OutputFailed
             Another reason, such as a full disk.
+        Interrupted
+            A signal forbids it.
         """
         if self._raw is None:
             return
         rest = memoryview(text.encode(self._encoding, "backslashreplace"))
+        # In this order, a signal at any moment either finds `blocked` or is found here.
         self.blocked = True
         try:
+            if self.signalled:
+                raise Interrupted(self.signalled)
             while rest:
                 written = self._raw.write(rest)
                 if written is None:  # another program has made the descriptor non-blocking
@@ -138,3 +155,12 @@ class Output:
             raise OutputFailed(f"{self._name}: {error.strerror or error}") from None
         finally:
             self.blocked = False
+
+
+def tell_error(error: BaseException | str) -> None:
+    """Write ``error: place: cause`` to standard error."""
+    stderr = Output(sys.stderr, "standard error")
+    try:
+        stderr.write(f"error: {one_line(str(error))}\n")
+    except (OutputClosed, OutputFailed):
+        return  # nobody is left to tell; the exit status says it

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import sys
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 from midstream._core.errors import MidstreamError
-from midstream.apps.output import Interrupted, Output, OutputClosed, OutputFailed, one_line
+from midstream.apps.output import Interrupted, Output, OutputFailed, tell_error
 from midstream.apps.show import Show
 from midstream.stream import Detector, Finding, Recorder, Report, Source, watch
 
-__all__ = ["FAILED", "FOUND", "NOTHING", "exit_status", "follow", "tell_error"]
+__all__ = ["FAILED", "FOUND", "NOTHING", "exit_status", "follow"]
 
 #: Exit statuses; 2 is a usage error, 128 + n a signal.
 NOTHING, FOUND, FAILED = 0, 1, 3
@@ -28,6 +28,7 @@ def follow(
     detectors: Iterable[Detector] = (),
     recorder: Recorder | None = None,
     context: Mapping[str, Any] | None = None,
+    report_later: bool = False,
 ) -> tuple[Report, int]:
     """Watch a source to its end and show it.
 
@@ -41,7 +42,9 @@ def follow(
     recorder : Recorder, optional
         Gets the events. It is closed, and a file without any event is removed again.
     context : mapping, optional
-        Joins the report in JSON.
+        Joins the report.
+    report_later : bool, default False
+        Leave the report to the caller, unless the source failed or a signal came.
 
     Returns
     -------
@@ -84,10 +87,12 @@ def follow(
             if recorder is not None:
                 recorder.close()
                 if failure is not None and not guard.metrics.events:
-                    recorder.path.unlink(missing_ok=True)
+                    _remove(recorder.path)
+        signals.allow_output()
         report = guard.report()
         # What failed before anything came has nothing to report, but programs want their last line.
-        if failure is None or guard.metrics.events or not show.for_people:
+        worth_telling = failure is None or guard.metrics.events or not show.for_people
+        if worth_telling and not (report_later and failure is None and not signals.number):
             with contextlib.suppress(Interrupted):
                 show.report(report, context)
         if failure is not None:
@@ -109,13 +114,11 @@ def exit_status(report: Report) -> int:
     return FOUND if report.worst in ("warn", "stop") else NOTHING
 
 
-def tell_error(error: BaseException | str) -> None:
-    """Write ``error: place: cause`` to standard error."""
-    stderr = Output(sys.stderr, "standard error")
-    try:
-        stderr.write(f"error: {one_line(str(error))}\n")
-    except (OutputClosed, OutputFailed):
-        return  # nobody is left to tell; the exit status says it
+def _remove(path: Path) -> None:
+    """Remove a recording without events, which would be in the way of the next attempt."""
+    if path.is_file():  # no device
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 class _Signals:
@@ -123,6 +126,7 @@ class _Signals:
 
     def __init__(self, outputs: Iterable[Output]) -> None:
         self.number = 0
+        self._over = False
         self._outputs = tuple(outputs)
         self._old: dict[int, Any] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -149,6 +153,12 @@ class _Signals:
         for number, old in self._old.items():
             signal.signal(number, old)
 
+    def allow_output(self) -> None:
+        """Let the report be written, whatever signal came."""
+        self._over = True
+        for output in self._outputs:
+            output.signalled = 0
+
     def cancel(self) -> None:
         """Cancel the task at its next wait."""
         if self._loop is not None and self._task is not None and not self._task.done():
@@ -158,6 +168,9 @@ class _Signals:
         self.number = number
         for mine in self._old:
             signal.signal(mine, signal.SIG_DFL)  # whoever asks twice does not want to wait
+        if not self._over:
+            for output in self._outputs:
+                output.signalled = number
         if self._task is None or any(output.blocked for output in self._outputs):
             raise Interrupted(number)  # the event loop takes no note as long as nobody reads
         self.cancel()

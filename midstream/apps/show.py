@@ -74,9 +74,9 @@ class Show(ABC):
         self._show_report(report, context or {})
 
     def _show_held(self) -> None:
-        held, self._held = self._held, []
-        if held:
-            self._show_findings(held)
+        if self._held:
+            self._show_findings(self._held)
+            self._held = []  # only now: what a signal interrupts is shown before the report
 
     @abstractmethod
     def _show_event(self, event: Event) -> None: ...
@@ -104,7 +104,8 @@ class TextShow(Show):
         super().__init__(*outputs)
         self.notes = notes
         self._answer = answer
-        self._shared = answer is not None and answer.shares_file(notes.output)
+        # Where both end on one screen or in one log, notes begin on a line of their own.
+        self._mixed = answer is not None and (notes.output.tty or answer.shares_file(notes.output))
         self._channel: tuple[str, str] = ("text", "")
         self._choices: set[str] = set()
 
@@ -115,7 +116,7 @@ class TextShow(Show):
                 return
             if self._answer is not None:
                 self._answer.write(text)
-                if self._shared:
+                if self._mixed:
                     self.notes.stands_after(text)
             else:
                 self._piece("text", event, self._choice(event), "")
@@ -141,8 +142,9 @@ class TextShow(Show):
 
     def _choice(self, event: Event) -> str:
         """Return the label of one answer where there are several."""
-        self._choices.add(event.stream_id)
-        return f"choice {event.stream_id}: " if len(self._choices) > 1 else ""
+        choice = event.stream_id or "0"
+        self._choices.add(choice)
+        return f"choice {choice}: " if len(self._choices) > 1 else ""
 
     def _show_findings(self, findings: list[Finding]) -> None:
         for finding, following in zip(findings, [*findings[1:], None], strict=True):
@@ -216,7 +218,7 @@ def _same_run(first: Finding, second: Finding) -> bool:
 
 def _finding_lines(finding: Finding) -> list[tuple[str, str]]:
     """Text and style of the lines that tell of a finding."""
-    kind = finding.kind.replace("_", " ")
+    kind = finding.kind.replace("_", " ").upper()
     does = {"stop": "stream stopped", "warn": "warning", "note": "note"}[finding.severity]
     lines = [(f"{kind}, {does}: {one_line(finding.message)}", _STYLES[finding.severity])]
     evidence = finding.evidence
