@@ -40,7 +40,8 @@ class LiveText:
         self._color = color and output.tty
         self._styles: dict[str, tuple[str, str]] = {"": ("", "")}
         self._column = 0
-        self._word = ""  # what stands on this line of a word that may go on
+        self._word = ""  # what stands on this line of a word that may go on ...
+        self._word_cells = 0  # ... and its width; of one longer than a line, only that is kept
 
     @property
     def output(self) -> Output:
@@ -85,8 +86,7 @@ class LiveText:
         """Begin a new line, unless at the beginning of one."""
         if self._column:
             self._output.write("\n")
-        self._column = 0
-        self._word = ""
+        self._begin_line()
 
     def line(self, text: str = "", style: str = "") -> None:
         """Show one line of its own; a terminal's edge breaks it between words."""
@@ -97,8 +97,7 @@ class LiveText:
         """Show the last piece of a line, and its end."""
         self.add(text, style)
         self._output.write("\n")
-        self._column = 0
-        self._word = ""
+        self._begin_line()
 
     def barred_line(
         self, text: str, style: str = "", *, bar: str | None = None, bar_style: str = ""
@@ -146,6 +145,9 @@ class LiveText:
             around = self._styles[style] = (before, after)
         return around
 
+    def _begin_line(self) -> None:
+        self._column, self._word, self._word_cells = 0, "", 0
+
     def _laid_out(self, text: str) -> str:
         from rich.cells import cell_len
 
@@ -155,23 +157,25 @@ class LiveText:
         out: list[str] = []
         for piece in _PIECES.findall(text):
             if piece == "\n":
-                self._column, self._word = 0, ""
+                self._begin_line()
             elif piece[0] in " \t":
-                self._word = ""
+                self._word, self._word_cells = "", 0
                 for char in piece:
                     step = 1 if char == " " else _TAB_CELLS - self._column % _TAB_CELLS
                     self._column += step
                 if self._column > limit:  # the space becomes the line's end
                     self._column, piece = 0, "\n"
             else:
-                begun, cells = cell_len(self._word), cell_len(piece)
-                if self._column + cells > limit and begun + cells <= limit:
-                    piece = "\b" * begun + " " * begun + "\n" + self._word + piece
-                    self._column = begun + cells
-                elif self._column + cells > limit:  # longer than a line: the terminal breaks it
-                    self._column = (self._column + cells - 1) % width + 1
-                else:
+                begun, cells = self._word_cells, cell_len(piece)
+                fits_alone = begun + cells <= limit
+                self._word = self._word + piece if fits_alone else ""
+                self._word_cells = begun + cells
+                if self._column + cells <= limit:
                     self._column += cells
-                self._word = piece.rpartition("\n")[2] if "\n" in piece else self._word + piece
+                elif fits_alone:
+                    piece = "\b" * begun + " " * begun + "\n" + self._word
+                    self._column = begun + cells
+                else:  # longer than a line: the terminal breaks it
+                    self._column = (self._column + cells - 1) % width + 1
             out.append(piece)
         return "".join(out)
