@@ -124,6 +124,8 @@ def watch(
     min_copies: opt.MinCopies = 3,
     max_period: opt.MaxPeriod = 4096,
     near: opt.Near = True,
+    stall_after: opt.StallAfter = 2.0,
+    first_chunk_within: opt.FirstChunkWithin = 30.0,
     prompt: opt.Prompt = None,
     messages: opt.Messages = None,
     model: opt.Model = None,
@@ -153,7 +155,13 @@ def watch(
         record=record,
         force=force,
         detectors=inputs.make_detectors(
-            on_loop, on_stall, min_copies=min_copies, max_period=max_period, near=near
+            on_loop,
+            on_stall,
+            min_copies=min_copies,
+            max_period=max_period,
+            near=near,
+            stall_after=stall_after,
+            first_chunk_within=first_chunk_within,
         ),
     )
 
@@ -172,6 +180,8 @@ def replay(
     min_copies: opt.MinCopies = 3,
     max_period: opt.MaxPeriod = 4096,
     near: opt.Near = True,
+    stall_after: opt.StallAfter = 2.0,
+    first_chunk_within: opt.FirstChunkWithin = 30.0,
     json_lines: opt.Json = False,
     events: opt.Events = False,
     no_color: opt.NoColor = False,
@@ -183,7 +193,13 @@ def replay(
         format=opt.InputFormat.RECORDING,
         speed=speed,
         detectors=inputs.make_detectors(
-            on_loop, on_stall, min_copies=min_copies, max_period=max_period, near=near
+            on_loop,
+            on_stall,
+            min_copies=min_copies,
+            max_period=max_period,
+            near=near,
+            stall_after=stall_after,
+            first_chunk_within=first_chunk_within,
         ),
     )
 

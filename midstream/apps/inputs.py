@@ -153,6 +153,8 @@ def make_detectors(
     min_copies: int,
     max_period: int,
     near: bool,
+    stall_after: float,
+    first_chunk_within: float,
 ) -> list[Detector]:
     """Make the detectors that the options ask for."""
     from midstream.stream import LoopDetector, StallDetector
@@ -165,7 +167,11 @@ def make_detectors(
             )
         )
     if on_stall is not Action.OFF:
-        made.append(StallDetector(cast("Any", on_stall.value)))
+        made.append(
+            StallDetector(
+                cast("Any", on_stall.value), min_s=stall_after, first_s=first_chunk_within
+            )
+        )
     return made
 
 

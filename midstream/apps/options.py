@@ -15,6 +15,7 @@ __all__ = [
     "ApiKeyEnv",
     "Body",
     "Events",
+    "FirstChunkWithin",
     "Force",
     "Format",
     "Header",
@@ -33,6 +34,7 @@ __all__ = [
     "Record",
     "SourceArgument",
     "Speed",
+    "StallAfter",
 ]
 
 #: Bounds of speeds: above 0 and short of eternity.
@@ -82,6 +84,24 @@ OnStall = Annotated[
     typer.Option(
         help="What a silence leads to that the stream's rhythm does not explain.",
         rich_help_panel=_DETECT,
+    ),
+]
+StallAfter = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        min=0.001,
+        rich_help_panel=_DETECT,
+        help="No shorter silence is a stall.",
+    ),
+]
+FirstChunkWithin = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        min=0.001,
+        rich_help_panel=_DETECT,
+        help="Silence that is a stall before the stream has found its rhythm.",
     ),
 ]
 MinCopies = Annotated[

@@ -196,7 +196,8 @@ cdef class LoopScanner:
         -------
         list of tuple
             What this piece decided, in order: ``(kind, level, start, end, period, copies,
-            period_chars, unit, n_tokens)``; kind ``"loop"`` or ``"near_loop"``, level 1 found or 2 stop.
+            period_chars, unit, n_tokens)``; kind ``"loop"`` or ``"near_loop"``, level 1 found or 2 certain. A run is told
+            at each level once, and at the second alone where it reaches both with one token.
         """
         cdef Py_ssize_t i, n = PyUnicode_GET_LENGTH(text)
         cdef int width = PyUnicode_KIND(text)
@@ -310,6 +311,7 @@ cdef class LoopScanner:
         cdef ms_run run = self.runs.detector.best
         cdef uint64_t chars = end - run.position
         cdef uint64_t period_chars
+        cdef int level = 1
         if run.start != self.run_start or run.period != self.run_period:
             self.run_start = run.start
             self.run_period = run.period
@@ -321,14 +323,15 @@ cdef class LoopScanner:
         if not self.run_weighed:
             self.run_weight = self.weigh(end, period_chars)
             self.run_weighed = True
-        if self.run_level == 0:
-            if self.run_weight and chars < self.min_chars * (3 * self.run_weight):
-                return 0
-            self.run_level = 1
-            self.add("loop", 1, run.position, end, run.period, self.copies_of(run), period_chars)
+        if (self.run_level == 0 and self.run_weight
+                and chars < self.min_chars * (3 * self.run_weight)):
+            return 0
         if chars - period_chars >= self.stop_chars * (10 if self.run_weight else 1):
-            self.run_level = 2
-            self.add("loop", 2, run.position, end, run.period, self.copies_of(run), period_chars)
+            level = 2
+        if level > self.run_level:
+            self.run_level = level
+            self.add("loop", level, run.position, end, run.period, self.copies_of(run),
+                     period_chars)
         return 0
 
     cdef double copies_of(self, ms_run run) noexcept:
@@ -358,20 +361,21 @@ cdef class LoopScanner:
         cdef double copies = ms_near_copies(&self.near, period)
         cdef uint64_t chars = end - self.near.start
         cdef bint structured = ms_near_is_structured(&self.near)
+        cdef int level = 0
         cdef ms_run run = self.runs.detector.best
         if copies < self.min_copies:
             return 0
         # Exact repetition says it better where it covers most of the stretch.
         if self.runs.detector.has_best and self.run_level > 0 and 2 * (end - run.position) >= chars:
             return 0
-        if self.near_level == 0 and self.near.score >= self.near_score * (4 if structured else 1):
-            self.near_level = 1
-            self.add("near_loop", 1, self.near.start, end, period, copies,
-                     <uint64_t>(chars / copies + 0.5))
-        if (self.near_level == 1 and copies >= self.near_stop_copies
+        if self.near.score >= self.near_score * (4 if structured else 1):
+            level = 1
+        if (level == 1 and copies >= self.near_stop_copies
                 and self.near.score >= self.near_stop_score * (3 if structured else 1)):
-            self.near_level = 2
-            self.add("near_loop", 2, self.near.start, end, period, copies,
+            level = 2
+        if level > self.near_level:
+            self.near_level = level
+            self.add("near_loop", level, self.near.start, end, period, copies,
                      <uint64_t>(chars / copies + 0.5))
         return 0
 

@@ -32,7 +32,8 @@ class LoopDetector:
     """Find exact and near repetition in every text of a stream.
 
     Each text (answer, reasoning, one tool call's arguments, ...) is scanned on its own. A run is
-    reported when it is found, and once more when it is certain enough to stop for.
+    reported when it is found, and once more when it is certain enough to stop for; only the latter
+    where both happen with the same token.
 
     Parameters
     ----------
@@ -116,10 +117,12 @@ class LoopDetector:
             "min_chars": check_int("min_chars", min_chars, low=1, high=1 << 30),
             "stop_chars": check_int("stop_chars", stop_chars, low=1, high=1 << 30),
             "near_score": near_score if near else _NEVER,
-            "near_stop_score": near_stop_score if near else _NEVER,
+            "near_stop_score": near_stop_score,
             "near_stop_copies": check_real("near_stop_copies", near_stop_copies, low=2),
             "halt_on_stop": action == "stop",
         }
+        if action == "note":  # nothing becomes certain
+            self._settings |= {"stop_chars": 1 << 60, "near_stop_score": _NEVER}
         self._memory_limit = check_int("memory_limit_bytes", memory_limit_bytes, low=1)
         self._scanners: dict[tuple[Kind, str], LoopScanner] = {}
         self._key: tuple[Kind, str] = ("text", "")
@@ -199,8 +202,6 @@ class LoopDetector:
         found = []
         for kind, level, start, end, period, copies, period_chars, unit, n_tokens in raw:
             severity = self._severity(level)
-            if severity is None:
-                continue
             exactly = "repeats" if kind == "loop" else "nearly repeats"
             message = (
                 f"{_NAMES.get(key[0], key[0])} {exactly} every {period_chars} characters: "
@@ -221,9 +222,9 @@ class LoopDetector:
             )
         return found
 
-    def _severity(self, level: int) -> Severity | None:
+    def _severity(self, level: int) -> Severity:
         if level == 2:
-            return None if self.action == "note" else self.action
+            return self.action
         return "warn" if self.action == "stop" else "note"
 
 

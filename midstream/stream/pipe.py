@@ -184,8 +184,8 @@ def from_pipe(
     if fd is None:
         return Source(_Pieces(pipe), decoder, turn=1)
     if stat.S_ISREG(os.fstat(fd).st_mode):
-        return Source(_Pieces(os.fdopen(fd, "rb", closefd=False)), decoder, turn=1)
-    return Source(_Descriptor(fd), decoder)
+        return Source(_Pieces(os.fdopen(fd, "rb", closefd=False), pipe), decoder, turn=1)
+    return Source(_Descriptor(fd, pipe), decoder)
 
 
 def _descriptor(pipe: Any) -> int | None:
@@ -202,10 +202,15 @@ def _descriptor(pipe: Any) -> int | None:
 
 
 class _Pieces:
-    """A file without a wait: on disk or in memory."""
+    """A file without a wait: on disk or in memory.
 
-    def __init__(self, file: Any) -> None:
+    `owner` is kept so that nobody closes the descriptor under way: a file object does so when its
+    last reference goes.
+    """
+
+    def __init__(self, file: Any, owner: Any = None) -> None:
         self._read = getattr(file, "read1", file.read)
+        self._owner = owner
 
     def __iter__(self) -> Self:
         return self
@@ -218,10 +223,11 @@ class _Pieces:
 
 
 class _Descriptor:
-    """A descriptor that may have nothing to read yet."""
+    """A descriptor that may have nothing to read yet; `owner` as in `_Pieces`."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, owner: Any = None) -> None:
         self._fd = fd
+        self._owner = owner
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: _Thread | None = None
         self._closed = False

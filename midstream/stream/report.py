@@ -82,12 +82,10 @@ class Report:
             ("chunks", f"{metrics['chunks']:,}"),
             ("duration", duration(metrics["duration_s"])),
             ("time to first chunk", duration(metrics["time_to_first_chunk_s"])),
-            (
-                "time per chunk",
-                f"p50 {duration(gaps['p50'])}, p99 {duration(gaps['p99'])}, "
-                f"max {duration(gaps['max'])}",
-            ),
         ]
+        if gaps["max"] is not None:
+            times = [f"{name} {duration(gaps[name])}" for name in ("p50", "p99", "max")]
+            rows.append(("time per chunk", ", ".join(times)))
         rows += [("stream error", message) for message in self.errors]
         return rows
 

@@ -161,5 +161,5 @@ def test_the_demo_in_a_pipe():
 def test_the_demo_as_json():
     done = run("demo", "--speed", "1000", "--json")
     assert done.status == 0
-    assert [row["type"] for row in done.rows] == ["finding", "finding", "report", "report"]
+    assert [row["type"] for row in done.rows] == ["finding", "report", "report"]
     assert [row["source"] for row in done.of_type("report")] == ["loop-04", "healthy-03"]

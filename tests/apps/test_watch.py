@@ -104,7 +104,7 @@ class TestJson:
     def test_findings_then_the_report_and_nothing_else(self):
         done = run("watch", LOOP, "--json")
         assert done.err == ""
-        assert [row["type"] for row in done.rows] == ["finding", "finding", "report"]
+        assert [row["type"] for row in done.rows] == ["finding", "report"]
         found = [{k: v for k, v in row.items() if k != "type"} for row in done.rows[:-1]]
         assert done.report["findings"] == found
         assert done.report["outcome"] == "stopped"
