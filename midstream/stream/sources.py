@@ -27,12 +27,14 @@ class Source:
     ``replay``. An error is raised after everything that had arrived was handed out, and once; the
     upstream is closed by then. It is also closed by `aclose`, at the end of ``async with``, when
     the task that waits for the next event is cancelled, and when the last reference to the source
-    goes, as after a ``break``.
+    goes, as after a ``break``. What closing raises comes out of whatever closed; where that was a
+    cancellation, it comes out of the next `aclose`.
 
     Parameters
     ----------
     upstream : Iterable or AsyncIterable
-        What to read. Its ``aclose`` or ``close``, where there is one, is called once.
+        What to read. Its ``aclose`` or ``close``, where there is one, is called once, after that of
+        the iterator that it gives.
     decoder : Decoder
         Turns the items into events.
     started_ns : int, optional
@@ -51,9 +53,13 @@ class Source:
 
     __slots__ = (
         "__weakref__",
+        "_close_error",
+        "_closed",
+        "_closer",
         "_decoder",
         "_ended",
         "_error",
+        "_iterator",
         "_loop",
         "_pending",
         "_reader",
@@ -78,7 +84,8 @@ class Source:
     ) -> None:
         self.live = live
         self._upstream: Any = None  # for __del__, should the next line raise
-        self._loop: asyncio.AbstractEventLoop | None = None
+        # For __del__, which may come before the first read.
+        self._loop: asyncio.AbstractEventLoop | None = _running_loop()
         self._pending: deque[Event] = deque()
         self._decoder = decoder
         self._started_ns = monotonic_ns() if started_ns is None else started_ns
@@ -89,11 +96,18 @@ class Source:
         self._turn = turn
         self._reader: asyncio.Task[Any] | None = None
         self._reader_left: asyncio.Future[None] | None = None
+        self._closer: asyncio.Task[Any] | None = None
+        self._closed: asyncio.Future[None] | None = None
+        self._close_error: Exception | None = None
+        # Where __iter__ is a generator function, the iterator is what has to be closed.
+        self._iterator: Any
         if hasattr(upstream, "__anext__") or hasattr(upstream, "__aiter__"):
-            self._step = aiter(upstream).__anext__
+            self._iterator = aiter(upstream)
+            self._step = self._iterator.__anext__
             self._reads = -1  # async: every read gives the loop its turn
         else:
-            self._step = iter(upstream).__next__
+            self._iterator = iter(upstream)
+            self._step = self._iterator.__next__
         self._upstream = upstream
 
     def __aiter__(self) -> Self:
@@ -104,8 +118,7 @@ class Source:
         while not pending:
             if self._ended:
                 await self._close()
-                error, self._error = self._error, None
-                raise StopAsyncIteration if error is None else error
+                raise self._last_word()
             try:
                 if self._reads < 0:
                     item = await self._wait(self._step)
@@ -129,7 +142,8 @@ class Source:
     async def aclose(self) -> None:
         """Close the upstream now; events not yet handed out are dropped. Safe to repeat.
 
-        A task that waits for the next event sees the end of the iteration.
+        A task that waits for the next event sees the end of the iteration. When this returns, the
+        upstream is closed, whichever task closed it; what it raised on that is raised here, once.
         """
         self._ended = self._stopped = True
         self._error = None
@@ -142,6 +156,9 @@ class Source:
                 reader.cancel()
             await asyncio.shield(self._reader_left)
         await self._close()
+        error, self._close_error = self._close_error, None
+        if error is not None:
+            raise error
 
     async def __aenter__(self) -> Self:
         return self
@@ -158,19 +175,27 @@ class Source:
         upstream, self._upstream = self._upstream, None
         if upstream is None:
             return
+        iterator = self._iterator
         loop = self._loop
         if self._reads >= 0:
-            close = getattr(upstream, "close", None)
-            if close is not None:
-                close()
+            try:
+                if iterator is not upstream:
+                    _close_now(iterator)
+            finally:
+                _close_now(upstream)
         elif loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(_close_soon, loop, upstream)
+            loop.call_soon_threadsafe(_close_soon, loop, iterator, upstream)
 
     def _take(self, item: Any) -> None:
         if self._ended:  # closed while it was on its way
             return
         decoder = self._decoder
-        self._pending.extend(decoder.feed(item, monotonic_ns() - self._started_ns))
+        try:
+            self._pending.extend(decoder.feed(item, monotonic_ns() - self._started_ns))
+        except Exception as error:  # noqa: BLE001 - an item's own method; raised when closed
+            self._ended = True
+            self._error = error
+            return
         if decoder.error is not None or decoder.done:
             self._ended = True
             self._error = decoder.error
@@ -179,22 +204,30 @@ class Source:
         """Await `step` in such a way that `aclose` can call it off, and cancelling closes."""
         reader = asyncio.current_task()
         assert reader is not None
-        if self._loop is None:
-            self._loop = reader.get_loop()
+        self._loop = reader.get_loop()
         cancelling = reader.cancelling()
         self._reader = reader
         try:
             return await step()
         except asyncio.CancelledError:
-            if self._stopped and reader.uncancel() <= cancelling:
+            # Closing must not look like waiting, or `aclose` would call the closing off.
+            if self._leave(reader) and reader.cancelling() <= cancelling:
                 raise StopAsyncIteration from None
             self._ended = True
             await self._close()
             raise
         finally:
-            self._reader = None
-            if self._reader_left is not None and not self._reader_left.done():
-                self._reader_left.set_result(None)
+            self._leave(reader)
+
+    def _leave(self, reader: asyncio.Task[Any]) -> bool:
+        """Say that the reader waits no longer; whether `aclose` had called it off."""
+        self._reader = None
+        left = self._reader_left
+        if left is None or left.done():
+            return False
+        left.set_result(None)
+        reader.uncancel()  # also where the upstream swallowed the cancellation
+        return True
 
     def _end(self, error: Exception | None) -> None:
         if self._ended:
@@ -202,16 +235,65 @@ class Source:
         self._ended = True
         decoder = self._decoder
         t_ns = monotonic_ns() - self._started_ns
-        self._pending.extend(decoder.end(t_ns, broken=error is not None))
-        self._error = error if error is not None else decoder.error
+        failure: BaseException | None
+        try:
+            self._pending.extend(decoder.end(t_ns, broken=error is not None))
+            failure = decoder.error
+        except Exception as raised:  # noqa: BLE001 - raised after what had arrived
+            failure = raised
+        self._error = error if error is not None else failure
+
+    def _last_word(self) -> BaseException:
+        """What ends the iteration, each error once."""
+        error, self._error = self._error, None
+        if self._stopped:  # `aclose` tells what closing raised
+            return StopAsyncIteration() if error is None else error
+        failure, self._close_error = self._close_error, None
+        if error is None:
+            return StopAsyncIteration() if failure is None else failure
+        if failure is not None:
+            error.add_note(f"closing the source failed as well: {failure!r}")
+        return error
 
     async def _close(self) -> None:
+        """Close the upstream; all who ask wait until it is closed.
+
+        The first who asks closes it in its own task, since an upstream may have entered what only
+        the task that reads may leave, such as a cancel scope.
+        """
+        task = asyncio.current_task()
+        if self._closed is not None:
+            if not self._closed.done() and self._closer is not task:
+                await asyncio.shield(self._closed)
+            return
+        self._closer = task
+        self._closed = asyncio.get_running_loop().create_future()
         upstream, self._upstream = self._upstream, None
-        if upstream is not None:
-            await _close(upstream)
+        try:
+            await _close(self._iterator, upstream)
+        except Exception as error:  # noqa: BLE001 - raised by `aclose` or `_last_word`
+            self._close_error = error
+        finally:
+            self._closer = None
+            self._closed.set_result(None)
 
 
-async def _close(upstream: Any) -> None:
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+async def _close(iterator: Any, upstream: Any) -> None:
+    try:
+        if iterator is not upstream:
+            await _close_one(iterator)
+    finally:
+        await _close_one(upstream)
+
+
+async def _close_one(upstream: Any) -> None:
     close = getattr(upstream, "aclose", None) or getattr(upstream, "close", None)
     if close is not None:
         result = close()
@@ -219,8 +301,14 @@ async def _close(upstream: Any) -> None:
             await result
 
 
-def _close_soon(loop: asyncio.AbstractEventLoop, upstream: Any) -> None:
-    task = loop.create_task(_close(upstream))
+def _close_now(upstream: Any) -> None:
+    close = getattr(upstream, "close", None)
+    if close is not None:
+        close()
+
+
+def _close_soon(loop: asyncio.AbstractEventLoop, iterator: Any, upstream: Any) -> None:
+    task = loop.create_task(_close(iterator, upstream))
     _closing.add(task)  # a loop holds its tasks weakly
     task.add_done_callback(_closing.discard)
 

@@ -302,6 +302,199 @@ async def test_the_end_closes_once():
     assert closed == [True]
 
 
+class Iterables:
+    """Async or plain iterables whose iterator is a generator of their own."""
+
+    def __init__(self):
+        self.log = []
+
+    def close(self):
+        self.log.append("upstream")
+
+
+class AsyncIterableClass(Iterables):
+    async def __aiter__(self):
+        try:
+            while True:
+                await asyncio.sleep(0)
+                yield "a"
+        finally:
+            self.log.append("iterator")
+
+
+class IterableClass(Iterables):
+    def __iter__(self):
+        try:
+            while True:
+                yield "a"
+        finally:
+            self.log.append("iterator")
+
+
+@pytest.mark.parametrize("kind", [AsyncIterableClass, IterableClass])
+async def test_the_iterator_is_closed_before_what_gave_it(kind):
+    upstream = kind()
+    async with from_iterable(upstream) as source:
+        await anext(source)
+    assert upstream.log == ["iterator", "upstream"]
+
+
+@pytest.mark.parametrize("kind", [AsyncIterableClass, IterableClass])
+async def test_dropping_closes_the_iterator_too(kind):
+    upstream = kind()
+    async with within():
+        source = from_iterable(upstream)
+        await anext(source)
+        del source
+        gc.collect()
+        while len(upstream.log) < 2:
+            await asyncio.sleep(0)
+    assert upstream.log == ["iterator", "upstream"]
+
+
+async def test_dropped_before_the_first_read():
+    upstream = Upstream("a")
+    source = from_iterable(upstream)
+    del source
+    gc.collect()
+    async with within():
+        await upstream.closed.wait()
+    plain = IterableClass()
+    from_iterable(plain)
+    gc.collect()
+    assert plain.log == ["upstream"]  # a generator that never ran has nothing to leave
+
+
+class Broken:
+    """A chunk of an SDK that cannot say what it holds."""
+
+    def model_dump(self, **_):
+        raise RuntimeError("boom")
+
+
+async def test_a_decoder_that_raises_ends_the_source():
+    upstream = Upstream(chunk("a"), Broken(), chunk("b"))
+    source = from_openai(upstream)
+    events, error = await collect(source)
+    assert joined(events) == "a"
+    assert str(error) == "boom"
+    assert upstream.closes == 1
+    assert await collect(source) == ([], None)
+
+
+class Slow(Upstream):
+    """Closes when told to."""
+
+    def __init__(self, *items, error=None):
+        super().__init__(*items)
+        self.closing = asyncio.Event()
+        self.go = asyncio.Event()
+        self.error = error
+
+    async def aclose(self):
+        self.closing.set()
+        await self.go.wait()
+        await super().aclose()
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize("first", ["reader", "cancelled reader", "other"])
+async def test_aclose_returns_when_the_upstream_is_closed_whoever_closes(first):
+    # After an item of a wrong type the reader closes by itself.
+    upstream = Slow("a", 5) if first == "reader" else Slow("a")
+    source = from_iterable(upstream)
+    others = []
+    async with within():
+        reader = asyncio.create_task(collect(source))
+        if first != "reader":
+            await upstream.waiting.wait()
+        if first == "cancelled reader":
+            reader.cancel()
+        elif first == "other":
+            others.append(asyncio.create_task(source.aclose()))
+        await upstream.closing.wait()
+        closers = [asyncio.create_task(source.aclose()) for _ in range(3)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        closers[0].cancel()  # must not take the others along
+        await asyncio.wait(closers[:1])
+        assert not any(closer.done() for closer in closers[1:])
+        assert not upstream.closes
+        upstream.go.set()
+        await asyncio.gather(*closers[1:], *others)
+        assert upstream.closes == 1
+        await asyncio.wait([reader])
+    assert reader.cancelled() == (first == "cancelled reader")
+
+
+async def test_what_closing_raises_comes_out_of_aclose_once():
+    upstream = Slow("a", error=OSError("close failed"))
+    upstream.go.set()
+    source = from_iterable(upstream)
+    async with within():
+        reader = asyncio.create_task(collect(source))
+        await upstream.waiting.wait()
+        with pytest.raises(OSError, match="close failed"):
+            await source.aclose()
+        events, error = await reader
+    assert (joined(events), error) == ("a", None)
+    await source.aclose()
+    assert await collect(source) == ([], None)
+    assert upstream.closes == 1
+
+
+@pytest.mark.parametrize("ends", ["well", "badly"])
+async def test_what_closing_raises_at_the_end(ends):
+    class Ends(Slow):
+        async def __anext__(self):
+            if self.items:
+                return self.items.pop(0)
+            raise StopAsyncIteration if ends == "well" else KeyError("gone")
+
+    upstream = Ends("a", error=OSError("close failed"))
+    upstream.go.set()
+    source = from_iterable(upstream)
+    events, error = await collect(source)
+    assert joined(events) == "a"
+    if ends == "well":
+        assert str(error) == "close failed"
+    else:
+        assert isinstance(error, KeyError)
+        assert "close failed" in error.__notes__[0]
+    await source.aclose()
+    assert await collect(source) == ([], None)
+
+
+@pytest.mark.parametrize("swallows", ["an item", "an error"])
+async def test_an_upstream_that_swallows_the_cancellation(swallows):
+    class Swallows(Upstream):
+        async def __anext__(self):
+            try:
+                return await super().__anext__()
+            except asyncio.CancelledError:
+                if swallows == "an error":
+                    raise OSError("interrupted") from None
+                return "late"
+
+    upstream = Swallows("a")
+    source = from_iterable(upstream)
+
+    async def read():
+        found = await collect(source)
+        current = asyncio.current_task()
+        assert current is not None
+        return found, current.cancelling()
+
+    async with within():
+        reader = asyncio.create_task(read())
+        await upstream.waiting.wait()
+        await source.aclose()
+        (events, error), cancelling = await reader
+    assert (joined(events), error, cancelling) == ("a", None, 0)
+    assert upstream.closes == 1
+
+
 # -- from_openai
 
 
