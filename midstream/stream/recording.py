@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from midstream.stream.decode import LineDecoder
 from midstream.stream.events import KINDS, Event
 from midstream.stream.openai import ChatMapper
 from midstream.stream.sources import Source
+from midstream.stream.wire import finite, parse_json
 
 __all__ = ["Recorder", "RecordingDecoder", "load", "replay", "shipped_recordings"]
 
@@ -29,6 +29,9 @@ _VERSION = 1
 #: A line holds one event's payload once more escaped, so it gets more room than a wire line.
 _MAX_LINE_BYTES = 64 * 1024 * 1024
 _READ_BYTES = 16 * 1024
+#: Times are kept in 64 bits by what counts them, which is 292 years.
+_END_S = 9_000_000_000
+_END_NS = 2**63
 _KINDS = frozenset(KINDS)
 _PLAIN = (str, int, float, bool, type(None))
 
@@ -64,7 +67,7 @@ class RecordingDecoder(LineDecoder):
     def line(self, line: bytes, t_ns: int, *, whole: bool) -> list[Event]:
         """Events of one line; `t_ns` is not used, since the line has its own time."""
         try:
-            row = json.loads(line.decode("utf-8-sig" if self.number == 1 else "utf-8"))
+            row = parse_json(line.decode("utf-8-sig" if self.number == 1 else "utf-8"))
         except UnicodeDecodeError as error:
             return self._fail(f"invalid UTF-8 at byte {error.start} of the line ({error.reason})")
         except (ValueError, RecursionError) as error:
@@ -80,7 +83,8 @@ class RecordingDecoder(LineDecoder):
             self._own = "midstream" in row
             if self._own:
                 if row["midstream"] != _VERSION:
-                    return self._fail(f"version {row['midstream']!r} of the format is not known")
+                    version = _shown(row["midstream"])
+                    return self._fail(f"version {version} of the format is not known")
                 return []
         return self._event(row) if self._own else self._raw(row)
 
@@ -97,7 +101,7 @@ class RecordingDecoder(LineDecoder):
     def _event(self, row: dict[str, Any]) -> list[Event]:
         kind = row.get("kind")
         if not isinstance(kind, str) or kind not in _KINDS:
-            return self._fail(f"kind is {kind!r}, not one of {', '.join(KINDS)}")
+            return self._fail(f"kind is {_shown(kind)}, not one of {', '.join(KINDS)}")
         event = Event(
             kind,
             row.get("seq"),  # type: ignore[arg-type] # checked below, as is the rest
@@ -112,10 +116,13 @@ class RecordingDecoder(LineDecoder):
 
     def _raw(self, row: dict[str, Any]) -> list[Event]:
         t_s = row.get("t")
-        if not isinstance(t_s, (int, float)) or isinstance(t_s, bool) or not math.isfinite(t_s):
+        # Compared, not converted: neither NaN nor an integer beyond any float gets through.
+        if not isinstance(t_s, (int, float)) or isinstance(t_s, bool) or not 0 <= t_s < _END_S:
             if "t" not in row:
                 return self._fail('neither a header ("midstream") nor an event with a time ("t")')
-            return self._fail(f"t must be a finite number of seconds, got {t_s!r}")
+            return self._fail(
+                f"t must be a number of seconds from 0 to below {_END_S}, got {_shown(t_s)}"
+            )
         self._t_ns = ns_from_s(t_s)
         data = row.get("data")
         name = row.get("event")
@@ -136,7 +143,8 @@ class Recorder:
 
     The first line says ``{"midstream": 1, "created": ..., "source": ...}``, each further line is
     one event. Every line is given to the operating system whole before `write` returns: a process
-    that is killed loses at most the line it was writing.
+    that is killed loses at most the line it was writing. NaN and infinities in an event's `data`,
+    which JSON does not have, are written as null.
 
     Parameters
     ----------
@@ -173,13 +181,12 @@ class Recorder:
             self._file = self.path.open("wb", buffering=0)
         except OSError as error:
             raise RecordingError(_cause(error), place=str(self.path)) from error
-        self._put(
-            {
-                "midstream": _VERSION,
-                "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
-                "source": source,
-            }
-        )
+        header = {
+            "midstream": _VERSION,
+            "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "source": source,
+        }
+        self._put(_line(header))
 
     def write(self, event: Event) -> None:
         """Append one event.
@@ -188,7 +195,8 @@ class Recorder:
         ------
         ArgumentTypeError
             Not an `Event`, or its `data` (or another field) holds something that JSON cannot give
-            back equal: a tuple, a set, bytes, a key that is no str. Nothing is written.
+            back equal: a tuple, a set, bytes, a key that is no str, a number or time out of
+            range. Nothing is written.
         RecordingError
             The recorder is closed, or the file cannot be written.
         """
@@ -205,15 +213,19 @@ class Recorder:
             row["stream_id"] = event.stream_id
         if event.data is not None:
             row["data"] = event.data
-        problem = f"kind is {event.kind!r}" if event.kind not in _KINDS else _field_problem(event)
-        if problem is None:
-            try:
+        known = isinstance(event.kind, str) and event.kind in _KINDS
+        problem = _field_problem(event) if known else f"kind is {_shown(event.kind)}"
+        try:
+            if problem is None:
                 problem = _json_problem(event.data, "data")
-            except RecursionError:
-                problem = "data is nested too deeply"
+            line = _line(row) if problem is None else b""
+        except RecursionError:
+            problem = "data is nested too deeply"
+        except ValueError as error:  # an integer of more digits than Python writes
+            problem = f"data: {error}"
         if problem is not None:
-            raise ArgumentTypeError(f"event {event.seq!r} cannot be recorded: {problem}")
-        self._put(row)
+            raise ArgumentTypeError(f"event {_shown(event.seq)} cannot be recorded: {problem}")
+        self._put(line)
 
     def close(self) -> None:
         """Close the file. Safe to repeat."""
@@ -221,11 +233,10 @@ class Recorder:
         if file is not None:
             file.close()
 
-    def _put(self, row: dict[str, Any]) -> None:
-        # Escapes keep the file ASCII, which carries lone surrogates through as well.
+    def _put(self, line: bytes) -> None:
         file = self._file
         assert file is not None
-        rest = memoryview(json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n")
+        rest = memoryview(line)
         try:
             while rest:
                 rest = rest[file.write(rest) :]
@@ -383,10 +394,20 @@ class _Paced(Source):
         if self._begin_ns is None:
             self._begin_ns = monotonic_ns()
         event = await super().__anext__()
-        wait_ns = self._begin_ns + round(event.t_ns / self._speed) - monotonic_ns()
+        due_ns = round(min(event.t_ns / self._speed, _END_NS))  # a tiny speed makes it infinite
+        wait_ns = self._begin_ns + due_ns - monotonic_ns()
         if wait_ns > 0:
             await self._wait(partial(asyncio.sleep, s_from_ns(wait_ns)))
         return event
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    # Escapes keep the file ASCII, which carries lone surrogates through as well.
+    try:
+        text = json.dumps(row, separators=(",", ":"), allow_nan=False)
+    except ValueError:  # a number that JSON does not have, as an SDK's own parser may let through
+        text = json.dumps(finite(row), separators=(",", ":"), allow_nan=False)
+    return text.encode("ascii") + b"\n"
 
 
 def _cause(error: OSError) -> str:
@@ -395,17 +416,26 @@ def _cause(error: OSError) -> str:
 
 def _field_problem(event: Event) -> str | None:
     """What is wrong with the fields of an event, `kind` and `data` apart."""
-    if type(event.seq) is not int:
-        return f"seq must be an integer, got {event.seq!r}"
-    if type(event.t_ns) is not int:
-        return f"t_ns must be an integer, got {event.t_ns!r}"
+    if type(event.seq) is not int or not 0 <= event.seq < _END_NS:
+        return f"seq must be an integer from 0 to below 2**63, got {_shown(event.seq)}"
+    if type(event.t_ns) is not int or not 0 <= event.t_ns < _END_NS:
+        return f"t_ns must be an integer from 0 to below 2**63, got {_shown(event.t_ns)}"
     if type(event.text) is not str:
-        return f"text must be str, got {event.text!r}"
+        return f"text must be str, got {_shown(event.text)}"
     if event.name is not None and type(event.name) is not str:
-        return f"name must be str or None, got {event.name!r}"
+        return f"name must be str or None, got {_shown(event.name)}"
     if type(event.stream_id) is not str:
-        return f"stream_id must be str, got {event.stream_id!r}"
+        return f"stream_id must be str, got {_shown(event.stream_id)}"
     return None
+
+
+def _shown(value: Any) -> str:
+    """Return the beginning of a value that may be long, or too long for Python to write out."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        text = f"a {type(value).__name__} that is too large to show"
+    return text if len(text) <= 60 else text[:59] + "…"
 
 
 def _json_problem(value: Any, place: str) -> str | None:

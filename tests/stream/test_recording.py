@@ -18,17 +18,22 @@ from midstream._core.clock import monotonic_ns
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RecordingError
 from midstream.stream.events import KINDS, Event
 from midstream.stream.recording import Recorder, load, replay, shipped_recordings
+from midstream.stream.watching import watch
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=10,
 )
 events_of_any_kind = st.builds(
     Event,
     st.sampled_from(KINDS),
-    st.integers(),
-    st.integers(),
+    st.integers(0, 2**63 - 1),
+    st.integers(0, 2**63 - 1),
     st.text() | st.just("\ud83d"),
     st.none() | st.text(),
     json_values,
@@ -100,6 +105,12 @@ def test_recorder_refuses_what_is_no_event(tmp_path):
             Event("text", 0, 0, "", 5),
             Event("text", 0, 0, "", None, None, 0),
             Event("text", 0, 0, "", None, nested),
+            Event("text", -1, 0),
+            Event("text", 10**5000, 0),
+            Event("text", 0, -1),
+            Event("text", 0, 2**63),
+            Event("text", 0, 0, "", None, 10**5000),
+            Event(["text"], 0, 0),
         ):
             with pytest.raises(ArgumentTypeError):
                 recorder.write(wrong)
@@ -170,6 +181,61 @@ async def test_a_raw_recording_of_a_cut_stream(tmp_path):
     assert events[-1].t_ns == 500_000_000
 
 
+@given(json_values, st.sampled_from([float("nan"), float("inf"), float("-inf")]))
+def test_numbers_that_json_does_not_have_become_null(tmp_path_factory, value, number):
+    path = tmp_path_factory.mktemp("recording") / "events.jsonl"
+    event = Event("usage", 0, 0, "", None, {"usage": {"n": number, "more": [value, number]}})
+    with Recorder(path) as recorder:
+        recorder.write(event)
+    (found,) = load(path)
+    assert found.data == {"usage": {"n": None, "more": [value, None]}}
+
+    def refuse(name):
+        raise AssertionError(name)
+
+    for text in path.read_text().splitlines():
+        json.loads(text, parse_constant=refuse)
+
+
+numbers = st.one_of(
+    st.integers().map(str),
+    st.floats().map(json.dumps),
+    st.sampled_from(
+        ["1e300", "9e9", "8999999999", "1e999", "-1", "-0.0", "-1e-9", "true", "null", '"1"']
+    ),
+    st.integers(18, 400).map(lambda digits: "1" + "0" * digits),
+    st.integers(18, 6000).map(lambda digits: "-" + "9" * digits),
+)
+
+
+@given(st.booleans(), st.lists(st.tuples(numbers, numbers), max_size=4))
+def test_any_numbers_give_events_or_an_error_that_names_its_line(tmp_path_factory, own, rows):
+    path = tmp_path_factory.mktemp("recording") / "numbers.jsonl"
+    if own:
+        lines = [HEADER, '{"seq":0,"t_ns":0,"kind":"text","text":"good"}']
+        lines += [f'{{"seq":{a},"t_ns":{b},"kind":"usage","data":{{"n":{b}}}}}' for a, b in rows]
+    else:
+        lines = ['{"t":0,"data":{"choices":[{"delta":{"content":"good"}}]}}']
+        lines += [f'{{"t":{a},"data":{{"usage":{{"n":{b}}}}}}}' for a, b in rows]
+    write(path, *lines)
+
+    async def watched():
+        guard = watch(replay(path))
+        found = await collect(guard)
+        report = guard.report()
+        json.dumps(report.to_dict(), allow_nan=False)
+        assert str(report)
+        return found
+
+    events, error = asyncio.run(watched())
+    assert events[0].text == "good"  # of the same read as what is wrong
+    assert events == asyncio.run(collect(replay(path)))[0]
+    if error is not None:
+        assert isinstance(error, RecordingError)
+        assert str(error).startswith(f"{path}:{len(events) + 1 + own}: ")
+        assert len(str(error)) < len(str(path)) + 200
+
+
 GOOD = [HEADER, line(0), line(1)]
 
 
@@ -191,8 +257,12 @@ GOOD = [HEADER, line(0), line(1)]
         (["Once upon a time"], "\n", "1", "not JSON", 0),
         ([line(0)], "\n", "1", 'neither a header ("midstream")', 0),
         ([raw(0, chunk("a")), '{"t": 1}'], "\n", "2", 'has no "data"', 1),
-        ([raw(0, chunk("a")), '{"t": NaN, "data": ""}'], "\n", "2", "t must be a finite", 1),
-        ([raw(0, chunk("a")), '{"t": true, "data": ""}'], "\n", "2", "t must be a finite", 1),
+        ([raw(0, chunk("a")), '{"t": NaN, "data": ""}'], "\n", "2", "t must be a number", 1),
+        ([raw(0, chunk("a")), '{"t": true, "data": ""}'], "\n", "2", "t must be a number", 1),
+        ([raw(0, chunk("a")), '{"t": -1, "data": ""}'], "\n", "2", "t must be a number", 1),
+        ([raw(0, chunk("a")), '{"t": 9e9, "data": ""}'], "\n", "2", "t must be a number", 1),
+        ([*GOOD, '{"seq": 2, "t_ns": -1, "kind": "text"}'], "\n", "4", "t_ns must be", 2),
+        ([*GOOD, f'{{"seq": 2, "t_ns": {2**63}, "kind": "text"}}'], "\n", "4", "t_ns must be", 2),
         ([raw(0, chunk("a")), '{"t": 1, "da'], "", "2", "cut off", 1),
     ],
 )
