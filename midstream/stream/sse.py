@@ -20,6 +20,8 @@ DEFAULT_MAX_BYTES = 8 * 1024 * 1024
 _BOM = b"\xef\xbb\xbf"
 _LF = 10
 _CR = 13
+#: Data lines that are kept apart: a short one takes tens of bytes of memory beside its own.
+_BLOCK_LINES = 256
 
 
 class ServerSentEvent(NamedTuple):
@@ -65,7 +67,8 @@ class SSEParser:
     ----------
     max_bytes : int, default 8 MiB
         Longest line and most data of one event, in bytes. Memory stays below about three times
-        this plus the piece that was fed.
+        this, however short the lines. On top come some fifty bytes for each line of the piece that
+        was fed, and the text of a complete event, of which Python keeps 1 to 4 bytes a character.
 
     Attributes
     ----------
@@ -100,6 +103,7 @@ class SSEParser:
 
     __slots__ = (
         "_after_cr",
+        "_blocks",
         "_data",
         "_event",
         "_id",
@@ -131,7 +135,8 @@ class SSEParser:
 
     def _clear(self) -> None:
         self._data: list[bytes] = []
-        self._size = 0
+        self._blocks: list[bytes] = []  # data lines before those in `_data`, joined
+        self._size = 0  # of all data lines, with one more for each, so above 0 where there is one
         self._event = b""
         self._retry_ms: int | None = None
         self._start = -1
@@ -204,7 +209,8 @@ class SSEParser:
             events = self._lines([line], self.offset - len(line))
             if self.error is not None:
                 raise self.error
-        if any(self._data):  # a bare "data:" is where the body was cut, and says nothing
+        # A bare "data:" is where the body was cut, and says nothing.
+        if any(self._data) or any(block.strip(b"\n") for block in self._blocks):
             events.append(self._finish(terminated=False))
         self._partial = []
         self._partial_size = 0
@@ -227,7 +233,7 @@ class SSEParser:
             text = line.rstrip(b"\r\n")
             size = len(text)
             if size == 0:
-                if self._data:
+                if self._size:
                     events.append(self._finish(terminated=True))
                 elif self._start >= 0:
                     self._clear()
@@ -255,6 +261,9 @@ class SSEParser:
             if self._size > limit + 1:
                 self._fail("the data", start)
                 break
+            if len(self._data) == _BLOCK_LINES:
+                self._blocks.append(b"\n".join(self._data))
+                self._data = []
         return events
 
     def _field(self, name: bytes, value: bytes) -> None:
@@ -268,7 +277,7 @@ class SSEParser:
         # any other field is to be ignored, says the standard
 
     def _finish(self, terminated: bool) -> ServerSentEvent:
-        data = self._data
+        data = self._blocks + self._data if self._blocks else self._data
         raw = data[0] if len(data) == 1 else b"\n".join(data)
         problem = None
         try:

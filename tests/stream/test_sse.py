@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tracemalloc
 
 import pytest
@@ -143,6 +144,40 @@ def test_an_endless_event_fails_too():
     with pytest.raises(MalformedStreamError, match="the data beginning at byte"):
         for _ in range(200):
             parser.feed(b"data: 0123456789\n")
+
+
+def held_bytes(parser):
+    """Bytes of memory in what a parser keeps of an event that is not complete."""
+    kept = [parser._data, parser._blocks, parser._partial]
+    return sum(sys.getsizeof(part) + sum(map(sys.getsizeof, part)) for part in kept)
+
+
+@pytest.mark.parametrize("value", [b"", b"x", b"xy", b"x" * 1000])
+def test_short_lines_take_no_more_memory_than_long_ones(value):
+    limit = 1 << 18
+    parser = SSEParser(max_bytes=limit)
+    line = b"data:" + value + b"\n"
+    lines = limit // (len(value) + 1) - 1  # the most that the limit lets through
+    most = 0
+    for begin in range(0, lines, 100):
+        assert parser.feed(line * min(100, lines - begin)) == []
+        most = max(most, held_bytes(parser))
+    assert most < 1.2 * limit
+    (event,) = parser.feed(b"\n")
+    assert event.data == b"\n".join([value] * lines).decode()
+    assert held_bytes(parser) < 1000
+    with pytest.raises(MalformedStreamError, match="the data beginning at byte"):
+        parser.feed(line * (lines + 3))
+
+
+@pytest.mark.parametrize("count", [0, 1, 255, 256, 257, 512, 1000])
+def test_joined_lines_are_the_same_lines(count):
+    lines = [b"%d" % turn if turn % 3 else b"" for turn in range(count)]
+    body = b"".join(b"data: " + line + b"\n" for line in lines)
+    whole = [b"\n".join(lines).decode()] if lines else []
+    assert data(parse(cut(body + b"\n", [4096]))) == whole
+    assert data(parse([body])) == (whole if any(lines) else [])
+    assert parse([b"data:\n" * count]) == []  # never ended, and says nothing
 
 
 def test_events_before_an_over_long_line_are_handed_out():
