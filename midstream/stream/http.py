@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -34,6 +35,7 @@ __all__ = ["endpoint_url", "from_http"]
 
 _EXCERPT_CHARS = 200
 _EXCERPT_BYTES = 4096
+_EXCERPT_S = 5.0
 _SSE_TYPES = ("", "text/event-stream", "text/plain", "application/octet-stream")
 _LINE_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl")
 
@@ -354,11 +356,16 @@ class _Exchange:
         import httpx2
 
         raw = b""
+        # Of the whole: a server that sends a byte now and then is never idle.
+        limit_s = min(self._idle_timeout_s, _EXCERPT_S)
         try:
-            async for chunk in response.aiter_bytes():
-                raw += chunk
-                if len(raw) >= _EXCERPT_BYTES:
-                    break
+            async with asyncio.timeout(limit_s):
+                async for chunk in response.aiter_bytes():
+                    raw += chunk
+                    if len(raw) >= _EXCERPT_BYTES:
+                        break
+        except (TimeoutError, httpx2.TimeoutException):
+            raw += f" [body not complete within {limit_s:g} s]".encode()
         except httpx2.HTTPError as error:
             # The status is the news; that its explanation broke off is told beside it.
             raw += f" [body broken off: {type(error).__name__}]".encode()

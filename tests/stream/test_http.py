@@ -7,6 +7,7 @@ import errno
 import gc
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -321,7 +322,31 @@ async def test_a_refusal_whose_body_hangs():
 
     _, error, _ = await ask(answer, idle_timeout_s=0.3)
     assert isinstance(error, EndpointError)
-    assert "500 Oops: half [body broken off: ReadTimeout]" in str(error)
+    assert "500 Oops: half [body not complete within 0.3 s]" in str(error)
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "200 OK"])
+async def test_a_refusal_whose_body_drips_for_ever(status):
+    async def answer(exchange):
+        await exchange.head(status, "Content-Type: text/html")
+        while True:
+            await exchange.send(b"x")
+            await asyncio.sleep(0.02)
+
+    _, error, _ = await ask(answer, idle_timeout_s=0.3)
+    assert isinstance(error, EndpointError)
+    assert error.status == int(status[:3])
+    assert re.search(r": x+ \[body not complete within 0.3 s\]$", str(error))
+
+
+async def test_a_refusal_whose_body_breaks_off():
+    async def answer(exchange):
+        await exchange.head("500 Oops", "Content-Length: 100")
+        await exchange.send(b"half")
+
+    _, error, _ = await ask(answer)
+    assert isinstance(error, EndpointError)
+    assert "500 Oops: half [body broken off: RemoteProtocolError]" in str(error)
 
 
 @pytest.mark.parametrize("how", ["chunked", "length", "close"])
