@@ -38,7 +38,7 @@ class Ours:
 
 
 RULES = {
-    "midstream, found": lambda: Ours("warn", "stop"),
+    "midstream, found": lambda: Ours("note", "warn", "stop"),
     "midstream, stopped": lambda: Ours("stop"),
     "ai2070-l0, drift": DriftRule,
     "gemini-cli's shape": HashRule,

@@ -57,7 +57,9 @@ def check_real(
         raise ArgumentTypeError(f"{name} must be a real number, got {value!r}")
     try:
         number = float(value)
-    except TypeError:
+    except OverflowError:
+        raise ArgumentValueError(f"{name} is too large for a real number") from None
+    except (TypeError, ValueError):
         raise ArgumentTypeError(
             f"{name} must be a real number, got {value!r} ({type(value).__name__})"
         ) from None

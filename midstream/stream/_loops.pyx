@@ -36,6 +36,7 @@ cdef extern from "ms_near.h":
     uint32_t ms_near_period(const ms_near_detector *d) noexcept nogil
     double ms_near_copies(const ms_near_detector *d, uint32_t period) noexcept nogil
     bint ms_near_is_structured(const ms_near_detector *d) noexcept nogil
+    bint ms_near_is_counting(const ms_near_detector *d, double copies) noexcept nogil
     size_t ms_near_memory(const ms_near_detector *d) noexcept nogil
 
 # What a character is. Words and numbers run on; a glyph (a sign of a script written without
@@ -50,14 +51,34 @@ cdef enum:
     STRUCTURE
     NONE
 
-# A token that never ends would never be compared.
 cdef enum:
+    # Longer words and numbers are taken apart: a token that does not end is never compared, and
+    # cuts at a fixed width would beat against the period of what is written without spaces.
     MAX_WORD = 32
     MAX_DIGITS = 18
-    TAIL = 1024
+    # Characters kept for the evidence.
+    TAIL = 512
     SHOWN = 160
-    NEAR_WINDOW = 2048
+    MAX_NEAR_WINDOW = 2048
+    MIN_WINDOW = 128
     NEAR_EVERY = 8
+
+# How sure a finding is; COUNTING is as sure as CERTAIN, but every copy brings a number of its own.
+cdef enum:
+    FOUND = 1
+    COUNTING = 2
+    CERTAIN = 3
+
+# What the unit of an exact run consists of, and how many times the characters it must show: empty
+# cells, zeros and rulers repeat in healthy text.
+cdef enum:
+    WORDS
+    MARKUP
+    FIGURES
+    BLANK
+
+cdef int[4] ASKED = [1, 1, 3, 6]
+cdef int[4] ASKED_TO_STOP = [1, 5, 10, 10]
 
 cdef unsigned char ASCII[128]
 
@@ -107,9 +128,10 @@ cdef class LoopScanner:
     """Watch one text for repetition, exact and near.
 
     The text is cut into tokens as it arrives, the same way however it is cut into pieces: words
-    of up to 32 letters, numbers of up to 18 digits, runs of one kind of white space, single
-    punctuation marks and single signs of scripts without spaces; one space before a token belongs
-    to it. A word counts once the character behind it is known, or at `finish`.
+    of up to 32 letters and numbers of up to 18 digits, the letters and digits one by one of longer
+    ones, runs of one kind of white space, single punctuation marks and single signs of scripts
+    without spaces; one space before a token belongs to it. A word counts once the character
+    behind it is known, or at `finish`.
 
     Parameters
     ----------
@@ -118,23 +140,29 @@ cdef class LoopScanner:
     min_copies : int
         Copies that make a finding, exact or near.
     min_chars : int
-        Characters that make an exact finding. A unit without letters needs 3 times as many, one
-        of white space and punctuation alone, or of one character over and over, 6 times.
+        Characters that make an exact finding. A unit without two different letters needs 3 times
+        as many, one of white space and punctuation alone, or of one character over and over, 6
+        times.
     stop_chars : int
-        Characters repeated, the first copy not counted, that make an exact finding a stop; 10
-        times as many for a unit without two different letters.
+        Characters repeated, the first copy not counted, that make an exact finding certain; 5
+        times as many for a unit of which more than 28 % are brackets, operators and the like, 10
+        times for one without two different letters.
     near_score, near_stop_score : float
-        Weight of recurring words over novel ones that makes a near finding, and a stop; 4 and 3
-        times as much where the stretch reads like code or figures.
-    near_stop_copies : float
-        Copies that a near finding needs besides to be a stop.
+        Weight of recurring words over novel ones that makes a near finding, and a certain one; 4
+        and 3 times as much where the stretch reads like code or figures, and twice as much for a
+        finding where every copy brings a number of its own.
+    near_stop_copies, counting_stop_copies : float
+        Copies that a near finding needs besides to be certain; the latter where every copy brings
+        a number of its own.
     halt_on_stop : bool
-        Whether to take nothing more after a stop.
+        Whether to take nothing more after a certain finding.
+    n_chars, n_tokens : int, default 0
+        Characters and tokens of the text that went before unseen.
 
     Notes
     -----
     Tokens are compared by a 64-bit hash; two different tokens share one with odds of 2**-64.
-    Not thread-safe.
+    What a unit consists of is judged by its last 512 characters. Not thread-safe.
     """
 
     cdef RunDetector runs
@@ -143,9 +171,12 @@ cdef class LoopScanner:
     cdef readonly uint64_t n_chars
     cdef readonly uint64_t n_tokens
     cdef readonly bint halted
+    cdef readonly uint32_t window
+    cdef public bint grew  # holds other memory than before; whoever reads it sets it back
+    cdef size_t known_memory
     cdef bint halt_on_stop
     cdef uint64_t min_chars, stop_chars
-    cdef double min_copies, near_stop_copies
+    cdef double min_copies, near_stop_copies, counting_stop_copies
     cdef int32_t near_score, near_stop_score
 
     # The token being read.
@@ -153,8 +184,14 @@ cdef class LoopScanner:
     cdef uint32_t length
     cdef uint64_t start, exact_hash, form_hash
     cdef uint32_t value
-    cdef bint after_space
-    cdef Py_UCS4 first
+    cdef bint after_space, apart
+    cdef Py_UCS4 first, high_half
+
+    # The word for the near detector, which takes letters and digits without a space between as
+    # one: "18th", "3f9a2c".
+    cdef int near_kind
+    cdef uint64_t near_form, near_start, near_end
+    cdef uint32_t near_value, near_parts
 
     # What was said already, so that it is said once.
     cdef uint64_t run_start
@@ -167,22 +204,40 @@ cdef class LoopScanner:
     cdef list found
 
     def __cinit__(self, *, max_period, min_copies, min_chars, stop_chars, near_score,
-                  near_stop_score, near_stop_copies, halt_on_stop):
-        self.runs = RunDetector(max_period, min_copies)
+                  near_stop_score, near_stop_copies, counting_stop_copies, halt_on_stop,
+                  n_chars=0, n_tokens=0):
+        self.n_chars = n_chars
+        self.n_tokens = n_tokens
         self.min_copies = min_copies
         self.min_chars = min_chars
         self.stop_chars = stop_chars
         self.near_score = <int32_t>(near_score * MS_NEAR_UNIT)
         self.near_stop_score = <int32_t>(near_stop_score * MS_NEAR_UNIT)
         self.near_stop_copies = near_stop_copies
+        self.counting_stop_copies = counting_stop_copies
         self.halt_on_stop = halt_on_stop
         self.kind = NONE
+        self.near_kind = NONE
         self.found = []
-        if ms_near_init(&self.near, NEAR_WINDOW) < 0:
-            raise MemoryError("no memory for a LoopScanner")
+        self.look_back(max_period)
 
     def __dealloc__(self):
         ms_near_free(&self.near)
+
+    def shrink(self):
+        """Give memory back: look for periods half as long from here on.
+
+        What was seen is forgotten; positions and what was said already are not.
+
+        Returns
+        -------
+        bool
+            False if the window is at its smallest.
+        """
+        if self.window <= MIN_WINDOW:
+            return False
+        self.look_back(self.window // 2)
+        return True
 
     def feed(self, str text not None):
         """Take the next piece of text.
@@ -196,16 +251,29 @@ cdef class LoopScanner:
         -------
         list of tuple
             What this piece decided, in order: ``(kind, level, start, end, period, copies,
-            period_chars, unit, n_tokens)``; kind ``"loop"`` or ``"near_loop"``, level 1 found or 2 certain. A run is told
-            at each level once, and at the second alone where it reaches both with one token.
+            period_chars, unit, n_tokens)``; kind ``"loop"`` or ``"near_loop"``; level 1 found, 2
+            certain but for numbers that count, 3 certain. A run is told at each level once, and
+            at the highest alone of those that it reaches with one token.
         """
         cdef Py_ssize_t i, n = PyUnicode_GET_LENGTH(text)
         cdef int width = PyUnicode_KIND(text)
         cdef const void *data = PyUnicode_DATA(text)
+        cdef Py_UCS4 c
+        cdef size_t memory
         for i in range(n):
             if self.halted:
                 break
-            self.take(PyUnicode_READ(width, data, i))
+            c = PyUnicode_READ(width, data, i)
+            if self.high_half:
+                c = self.join_halves(c)
+            if 0xD800 <= c < 0xDC00:
+                self.high_half = c
+            else:
+                self.take(c)
+        memory = self.memory()
+        if memory != self.known_memory:
+            self.known_memory = memory
+            self.grew = True
         return self.drain()
 
     def finish(self):
@@ -216,14 +284,48 @@ cdef class LoopScanner:
         list of tuple
             As `feed` does.
         """
+        cdef Py_UCS4 half = self.high_half
+        if half and not self.halted:
+            self.high_half = 0
+            self.take(half)
         if not self.halted:
             self.close_token(self.n_chars)
+        if not self.halted:
+            self.close_near()
         return self.drain()
 
     @property
     def memory_bytes(self):
         """Bytes held by this scanner and its detectors (int)."""
+        return self.memory()
+
+    cdef size_t memory(self) noexcept:
         return sizeof(self.tail) + self.runs.memory() + ms_near_memory(&self.near)
+
+    cdef int look_back(self, uint32_t window) except -1:
+        cdef uint32_t near_window = 256
+        cdef ms_near_detector near
+        while near_window < window and near_window < MAX_NEAR_WINDOW:
+            near_window *= 2
+        self.runs = RunDetector(window, <int>self.min_copies)
+        if ms_near_init(&near, near_window) < 0:
+            ms_near_free(&near)
+            raise MemoryError("no memory for a LoopScanner")
+        ms_near_free(&self.near)
+        self.near = near
+        self.window = window
+        self.run_period = 0
+        self.near_level = 0
+        return 0
+
+    cdef Py_UCS4 join_halves(self, Py_UCS4 c) except? 0:
+        """The character of two halves that came apart, as some servers write them in JSON."""
+        cdef Py_UCS4 half = self.high_half
+        self.high_half = 0
+        if 0xDC00 <= c < 0xE000:
+            return <Py_UCS4>(0x10000 + ((<uint32_t>half - 0xD800) << 10) + (<uint32_t>c - 0xDC00))
+        self.take(half)
+        return c
 
     cdef list drain(self):
         cdef list found = self.found
@@ -237,10 +339,15 @@ cdef class LoopScanner:
         cdef bint runs_on = False
         cdef Py_UCS4 folded = c
         if kind == self.kind:
-            if kind == LETTER or kind == SPACE or kind == NEWLINE:
+            if kind == SPACE or kind == NEWLINE:
                 runs_on = self.length < MAX_WORD
-            elif kind == DIGIT:
-                runs_on = self.length < MAX_DIGITS
+            elif kind == LETTER or kind == DIGIT:
+                runs_on = True
+                if not self.apart and self.length == <uint32_t>(
+                        MAX_WORD if kind == LETTER else MAX_DIGITS):
+                    self.take_apart()
+                    if self.halted:
+                        return 0
         if kind == LETTER:
             if c < 128:
                 folded = <Py_UCS4>(<uint32_t>c | 32)
@@ -252,127 +359,182 @@ cdef class LoopScanner:
                     and kind != NEWLINE and kind != SPACE):
                 self.after_space = True  # the token keeps the space's place as its start
             else:
-                if self.close_token(self.n_chars) < 0:
-                    return -1
+                self.close_token(self.n_chars)
                 if self.halted:
                     return 0
                 self.start = self.n_chars
                 self.after_space = False
             self.kind = kind
             self.length = 0
+            self.apart = False
             self.first = c
             self.value = 0
             self.exact_hash = 1 if self.after_space else 2
             self.form_hash = 3
         self.length += 1
+        self.n_chars += 1
+        if self.apart:
+            return self.add_token(stir(2, c), self.n_chars - 1, self.n_chars)
         self.exact_hash = stir(self.exact_hash, c)
         if kind == DIGIT:
             self.value = self.value * 10 + <uint32_t>Py_UNICODE_TODECIMAL(c)
         elif kind != NEWLINE:
             self.form_hash = stir(self.form_hash, folded)
-        self.n_chars += 1
         if kind == GLYPH or kind == MARK or kind == STRUCTURE:
             return self.close_token(self.n_chars)
+        return 0
+
+    cdef int take_apart(self) except -1:
+        """The word being read is too long to be one: its characters become tokens."""
+        cdef uint64_t i, letters = self.n_chars - self.length
+        self.apart = True
+        if self.after_space:  # a token of its own, so that the letters are all alike
+            self.add_token(stir(stir(2, 32), 1), letters - 1, letters)
+        for i in range(letters, self.n_chars):
+            if self.halted:
+                break
+            self.add_token(stir(2, self.tail[i % TAIL]), i, i + 1)
         return 0
 
     cdef int close_token(self, uint64_t end) except -1:
         """The token being read ends before character `end`."""
         cdef int kind = self.kind
+        if kind == NONE:
+            return 0
+        self.kind = NONE
+        if not self.apart:
+            self.add_token(stir(self.exact_hash, self.length), self.start, end)
+            if not self.halted:
+                self.add_near(kind, end)
+        self.apart = False
+        return 0
+
+    cdef int add_token(self, uint64_t symbol, uint64_t start, uint64_t end) except -1:
+        self.n_tokens += 1
+        self.runs.push(symbol, start)
+        if self.runs.detector.has_best:
+            return self.judge_run(end)
+        return 0
+
+    cdef int add_near(self, int kind, uint64_t end) except -1:
+        """Hand a token to the near detector, joined to the one before where no space parts them."""
+        cdef bint alphanumeric = kind == LETTER or kind == DIGIT
+        if alphanumeric and self.near_kind != NONE and not self.after_space:
+            if self.near_kind == LETTER and self.near_parts == 1:  # "F10": a number of the kind F
+                self.near_form = stir(self.near_form, DIGIT)
+                self.near_value = self.value
+            elif not (self.near_parts == 1 and self.length <= 2):  # else as "18th", "5px"
+                self.near_form = stir(5, DIGIT)
+                self.near_value = <uint32_t>(stir(self.near_value ^ self.form_hash, self.value) >> 32)
+            self.near_kind = DIGIT
+            self.near_parts += 1
+            self.near_end = end
+            return 0
+        self.close_near()
+        if self.halted or kind == SPACE:
+            return 0
+        self.near_kind = kind
+        self.near_form = stir(self.form_hash, kind)
+        self.near_value = self.value
+        self.near_start = self.start
+        self.near_end = end
+        self.near_parts = 1
+        if not alphanumeric:
+            return self.close_near()
+        return 0
+
+    cdef int close_near(self) except -1:
+        cdef int kind = self.near_kind
         cdef ms_near_class near_class
         cdef int32_t score
         if kind == NONE:
             return 0
-        self.kind = NONE
-        self.n_tokens += 1
-        self.runs.push(stir(self.exact_hash, self.length), self.start)
-        if self.runs.detector.has_best:
-            self.judge_run(end)
-        if kind != SPACE:
-            if kind == LETTER or kind == GLYPH:
-                near_class = MS_NEAR_WORD
-            elif kind == DIGIT:
-                near_class = MS_NEAR_NUMBER
-            elif kind == STRUCTURE:
-                near_class = MS_NEAR_STRUCTURE
-            else:
-                near_class = MS_NEAR_MARK
-            score = ms_near_push(&self.near, stir(self.form_hash, kind), near_class, self.value,
-                                 self.start)
-            if score < 0:
-                raise MemoryError("no memory for the next token")
-            if score == 0:
-                self.near_level = 0
-            elif (self.near_level < 2 and score >= self.near_score
-                    and self.near.token % NEAR_EVERY == 0 and not self.halted):
-                self.judge_near(end)
+        self.near_kind = NONE
+        if kind == LETTER or kind == GLYPH:
+            near_class = MS_NEAR_WORD
+        elif kind == DIGIT:
+            near_class = MS_NEAR_NUMBER
+        elif kind == STRUCTURE:
+            near_class = MS_NEAR_STRUCTURE
+        else:
+            near_class = MS_NEAR_MARK
+        score = ms_near_push(&self.near, self.near_form, near_class, self.near_value,
+                             self.near_start)
+        if score < 0:
+            raise MemoryError("no memory for the next token")
+        if score == 0:
+            self.near_level = 0
+        elif (self.near_level < CERTAIN and score >= self.near_score
+                and self.near.token % NEAR_EVERY == 0):
+            return self.judge_near(self.near_end)
         return 0
 
     cdef int judge_run(self, uint64_t end) except -1:
         cdef ms_run run = self.runs.detector.best
         cdef uint64_t chars = end - run.position
         cdef uint64_t period_chars
-        cdef int level = 1
+        cdef int level = FOUND
         if run.start != self.run_start or run.period != self.run_period:
             self.run_start = run.start
             self.run_period = run.period
             self.run_level = 0
             self.run_weighed = False
-        if self.run_level == 2 or chars < self.min_chars:
+        if self.run_level == CERTAIN or chars < self.min_chars:
             return 0
         period_chars = self.runs.stride()
         if not self.run_weighed:
             self.run_weight = self.weigh(end, period_chars)
             self.run_weighed = True
-        if (self.run_level == 0 and self.run_weight
-                and chars < self.min_chars * (3 * self.run_weight)):
+        if self.run_level == 0 and chars < self.min_chars * ASKED[self.run_weight]:
             return 0
-        if chars - period_chars >= self.stop_chars * (10 if self.run_weight else 1):
-            level = 2
+        if chars - period_chars >= self.stop_chars * ASKED_TO_STOP[self.run_weight]:
+            level = CERTAIN
         if level > self.run_level:
             self.run_level = level
-            self.add("loop", level, run.position, end, run.period, self.copies_of(run),
-                     period_chars)
+            self.add("loop", level, run.position, end, run.period,
+                     <double>(self.runs.detector.count - run.start) / run.period, period_chars)
         return 0
 
-    cdef double copies_of(self, ms_run run) noexcept:
-        return <double>(self.runs.detector.count - run.start) / run.period
-
     cdef int weigh(self, uint64_t end, uint64_t period_chars) noexcept:
-        """0: the unit has two different letters; 1: it has letters or digits; 2: neither."""
-        cdef uint64_t i, begin = end - min(period_chars, <uint64_t>TAIL, end)
-        cdef int kind
+        """What the unit consists of, by its last TAIL characters."""
+        cdef uint64_t i, begin = end - min(period_chars, <uint64_t>TAIL - 1, end)
+        cdef int kind, structure = 0, visible = 0
         cdef Py_UCS4 letter = 0, c, only = self.tail[begin % TAIL]
-        cdef bint one_character = True, alphanumeric = False
+        cdef bint one_character = True, alphanumeric = False, words = False
         for i in range(begin, end):
             c = self.tail[i % TAIL]
             kind = classify(c)
-            if c != only:
-                one_character = False
+            one_character &= c == only
+            visible += kind != SPACE and kind != NEWLINE
+            structure += kind == STRUCTURE
             if kind == LETTER or kind == GLYPH:
-                if letter != 0 and letter != c:
-                    return 0
+                words |= letter != 0 and letter != c
                 letter = c
-            if kind == LETTER or kind == GLYPH or kind == DIGIT:
-                alphanumeric = True
-        return 1 if alphanumeric and not one_character else 2
+            alphanumeric |= kind == LETTER or kind == GLYPH or kind == DIGIT
+        if one_character or not alphanumeric:
+            return BLANK
+        if not words:
+            return FIGURES
+        return MARKUP if structure > 0.28 * visible else WORDS
 
     cdef int judge_near(self, uint64_t end) except -1:
         cdef uint32_t period = ms_near_period(&self.near)
         cdef double copies = ms_near_copies(&self.near, period)
         cdef uint64_t chars = end - self.near.start
         cdef bint structured = ms_near_is_structured(&self.near)
+        cdef bint counting = ms_near_is_counting(&self.near, copies)
         cdef int level = 0
-        cdef ms_run run = self.runs.detector.best
         if copies < self.min_copies:
             return 0
         # Exact repetition says it better where it covers most of the stretch.
-        if self.runs.detector.has_best and self.run_level > 0 and 2 * (end - run.position) >= chars:
+        if (self.runs.detector.has_best and self.run_level > 0
+                and 2 * (end - self.runs.detector.best.position) >= chars):
             return 0
-        if self.near.score >= self.near_score * (4 if structured else 1):
-            level = 1
-        if (level == 1 and copies >= self.near_stop_copies
+        if self.near.score >= self.near_score * (4 if structured else 2 if counting else 1):
+            level = FOUND
+        if (level and copies >= self.near_stop_copies
                 and self.near.score >= self.near_stop_score * (3 if structured else 1)):
-            level = 2
+            level = COUNTING if counting and copies < self.counting_stop_copies else CERTAIN
         if level > self.near_level:
             self.near_level = level
             self.add("near_loop", level, self.near.start, end, period, copies,
@@ -383,12 +545,15 @@ cdef class LoopScanner:
                  double copies, uint64_t period_chars) except -1:
         self.found.append((kind, level, start, end, period, copies, period_chars,
                            self.unit(end, period_chars), self.n_tokens))
-        if level == 2 and self.halt_on_stop:
+        if level == CERTAIN and self.halt_on_stop:
             self.halted = True
         return 0
 
     cdef str unit(self, uint64_t end, uint64_t period_chars):
-        """The newest copy, its head if it is long; at most SHOWN characters and a mark."""
+        """The newest copy, its head if it is long; at most SHOWN characters and a mark.
+
+        Of a copy longer than the tail, the head is gone: then what is left, behind a mark.
+        """
         cdef uint64_t length = min(period_chars, end)
         cdef uint64_t begin = end - min(length, <uint64_t>TAIL - 1)
         cdef uint64_t shown = min(end - begin, <uint64_t>SHOWN)

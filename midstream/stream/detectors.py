@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from midstream._core.clock import NS_PER_S, ns_from_s, s_from_ns
-from midstream._core.errors import ArgumentValueError
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_choice, check_int, check_real
 from midstream.scheduler import Histogram
 from midstream.stream._loops import LoopScanner
@@ -38,8 +39,9 @@ class LoopDetector:
     Parameters
     ----------
     action : {"stop", "warn", "note"}, default "stop"
-        Severity of a certain run. What is only found gets the next milder one: ``"warn"`` under
-        ``"stop"``, ``"note"`` under ``"warn"``. Under ``"note"``, certainty is not reported.
+        Severity of a certain run. What is only found gets a milder one: exact runs ``"warn"`` under
+        ``"stop"`` and ``"note"`` under ``"warn"``, near runs ``"note"``. Under ``"note"``,
+        certainty is not reported.
     near : bool, default True
         Look for near-repetition too: counters, small edits, items that drift.
     kinds : collection of str, default `TEXT_KINDS`
@@ -52,15 +54,21 @@ class LoopDetector:
         Characters that make an exact finding; 3 times as many for figures, 6 times for white
         space, punctuation and a single character over and over.
     stop_chars : int, default 200
-        Characters repeated beyond the first copy that make an exact run certain; 10 times as many
-        without two different letters in the unit, since rulers and zeros are normal.
-    near_score, near_stop_score : float, default 45 and 200
+        Characters repeated beyond the first copy that make an exact run certain; 5 times as many
+        for code and markup, 10 times without two different letters in the unit, since empty cells,
+        zeros and rulers are normal.
+    near_score, near_stop_score : float, default 45 and 200, at most 150 and 210
         Weight of words that recur over words that are new (a new word counts against eight) that
         makes a near finding, and a certain one; 4 and 3 times as much in code and figures.
     near_stop_copies : float, default 8
         Copies that a near run needs besides to be certain.
+    counting_stop_copies : float, default 200
+        The same where every copy brings a number of its own, as in enumerations, tables and logs
+        that somebody may want. From `near_stop_copies` on, such a run is a ``"warn"`` at most.
     memory_limit_bytes : int, default 256 KiB
-        Above this, the text that was longest without news is forgotten (`evicted` counts it).
+        Above this, the largest of several texts is scanned for shorter periods only (`shrunk`
+        counts how often), and when none can shrink further, the one longest without news is
+        forgotten (`evicted`), but for how far it had come.
 
     Raises
     ------
@@ -74,8 +82,9 @@ class LoopDetector:
 
     On 263 labelled samples of GPT-3, every exact and every near loop not marked as doubtful is
     found, and none of the 229 samples labelled as free of loops is even noted (``asv_benchmarks``
-    has the run). 0.1 microseconds a token; 151 KiB for a text longer than 4,096 tokens, less for
-    shorter ones. Not thread-safe: one detector, one stream.
+    has the run). 0.1 microseconds a token in large pieces, 0.5 where every token is an event;
+    150 to 215 KiB for a text longer than 4,096 tokens, less for shorter ones. Not thread-safe: one
+    detector, one stream.
 
     Examples
     --------
@@ -98,14 +107,17 @@ class LoopDetector:
         near_score: float = 45.0,
         near_stop_score: float = 200.0,
         near_stop_copies: float = 8.0,
+        counting_stop_copies: float = 200.0,
         memory_limit_bytes: int = 256 * 1024,
     ) -> None:
         self.action: Severity = check_choice("action", action, SEVERITIES)
+        if not isinstance(kinds, Collection) or isinstance(kinds, str):
+            raise ArgumentTypeError(f"kinds must be a collection of str, got {kinds!r}")
         for kind in kinds:
             check_choice("kinds", kind, KINDS)
         self._kinds = frozenset(kinds)
-        near_score = check_real("near_score", near_score, low=1, high=_NEAR_CEILING)
-        near_stop_score = check_real("near_stop_score", near_stop_score, low=1, high=_NEAR_CEILING)
+        near_score = check_real("near_score", near_score, low=1, high=150)
+        near_stop_score = check_real("near_stop_score", near_stop_score, low=1, high=210)
         if near_stop_score < near_score:
             raise ArgumentValueError(
                 f"near_stop_score must be at least near_score={near_score!r}, "
@@ -119,20 +131,27 @@ class LoopDetector:
             "near_score": near_score if near else _NEVER,
             "near_stop_score": near_stop_score,
             "near_stop_copies": check_real("near_stop_copies", near_stop_copies, low=2),
+            "counting_stop_copies": check_real("counting_stop_copies", counting_stop_copies, low=2),
             "halt_on_stop": action == "stop",
         }
-        if action == "note":  # nothing becomes certain
+        if action == "note":  # nothing becomes certain, or certain but for its numbers
             self._settings |= {"stop_chars": 1 << 60, "near_stop_score": _NEVER}
         self._memory_limit = check_int("memory_limit_bytes", memory_limit_bytes, low=1)
         self._scanners: dict[tuple[Kind, str], LoopScanner] = {}
         self._key: tuple[Kind, str] = ("text", "")
         self._scanner: LoopScanner | None = None
-        self._until_check = _MEMORY_CHECK_EVENTS
+        self._forgotten: OrderedDict[tuple[Kind, str], tuple[int, int]] = OrderedDict()
         self._forgotten_tokens = 0
         self._seq = 0
         self._t_ns = 0
-        #: Texts forgotten to stay below the memory limit.
+        #: Times that a text was forgotten, or its longest period halved, for the memory limit.
         self.evicted = 0
+        self.shrunk = 0
+
+    @property
+    def used(self) -> bool:
+        """Whether it has seen a stream already: a detector belongs to one."""
+        return bool(self._scanners) or self._forgotten_tokens > 0
 
     @property
     def n_tokens(self) -> int:
@@ -163,10 +182,9 @@ class LoopDetector:
         scanner = self._scanner
         if scanner is None or stream_id != self._key[1] or kind != self._key[0]:
             scanner = self._switch(kind, stream_id)
-        self._until_check -= 1
-        if self._until_check == 0:
-            self._trim()
         raw = scanner.feed(text)
+        if scanner.grew:
+            self._trim(scanner)
         return self._findings(raw, self._key) if raw else ()
 
     def finish(self) -> Sequence[Finding]:
@@ -182,26 +200,33 @@ class LoopDetector:
         # Taken out and put back: the dict's order is the order of last use.
         scanner = self._scanners.pop(key, None)
         if scanner is None:
-            scanner = LoopScanner(**self._settings)
+            n_chars, n_tokens = self._forgotten.pop(key, (0, 0))
+            self._forgotten_tokens -= n_tokens
+            scanner = LoopScanner(**self._settings, n_chars=n_chars, n_tokens=n_tokens)
         self._scanners[key] = scanner
         self._key, self._scanner = key, scanner
-        self._trim()
         return scanner
 
-    def _trim(self) -> None:
-        self._until_check = _MEMORY_CHECK_EVENTS
-        excess = self.memory_bytes - self._memory_limit
-        while excess > 0 and len(self._scanners) > 1:
-            oldest = next(iter(self._scanners))
-            scanner = self._scanners.pop(oldest)
-            excess -= scanner.memory_bytes
+    def _trim(self, grown: LoopScanner) -> None:
+        """Stay below the memory limit, at the cost of long periods first."""
+        grown.grew = False
+        while len(self._scanners) > 1 and self.memory_bytes > self._memory_limit:
+            if max(self._scanners.values(), key=lambda s: s.memory_bytes).shrink():
+                self.shrunk += 1
+                continue
+            key = next(iter(self._scanners))
+            scanner = self._scanners.pop(key)
             self._forgotten_tokens += scanner.n_tokens
+            # Should it go on, its positions do too. Which texts are over, nobody tells.
+            self._forgotten[key] = scanner.n_chars, scanner.n_tokens
+            if len(self._forgotten) > _MAX_FORGOTTEN:
+                self._forgotten.popitem(last=False)
             self.evicted += 1
 
     def _findings(self, raw: Sequence[RawFinding], key: tuple[Kind, str]) -> list[Finding]:
         found = []
         for kind, level, start, end, period, copies, period_chars, unit, n_tokens in raw:
-            severity = self._severity(level)
+            severity = self._severity(kind, level)
             exactly = "repeats" if kind == "loop" else "nearly repeats"
             message = (
                 f"{_NAMES.get(key[0], key[0])} {exactly} every {period_chars} characters: "
@@ -222,10 +247,12 @@ class LoopDetector:
             )
         return found
 
-    def _severity(self, level: int) -> Severity:
-        if level == 2:
+    def _severity(self, kind: str, level: int) -> Severity:
+        if level == _CERTAIN:
             return self.action
-        return "warn" if self.action == "stop" else "note"
+        if level == _COUNTING or kind == "loop":
+            return "warn" if self.action == "stop" or level == _COUNTING else "note"
+        return "note"
 
 
 class StallDetector:
@@ -252,9 +279,10 @@ class StallDetector:
 
     Notes
     -----
-    In a live stream `watch` reports the stall while it lasts; in a recording it is reported at the
-    event that ended it, with the same time. The stream's characters have no part in it: `start`
-    and `end` are 0. Not thread-safe.
+    In a live stream `watch` reports the stall while it lasts, and does not count the time that the
+    caller kept the event before; in a recording it is reported at the event that ended it, with
+    the same time, and how long the caller took is not known. The stream's characters have no part
+    in it: `start` and `end` are 0. Not thread-safe.
 
     Examples
     --------
@@ -275,9 +303,9 @@ class StallDetector:
         first_s: float = 30.0,
     ) -> None:
         self.action: Severity = check_choice("action", action, SEVERITIES)
-        self._min_ns = ns_from_s(check_real("min_s", min_s, low=0.001))
+        self._min_ns = ns_from_s(check_real("min_s", min_s, low=0.001, high=_MAX_S))
         self._factor = check_real("factor", factor, low=1)
-        self._first_ns = ns_from_s(check_real("first_s", first_s, low=0.001))
+        self._first_ns = ns_from_s(check_real("first_s", first_s, low=0.001, high=_MAX_S))
         self._gaps = Histogram(lowest=1000, significant_digits=2)
         self._p99_ns = 0
         self._started = False
@@ -327,6 +355,11 @@ class StallDetector:
         return ()
 
     @property
+    def used(self) -> bool:
+        """Whether it has seen a stream already: a detector belongs to one."""
+        return self._started
+
+    @property
     def memory_bytes(self) -> int:
         """Bytes that the histogram of gaps holds."""
         return self._gaps.memory_bytes
@@ -351,11 +384,12 @@ class StallDetector:
         )
 
 
-#: Above this the sum of csrc/ms_near.c does not rise.
-_NEAR_CEILING = 600.0
 _NEVER = 1e6
-_MEMORY_CHECK_EVENTS = 256
+_MAX_FORGOTTEN = 256
+#: Levels of `LoopScanner`.
+_COUNTING, _CERTAIN = 2, 3
 _RHYTHM_GAPS = 16
+_MAX_S = 1e9
 _NAMES: dict[str, str] = {
     "text": "the answer",
     "reasoning": "the reasoning",

@@ -33,6 +33,8 @@ class Report:
         Tokens up to now as midstream cuts them; None without a detector that counts.
     metrics : dict
         As `Metrics.to_dict` gives them: counts, seconds, and the provider's own usage.
+    remarks : tuple of str
+        What was given up to stay within memory.
     """
 
     outcome: str
@@ -42,18 +44,30 @@ class Report:
     errors: tuple[str, ...]
     tokens: int | None
     metrics: dict[str, Any]
+    remarks: tuple[str, ...] = ()
 
     @property
     def wasted_tokens(self) -> int:
-        """Tokens that only repeated, over all runs found: all copies but the first."""
-        longest: dict[tuple[Any, ...], int] = {}
-        for finding in self.findings:
-            wasted = finding.evidence.get("wasted_tokens")
-            if wasted is not None:
-                evidence = finding.evidence
-                key = (finding.kind, evidence["channel"], evidence["stream_id"], finding.start)
-                longest[key] = max(wasted, longest.get(key, 0))
-        return sum(longest.values())
+        """Tokens that only repeated: all copies but the first of what was found."""
+        total = 0
+        spans = sorted(
+            (
+                f.evidence["channel"],
+                f.evidence["stream_id"],
+                f.start,
+                f.end,
+                f.evidence["wasted_tokens"],
+            )
+            for f in self.findings
+            if "wasted_tokens" in f.evidence
+        )
+        text, reach, counted = None, 0, 0
+        for channel, stream_id, start, end, wasted in spans:
+            if text != (channel, stream_id) or start >= reach:  # what overlaps counts once
+                text, reach, counted = (channel, stream_id), 0, 0
+            total += max(0, wasted - counted)
+            reach, counted = max(reach, end), max(counted, wasted)
+        return total
 
     @property
     def worst(self) -> str | None:
@@ -87,6 +101,7 @@ class Report:
             times = [f"{name} {duration(gaps[name])}" for name in ("p50", "p99", "max")]
             rows.append(("time per chunk", ", ".join(times)))
         rows += [("stream error", message) for message in self.errors]
+        rows += [("remark", remark) for remark in self.remarks]
         return rows
 
     def to_dict(self) -> dict[str, Any]:
@@ -100,6 +115,7 @@ class Report:
             "tokens": self.tokens,
             "wasted_tokens": self.wasted_tokens,
             "metrics": self.metrics,
+            "remarks": list(self.remarks),
         }
 
     def __str__(self) -> str:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from midstream._core.clock import NS_PER_S, monotonic_ns, s_from_ns
-from midstream._core.errors import ArgumentTypeError
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream.stream.detectors import Detector, LoopDetector, StallDetector
 from midstream.stream.events import Event, Finding
 from midstream.stream.metrics import Metrics
@@ -17,7 +17,11 @@ from midstream.stream.recording import Recorder
 from midstream.stream.report import Report
 from midstream.stream.sources import Source, from_iterable
 
-__all__ = ["Watch", "watch"]
+__all__ = ["MAX_ERRORS", "MAX_FINDINGS", "Watch", "watch"]
+
+#: Findings and messages of errors that a watch keeps; a stop is always kept, the rest is counted.
+MAX_FINDINGS = 1000
+MAX_ERRORS = 100
 
 
 def watch(
@@ -78,7 +82,7 @@ class Watch:
     Attributes
     ----------
     findings : list of Finding
-        In order; grows while the watch runs.
+        In order, the first 1,000 and a stop; `on_finding` gets them all.
     stopped : Finding or None
         The finding that closed the source.
     metrics : Metrics
@@ -101,21 +105,21 @@ class Watch:
         self.findings: list[Finding] = []
         self.stopped: Finding | None = None
         self.metrics = Metrics()
-        self._source = source if isinstance(source, Source) else from_iterable(source)
-        self._detectors: tuple[Detector, ...] = (
-            (LoopDetector(), StallDetector()) if detectors is None else tuple(detectors)
-        )
-        for detector in self._detectors:
-            if not hasattr(detector, "observe") or not hasattr(detector, "finish"):
-                raise ArgumentTypeError(
-                    f"detectors must have observe and finish, got {type(detector).__name__}"
-                )
+        self._detectors = _check_detectors(detectors)
+        if recorder is not None and not isinstance(recorder, Recorder):
+            raise ArgumentTypeError(f"recorder must be a Recorder, got {type(recorder).__name__}")
+        if on_finding is not None and not callable(on_finding):
+            raise ArgumentTypeError(
+                f"on_finding must be callable, got {on_finding!r} ({type(on_finding).__name__})"
+            )
+        self._source = source if isinstance(source, Source) else _check_source(source)
         self._observers = [detector.observe for detector in self._detectors]
         self._recorder = recorder
         self._on_finding = on_finding
         self._outcome = "running"
         self._error: Exception | None = None
         self._errors: list[str] = []
+        self._n_dropped = 0  # findings and errors beyond what is kept
         self._last_ns = 0
         self._live = self._source.live
         self._left_ns = 0
@@ -137,7 +141,8 @@ class Watch:
         try:
             event = await self._source.__anext__()
         except StopAsyncIteration:
-            self._over()
+            if self._outcome == "running":  # else another task closed the watch meanwhile
+                self._over()
             raise
         except Exception as error:
             self._error = error
@@ -151,12 +156,12 @@ class Watch:
         except Exception as error:
             # The caller's own detector, recorder or callback failed; the stream did not.
             self._error = error
-            await self._source.aclose()
             self._end("failed")
+            await self._close()
             raise
         if self.stopped is not None:
-            await self._source.aclose()
             self._end("stopped")
+            await self._close()
         if alarm is not None:
             alarm.waiting_since_ns = 0
             self._left_ns = monotonic_ns()
@@ -164,9 +169,9 @@ class Watch:
 
     async def aclose(self) -> None:
         """Close the source now. Safe to repeat."""
-        await self._source.aclose()
         if self._outcome == "running":
             self._end("closed")
+        await self._source.aclose()
 
     async def __aenter__(self) -> Self:
         return self
@@ -186,15 +191,25 @@ class Watch:
         -------
         Report
         """
-        counted = [d.n_tokens for d in self._detectors if isinstance(d, LoopDetector)]
+        counters = [d for d in self._detectors if isinstance(d, LoopDetector)]
+        remarks = []
+        if self._n_dropped:
+            remarks.append(f"{self._n_dropped:,} further findings and errors are not kept")
+        shrunk = sum(detector.shrunk for detector in counters)
+        evicted = sum(detector.evicted for detector in counters)
+        if shrunk:
+            remarks.append(f"memory limit: longest period of a text halved {shrunk:,} times")
+        if evicted:
+            remarks.append(f"memory limit: a text's past forgotten {evicted:,} times")
         return Report(
             self._outcome,
             tuple(self.findings),
             self.stopped,
             None if self._error is None else _one_line(self._error),
             tuple(self._errors),
-            max(counted) if counted else None,
+            max((detector.n_tokens for detector in counters), default=None),
             self.metrics.to_dict(),
+            tuple(remarks),
         )
 
     def _take(self, event: Event, held_ns: int) -> None:
@@ -206,7 +221,7 @@ class Watch:
         self._last_ns = event.t_ns
         self.metrics.take(event, gap_ns)
         if event.kind == "error":
-            self._errors.append(event.text)
+            self._remember_error(event.text)
         for observe in self._observers:
             found = observe(event, gap_ns)
             if found:
@@ -214,11 +229,20 @@ class Watch:
 
     def _add(self, found: Iterable[Finding]) -> None:
         for finding in found:
-            self.findings.append(finding)
+            if len(self.findings) < MAX_FINDINGS or finding.severity == "stop":
+                self.findings.append(finding)
+            else:
+                self._n_dropped += 1
             if finding.severity == "stop" and self.stopped is None and self._outcome == "running":
                 self.stopped = finding
             if self._on_finding is not None:
                 self._on_finding(finding)
+
+    def _remember_error(self, text: str) -> None:
+        if len(self._errors) < MAX_ERRORS:
+            self._errors.append(text)
+        else:
+            self._n_dropped += 1
 
     def _over(self) -> None:
         """The source says that it is over: by itself, or because the alarm closed it."""
@@ -233,9 +257,25 @@ class Watch:
         self._outcome = outcome
         if self._alarm is not None:
             self._alarm.cancel()
-        if self.stopped is None:  # after a stop, what was not read has no last token
-            for detector in self._detectors:
+        if self.stopped is not None:
+            return  # what was not read has no last token
+        for detector in self._detectors:
+            try:
                 self._add(detector.finish())
+            except Exception as error:
+                if self._error is not None:  # the first failure is the one to raise
+                    self._remember_error(_one_line(error))
+                    continue
+                self._error = error
+                self._outcome = "failed"
+                raise
+
+    async def _close(self) -> None:
+        """Close the source where its failure to close must not hide why it was closed."""
+        try:
+            await self._source.aclose()
+        except Exception as error:  # noqa: BLE001 - told in the report
+            self._remember_error(f"closing the source: {_one_line(error)}")
 
 
 class _Alarm:
@@ -285,7 +325,35 @@ class _Alarm:
         if watch.stopped is None and self.failure is None:
             self._set(waited_ns)
         else:  # whoever waits for the next event sees the end of the iteration
-            self._closing = asyncio.get_running_loop().create_task(watch._source.aclose())
+            self._closing = asyncio.get_running_loop().create_task(watch._close())
+
+
+def _check_source(source: Any) -> Source:
+    if not any(hasattr(source, name) for name in ("__aiter__", "__anext__", "__iter__")):
+        raise ArgumentTypeError(
+            f"source must be iterable or async iterable, got {type(source).__name__}"
+        )
+    return from_iterable(source)
+
+
+def _check_detectors(detectors: Iterable[Detector] | None) -> tuple[Detector, ...]:
+    if detectors is None:
+        return LoopDetector(), StallDetector()
+    if not isinstance(detectors, Iterable):
+        raise ArgumentTypeError(
+            f"detectors must be an iterable of detectors, got {type(detectors).__name__}"
+        )
+    checked = tuple(detectors)
+    for detector in checked:
+        methods = (getattr(detector, name, None) for name in ("observe", "finish"))
+        if isinstance(detector, type) or not all(map(callable, methods)):
+            shown = detector if isinstance(detector, type) else type(detector).__name__
+            raise ArgumentTypeError(f"detectors must have observe and finish, got {shown}")
+        if isinstance(detector, (LoopDetector, StallDetector)) and detector.used:
+            raise ArgumentValueError(
+                f"detectors: this {type(detector).__name__} has seen another stream; make a new one"
+            )
+    return checked
 
 
 def _one_line(error: Exception) -> str:

@@ -13,6 +13,7 @@ from stream.server import Server
 from midstream._core.errors import EndpointError, RecordingError
 from midstream.stream import (
     Event,
+    Finding,
     LoopDetector,
     Recorder,
     StallDetector,
@@ -153,8 +154,22 @@ async def test_detectors_are_the_callers_choice() -> None:
     assert (shouting.seen, guard.findings, guard.report().tokens) == (1, [], None)
     with pytest.raises(TypeError, match="detectors must have observe and finish, got str"):
         watch([], detectors=["loop"])
-    with pytest.raises(TypeError, match="items must be iterable or async iterable, got int"):
-        watch(3)
+    for arguments, message in [
+        ({"source": 3}, "source must be iterable or async iterable, got int"),
+        ({"detectors": LoopDetector()}, "detectors must be an iterable of detectors"),
+        ({"detectors": [LoopDetector]}, "detectors must have observe and finish, got <class"),
+        ({"recorder": "x.jsonl"}, "recorder must be a Recorder, got str"),
+        ({"on_finding": 5}, "on_finding must be callable, got 5"),
+    ]:
+        with pytest.raises(TypeError, match=message):
+            watch(**({"source": []} | arguments))
+
+
+async def test_a_detector_belongs_to_one_stream() -> None:
+    for detector in (LoopDetector(), StallDetector()):
+        await through(watch(["Once"], detectors=[detector]))
+        with pytest.raises(ValueError, match="has seen another stream; make a new one"):
+            watch(["Twice"], detectors=[detector])
 
 
 async def test_a_broken_source_is_reported_after_all_that_came(tmp_path) -> None:
@@ -296,6 +311,78 @@ async def test_closing_twice_and_leaving_early() -> None:
     await guard.aclose()
     assert guard.report().outcome == "closed"
     assert await through(guard) == []
+
+
+async def test_closing_from_another_task_is_closing() -> None:
+    guard = watch(silent(3))
+    ready = asyncio.Event()
+
+    async def read():
+        async for event in guard:
+            if event.seq == 2:
+                ready.set()
+
+    reader = asyncio.create_task(read())
+    await ready.wait()
+    await guard.aclose()
+    await reader
+    assert guard.report().outcome == "closed"
+
+
+async def test_a_source_that_fails_to_close_does_not_hide_the_stop() -> None:
+    class Sticky:
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            return AGAIN
+
+        async def aclose(self):
+            raise OSError("stuck")
+
+    guard = watch(Sticky())
+    passed = await through(guard)
+    assert passed[-1].seq == guard.stopped.seq
+    report = guard.report()
+    assert (report.outcome, report.errors) == ("stopped", ("closing the source: stuck",))
+
+
+async def test_what_a_callback_raises_at_the_end_is_reported() -> None:
+    def refuse(finding):
+        raise LookupError("nobody is here")
+
+    text = "tick tock tick tock tick tock tick tock tick tock"
+    guard = watch([text], detectors=[LoopDetector()], on_finding=refuse)
+    with pytest.raises(LookupError):
+        await through(guard)
+    report = guard.report()
+    assert (report.outcome, report.error) == ("failed", "nobody is here")
+
+
+async def test_findings_and_errors_that_are_kept_are_bounded() -> None:
+    class Chatty:
+        def observe(self, event, gap_ns):
+            return [Finding("note", "note", event.seq, event.t_ns, 0, 0, "once more")]
+
+        def finish(self):
+            return ()
+
+    told = []
+    events = [Event("error", seq, seq, "overloaded") for seq in range(3000)]
+    guard = watch(events, detectors=[Chatty()], on_finding=told.append)
+    await through(guard)
+    report = guard.report()
+    assert (len(told), len(report.findings), len(report.errors)) == (3000, 1000, 100)
+    assert report.remarks == ("4,900 further findings and errors are not kept",)
+    assert "4,900 further" in str(report)
+
+
+async def test_wasted_tokens_are_counted_once() -> None:
+    guard = watch([AGAIN * 40], detectors=[LoopDetector("warn")])
+    await through(guard)
+    report = guard.report()
+    assert len(report.findings) == 2
+    assert report.wasted_tokens == report.findings[1].evidence["wasted_tokens"]
 
 
 async def test_a_dropped_watch_leaves_no_timer_behind() -> None:

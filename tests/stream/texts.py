@@ -71,41 +71,118 @@ def healthy() -> dict[str, str]:
     }
 
 
-def looping() -> dict[str, tuple[str, str]]:
-    """Name -> (kind of finding, text)."""
+def enumerations() -> dict[str, str]:
+    """Items alike but for numbers that count or words from a few: wanted, though they look alike."""
+    rng = random.Random(5)
+    row = rng.randrange
+    moves: list[str] = []
+
+    def move(disks: int, a: str, b: str, c: str) -> None:
+        if disks:
+            move(disks - 1, a, c, b)
+            moves.append(f"Move disk {disks} from {a} to {b}.\n")
+            move(disks - 1, c, b, a)
+
+    move(7, "A", "C", "B")
+    return {
+        "times tables": "".join(
+            f"{a} times {b} is {a * b}.\n" for a in range(1, 13) for b in range(1, 13)
+        ),
+        "a countdown": "".join(
+            f"{n} bottles stand on the wall, {n} bottles. Take one down and pass it round, "
+            f"{n - 1} bottles stand on the wall.\n"
+            for n in range(99, 1, -1)
+        ),
+        "a plan": "".join(
+            f"Week {week}\n"
+            + "".join(
+                f"- {day}: squats 3x{8 + week // 4}, rows 3x{9 + week}\n" for day in NAMES[:3]
+            )
+            for week in range(1, 13)
+        ),
+        "a work log": "".join(
+            f"10:{i // 60:02}:{i % 60:02},{row(1000):03} INFO worker-{row(4)} finished batch {i} "
+            f"of 200 in {row(100, 999)} ms\n"
+            for i in range(200)
+        ),
+        "answers to a ping": "".join(
+            f"64 bytes from 8.8.8.8: icmp_seq={i} ttl=117 time={10 + rng.random() * 5:.1f} ms\n"
+            for i in range(60)
+        ),
+        "style sheet": "".join(
+            f".m-{i} {{ margin: {i / 4}rem; }}\n.p-{i} {{ padding: {i / 4}rem; }}\n"
+            for i in range(60)
+        ),
+        "users": json.dumps(
+            [{"id": i, "name": rng.choice(NAMES), "score": row(100)} for i in range(120)], indent=2
+        ),
+        "references": "".join(
+            f"[{i}] Smith, J., Jones, A., and Brown, B. ({2000 + i % 20}). Journal of Machine "
+            f"Learning Research, {i}({i % 12 + 1}), pp. {i * 10}-{i * 10 + 9}.\n"
+            for i in range(1, 41)
+        ),
+        "moves of a puzzle": "".join(moves),
+        "empty table": "<table>\n" + "<tr>\n  <td></td>\n  <td></td>\n</tr>\n" * 20 + "</table>",
+        "blank form": "Name: ____________________\nDate: ____________________\n" * 10,
+    }
+
+
+def looping() -> dict[str, tuple[str, str, str]]:
+    """Name -> (kind of finding, severity in the end, text)."""
     rng = random.Random(4)
     scene = _words(rng, 900)
     return {
-        "a sentence": ("loop", "So. " + "I will try that once more. " * 30),
-        "a long scene": ("loop", (scene + ".\n") * 4),
-        "chinese": ("loop", "我不知道该怎么办。" * 60),
-        "one letter": ("loop", "a" * 5000),
-        "letters without spaces": ("loop", "abc" * 2000),
-        "spaces": ("loop", " " * 5000),
-        "line ends": ("loop", "\n" * 5000),
-        "marks": ("loop", "!" * 5000),
-        "emoji": ("loop", "🙂👍" * 2500),
+        "a sentence": ("loop", "stop", "So. " + "I will try that once more. " * 30),
+        "a long scene": ("loop", "stop", (scene + ".\n") * 4),
+        "chinese": ("loop", "stop", "我不知道该怎么办。" * 60),
+        "one letter": ("loop", "stop", "a" * 5000),
+        "letters without spaces": ("loop", "stop", "abc" * 2000),
+        "a sequence without spaces": ("loop", "stop", "acgtgacctgatcgatcctagactaggactactgatc" * 30),
+        "digits": ("loop", "stop", "1234567890123" * 200),
+        "spaces": ("loop", "stop", " " * 5000),
+        "line ends": ("loop", "stop", "\n" * 5000),
+        "marks": ("loop", "stop", "!" * 5000),
+        "emoji": ("loop", "stop", "🙂👍" * 2500),
         "counter": (
             "near_loop",
+            "warn",
             "".join(f"Step {i}: check the logs again and retry the request.\n" for i in range(80)),
         ),
-        "random numbers": (
+        "counter that never ends": (
             "near_loop",
+            "stop",
+            "".join(f"Step {i}: check the logs again and retry the request.\n" for i in range(250)),
+        ),
+        "identifiers": (
+            "near_loop",
+            "warn",
             "".join(
-                f"What is your favourite childhood memory? {{{rng.randrange(9999)}}}\n"
-                for _ in range(80)
+                f"Request {rng.randrange(16**8):08x} failed, I will retry it in a moment.\n"
+                for _ in range(150)
             ),
         ),
         "items that drift": (
             "near_loop",
+            "warn",
             "".join(
                 f"{i}. Improve the {rng.choice(['speed', 'quality', 'cost'])} of the "
                 f"{rng.choice(['system', 'service'])}.\n"
                 for i in range(120)
             ),
         ),
+        "a new word in every copy": (
+            "near_loop",
+            "stop",
+            "".join(
+                f"The {first}{last} went to the market early in the morning to buy some bread, "
+                "then came back home and slept until noon.\n"
+                for first in FIRST
+                for last in LAST
+            ),
+        ),
         "wordings that alternate": (
             "near_loop",
+            "stop",
             "".join(
                 rng.choice(["I will try again. ", "Let me try that again. ", "Trying once more. "])
                 for _ in range(150)
