@@ -151,7 +151,7 @@ def looping() -> dict[str, tuple[str, str, str]]:
         "counter that never ends": (
             "near_loop",
             "stop",
-            "".join(f"Step {i}: check the logs again and retry the request.\n" for i in range(250)),
+            "".join(f"Step {i}: check the logs and retry the request.\n" for i in range(250)),
         ),
         "identifiers": (
             "near_loop",
