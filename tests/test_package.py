@@ -141,6 +141,16 @@ def test_arrows_only_point_down(source: Path) -> None:
             assert not private, f"{room} reaches into {name}"
 
 
+def test_all_exceptions_are_public() -> None:
+    private = importlib.import_module("midstream._core.errors")
+    public = importlib.import_module("midstream.errors")
+    assert public.__all__ == private.__all__
+    assert midstream.errors is public
+    for name in public.__all__:
+        assert getattr(public, name) is getattr(private, name)
+        assert issubclass(getattr(public, name), midstream.MidstreamError)
+
+
 def test_every_room_is_in_the_plan() -> None:
     rooms = {path.name for path in SOURCE.iterdir() if (path / "__init__.py").is_file()}
     assert rooms <= set(MAY_USE)

@@ -30,10 +30,10 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, NoReturn
 import typer
 
 from midstream import __version__
-from midstream._core.errors import MidstreamError
 from midstream.apps import inputs
 from midstream.apps import options as opt
 from midstream.apps.output import Interrupted, OutputClosed, tell_error
+from midstream.errors import MidstreamError
 
 if TYPE_CHECKING:
     from midstream.stream import Detector

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
-from midstream._core.errors import ArgumentTypeError, ArgumentValueError, SourceError
 from midstream.apps.options import Action, InputFormat
+from midstream.errors import ArgumentTypeError, ArgumentValueError, SourceError
 
 if TYPE_CHECKING:
     from midstream.stream import Detector, Recorder, Source

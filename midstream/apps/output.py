@@ -8,7 +8,7 @@ import select
 import sys
 from typing import TextIO
 
-from midstream._core.errors import MidstreamError
+from midstream.errors import MidstreamError
 
 __all__ = [
     "Interrupted",

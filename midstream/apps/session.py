@@ -10,9 +10,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-from midstream._core.errors import MidstreamError
 from midstream.apps.output import Interrupted, Output, OutputFailed, tell_error
 from midstream.apps.show import Show
+from midstream.errors import MidstreamError
 from midstream.stream import Detector, Finding, Recorder, Report, Source, watch
 
 __all__ = ["FAILED", "FOUND", "NOTHING", "exit_status", "follow"]

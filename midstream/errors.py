@@ -1,0 +1,41 @@
+"""The exceptions that midstream raises; all are `MidstreamError`.
+
+`ArgumentTypeError`, `ArgumentValueError`, `ConfigurationError`
+    what the caller gave cannot be used; also TypeError, ValueError, ValueError
+`SourceError`
+    a stream could not be read to its end; by cause `EndpointError` (also ConnectionError),
+    `IdleTimeoutError` (also TimeoutError), `MalformedStreamError` and `RecordingError` (also
+    ValueError)
+
+Examples
+--------
+>>> import midstream
+>>> issubclass(midstream.errors.EndpointError, (midstream.MidstreamError, ConnectionError))
+True
+"""
+
+from __future__ import annotations
+
+from midstream._core.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    ConfigurationError,
+    EndpointError,
+    IdleTimeoutError,
+    MalformedStreamError,
+    MidstreamError,
+    RecordingError,
+    SourceError,
+)
+
+__all__ = [
+    "ArgumentTypeError",
+    "ArgumentValueError",
+    "ConfigurationError",
+    "EndpointError",
+    "IdleTimeoutError",
+    "MalformedStreamError",
+    "MidstreamError",
+    "RecordingError",
+    "SourceError",
+]
