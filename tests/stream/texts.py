@@ -72,7 +72,7 @@ def healthy() -> dict[str, str]:
 
 
 def enumerations() -> dict[str, str]:
-    """Items alike but for numbers that count or words from a few: wanted, though they look alike."""
+    """Items alike but for numbers that count, or words from a few: wanted, however alike."""
     rng = random.Random(5)
     row = rng.randrange
     moves: list[str] = []
