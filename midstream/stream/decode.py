@@ -21,6 +21,7 @@ from midstream._core.errors import (
 from midstream.stream.events import Event
 from midstream.stream.openai import ChatMapper
 from midstream.stream.sse import DEFAULT_MAX_BYTES, ServerSentEvent, SSEParser
+from midstream.stream.wire import is_high_half, join_halves
 
 __all__ = [
     "FORMATS",
@@ -59,15 +60,18 @@ class Decoder(Protocol):
 class PlainDecoder:
     """Plain text: str or bytes become text events, events pass.
 
-    Bytes are UTF-8 and may be cut anywhere. A piece that completes no character gives no event.
+    Bytes are UTF-8 and may be cut anywhere; str may be cut between the two UTF-16 halves of a
+    character, as JavaScript does it. A piece that completes no character gives no event. A first
+    half without its second is delivered as it came.
     """
 
-    __slots__ = ("_offset", "_utf8", "done", "error", "seq")
+    __slots__ = ("_half", "_offset", "_utf8", "done", "error", "seq")
 
     def __init__(self) -> None:
         self.seq = 0
         self.error: MidstreamError | None = None
         self.done = False
+        self._half = ""
         self._offset = 0
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
 
@@ -76,8 +80,9 @@ class PlainDecoder:
         if isinstance(item, str):
             text = item
         elif isinstance(item, Event):
+            held = self._rest(t_ns)
             self.seq = item.seq + 1
-            return [item]
+            return [*held, item]
         elif isinstance(item, (bytes, bytearray, memoryview)):
             text = self._decode(bytes(item), final=False)
             if not text:
@@ -87,15 +92,31 @@ class PlainDecoder:
                 f"item {self.seq} must be str, bytes or Event, got {type(item).__name__}"
                 " (chat-completion chunks go to from_openai, server-sent events to from_sse)"
             )
-            return []
+            return self._rest(t_ns)
+        if text and (self._half or is_high_half(text[-1])):
+            if self._half:
+                text = join_halves(self._half, text)
+                self._half = ""
+            if is_high_half(text[-1]):
+                self._half, text = text[-1], text[:-1]
+                if not text:
+                    return []
         event = Event("text", self.seq, t_ns, text)
         self.seq += 1
         return [event]
 
     def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
-        """Notice a last character whose bytes did not all come."""
+        """Notice a last character that did not come whole."""
         self._decode(b"", final=not broken)
-        return []
+        return self._rest(t_ns)
+
+    def _rest(self, t_ns: int) -> list[Event]:
+        """Deliver half a character that waited in vain."""
+        half, self._half = self._half, ""
+        if not half:
+            return []
+        self.seq += 1
+        return [Event("text", self.seq - 1, t_ns, half)]
 
     def _decode(self, piece: bytes, *, final: bool) -> str:
         held = len(self._utf8.getstate()[0])
@@ -151,9 +172,12 @@ class ChatDecoder:
         return self.mapper.events(dump(exclude_unset=True, warnings=False), t_ns)
 
     def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
-        """An error event if the stream was cut off."""
+        """What was held back, and an error event if the stream was cut off."""
+        out = self.mapper.flush(t_ns)
         cut = None if broken else self.mapper.cut()
-        return [] if cut is None else [self.mapper.failure(cut, t_ns)]
+        if cut is not None:
+            out.append(self.mapper.failure(cut, t_ns))
+        return out
 
 
 class SSEDecoder:
@@ -209,10 +233,14 @@ class SSEDecoder:
                     self._fail(f"closed in the middle of event {self.mapper.count}")
             else:
                 out += events
+        out += self.mapper.flush(t_ns)
         if broken or self.error is not None:
             return out
         cut = self.mapper.cut()
-        if cut is not None:
+        unknown = self.mapper.unknown() if size and (seen or self._place is None) else None
+        if unknown is not None:
+            out.append(self.mapper.failure(f"{unknown}, in {size} bytes", t_ns))
+        elif cut is not None:
             if self._place is None:
                 out.append(self.mapper.failure(cut, t_ns))
             else:
@@ -243,6 +271,8 @@ class SSEDecoder:
             )
             if self.mapper.done:
                 break
+        if self.error is not None:
+            out += self.mapper.flush(t_ns)
         return out
 
 
@@ -317,13 +347,22 @@ class LineDecoder:
 
 
 class NDJSONDecoder(LineDecoder):
-    """Chat-completion chunks as JSON, one a line."""
+    """Chat-completion chunks as JSON, one a line.
 
-    __slots__ = ("mapper",)
+    Parameters
+    ----------
+    max_bytes : int, default 8 MiB
+        Longest line.
+    place : str, optional
+        Where the body comes from; what it is for is said at `SSEDecoder`.
+    """
 
-    def __init__(self, *, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
+    __slots__ = ("_place", "mapper")
+
+    def __init__(self, *, max_bytes: int = DEFAULT_MAX_BYTES, place: str | None = None) -> None:
         super().__init__(max_bytes=max_bytes)
         self.mapper = ChatMapper()
+        self._place = place
 
     @property
     def done(self) -> bool:
@@ -339,9 +378,25 @@ class NDJSONDecoder(LineDecoder):
             return self.mapper.decode(line.decode("utf-8", "replace"), t_ns, problem=problem)
 
     def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
-        """Events of the last line, and an error event if the stream was cut off."""
+        """Events of the last line, and what there is to say about a cut."""
         out = super().end(t_ns, broken=broken)
-        cut = None if broken or self.error is not None else self.mapper.cut()
-        if cut is not None:
-            out.append(self.mapper.failure(cut, t_ns))
+        # Text as data is what was not JSON: half a line here, and half an event is no event.
+        half = any(event.kind == "error" and isinstance(event.data, str) for event in out)
+        if half and (broken or self._place is not None):
+            self.mapper.seq -= len(out)
+            out = []
+        out += self.mapper.flush(t_ns)
+        if self._place is not None and not broken and self.error is None:
+            problem = self.mapper.cut()
+            if half:
+                problem = f"closed in the middle of event {self.mapper.count}"
+            elif not self.mapper.seq and not self.mapper.done:
+                problem = "closed before the first event"
+            if problem is not None:
+                self.error = EndpointError(problem, place=self._place)
+        if broken or self.error is not None or not self.number:
+            return out
+        problem = self.mapper.unknown() or self.mapper.cut()
+        if problem is not None:
+            out.append(self.mapper.failure(problem, t_ns))
         return out

@@ -6,14 +6,20 @@ import asyncio
 import io
 import json
 import os
+import re
 import stat
 import sys
 import threading
 from collections import deque
 from typing import Any, Self
 
-from midstream._core.errors import ArgumentTypeError, MidstreamError, SourceError
-from midstream._core.validate import check_choice
+from midstream._core.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    MidstreamError,
+    SourceError,
+)
+from midstream._core.validate import check_choice, check_int
 from midstream.stream.decode import (
     FORMATS,
     Decoder,
@@ -30,14 +36,22 @@ from midstream.stream.sse import DEFAULT_MAX_BYTES
 __all__ = ["SniffDecoder", "from_pipe"]
 
 _READ_BYTES = 64 * 1024
+#: How far to look for something that tells the format.
+_LOOK_AHEAD = 64 * 1024
+_BOM = b"\xef\xbb\xbf"
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
+#: Whole lines that server-sent events may begin with, but text as well.
+_NEUTRAL_LINES = re.compile(rb"(?:(?:(?:event|id|retry)?:[^\r\n]*+|data: *+)?[\r\n])*+")
+_PAYLOADS = (b"{", b"[{", b"[DONE]")
+_COMPLETIONS = ("chat.completion", "text_completion")
 
 
 class SniffDecoder:
-    """Finds out from the first line what a pipe speaks, then decodes that.
+    """Finds out from the beginning what a pipe speaks, then decodes that.
 
     Plain text is passed on as soon as its first bytes rule out the rest, since it may have no
-    line end for long.
+    line end for long. Server-sent events are known by data that begin as JSON does, JSON lines by
+    the keys of the first one; what shows neither within 64 KiB is text.
 
     Parameters
     ----------
@@ -49,7 +63,7 @@ class SniffDecoder:
         Longest line.
     """
 
-    __slots__ = ("_decoder", "_head", "_max_bytes", "_place", "format")
+    __slots__ = ("_decoder", "_head", "_max_bytes", "_neutral", "_place", "format")
 
     def __init__(
         self,
@@ -61,6 +75,7 @@ class SniffDecoder:
         self._place = place
         self._max_bytes = max_bytes
         self._head = b""
+        self._neutral = 0  # bytes of it in lines that decide nothing
         self.format = format
         self._decoder = None if format is None else self._make(format)
 
@@ -78,8 +93,10 @@ class SniffDecoder:
         """Events of the next bytes."""
         if self._decoder is None:
             self._head += item
-            self.format = sniff(self._head, over=len(self._head) > self._max_bytes)
+            over = len(self._head) > _LOOK_AHEAD
+            self.format = sniff(self._head, over=over, neutral=self._neutral)
             if self.format is None:
+                self._neutral = _neutral_end(self._head, self._neutral)
                 return []
             item, self._head = self._head, b""
             self._decoder = self._make(self.format)
@@ -89,7 +106,7 @@ class SniffDecoder:
         """Events left when nothing follows."""
         events: list[Event] = []
         if self._decoder is None:
-            self.format = sniff(self._head, over=True) or "text"
+            self.format = sniff(self._head, over=True, neutral=self._neutral) or "text"
             self._decoder = self._make(self.format)
             events = self._decoder.feed(self._head, t_ns)
         if self._decoder.error is None:
@@ -106,27 +123,74 @@ class SniffDecoder:
         return PlainDecoder()
 
 
-def sniff(head: bytes, *, over: bool) -> Format | None:
-    """Tell a format by its beginning; None where more bytes are needed and not `over`."""
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
-    if not text:
+def sniff(head: bytes, *, over: bool, neutral: int = 0) -> Format | None:
+    """Tell a format by its beginning; None where more bytes are needed and not `over`.
+
+    Text may begin like any of the others, and must not vanish in their decoders: a format is
+    believed only where it shows something that is its own. `neutral` bytes at the beginning are
+    known to be of lines that decide nothing.
+    """
+    start = len(_BOM) if head.startswith(_BOM) else 0
+    bare = head[max(start, neutral) :].lstrip(b" \t\r\n")
+    found: Format | None = None
+    if bare.startswith(b"{") and not head[start:neutral].strip():
+        found = _sniff_json(bare, over=over)
+    elif bare and not (len(head) < len(_BOM) and _BOM.startswith(head)):
+        found = _sniff_sse(head[_neutral_end(head, neutral) :])
+    return "text" if found is None and over else found
+
+
+def _neutral_end(head: bytes, neutral: int) -> int:
+    """Where the first line begins that may decide, at or after `neutral`."""
+    start = max(len(_BOM) if head.startswith(_BOM) else 0, neutral)
+    if head.find(b"\n", start) < 0 and head.find(b"\r", start) < 0:
+        return start  # much faster than the next line where one line comes in many pieces
+    lines = _NEUTRAL_LINES.match(head, start)
+    return start if lines is None else lines.end()
+
+
+def _sniff_sse(line: bytes) -> Format | None:
+    """Server-sent events, by a line that is not neutral: do its data look like a payload?"""
+    if line.startswith(b"data:"):
+        value = line[5:].lstrip(b" ")
+        if value.startswith(_PAYLOADS):
+            return "sse"
+        return None if any(payload.startswith(value) for payload in _PAYLOADS) else "text"
+    undecided = line.startswith(_FIELDS) or any(field.startswith(line) for field in _FIELDS)
+    return None if undecided else "text"
+
+
+def _sniff_json(text: bytes, *, over: bool) -> Format | None:
+    """JSON lines of ours or of chat completions, by what the first one holds."""
+    if text[1:].lstrip(b" \t")[:1] not in (b"", b'"', b"}"):
+        return "text"
+    line, end, _ = text.partition(b"\n")
+    if not end and not over:
         return None
-    if text.startswith(_FIELDS):
-        return "sse"
-    if text.startswith(b"{"):
-        line, end, _ = text.partition(b"\n")
-        if not end and not over:
-            return None
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            return "text"
-        if "midstream" in row or ("t" in row and ("data" in row or "event" in row)):
-            return "recording"
-        return "ndjson"
-    if not over and any(field.startswith(text) for field in _FIELDS):
-        return None
-    return "text"
+    if not end and len(line) > _LOOK_AHEAD:  # too long to wait for
+        return "ndjson" if b'"choices"' in line else "text"
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return "text"
+    if "midstream" in row or (type(row.get("t")) in (int, float) and "data" in row):
+        return "recording"
+    return "ndjson" if _is_chunk(row) else "text"
+
+
+def _is_chunk(row: dict[str, Any]) -> bool:
+    """Whether it is a line of a completion, or an error that came instead of one."""
+    kind = row.get("object")
+    if isinstance(row.get("choices"), list) or (
+        isinstance(kind, str) and kind.startswith(_COMPLETIONS)
+    ):
+        return True
+    if isinstance(row.get("content"), str) and isinstance(row.get("stop"), bool):
+        return True  # llama.cpp
+    if isinstance(row.get("done"), bool) and ("response" in row or "message" in row):
+        return True  # Ollama
+    error = row.get("error")
+    return isinstance(error, dict) or kind == "error" or (bool(error) and len(row) == 1)
 
 
 def from_pipe(
@@ -144,7 +208,9 @@ def from_pipe(
         already read into a file object's buffer are not seen.
     format : str, optional
         ``"sse"`` server-sent events of chat completions, ``"recording"``, ``"ndjson"`` chunks as
-        JSON lines, ``"text"``. By default the first line decides.
+        JSON lines, ``"text"``. By default the beginning decides: server-sent events whose first
+        data begin as JSON does, a first line that is a JSON object with the keys of a recording
+        or of a chunk; all else is text.
     max_line_bytes : int, default 8 MiB
         Longest line.
 
@@ -155,7 +221,10 @@ def from_pipe(
     Raises
     ------
     ArgumentTypeError, ArgumentValueError
-        `pipe` is no binary file or descriptor; `format` is not one of the four.
+        `pipe` is no open binary file or descriptor; `format` is not one of the four;
+        `max_line_bytes` is no positive integer.
+    SourceError
+        There is no standard input, or the descriptor is not open.
     MalformedStreamError, RecordingError
         From the iterator, as the other sources say.
 
@@ -175,17 +244,33 @@ def from_pipe(
     """
     if format is not None:
         check_choice("format", format, FORMATS)
+    check_int("max_line_bytes", max_line_bytes, low=1)
     if pipe is None:
-        pipe = sys.stdin.buffer
+        pipe = _standard_input()
     decoder = SniffDecoder(
         str(getattr(pipe, "name", "pipe")), format=format, max_bytes=max_line_bytes
     )
     fd = _descriptor(pipe)
     if fd is None:
         return Source(_Pieces(pipe), decoder, turn=1)
-    if stat.S_ISREG(os.fstat(fd).st_mode):
+    try:
+        regular = stat.S_ISREG(os.fstat(fd).st_mode)
+    except OSError as error:
+        raise SourceError(error.strerror or str(error), place=f"descriptor {fd}") from error
+    if regular:
         return Source(_Pieces(os.fdopen(fd, "rb", closefd=False), pipe), decoder, turn=1)
     return Source(_Descriptor(fd, pipe), decoder)
+
+
+def _standard_input() -> Any:
+    if sys.stdin is None:
+        raise SourceError("standard input is closed")
+    try:
+        return sys.stdin.buffer
+    except AttributeError:  # replaced, as in notebooks
+        raise SourceError(
+            f"standard input gives no bytes, it is {type(sys.stdin).__name__}"
+        ) from None
 
 
 def _descriptor(pipe: Any) -> int | None:
@@ -199,6 +284,8 @@ def _descriptor(pipe: Any) -> int | None:
         return int(pipe.fileno())
     except (AttributeError, OSError):  # in memory
         return None
+    except ValueError:
+        raise ArgumentValueError("pipe is closed") from None
 
 
 class _Pieces:
