@@ -309,12 +309,6 @@ double ms_hdr_stdev(const ms_hdr *h)
     return sqrt(deviation / (double)h->count);
 }
 
-int64_t ms_hdr_lowest_equivalent(const ms_hdr *h, int64_t value)
-{
-    place at = locate(h, value);
-    return ms_hdr_cell_lowest(h, at.block, at.cell);
-}
-
 size_t ms_hdr_heap_bytes(const ms_hdr *h)
 {
     size_t bytes = 0;

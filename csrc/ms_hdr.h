@@ -72,9 +72,6 @@ int64_t ms_hdr_value_at_rank(const ms_hdr *h, int64_t rank);
 /* Population standard deviation with each value at the middle of its bucket; 0 while empty. */
 double ms_hdr_stdev(const ms_hdr *h);
 
-/* Lowest value of the bucket of `value` <= highest. */
-int64_t ms_hdr_lowest_equivalent(const ms_hdr *h, int64_t value);
-
 /* Heap bytes in use. */
 size_t ms_hdr_heap_bytes(const ms_hdr *h);
 

@@ -31,7 +31,6 @@ cdef extern from "ms_hdr.h":
     int ms_hdr_merge(ms_hdr *, const ms_hdr *) noexcept nogil
     int64_t ms_hdr_value_at_rank(const ms_hdr *, int64_t rank) noexcept nogil
     double ms_hdr_stdev(const ms_hdr *) noexcept nogil
-    int64_t ms_hdr_lowest_equivalent(const ms_hdr *, int64_t value) noexcept nogil
     size_t ms_hdr_heap_bytes(const ms_hdr *) noexcept nogil
     int64_t ms_hdr_block_cells(const ms_hdr *) noexcept nogil
     int64_t ms_hdr_bucket_size(const ms_hdr *, int block) noexcept nogil

@@ -53,8 +53,9 @@ cdef class Histogram:
     -----
     **Semantics** are those of HdrHistogram [1]_: `quantile` returns the highest value that shares
     the bucket of the value asked for, so it is never below the true quantile. `min`, `max`,
-    `total`, `mean` and `count` are exact, which they are not there. Values above `highest` are
-    neither clamped nor lost: they take part in everything, without a bucket.
+    `total`, `mean` and `count` are exact, which they are not there, and quantiles stay within
+    `min` and `max`. Values above `highest` are neither clamped nor lost: they take part in
+    everything, without a bucket.
 
     **Cost.** `record` is O(1): 40 ns from Python; 5 ns from compiled code and per value of
     `record_many`. `quantile` walks the cells: microseconds. Each method leaves the histogram as it
@@ -81,7 +82,7 @@ cdef class Histogram:
     >>> for gap_ns in (12_000_000, 14_000_000, 13_000_000, 900_000_000):
     ...     gaps.record(gap_ns)
     >>> gaps
-    <Histogram count=4 p50=13.0ms p99=902ms max=900ms>
+    <Histogram count=4 p50=13.0ms p99=900ms max=900ms>
     >>> gaps.quantile(0.5)
     13041663
     >>> gaps.max
@@ -172,9 +173,9 @@ cdef class Histogram:
         -------
         int
             Nanoseconds: the highest value in the bucket of the ``ceil(q * count)``-th smallest
-            value; at most ``10**-significant_digits`` above it, never below. `q` of 0 gives the
-            lowest value in the bucket of the smallest. `max` where it falls among the `overflow`.
-            0 while empty.
+            value, or `max` where that is lower; at most ``10**-significant_digits`` above the true
+            one, never below. `q` of 0 gives `min`, 1 gives `max`. `max` where it falls among the
+            `overflow`. 0 while empty.
 
         Raises
         ------
@@ -201,16 +202,17 @@ cdef class Histogram:
         if self.hdr.count == 0:
             return 0
         if fraction == 0.0:
-            if self.hdr.min > self.hdr.highest:
-                return self.hdr.min
-            return ms_hdr_lowest_equivalent(&self.hdr, self.hdr.min)
+            return self.hdr.min
         # One step down, as HdrHistogram does since 2.1.12: 0.07 * 100 rounds to just above 7, and
         # would ask for the eighth value.
         cdef double position = nextafter(fraction, -INFINITY) * <double>self.hdr.count / whole
         cdef double rank = ceil(position)
         if rank >= <double>self.hdr.count:
-            return ms_hdr_value_at_rank(&self.hdr, self.hdr.count)
-        return ms_hdr_value_at_rank(&self.hdr, max(<int64_t>rank, <int64_t>1))
+            return self.hdr.max
+        # Not above the exact maximum, which the last bucket's edge may be.
+        return min(
+            ms_hdr_value_at_rank(&self.hdr, max(<int64_t>rank, <int64_t>1)), self.hdr.max
+        )
 
     def merge(self, other):
         """Add everything that `other` counted.

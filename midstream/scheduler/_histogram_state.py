@@ -63,4 +63,5 @@ def _bucket(like: Histogram, value: int) -> int:
     """Lowest value of the bucket that `value` has in a histogram like this one."""
     probe = type(like)(like.lowest, like.highest, like.significant_digits)
     probe.record(value)
-    return probe.quantile(0)
+    buckets: list[list[int]] = probe.to_dict()["buckets"]
+    return buckets[0][0] if buckets else value

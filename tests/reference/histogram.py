@@ -32,11 +32,12 @@ class SortedListHistogram:
         if not self.values:
             return 0
         if q == 0:
-            value = self.values[0]
-            return value if value > self.highest else self.equivalent(value)[0]
+            return self.values[0]
         rank = max(1, math.ceil(math.nextafter(q, -math.inf) * len(self.values)))
         value = self.values[rank - 1]
-        return self.values[-1] if value > self.highest else self.equivalent(value)[-1]
+        if value > self.highest:
+            return self.values[-1]
+        return min(self.equivalent(value)[-1], self.values[-1])
 
     def stdev(self) -> float:
         """Population standard deviation of the middles of the buckets; overflow as it is."""
