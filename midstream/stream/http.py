@@ -25,6 +25,7 @@ from midstream.stream.events import Event
 from midstream.stream.openai import ChatMapper
 from midstream.stream.sources import Source
 from midstream.stream.sse import DEFAULT_MAX_BYTES
+from midstream.stream.wire import parse_json
 
 if TYPE_CHECKING:
     import ssl
@@ -326,7 +327,7 @@ class _Exchange:
         if kind in _SSE_TYPES:
             self.decoder = SSEDecoder(max_bytes=self._max_bytes, place=self.place)
         elif kind in _LINE_TYPES:
-            self.decoder = NDJSONDecoder(max_bytes=self._max_bytes)
+            self.decoder = NDJSONDecoder(max_bytes=self._max_bytes, place=self.place)
         elif kind == "application/json":
             self.decoder = _JSONBody(self.place, self._max_bytes)
         else:
@@ -391,7 +392,8 @@ class _Exchange:
     def _after(self) -> str:
         if self._response is None:
             return " before the response"
-        count = self.decoder.mapper.count if isinstance(self.decoder, SSEDecoder) else 0
+        decoder = self.decoder
+        count = decoder.mapper.count if isinstance(decoder, (SSEDecoder, NDJSONDecoder)) else 0
         return f" after event {count}" if count else " before the first event"
 
 
@@ -478,8 +480,14 @@ class _JSONBody:
 
     def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
         body = b"".join(self._pieces)
+        mapper = ChatMapper()
         try:
-            return ChatMapper().events(json.loads(body), t_ns)
+            out = mapper.events(parse_json(body.decode("utf-8-sig")), t_ns)
+            return out + mapper.flush(t_ns)
         except (ValueError, RecursionError):
-            lines = NDJSONDecoder(max_bytes=self._max_bytes)
-        return lines.feed(body, t_ns) + lines.end(t_ns, broken=broken)
+            lines = NDJSONDecoder(max_bytes=self._max_bytes, place=self._place)
+        out = lines.feed(body, t_ns)
+        if lines.error is None:
+            out += lines.end(t_ns, broken=broken)
+        self.error = lines.error
+        return out

@@ -90,7 +90,7 @@ class RecordingDecoder(LineDecoder):
 
     def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
         """Notice an empty recording, and a raw one whose stream was cut off."""
-        out = super().end(t_ns, broken=broken)
+        out = super().end(t_ns, broken=broken) + self._mapper.flush(self._t_ns)
         if self.error is None and self.number == 0:
             self._fail("the recording is empty")
         cut = None if broken or self.error is not None else self._mapper.cut()
@@ -131,7 +131,10 @@ class RecordingDecoder(LineDecoder):
             return self._mapper.decode(data, self._t_ns, event=name)
         if data is None:
             return self._fail('has no "data"')
-        return self._mapper.events(data, self._t_ns, event=name)
+        try:
+            return self._mapper.events(data, self._t_ns, event=name)
+        except RecursionError:
+            return self._fail("nested too deeply")
 
     def _fail(self, message: str) -> list[Event]:
         self.error = RecordingError(message, place=f"{self._place}:{max(self.number, 1)}")

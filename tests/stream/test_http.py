@@ -349,6 +349,45 @@ async def test_a_refusal_whose_body_breaks_off():
     assert "500 Oops: half [body broken off: RemoteProtocolError]" in str(error)
 
 
+JSON_TYPES = ["application/x-ndjson", "application/json"]
+
+
+@pytest.mark.parametrize("kind", JSON_TYPES)
+@pytest.mark.parametrize("body", [b"", b"\n\n"])
+async def test_an_empty_json_body_is_no_success(kind, body):
+    events, error, server = await ask(answering("200 OK", f"Content-Type: {kind}", body=body))
+    assert events == []
+    assert isinstance(error, EndpointError)
+    assert str(error) == f"{server.url}/v1/chat/completions: closed before the first event"
+
+
+@pytest.mark.parametrize("kind", JSON_TYPES)
+async def test_a_cut_json_body(kind):
+    lines = [json.dumps(chunk(text)).encode() + b"\n" for text in "abc"]
+    for size, said in (
+        (len(lines[0]) + len(lines[1]), "closed mid-stream after event 2: neither finish_reason"),
+        (len(lines[0]) + 20, "closed in the middle of event 2"),
+    ):
+        body = b"".join(lines)[:size]
+        events, error, _ = await ask(answering("200 OK", f"Content-Type: {kind}", body=body))
+        assert [event.kind for event in events] == ["text"] * body.count(b"\n")
+        assert isinstance(error, EndpointError)
+        assert said in str(error)
+    events, error, _ = await ask(answering("200 OK", f"Content-Type: {kind}", body=lines[0][:30]))
+    assert events == []
+    assert str(error).endswith(": closed in the middle of event 1")
+
+
+async def test_a_json_body_whose_transport_breaks_is_told_once():
+    body = json.dumps(chunk("a")).encode() + b"\n" + b'{"choices'
+    for kind in JSON_TYPES:
+        answer = answering("200 OK", f"Content-Type: {kind}", "Content-Length: 999", body=body)
+        events, error, _ = await ask(answer)
+        assert [event.kind for event in events] == ["text"]
+        assert isinstance(error, EndpointError)
+        assert "connection broken" in str(error)
+
+
 @pytest.mark.parametrize("how", ["chunked", "length", "close"])
 async def test_closed_mid_stream(how):
     body = sse(chunk("a"), chunk("b"), done=False)

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stream.chat import chunk, cut, summary
 
-from midstream.stream.decode import NDJSONDecoder, SSEDecoder
+from midstream.stream.decode import ChatDecoder, NDJSONDecoder, SSEDecoder
 from midstream.stream.events import KINDS
 from midstream.stream.openai import ChatMapper
+from midstream.stream.recording import RecordingDecoder
 
 
 def mapped(*payloads):
@@ -191,6 +192,26 @@ def test_parallel_calls_that_all_say_index_0():
     assert [stream_id for stream_id, _, _ in calls_of(events)] == ["0/0", "0/1", "0/1"]
 
 
+def test_ids_that_are_none():
+    events = mapped(
+        chunk(tool_calls=[call(None, "a", "1", id=["x"]), call(None, "b", "2", id={"y": 1})]),
+        chunk(tool_calls=[call(None, None, "3", id=["x"])]),
+    )
+    assert [stream_id for stream_id, _, _ in calls_of(events)] == ["0/0", "0/1", "0/1"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["x", "y", "z", 7]), st.booleans()), max_size=12))
+def test_a_repeated_id_is_the_first_call_that_had_it(wanted):
+    order = []
+    mapper = ChatMapper()
+    for call_id, named in wanted:
+        if call_id not in order:
+            order.append(call_id)
+        payload = chunk(tool_calls=[call(None, "f" if named else None, "{}", id=call_id)])
+        (event,) = mapper.events(payload, 0)
+        assert event.stream_id == f"0/{order.index(call_id)}"
+
+
 def test_other_shapes_of_calls():
     events = mapped(
         chunk(tool_calls=[call(0, "obj", {"a": [1, "é"]})]),
@@ -237,6 +258,134 @@ def test_usage_always_holds_its_counts():
     ):
         (usage,) = [event for event in mapped(payload) if event.kind == "usage"]
         assert usage.data["usage"] == counts
+
+
+def test_numbers_that_json_does_not_have():
+    text = '{"choices": [{"delta": {"content": "a"}, "score": -Infinity}], "usage": {"n": NaN}}'
+    found, usage = ChatMapper().decode(text, 0)
+    assert found.data["choices"][0]["score"] is None
+    assert usage.data["usage"] == {"n": None}
+    infinite = float("inf")  # from an SDK, which parses by itself
+    for payload in (
+        {"choices": [], "usage": {"n": infinite, "m": 1}},
+        {**chunk("a"), "usage": {"n": infinite, "m": 1}},
+        {"choices": [], "x_groq": {"usage": {"n": infinite, "m": 1}}},
+    ):
+        (usage,) = [event for event in mapped(payload) if event.kind == "usage"]
+        assert usage.data["usage"] == {"n": None, "m": 1}
+
+
+HIGH, LOW = "\ud83d", "\ude42"  # of U+1F642, as JavaScript cuts it
+
+
+def told(events):
+    """What each channel said in all."""
+    channels = {}
+    for event in events:
+        if event.kind not in ("end", "usage"):
+            key = (event.kind, event.stream_id)
+            channels[key] = channels.get(key, "") + event.text
+    return channels
+
+
+def test_a_character_cut_between_deltas_is_whole():
+    mapper = ChatMapper()
+    payloads = [
+        chunk("a" + HIGH),
+        chunk(reasoning=HIGH),
+        chunk("b", index=1),
+        chunk(tool_calls=[call(0, "f", '{"x":"' + HIGH)]),
+        chunk(tool_calls=[call(1, "g", HIGH)]),
+        chunk(LOW + "c" + HIGH),
+        chunk(""),
+        chunk(tool_calls=[call(0, None, LOW + '"}')]),
+        chunk(LOW, reasoning=LOW),
+        chunk(tool_calls=[call(1, None, LOW)]),
+        chunk(finish="stop"),
+    ]
+    events = [event for item in payloads for event in mapper.decode(json.dumps(item), 0)]
+    assert [event.seq for event in events] == list(range(len(events)))
+    assert [event.data for event in events if event.data is not None] == payloads
+    assert told(events) == {
+        ("text", "0"): "a🙂c🙂",
+        ("reasoning", "0"): "🙂",
+        ("text", "1"): "b",
+        ("tool_call", "0/0"): '{"x":"🙂"}',
+        ("tool_call", "0/1"): "🙂",
+    }
+    assert all(event.name for event in events if event.kind == "tool_call")
+    assert mapper.flush(0) == []
+
+
+@pytest.mark.parametrize("ending", ["finish", "[DONE]", "flush", "another"])
+def test_half_a_character_is_delivered_as_it_came(ending):
+    mapper = ChatMapper()
+    events = mapper.events(chunk("a" + HIGH), 0)
+    events += mapper.events(chunk(tool_calls=[call(0, "f", HIGH)]), 0)
+    assert [event.text for event in events] == ["a", ""]
+    if ending == "finish":
+        last = chunk(finish="stop")
+        events += mapper.events(last, 0)
+        assert [(event.kind, event.data) for event in events[2:]] == [
+            ("text", last),
+            ("tool_call", None),
+            ("end", None),
+        ]
+    elif ending == "another":
+        events += mapper.events(chunk("b", tool_calls=[call(0, None, HIGH)]), 0)
+        events += mapper.flush(0)
+    else:
+        events += mapper.decode("[DONE]", 0) if ending == "[DONE]" else mapper.flush(0)
+    assert mapper.flush(0) == []
+    assert told(events)[("text", "0")] == "a" + HIGH + ("b" if ending == "another" else "")
+    assert told(events)[("tool_call", "0/0")] == HIGH * (2 if ending == "another" else 1)
+    assert {event.name for event in events if event.kind == "tool_call"} == {"f"}
+    assert [event.seq for event in events] == list(range(len(events)))
+
+
+def test_what_is_held_back_is_bounded():
+    mapper = ChatMapper()
+    events = [event for i in range(1000) for event in mapper.events(chunk(HIGH, index=i), 0)]
+    held = mapper.flush(0)
+    assert len(held) == 256
+    assert set(told([*events, *held]).values()) == {HIGH}
+
+
+pieces_of_text = st.text(st.sampled_from([HIGH, LOW, "a", "🙂"]), max_size=6)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), pieces_of_text), max_size=12))
+def test_halves_anywhere(deltas):
+    mapper = ChatMapper()
+    events = []
+    whole = {}
+    for index, text in deltas:
+        events += mapper.events(chunk(text, index=index), 0)
+        key = ("text", str(index))
+        whole[key] = whole.get(key, "") + text
+    events += mapper.flush(0)
+    found = told(events)
+    assert found.keys() == whole.keys()
+    for key, text in whole.items():  # the same as UTF-16, where halves side by side are one
+        assert found[key].encode("utf-16", "surrogatepass") == text.encode(
+            "utf-16", "surrogatepass"
+        )
+
+
+def test_halves_reach_the_end_of_every_kind_of_stream():
+    lines = [json.dumps(chunk("a" + HIGH)).encode()]
+    sent = b"data: " + lines[0] + b"\n\n"
+    for decoder, pieces in (
+        (SSEDecoder(), [sent]),
+        (SSEDecoder(max_bytes=1000), [sent, b"x" * 2000]),
+        (NDJSONDecoder(), [lines[0] + b"\n"]),
+        (ChatDecoder(), [chunk("a" + HIGH)]),
+        (RecordingDecoder("r"), [b'{"t":0,"data":' + lines[0] + b"}\n"]),
+    ):
+        events = [event for piece in pieces for event in decoder.feed(piece, 0)]
+        if decoder.error is None:
+            events += decoder.end(0)
+        assert "".join(event.text for event in events if event.kind == "text") == "a" + HIGH
 
 
 @pytest.mark.parametrize(
@@ -315,6 +464,14 @@ def test_decode():
 def test_deep_nesting_is_no_crash():
     (event,) = ChatMapper().decode("[" * 100_000, 0)
     assert event.kind == "error"
+    for key in ("error", "usage", "choices"):
+        for depth in range(100, 1200, 7):
+            nested = "[" * depth + "]" * depth
+            mapper = ChatMapper()
+            events = mapper.decode(f'{{"{key}": [{{"a": {nested}}}]}}', 0)
+            events += mapper.decode(f'{{"{key}": {{"a": {nested}}}}}', 0)
+            assert [event.seq for event in events] == list(range(len(events)))
+            assert len(events) == 2
 
 
 def test_cut_asks_for_every_choice():

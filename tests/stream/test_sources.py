@@ -118,6 +118,30 @@ def test_bytes_may_be_cut_inside_a_character(text, sizes):
     assert [event.seq for event in events] == list(range(len(events)))
 
 
+@given(st.lists(st.text(st.sampled_from(["\ud83d", "\ude42", "a", "🙂"]), max_size=4), max_size=8))
+def test_str_may_be_cut_between_the_halves_of_a_character(texts):
+    events, error = asyncio.run(collect(from_iterable(texts)))
+    assert error is None
+    assert [event.seq for event in events] == list(range(len(events)))
+    # The same as UTF-16: halves side by side in one piece stay as they came.
+    whole = "".join(texts).encode("utf-16", "surrogatepass")
+    assert joined(events).encode("utf-16", "surrogatepass") == whole
+
+
+async def test_half_a_character_comes_before_what_cannot_complete_it():
+    high = "\ud83d"
+    for item in (Event("text", 1, 0, "b"), b"b"):
+        events, error = await collect(from_iterable(["a" + high, item]))
+        assert error is None
+        assert joined(events) == f"a{high}b"
+    events, error = await collect(from_iterable(["a" + high, 5]))
+    assert joined(events) == "a" + high
+    assert isinstance(error, ArgumentTypeError)
+    assert "item 1 must be" in str(error)
+    events, error = await collect(from_iterable(later("a" + high, error=KeyError("gone"))))
+    assert joined(events) == "a" + high
+
+
 async def test_invalid_utf8_names_its_byte():
     for pieces in ([b"abc", b"de\xff", b"gh"], [b"abcd", b"e", b"\xff"]):
         events, error = await collect(from_iterable(pieces))
