@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Mapping
 from typing import Any, SupportsFloat, SupportsIndex
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["check_choice", "check_int", "check_real"]
+__all__ = ["check_choice", "check_int", "check_mapping", "check_path", "check_real", "check_text"]
 
 
 def check_int(
@@ -81,6 +82,51 @@ def check_choice(name: str, value: Any, choices: Collection[Any]) -> Any:
         listed = ", ".join(repr(choice) for choice in choices)
         raise ArgumentValueError(f"{name} must be one of {listed}, got {value!r}")
     return value
+
+
+def check_text(name: str, value: str) -> str:
+    """Return `value` if it is a str.
+
+    Raises
+    ------
+    ArgumentTypeError
+        It is not. The value is not shown, since it may be secret.
+    """
+    if not isinstance(value, str):
+        raise ArgumentTypeError(f"{name} must be str, got {type(value).__name__}")
+    return value
+
+
+def check_mapping(name: str, value: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Return `value` if it is a mapping.
+
+    Raises
+    ------
+    ArgumentTypeError
+        It is not. The value is not shown, since it may be secret or large.
+    """
+    if not isinstance(value, Mapping):
+        raise ArgumentTypeError(f"{name} must be a mapping, got {type(value).__name__}")
+    return value
+
+
+def check_path(name: str, value: str | os.PathLike[str]) -> str:
+    """Return `value` as str if it names a file.
+
+    Raises
+    ------
+    ArgumentTypeError
+        Neither str nor a path of str.
+    """
+    try:
+        path: Any = os.fspath(value)
+    except TypeError:
+        path = value
+    if not isinstance(path, str):
+        raise ArgumentTypeError(
+            f"{name} must be str or a path, got {value!r} ({type(value).__name__})"
+        )
+    return path
 
 
 def _check_range(name: str, number: float, low: float | None, high: float | None) -> None:

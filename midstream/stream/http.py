@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import SplitResult, urlsplit, urlunsplit
@@ -19,7 +19,7 @@ from midstream._core.errors import (
     MalformedStreamError,
     MidstreamError,
 )
-from midstream._core.validate import check_int, check_real
+from midstream._core.validate import check_int, check_mapping, check_real, check_text
 from midstream.stream.decode import Decoder, NDJSONDecoder, SSEDecoder
 from midstream.stream.events import Event
 from midstream.stream.openai import ChatMapper
@@ -119,11 +119,23 @@ def from_http(
         "idle_timeout_s": check_real("idle_timeout_s", idle_timeout_s, low=1e-3),
     }
     check_int("max_line_bytes", max_line_bytes, low=1)
+    _check_client(client)
     request = _request_body(target, messages, prompt, model, body, include_usage)
     sent, secrets = _request_headers(headers, api_key)
     exchange = _Exchange(target, request, sent, secrets, client, max_line_bytes, **limits)
     created_ns = monotonic_ns()
     return Source(exchange, _Late(exchange, created_ns), started_ns=created_ns)
+
+
+def _check_client(client: Any) -> None:
+    if client is None:
+        return
+    import httpx2
+
+    if not isinstance(client, httpx2.AsyncClient):
+        raise ArgumentTypeError(
+            f"client must be an httpx2.AsyncClient, got {type(client).__name__}"
+        )
 
 
 def endpoint_url(url: str) -> str:
@@ -177,13 +189,21 @@ def _request_body(
         raise ArgumentValueError("one of messages, prompt and body must be given")
     if messages is not None and prompt is not None:
         raise ArgumentValueError("messages and prompt must not both be given")
-    if prompt is not None and not isinstance(prompt, str):
-        raise ArgumentTypeError(f"prompt must be str, got {type(prompt).__name__}")
+    if prompt is not None:
+        check_text("prompt", prompt)
+    if body is not None:
+        check_mapping("body", body)
     fields: dict[str, Any] = {}
     if model is not None:
-        fields["model"] = model
+        fields["model"] = check_text("model", model)
     if messages is not None:
-        fields["messages"] = [dict(message) for message in messages]
+        if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
+            kind = type(messages).__name__
+            raise ArgumentTypeError(f"messages must be a sequence of mappings, got {kind}")
+        fields["messages"] = [
+            dict(check_mapping(f"messages[{number}]", message))
+            for number, message in enumerate(messages)
+        ]
     elif prompt is not None:
         path = urlsplit(target).path
         if path.endswith("/chat/completions"):
@@ -210,19 +230,18 @@ def _request_headers(
         "Content-Type": "application/json",
         "User-Agent": "midstream",
     }
-    given = dict(headers or {})
+    given = {} if headers is None else dict(check_mapping("headers", headers))
     secrets: list[str] = []
     for name, value in given.items():
         if not isinstance(name, str) or not isinstance(value, str):
-            raise ArgumentTypeError(f"headers must map str to str, got {name!r} of another type")
+            kinds = f"{type(name).__name__} to {type(value).__name__}"
+            raise ArgumentTypeError(f"headers must map str to str, got {kinds}")
         _check_header(f"headers[{name!r}]", value)
         sent = {key: old for key, old in sent.items() if key.lower() != name.lower()}
         secrets += [value, value.rpartition(" ")[2]]
     own = any(name.lower() in ("authorization", "api-key", "x-api-key") for name in given)
     key = api_key if api_key is not None else os.environ.get("OPENAI_API_KEY", "")
-    if not isinstance(key, str):
-        raise ArgumentTypeError(f"api_key must be str, got {type(key).__name__}")
-    key = key.strip()  # keys come from files, with a line end
+    key = check_text("api_key", key).strip()  # keys come from files, with a line end
     if key and not own:
         _check_header("api_key", key)
         sent["Authorization"] = f"Bearer {key}"
@@ -288,7 +307,7 @@ class _Exchange:
             cause = self._clean(_reason(error))
             raise EndpointError(f"no connection: {cause}", place=self.place) from error
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-            cause = self._clean(error) or type(error).__name__
+            cause = self._clean(_reason(error)) or type(error).__name__
             raise EndpointError(
                 f"connection broken{self._after()}: {cause}", place=self.place
             ) from error
@@ -398,7 +417,10 @@ class _Exchange:
 
 
 def _reason(error: BaseException) -> str:
-    """Say why a connection failed; libraries fold it into "all attempts failed"."""
+    """Say why a connection failed or broke.
+
+    Libraries fold it into "all attempts failed", or into an error that says nothing.
+    """
     inner: BaseException | None = error
     while inner is not None:
         if isinstance(inner, ConnectionError) and inner.errno is not None:

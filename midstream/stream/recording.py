@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Self
 
 from midstream._core.clock import monotonic_ns, ns_from_s, s_from_ns
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RecordingError
-from midstream._core.validate import check_real
+from midstream._core.validate import check_path, check_real, check_text
 from midstream.stream.decode import LineDecoder
 from midstream.stream.events import KINDS, Event
 from midstream.stream.openai import ChatMapper
@@ -158,6 +158,8 @@ class Recorder:
 
     Raises
     ------
+    ArgumentTypeError
+        `path` or `source` cannot be used.
     RecordingError
         The file cannot be opened or written.
 
@@ -176,9 +178,8 @@ class Recorder:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, source: str = "") -> None:
-        if not isinstance(source, str):
-            raise ArgumentTypeError(f"source must be str, got {source!r}")
-        self.path = Path(path)
+        check_text("source", source)
+        self.path = Path(check_path("path", path))
         self._file: FileIO | None = None
         try:
             self._file = self.path.open("wb", buffering=0)
@@ -288,7 +289,7 @@ def replay(path: str | os.PathLike[str], speed: float | None = None) -> Source:
     Raises
     ------
     ArgumentTypeError, ArgumentValueError
-        `speed` is not a positive number.
+        `path` is no path; `speed` is not a positive number.
     RecordingError
         From the iterator, after the good events before it: the file is missing, empty, cut off or
         malformed, at which ``file:line``.
@@ -300,11 +301,11 @@ def replay(path: str | os.PathLike[str], speed: float | None = None) -> Source:
     >>> asyncio.run(count())
     601
     """
+    name = check_path("path", path)
     if speed is not None:
         speed = check_real("speed", speed, low=0.0)
         if speed == 0.0:
             raise ArgumentValueError("speed must be above 0, got 0")
-    name = os.fspath(path)
     if speed is None:
         return Source(_File(name), RecordingDecoder(name), turn=1, live=False)
     return _Paced(name, speed)
@@ -315,6 +316,8 @@ def load(path: str | os.PathLike[str]) -> list[Event]:
 
     Raises
     ------
+    ArgumentTypeError
+        `path` is no path.
     RecordingError
         As `replay`; use that to get the events before the bad line.
 
@@ -323,7 +326,7 @@ def load(path: str | os.PathLike[str]) -> list[Event]:
     >>> load(shipped_recordings()["healthy-03"])[-1].text
     'stop'
     """
-    name = os.fspath(path)
+    name = check_path("path", path)
     decoder = RecordingDecoder(name)
     events: list[Event] = []
     file = _File(name)

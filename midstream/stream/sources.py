@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from midstream._core.clock import monotonic_ns
 from midstream._core.errors import ArgumentTypeError
+from midstream._core.validate import check_int
 from midstream.stream.decode import ChatDecoder, Decoder, PlainDecoder, SSEDecoder
 from midstream.stream.events import Event
 from midstream.stream.sse import DEFAULT_MAX_BYTES
@@ -429,8 +430,9 @@ def from_sse(
 
     Raises
     ------
-    ArgumentTypeError
-        `chunks` cannot be iterated. From the iterator: a chunk that is not bytes.
+    ArgumentTypeError, ArgumentValueError
+        `chunks` cannot be iterated; `max_line_bytes` is no positive integer. From the iterator: a
+        chunk that is not bytes.
     MalformedStreamError
         From the iterator: a line or event above the limit.
 
@@ -442,6 +444,7 @@ def from_sse(
     >>> asyncio.run(texts())
     ['Hi']
     """
+    check_int("max_line_bytes", max_line_bytes, low=1)
     if isinstance(chunks, (bytes, bytearray, str)):
         chunks = [chunks]  # type: ignore[list-item]
     upstream = _check_iterable("chunks", chunks, "iterable or async iterable of bytes")

@@ -11,6 +11,7 @@ import re
 import shutil
 import socket
 import ssl
+import struct
 
 import httpx2
 import pytest
@@ -664,3 +665,21 @@ async def test_openai_sdk_blocking_stream():
         events, error = await asyncio.to_thread(read, server.url)
     assert error is None
     assert joined(events) == "tok0 tok1 tok2 tok3 tok4 "
+
+
+async def test_a_reset_connection_says_so():
+    async def answer(exchange):
+        await exchange.chunked()
+        await exchange.chunk(sse(chunk("Once"), done=False))
+        # Closing without lingering is what sends a reset.
+        linger = struct.pack("ii", 1, 0)
+        exchange.writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, linger
+        )
+        exchange.writer.transport.abort()
+
+    async with Server(answer) as server:
+        events, error = await collect(from_http(server.url, prompt="hi"))
+    assert joined(events) == "Once"
+    assert "connection broken after event 1: " in str(error)
+    assert os.strerror(errno.ECONNRESET) in str(error)
