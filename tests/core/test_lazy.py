@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import midstream
 
 INIT = """
 from midstream._core.lazy import lazy_exports
@@ -48,3 +52,25 @@ def test_unknown_names_are_attribute_errors(package: str) -> None:
         _ = loaded.absent
     with pytest.raises(ImportError):
         exec(f"from {package} import nothing")
+
+
+def test_a_source_tree_that_is_not_built_says_so(tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns("__pycache__", "*.so", "*.pyd", "*.pyx", "*.c", "recordings")
+    shutil.copytree(Path(midstream.__file__).parent, tmp_path / "midstream", ignore=ignored)
+
+    def error() -> str:
+        code = "from midstream.stream import watch"
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        return done.stderr.splitlines()[-1]
+
+    assert error().startswith("ModuleNotFoundError: No module named 'midstream.")
+    (tmp_path / "csrc").mkdir()
+    (tmp_path / "setup.py").touch()
+    for stub in (tmp_path / "midstream").rglob("*.pyi"):
+        stub.with_suffix(".pyx").touch()
+    told = error()
+    assert f"is not compiled in the source tree {tmp_path}" in told
+    assert "run from another folder" in told
+    assert "`pip install -e .`" in told

@@ -55,5 +55,5 @@ def test_limits():
     ):
         with pytest.raises(ArgumentValueError, match="max_line_bytes must be at least 1, got 0"):
             make(0)
-        with pytest.raises(ArgumentTypeError, match="max_line_bytes must be an integer, got 1.5"):
+        with pytest.raises(ArgumentTypeError, match="max_line_bytes must be an integer"):
             make(1.5)
