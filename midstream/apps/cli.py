@@ -49,7 +49,8 @@ _EPILOG = """\
 128 + n ended by signal n.
 
 [bold]Output:[/] with a terminal, everything on standard output. In a pipe, the text of the answer \
-goes to standard output untouched, findings and report to standard error."""
+goes to standard output untouched (of several choices, the first), findings and report to standard \
+error."""
 
 app = typer.Typer(
     name="midstream",

@@ -35,9 +35,9 @@ _ACTS = (
     ),
 )
 _NEXT = (
-    ("midstream watch http://127.0.0.1:8080 --prompt 'A story'", "a model of yours"),
-    ("some-program | midstream watch -", "text or a stream from a pipe"),
-    ("midstream watch SOURCE --record run.jsonl", "keep it; replay it later"),
+    ("midstream watch http://127.0.0.1:8080 --prompt Hello", "a model of yours"),
+    ("some-program | midstream watch -", "what a program writes"),
+    ("midstream watch SOURCE --record run.jsonl", "keep it for replay"),
     ("midstream watch --help", "the rest"),
 )
 

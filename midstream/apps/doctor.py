@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import midstream
+from midstream._core.errors import ConfigurationError
 from midstream.apps.live import LiveText
 from midstream.apps.output import Output
 
@@ -138,6 +139,8 @@ def _compiled(topic: str) -> Iterator[Check]:
         name = ".".join(("midstream", *stub.relative_to(root).with_suffix("").parts))
         try:
             file = str(importlib.import_module(name).__file__)
+        except ConfigurationError:  # no fault of the module; what is wrong is told below
+            yield Check(topic, name, None, "does not load with this environment")
         except Exception as error:  # noqa: BLE001 - whatever it is, it is what is wrong
             yield Check(topic, name, False, f"does not load: {type(error).__name__}: {error}")
         else:
@@ -145,6 +148,9 @@ def _compiled(topic: str) -> Iterator[Check]:
             yield Check(topic, name, compiled, "loads" if compiled else f"is not compiled: {file}")
     try:
         from midstream._core._cpu import available_levels, detected_level, simd_level
+    except ConfigurationError as error:
+        yield Check(topic, "SIMD level", False, str(error))
+        return
     except ImportError:
         return  # told above
     chosen = "" if simd_level() == detected_level() else f" (the processor has {detected_level()})"

@@ -20,24 +20,31 @@ __all__ = [
     "tell_error",
 ]
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+#: What moves the cursor or colours, and what turns the direction of writing.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _LINE_END = re.compile(r"\r(?=\n)")
 
 
 def escape(text: str) -> str:
     r"""Make control characters visible, newline and tab apart: ``\x1b`` for ESC.
 
-    Terminals obey them; text that somebody else wrote must not give orders. The CR of a CR LF is
-    dropped.
+    Terminals obey them; text that somebody else wrote must not give orders. Those that turn the
+    direction of writing, which make text look like other text, are among them. The CR of a CR LF
+    is dropped.
 
     Examples
     --------
-    >>> escape("plain\ttext\r\n"), escape("\x1b[2J")
-    ('plain\ttext\n', '\\x1b[2J')
+    >>> escape("plain\ttext\r\n"), escape("\x1b[2J"), escape("\u202e")
+    ('plain\ttext\n', '\\x1b[2J', '\\u202e')
     """
     if _CONTROL.search(text) is None:
         return text
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", _LINE_END.sub("", text))
+    return _CONTROL.sub(_visible, _LINE_END.sub("", text))
+
+
+def _visible(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def one_line(text: str) -> str:

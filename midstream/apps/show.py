@@ -5,7 +5,8 @@ calls and errors with a label, each finding after the event that decided it, the
 characters are shown as escapes.
 
 Without one, standard output gets the text of the answer (``text`` and ``audio`` events), untouched
-and nothing else; all the rest goes to standard error, without colour.
+and nothing else; all the rest goes to standard error, without colour. Of several choices, the
+answer is number 0; that there are others is said once, on standard error.
 
 With ``--json``, standard output gets one object a line, flushed: ``{"type": "finding", ...}`` the
 moment a finding is made, ``{"type": "event", ...}`` if asked for, ``{"type": "report", ...}`` at
@@ -108,6 +109,7 @@ class TextShow(Show):
         self._mixed = answer is not None and (notes.output.tty or answer.shares_file(notes.output))
         self._channel: tuple[str, str] = ("text", "")
         self._choices: set[str] = set()
+        self._answering: str | None = None  # the choice that `answer` gets
 
     def _show_event(self, event: Event) -> None:
         kind, text = event.kind, event.text
@@ -115,9 +117,7 @@ class TextShow(Show):
             if not text:
                 return
             if self._answer is not None:
-                self._answer.write(text)
-                if self._mixed:
-                    self.notes.stands_after(text)
+                self._write_answer(self._answer, event)
             else:
                 self._piece("text", event, self._choice(event), "")
         elif kind == "error":
@@ -139,6 +139,23 @@ class TextShow(Show):
                 self.notes.add(label, f"bold {style}".strip())
             self._channel = channel
         self.notes.add(event.text, style)
+
+    def _write_answer(self, answer: Output, event: Event) -> None:
+        """Pass one choice on: several in one pipe could not be told apart."""
+        choice = event.stream_id or "0"
+        if self._answering is None:  # a stream of our events may name its texts otherwise
+            self._answering = "0" if choice.isdecimal() else choice
+        if choice == self._answering:
+            answer.write(event.text)
+            if self._mixed:
+                self.notes.stands_after(event.text)
+        elif not self._choices:
+            self._choices.add(choice)
+            self.notes.line(
+                f"(only choice {one_line(self._answering)} goes to standard output;"
+                " --json --events has all)"
+            )
+            self._channel = ("", "")
 
     def _choice(self, event: Event) -> str:
         """Return the label of one answer where there are several."""
@@ -162,6 +179,7 @@ class TextShow(Show):
         self.notes.table(rows, {"outcome": _OUTCOME_STYLES.get(report.outcome, "yellow")})
         self._channel = ("text", "")
         self._choices.clear()
+        self._answering = None
 
 
 class JsonShow(Show):

@@ -48,6 +48,14 @@ def test_a_sound_copy(copy):
     assert f"in {package}" in done.out
 
 
+def test_a_simd_level_that_this_machine_does_not_have():
+    done = run("doctor", env={"MIDSTREAM_SIMD": "sse4"})
+    assert done.status == 1
+    assert "SIMD level: MIDSTREAM_SIMD='sse4': this machine runs scalar" in done.out
+    assert "Compiled modules: SIMD level" in done.out.splitlines()[-1]
+    assert done.err == ""
+
+
 def test_a_missing_recording(copy):
     package, env = copy
     (package / "stream/recordings/loop-02.jsonl").unlink()

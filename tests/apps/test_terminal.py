@@ -18,6 +18,7 @@ HEALTHY = shipped_recordings()["healthy-03"]
 HOSTILE = (
     "\x1b[2J\x1b[H\x1b]0;owned\x07 \x9b31m \x08\x08\x7f\x00 first\rsecond\r\n"
     "[bold red]no markup[/] :smile: [link=http://x]y[/link]\n"
+    "\u202eturned\u202c \u2067and\u2069\n"
 )
 
 
@@ -82,6 +83,7 @@ def test_text_of_the_stream_gives_no_orders(tmp_path):
         assert "[bold red]no markup[/] :smile:" in shown
         assert r"\x1b[2J\x1b[H\x1b]0;owned\x07" in shown
         assert "first\\x0dsecond\n" in shown
+        assert r"\u202eturned\u202c \u2067and\u2069" in shown
 
 
 def test_a_hostile_file_name_in_an_error(tmp_path):
@@ -149,6 +151,9 @@ def test_the_demo_shows_both_streams():
     shown = "\n".join(screen(said))
     assert shown.index("LOOP, stream stopped") < shown.index("no loop, nothing stopped")
     assert shown.index("outcome") < shown.index("midstream watch")
+    after = screen(said)[-6:]
+    assert after[0] == "What next"
+    assert all("  # " in line for line in after[1:5])  # none goes on in the next line
 
 
 def test_the_demo_in_a_pipe():

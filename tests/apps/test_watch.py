@@ -177,6 +177,43 @@ class TestStandardInput:
             "(ended: length)",
         ]
 
+    def test_of_several_choices_the_first_is_the_answer(self):
+        def said(index, text, finish=None):
+            return {
+                "choices": [{"index": index, "delta": {"content": text}, "finish_reason": finish}]
+            }
+
+        body = sse(
+            *(said(1, "No, "), said(0, "Yes, "), said(1, "never.", "stop"), said(0, "sir.", "stop"))
+        )
+        done = run("watch", "-", stdin=body)
+        assert (done.status, done.out) == (0, "Yes, sir.")
+        assert done.err.count("only choice 0 goes to standard output") == 1
+
+    def test_a_text_of_another_name_is_the_answer(self, tmp_path):
+        named = [{"kind": "text", "text": text, "stream_id": "poet"} for text in ("Once ", "upon")]
+        assert run("watch", recording(tmp_path / "named.jsonl", *named)).out == "Once upon"
+
+    def test_text_that_begins_like_events(self):
+        for body in (b":smile: hello\n", b"data: the plural of datum\n"):
+            done = run("watch", "-", stdin=body)
+            assert (done.status, done.out.encode()) == (0, body)
+        done = run("watch", "-", stdin=b'{"msg": "I will try that again."}\n' * 500)
+        assert done.status == 1
+        assert "LOOP" in done.err
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
+    def test_a_closed_standard_input(self):
+        closed = subprocess.run(
+            ["sh", "-c", 'exec "$@" <&-', "sh", *COMMAND, "watch", "-"],
+            capture_output=True,
+            env=environment(),
+            timeout=GUARD_S,
+            check=False,
+        )
+        assert closed.returncode == 3
+        assert closed.stderr == b"error: standard input is closed\n"
+
     @pytest.mark.parametrize("explicit", [False, True])
     @pytest.mark.parametrize(
         ("format", "body"),
