@@ -143,8 +143,17 @@ def main():
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     named = sys.argv[1] if len(sys.argv) > 1 else os.environ.get("MIDSTREAM_TEST_DATA", beside)
     folder = Path(named)
-    if not (folder / "loops" / "gpt3.jsonl").exists():
-        console.print(f"no loops/gpt3.jsonl in {folder}: name the folder that holds it")
+    missing = [
+        name for name in ("loops/gpt3.jsonl", "streams/stories260k") if not (folder / name).exists()
+    ]
+    if missing:
+        print(
+            f"loop_quality.py: {folder} lacks {' and '.join(missing)}: name the folder of"
+            " midstream's test data as argument or in MIDSTREAM_TEST_DATA (too large for the"
+            " repository: labelled samples of github.com/minimaxir/gpt-3-experiments, and"
+            " recordings of stories260K)",
+            file=sys.stderr,
+        )
         return 2
     gpt3(folder / "loops" / "gpt3.jsonl", console)
     stories(folder / "streams" / "stories260k", console)
