@@ -1,4 +1,9 @@
-"""Helpers: run the real program, in pipes and in a terminal."""
+"""Helpers: run the real program, in pipes and in a terminal.
+
+Most tests look at what the program writes and how it ends, and `run` gives them that without the
+third of a second that an interpreter takes to start. What depends on the process (signals, a closed
+descriptor, the environment that Python itself reads) starts one.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,8 @@ import re
 import select
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from unicodedata import east_asian_width
 
@@ -50,8 +57,65 @@ class Outcome:
         return self.rows[-1]
 
 
+#: Environment variables that are read when an interpreter, or a module of ours, starts.
+_READ_AT_START = ("PYTHON", "MIDSTREAM_")
+
+
 def run(*args, stdin=b"", env=None):
-    """Run to the end with pipes."""
+    """Run to the end: with a pipe for standard input, and files for the outputs.
+
+    In this interpreter, unless `env` says something that only a new one would read.
+    """
+    if any(name.startswith(_READ_AT_START) for name in env or ()):
+        return run_process(*args, stdin=stdin, env=env)
+    from midstream.apps.cli import main
+
+    read, write = os.pipe()
+    writer = threading.Thread(target=_feed, args=(write, stdin))
+    kept = sys.argv, sys.stdin, sys.stdout, sys.stderr
+    outside, inside = dict(os.environ), environment(**(env or {}))
+    status = 0
+    with (
+        open(read, encoding="utf-8") as source,  # noqa: PTH123 - a descriptor
+        tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as out,
+        tempfile.TemporaryFile("w+", encoding="utf-8", newline="") as err,
+    ):
+        try:
+            sys.argv = ["midstream", *map(str, args)]
+            sys.stdin, sys.stdout, sys.stderr = source, out, err
+            os.environ.clear()
+            os.environ.update(inside)
+            writer.start()
+            main()
+        except SystemExit as ended:
+            status = ended.code or 0
+        finally:
+            sys.argv, sys.stdin, sys.stdout, sys.stderr = kept
+            os.environ.clear()
+            os.environ.update(outside)
+            source.close()  # the writer may still wait for a reader
+            writer.join()
+        said = []
+        for file in (out, err):
+            file.flush()
+            file.seek(0)
+            said.append(file.buffer.read())
+    return Outcome(status, *said)
+
+
+def _feed(fd, body):
+    try:
+        rest = memoryview(body)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+    except BrokenPipeError:
+        pass  # the program has read enough
+    finally:
+        os.close(fd)
+
+
+def run_process(*args, stdin=b"", env=None):
+    """Run to the end with pipes, in a process of its own."""
     done = subprocess.run(
         [*COMMAND, *map(str, args)],
         input=stdin,

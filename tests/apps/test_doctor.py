@@ -7,7 +7,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
-from apps.program import run
+from apps.program import run, run_process
 
 import midstream
 
@@ -22,7 +22,7 @@ def copy(tmp_path):
 
 
 def test_this_installation_is_sound():
-    done = run("doctor")
+    done = run_process("doctor")
     assert (done.status, done.err) == (0, "")
     assert "The installation is sound." in done.out
     assert "loop-04: loop found" in done.out

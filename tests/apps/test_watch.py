@@ -18,6 +18,7 @@ from apps.program import (
     pipe_room,
     read_until,
     run,
+    run_process,
     started,
     unread,
 )
@@ -48,7 +49,7 @@ def recording(path, *events):
 
 class TestShippedRecordings:
     def test_a_loop_is_stopped_where_it_is_certain(self):
-        done = run("watch", LOOP)
+        done = run_process("watch", LOOP)
         assert done.status == 1
         text = text_of(LOOP)
         assert done.out == text[: len(done.out)]
@@ -60,7 +61,7 @@ class TestShippedRecordings:
         assert "outcome              stopped" in done.err
 
     def test_a_healthy_stream_passes(self):
-        done = run("watch", HEALTHY)
+        done = run_process("watch", HEALTHY)
         assert (done.status, done.out) == (0, text_of(HEALTHY))
         assert "outcome              ended" in done.err
 
@@ -384,7 +385,8 @@ class TestUsage:
         assert done.out == ""
 
     def test_a_secret_header_is_not_shown(self):
-        done = run("watch", "http://127.0.0.1:1", "--prompt", "x", "--header", "sk-secret")
+        args = ("watch", "http://127.0.0.1:1", "--prompt", "x", "--header", "sk-secret")
+        done = run_process(*args)
         assert done.status == 2
         assert "sk-secret" not in done.err
 
