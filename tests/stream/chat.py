@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 
@@ -74,3 +75,8 @@ def cut(body, sizes):
         start += size
         turn += 1
     return pieces
+
+
+def within(seconds=20):
+    """Guard a test that must not hang."""
+    return asyncio.timeout(seconds)
