@@ -146,7 +146,8 @@ static ms_run_candidate *foremost_dense(ms_run_detector *d, int complete) {
     return best;
 }
 
-/* How many symbols x[i], x[i-1], ... equal x[i-p], x[i-1-p], ..., up to `limit`; i is the newest. */
+/* How many symbols x[i], x[i-1], ... equal x[i-p], x[i-1-p], ..., up to `limit`; x[i] is the newest
+ * one. */
 static uint32_t match_back(const ms_run_detector *d, uint32_t period, uint32_t limit) {
     const uint64_t before = d->count - period + 1; /* symbols up to and including x[i-p] */
     if (before < limit) limit = (uint32_t)before;

@@ -9,10 +9,11 @@
  *    per period says whether its run lives.
  *  - longer periods: a rolling fingerprint of the last G symbols is stored with each symbol. Every
  *    G symbols, one vector scan finds the earlier places with the newest fingerprint; each is
- *    verified symbol by symbol and becomes a candidate, checked from then on by one comparison a
- *    symbol. A run of period p > D that starts at s has its first match at s + p, hence G matches
- *    in a row at the latest at the scan at s + p + 2G - 2 <= s + 2p - 2: before its second copy
- *    ends. min_copies >= 2 is therefore met on the very symbol.
+ *    verified symbol by symbol and becomes a candidate. A candidate is checked every G symbols, G
+ *    at a time, and at every symbol once its copies can be complete before the next check. A run
+ *    of period p > D that starts at s has its first match at s + p, hence G matches in a row at
+ *    the latest at the scan at s + p + 2G - 2 <= s + 2p - 2: before its second copy ends. So
+ *    min_copies >= 2 is met on the very symbol.
  *  - a multiple k*p of a living period p whose run starts no earlier has the same start (x[s-1]
  *    differs from x[s-1+p] = x[s-1+kp]) and dies on the same symbol, so it is not kept: periodic
  *    text, the very thing looked for, does not cost a candidate per multiple.
@@ -22,7 +23,9 @@
  *
  * Memory: 16 bytes a symbol over the last max_period + 3G symbols, grown by doubling, so that a
  * short sequence costs little, and 16 bytes a candidate, at most max_period of them: long stretches
- * of one symbol with something between (rulers in tables) raise about half as many for a while. Not thread-safe: one detector, one thread at a time.
+ * of one symbol with something between (rulers in tables) raise about half as many for a while.
+ *
+ * Not thread-safe: one detector, one thread at a time.
  */
 #ifndef MS_RUN_H
 #define MS_RUN_H

@@ -68,8 +68,8 @@ cdef class RunDetector:
 
     Cost of one symbol: a constant vector comparison for periods up to 32, one sixteenth of a scan
     of `max_period` fingerprints and of a 128-byte comparison for every living candidate: it
-    grows with `max_period`, and is 3 microseconds for the worst sequences at 4096. Memory: 16 bytes a symbol over the last ``max_period + 49``, grown as needed, and
-    16 bytes a candidate.
+    grows with `max_period`, and is 3 microseconds for the worst sequences at 4096. Memory: 16
+    bytes a symbol over the last ``max_period + 49``, grown as needed, and 16 bytes a candidate.
 
     Not thread-safe: use one detector from one thread at a time. `feed` of an integer array
     releases the GIL.

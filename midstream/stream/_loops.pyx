@@ -425,7 +425,8 @@ cdef class LoopScanner:
                 self.near_value = self.value
             elif not (self.near_parts == 1 and self.length <= 2):  # else as "18th", "5px"
                 self.near_form = stir(5, DIGIT)
-                self.near_value = <uint32_t>(stir(self.near_value ^ self.form_hash, self.value) >> 32)
+                self.near_value = <uint32_t>(
+                    stir(self.near_value ^ self.form_hash, self.value) >> 32)
             self.near_kind = DIGIT
             self.near_parts += 1
             self.near_end = end
