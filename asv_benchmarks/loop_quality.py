@@ -60,7 +60,7 @@ def spread(values):
     """Minimum, quartiles and maximum, for people."""
     if len(values) < 2:
         return ", ".join(map(str, values)) or "-"
-    low, middle, high = quantiles(values, n=4)
+    low, middle, high = quantiles(values, n=4, method="inclusive")
     return f"{min(values)} | {low:.0f} {middle:.0f} {high:.0f} | {max(values)}"
 
 
