@@ -227,7 +227,7 @@ cdef class LoopScanner:
     def shrink(self):
         """Give memory back: look for periods half as long from here on.
 
-        What was seen is forgotten; positions and what was said already are not.
+        What was seen is forgotten, positions are not: a run that goes on is found anew, from here.
 
         Returns
         -------
@@ -319,7 +319,10 @@ cdef class LoopScanner:
         return 0
 
     cdef Py_UCS4 join_halves(self, Py_UCS4 c) except? 0:
-        """The character of two halves that came apart, as some servers write them in JSON."""
+        """The character of two halves that came apart, as some servers write them in JSON.
+
+        Our own sources join them already; events that others made may still hold them.
+        """
         cdef Py_UCS4 half = self.high_half
         self.high_half = 0
         if 0xDC00 <= c < 0xE000:

@@ -8,6 +8,7 @@ cannot go on returns the events it still has and sets `error`.
 from __future__ import annotations
 
 import codecs
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
@@ -276,7 +277,7 @@ class SSEDecoder:
         return out
 
 
-class LineDecoder:
+class LineDecoder(ABC):
     """Cuts bytes into lines for a subclass, with a limit on their length.
 
     Parameters
@@ -299,9 +300,9 @@ class LineDecoder:
         """Whether the stream said that it is over."""
         return False
 
+    @abstractmethod
     def line(self, line: bytes, t_ns: int, *, whole: bool) -> list[Event]:
         """Events of one line without its end; `whole` unless the input ended inside it."""
-        raise NotImplementedError
 
     def too_long(self, size: int) -> SourceError:
         """Make the error for a line that is too long."""

@@ -250,8 +250,8 @@ class LoopDetector:
     def _severity(self, kind: str, level: int) -> Severity:
         if level == _CERTAIN:
             return self.action
-        if level == _COUNTING or kind == "loop":
-            return "warn" if self.action == "stop" or level == _COUNTING else "note"
+        if level == _COUNTING or (kind == "loop" and self.action == "stop"):
+            return "warn"
         return "note"
 
 

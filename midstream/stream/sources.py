@@ -6,12 +6,12 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
-from types import TracebackType
 from typing import Any, Self
 
 from midstream._core.clock import monotonic_ns
 from midstream._core.errors import ArgumentTypeError
 from midstream._core.validate import check_int
+from midstream.stream.closing import AsyncClosing
 from midstream.stream.decode import ChatDecoder, Decoder, PlainDecoder, SSEDecoder
 from midstream.stream.events import Event
 from midstream.stream.sse import DEFAULT_MAX_BYTES
@@ -21,7 +21,7 @@ __all__ = ["Source", "from_iterable", "from_openai", "from_sse"]
 _closing: set[asyncio.Task[None]] = set()
 
 
-class Source:
+class Source(AsyncClosing):
     """An async iterator of events over an upstream and a decoder.
 
     Made by ``from_iterable``, ``from_openai``, ``from_sse``, ``from_pipe``, ``from_http`` and
@@ -160,17 +160,6 @@ class Source:
         error, self._close_error = self._close_error, None
         if error is not None:
             raise error
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     def __del__(self) -> None:
         upstream, self._upstream = self._upstream, None

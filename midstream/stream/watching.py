@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncIterable, Callable, Iterable
-from types import TracebackType
 from typing import Any, Self
 
 from midstream._core.clock import NS_PER_S, monotonic_ns, s_from_ns
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream.stream.closing import AsyncClosing
 from midstream.stream.detectors import Detector, LoopDetector, StallDetector
 from midstream.stream.events import Event, Finding
 from midstream.stream.metrics import Metrics
@@ -76,7 +76,7 @@ def watch(
     return Watch(source, detectors=detectors, recorder=recorder, on_finding=on_finding)
 
 
-class Watch:
+class Watch(AsyncClosing):
     """An async iterator of events, and what was found in them. Made by `watch`.
 
     Attributes
@@ -168,21 +168,18 @@ class Watch:
         return event
 
     async def aclose(self) -> None:
-        """Close the source now. Safe to repeat."""
-        if self._outcome == "running":
-            self._end("closed")
+        """Close the source now. Safe to repeat.
+
+        Raises
+        ------
+        Exception
+            What closing the source raised, else what a callback raised about the last findings;
+            the source is closed by then.
+        """
+        failure = self._end("closed") if self._outcome == "running" else None
         await self._source.aclose()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()
+        if failure is not None:
+            raise failure
 
     def report(self) -> Report:
         """What is known now; the last word once the iteration is over.
@@ -250,25 +247,32 @@ class Watch:
         if failure is not None:
             self._error = failure
             self._end("failed")
+        else:
+            failure = self._end("ended" if self.stopped is None else "stopped")
+        if failure is not None:
             raise failure
-        self._end("ended" if self.stopped is None else "stopped")
 
-    def _end(self, outcome: str) -> None:
+    def _end(self, outcome: str) -> Exception | None:
+        """Settle the outcome; return what failed in this, for the caller to raise once all is shut.
+
+        Where something had failed before, that is what counts, and this is told in the report.
+        """
         self._outcome = outcome
         if self._alarm is not None:
             self._alarm.cancel()
         if self.stopped is not None:
-            return  # what was not read has no last token
+            return None  # what was not read has no last token
+        failure: Exception | None = None
         for detector in self._detectors:
             try:
                 self._add(detector.finish())
-            except Exception as error:
-                if self._error is not None:  # the first failure is the one to raise
+            except Exception as error:  # noqa: BLE001 - the caller's detector or callback
+                if self._error is not None:
                     self._remember_error(_one_line(error))
                     continue
-                self._error = error
+                self._error = failure = error
                 self._outcome = "failed"
-                raise
+        return failure
 
     async def _close(self) -> None:
         """Close the source where its failure to close must not hide why it was closed."""

@@ -359,6 +359,38 @@ async def test_what_a_callback_raises_at_the_end_is_reported() -> None:
     assert (report.outcome, report.error) == ("failed", "nobody is here")
 
 
+@pytest.mark.parametrize("how", ["closed", "cancelled"])
+async def test_what_a_callback_raises_does_not_keep_the_source_open(how) -> None:
+    closed = asyncio.Event()
+    ready = asyncio.Event()
+
+    async def upstream():
+        try:
+            yield " tick tock tick tock tick tock tick tock"  # enough with its last token alone
+            ready.set()
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    def refuse(finding):
+        raise LookupError("nobody is here")
+
+    guard = watch(upstream(), detectors=[LoopDetector()], on_finding=refuse)
+    reader = asyncio.create_task(through(guard))
+    await asyncio.wait_for(ready.wait(), 20)
+    if how == "closed":
+        with pytest.raises(LookupError):
+            await guard.aclose()
+        await reader
+    else:
+        reader.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reader
+    assert closed.is_set()
+    report = guard.report()
+    assert (report.outcome, report.error) == ("failed", "nobody is here")
+
+
 async def test_findings_and_errors_that_are_kept_are_bounded() -> None:
     class Chatty:
         def observe(self, event, gap_ns):
