@@ -2,6 +2,8 @@
 
 `ArgumentTypeError`, `ArgumentValueError`, `ConfigurationError`
     what the caller gave cannot be used; also TypeError, ValueError, ValueError
+`MemoryLimitError`
+    the work needs more memory than the machine has; also MemoryError
 `SourceError`
     a stream could not be read to its end; by cause `EndpointError` (also ConnectionError),
     `IdleTimeoutError` (also TimeoutError), `MalformedStreamError` and `RecordingError` (also
@@ -23,6 +25,7 @@ from midstream._core.errors import (
     EndpointError,
     IdleTimeoutError,
     MalformedStreamError,
+    MemoryLimitError,
     MidstreamError,
     RecordingError,
     SourceError,
@@ -35,6 +38,7 @@ __all__ = [
     "EndpointError",
     "IdleTimeoutError",
     "MalformedStreamError",
+    "MemoryLimitError",
     "MidstreamError",
     "RecordingError",
     "SourceError",

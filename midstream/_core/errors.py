@@ -13,6 +13,7 @@ __all__ = [
     "EndpointError",
     "IdleTimeoutError",
     "MalformedStreamError",
+    "MemoryLimitError",
     "MidstreamError",
     "RecordingError",
     "SourceError",
@@ -33,6 +34,10 @@ class ArgumentTypeError(MidstreamError, TypeError):
 
 class ConfigurationError(MidstreamError, ValueError):
     """An environment variable or a configuration file asks for something impossible."""
+
+
+class MemoryLimitError(MidstreamError, MemoryError):
+    """The work would need more memory than the machine has; refused before any was taken."""
 
 
 class SourceError(MidstreamError):

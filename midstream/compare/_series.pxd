@@ -1,0 +1,20 @@
+cdef enum NanPolicy:
+    NAN_RAISE
+    NAN_PROPAGATE
+    NAN_OMIT
+
+
+cdef class Series:
+    cdef Py_buffer view
+    cdef bint held
+    cdef readonly Py_ssize_t n
+    cdef readonly Py_ssize_t d
+    cdef readonly bint single
+    cdef readonly bint missing
+    cdef const void *data
+    cdef int fill(self, object name, object array, NanPolicy policy) except -1
+
+
+cdef NanPolicy as_nan_policy(object value) except *
+cdef Series as_series(object name, object value, NanPolicy policy)
+cdef Series as_double(object name, Series series)

@@ -1,0 +1,18 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+class Series:
+    @property
+    def n(self) -> int: ...
+    @property
+    def d(self) -> int: ...
+    @property
+    def single(self) -> bool: ...
+    @property
+    def missing(self) -> bool: ...
+
+def series_array(
+    name: str, value: Any, nan_policy: str = "raise"
+) -> NDArray[np.float64] | NDArray[np.float32]: ...
