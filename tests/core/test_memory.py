@@ -15,9 +15,9 @@ def test_available_is_a_sensible_number() -> None:
 
 def test_small_work_is_let_through_and_impossible_work_refused() -> None:
     memory.check_memory("nothing", 100)
-    with pytest.raises(MemoryError, match=r"a moon needs 1\.0 PiB of memory, .* are available") as e:
+    with pytest.raises(MemoryError, match=r"a moon needs 1\.0 PiB of memory, ") as caught:
         memory.check_memory("a moon", 2**50)
-    assert isinstance(e.value, MidstreamError)
+    assert isinstance(caught.value, MidstreamError)
 
 
 @pytest.mark.parametrize(
