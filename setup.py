@@ -25,11 +25,15 @@ CSRC = Path("csrc")
 
 MATCH = ["ms_match.c", "ms_match_avx2.c", "ms_match_avx512.c", "ms_match_neon.c"]
 
+ELASTIC = [f"ms_elastic_{isa}.c" for isa in ("scalar", "avx2", "avx512", "neon")]
+
 #: Compiled module -> the C files it links, in csrc/.
 MODULES = {
     "midstream._core._cpu": ["ms_cpu.c"],
     "midstream._core._poll": [],
     "midstream.compare._series": ["ms_series.c"],
+    "midstream.compare._elastic": ["ms_elastic.c", "ms_elastic_rules.c", *ELASTIC],
+    "midstream.compare._elastic_batch": ["ms_elastic_rules.c"],
     "midstream.compare._run": ["ms_run.c", *MATCH],
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.scheduler._histogram": ["ms_hdr.c"],

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-__all__ = ["Run"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Alignment", "Run"]
+
+
+class Alignment(NamedTuple):
+    """Two series aligned.
+
+    Parameters
+    ----------
+    distance : float
+    path : (k, 2) int64 ndarray
+        Indices into the first and the second series, from both starts to both ends.
+    """
+
+    distance: float
+    path: NDArray[np.int64]
 
 
 class Run(NamedTuple):

@@ -1,0 +1,20 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from midstream._core._poll import Poll
+from midstream.compare._elastic import Plan
+
+class ElasticBatch:
+    @property
+    def blocks(self) -> int: ...
+    def __init__(
+        self,
+        X: list[Any],  # noqa: N803
+        Y: list[Any] | None,  # noqa: N803
+        out: NDArray[np.float64],
+        plan: Plan,
+        cutoff: float = ...,
+    ) -> None: ...
+    def run(self, block: int, poll: Poll) -> None: ...

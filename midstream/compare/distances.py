@@ -1,0 +1,798 @@
+"""Elastic distances of two series: dynamic time warping and its family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from midstream._core.errors import ArgumentValueError
+from midstream._core.validate import check_choice
+from midstream.compare.measures import (
+    Symbols,
+    check_cutoff,
+    is_symbolic,
+    plan,
+    plan_adtw,
+    plan_ddtw,
+    plan_dtw,
+    plan_edr,
+    plan_erp,
+    plan_euclidean,
+    plan_frechet,
+    plan_lcss,
+    plan_msm,
+    plan_twe,
+    plan_wdtw,
+)
+from midstream.compare.results import Alignment
+
+__all__ = [
+    "adtw",
+    "ddtw",
+    "dtw",
+    "dtw_path",
+    "edr",
+    "erp",
+    "euclidean",
+    "frechet",
+    "lcss",
+    "msm",
+    "path",
+    "twe",
+    "wdtw",
+]
+
+#: Measures whose paths stay inside the matrix.
+WITH_PATH = ("adtw", "ddtw", "dtw", "frechet", "msm", "twe", "wdtw")
+
+
+def euclidean(
+    x: Any,
+    y: Any,
+    *,
+    cutoff: float | None = None,
+    nan_policy: str = "raise",
+) -> float:
+    """Euclidean distance of two series of one length.
+
+    Parameters
+    ----------
+    x, y : (n,) or (n, d), (m,) or (m, d) array_like
+        Series of real numbers. float32 on both sides is computed in float32, all else in float64.
+    cutoff : float, optional
+        Answer inf where the distance is greater; equal is kept. Speeds up the rest.
+    nan_policy : {'raise', 'propagate', 'omit'}
+        NaN is an error, makes the distance NaN, or its samples are left out.
+
+    Returns
+    -------
+    float
+        Root of the summed squared differences; what `dtw` gives with ``window=0``.
+
+    Raises
+    ------
+    ArgumentValueError
+        A series is empty, infinite or has NaN; dimensions differ; a parameter is out of range.
+    ArgumentTypeError
+        A series does not hold real numbers; a parameter has the wrong type.
+
+    Notes
+    -----
+    Time O(n), no copies. Thread-safe. The sum goes from the first sample to the last, so that it
+    equals `dtw` with ``window=0`` to the last bit; numpy's pairwise sum can differ in that.
+
+    References
+    ----------
+    Textbook.
+
+    Examples
+    --------
+    >>> euclidean([0, 3], [4, 0])
+    5.0
+    """
+    return plan_euclidean(nan_policy=nan_policy).distance(x, y, check_cutoff(cutoff))
+
+
+def dtw(
+    x: Any,
+    y: Any,
+    *,
+    window: int | None = None,
+    cost: str = "squared",
+    cutoff: float | None = None,
+    band: str = "sakoe",
+    nan_policy: str = "raise",
+) -> float:
+    """Dynamic time warping: the cheapest way to align two series, samples stretched at no cost.
+
+    Parameters
+    ----------
+    x, y : (n,) or (n, d), (m,) or (m, d) array_like
+        Series of real numbers. float32 on both sides is computed in float32, all else in float64.
+    window : int, optional
+        Sakoe-Chiba radius in samples, inclusive: ``x[i]`` is compared with ``y[j]`` only where
+        ``|i - j| <= window``. None: no limit.
+    cost : {'squared', 'absolute', 'equal'}
+        ``'squared'``: the root of the summed squared differences, as a Euclidean distance along the
+        path. ``'absolute'``: the sum of absolute differences. ``'equal'``: how many aligned symbols
+        differ; then `x` and `y` may be str, bytes, integers or any hashables, compared by equality.
+    cutoff : float, optional
+        Answer inf where the distance is greater; equal is kept. Speeds up the rest.
+    band : {'sakoe', 'widened', 'slanted'}
+        Where the lengths differ: ``'sakoe'`` keeps to `window`, and no path may fit (inf);
+        ``'widened'`` extends one side by the difference of the lengths; ``'slanted'`` follows the
+        matrix's diagonal.
+    nan_policy : {'raise', 'propagate', 'omit'}
+        NaN is an error, makes the distance NaN, or its samples are left out.
+
+    Returns
+    -------
+    float
+        The distance; inf if no path fits the band or it is above `cutoff`.
+
+    Raises
+    ------
+    ArgumentValueError
+        A series is empty, infinite or has NaN; dimensions differ; a parameter is out of range.
+    ArgumentTypeError
+        A series does not hold real numbers; a parameter has the wrong type.
+
+    Notes
+    -----
+    Time O(n m), in a window O(n window); memory O(n + m). Thread-safe; releases the GIL for all but
+    short series. Symmetric to the last bit, and the same bits at every instruction-set level.
+
+    References
+    ----------
+    H. Sakoe and S. Chiba, "Dynamic programming algorithm optimization for spoken word recognition",
+    IEEE Trans. ASSP 26 (1978).
+
+    Examples
+    --------
+    >>> dtw([0, 0, 1, 2], [0, 1, 2, 2])
+    0.0
+    >>> dtw([0, 0, 1, 2], [0, 1, 2, 2], window=0) == euclidean([0, 0, 1, 2], [0, 1, 2, 2])
+    True
+    >>> dtw("aab", "abb", cost="equal")
+    0.0
+    """
+    plan = plan_dtw(window=window, cost=cost, band=band, nan_policy=nan_policy)
+    if cost == "equal":
+        symbols = Symbols()
+        x, y = symbols.encode("x", x), symbols.encode("y", y)
+    return plan.distance(x, y, check_cutoff(cutoff))
+
+
+def wdtw(
+    x: Any,
+    y: Any,
+    *,
+    window: int | None = None,
+    g: float = 0.05,
+    cutoff: float | None = None,
+    band: str = "sakoe",
+    nan_policy: str = "raise",
+) -> float:
+    """Weighted DTW: squared differences weighted by how far apart the aligned samples are in time.
+
+    Parameters
+    ----------
+    x, y : (n,) or (n, d), (m,) or (m, d) array_like
+        Series of real numbers. float32 on both sides is computed in float32, all else in float64.
+    window : int, optional
+        Sakoe-Chiba radius in samples, inclusive: ``x[i]`` is compared with ``y[j]`` only where
+        ``|i - j| <= window``. None: no limit.
+    g : float, default 0.05
+        Steepness of the weight ``1 / (1 + exp(-g (|i - j| - L / 2)))``, L the longer length; 0
+        weighs everything by one half.
+    cutoff : float, optional
+        Answer inf where the distance is greater; equal is kept. Speeds up the rest.
+    band : {'sakoe', 'widened', 'slanted'}
+        Where the lengths differ: ``'sakoe'`` keeps to `window`, and no path may fit (inf);
+        ``'widened'`` extends one side by the difference of the lengths; ``'slanted'`` follows the
+        matrix's diagonal.
+    nan_policy : {'raise', 'propagate', 'omit'}
+        NaN is an error, makes the distance NaN, or its samples are left out.
+
+    Returns
+    -------
+    float
+        Root of the weighted sum; inf if no path fits the band or it is above `cutoff`.
+
+    Raises
+    ------
+    ArgumentValueError
+        A series is empty, infinite or has NaN; dimensions differ; a parameter is out of range.
+    ArgumentTypeError
+        A series does not hold real numbers; a parameter has the wrong type.
+
+    Notes
+    -----
+    Time O(n m), in a window O(n window); memory O(n + m). Thread-safe; releases the GIL for all but
+    short series. Symmetric to the last bit, and the same bits at every instruction-set level.
+
+    References
+    ----------
+    Y.-S. Jeong, M. K. Jeong and O. A. Omitaomu, "Weighted dynamic time warping for time series
+    classification", Pattern Recognition 44 (2011).
+
+    Examples
+    --------
+    >>> wdtw([0, 1, 2], [0, 1, 2])
+    0.0
+    """
+    plan = plan_wdtw(window=window, g=g, band=band, nan_policy=nan_policy)
+    return plan.distance(x, y, check_cutoff(cutoff))
+
+
+def ddtw(
+    x: Any,
+    y: Any,
+    *,
+    window: int | None = None,
+    cutoff: float | None = None,
+    band: str = "sakoe",
+    nan_policy: str = "raise",
+) -> float:
+    """Derivative DTW: `dtw` of the slopes, blind to offsets.
+
+    Parameters
+    ----------
+    x, y : (n,) or (n, d), (m,) or (m, d) array_like
+        Series of real numbers. float32 on both sides is computed in float32, all else in float64.
+    window : int, optional
+        Sakoe-Chiba radius in samples, inclusive: ``x[i]`` is compared with ``y[j]`` only where
+        ``|i - j| <= window``. None: no limit.
+    cutoff : float, optional
+        Answer inf where the distance is greater; equal is kept. Speeds up the rest.
+    band : {'sakoe', 'widened', 'slanted'}
+        Where the lengths differ: ``'sakoe'`` keeps to `window`, and no path may fit (inf);
+        ``'widened'`` extends one side by the difference of the lengths; ``'slanted'`` follows the
+        matrix's diagonal.
+    nan_policy : {'raise', 'propagate', 'omit'}
+        NaN is an error, makes the distance NaN, or its samples are left out.
+
+    Returns
+    -------
+    float
+        `dtw` of the estimated slopes ``((x[i] - x[i-1]) + (x[i+1] - x[i-1]) / 2) / 2``, which drop
+        the first and the last sample.
+
+    Raises
+    ------
+    ArgumentValueError
+        A series is empty, infinite, has NaN or fewer than 3 samples; dimensions differ; a
+        parameter is out of range.
+    ArgumentTypeError
+        A series does not hold real numbers; a parameter has the wrong type.
+
+    Notes
+    -----
+    Time O(n m), in a window O(n window); memory O(n + m). Thread-safe; releases the GIL for all but
+    short series. Symmetric to the last bit, and the same bits at every instruction-set level.
+
+    References
+    ----------
+    E. Keogh and M. Pazzani, "Derivative dynamic time warping", SDM 2001.
+
+    Examples
+    --------
+    >>> ddtw([0, 1, 4, 9], [5, 6, 9, 14])
+    0.0
+    """
+    plan = plan_ddtw(window=window, band=band, nan_policy=nan_policy)
+    return plan.distance(x, y, check_cutoff(cutoff))
+
+
+def adtw(
+    x: Any,
+    y: Any,
+    *,
+    window: int | None = None,
+    penalty: float = 1.0,
+    cutoff: float | None = None,
+    band: str = "sakoe",
+    nan_policy: str = "raise",
+) -> float:
+    """Amerced DTW: a fixed price for every step that stretches a series.
+
+    Parameters
+    ----------
+    x, y : (n,) or (n, d), (m,) or (m, d) array_like
+        Series of real numbers. float32 on both sides is computed in float32, all else in float64.
+    window : int, optional
+        Sakoe-Chiba radius in samples, inclusive: ``x[i]`` is compared with ``y[j]`` only where
+        ``|i - j| <= window``. None: no limit.
+    penalty : float, default 1.0
+        Added to the squared cost of each step that is not diagonal; 0 gives `dtw`.
+    cutoff : float, optional
+        Answer inf where the distance is greater; equal is kept. Speeds up the rest.
+    band : {'sakoe', 'widened', 'slanted'}
+        Where the lengths differ: ``'sakoe'`` keeps to `window`, and no path may fit (inf);
+        ``'widened'`` extends one side by the difference of the lengths; ``'slanted'`` follows the
+        matrix's diagonal.
+    nan_policy : {'raise', 'propagate', 'omit'}
+        NaN is an error, makes the distance NaN, or its samples are left out.
+
+    Returns
+    -------
+    float
+        Root of the sum; inf if no path fits the band or it is above `cutoff`.
+
+    Raises
+    ------
+    ArgumentValueError
+        A series is empty, infinite or has NaN; dimensions differ; a parameter is out of range.
+    ArgumentTypeError
+        A series does not hold real numbers; a parameter has the wrong type.
+
+    Notes
+    -----
+    Time O(n m), in a window O(n window); memory O(n + m). Thread-safe; releases the GIL for all but
+    short series. Symmetric to the last bit, and the same bits at every instruction-set level.
+
+    References
+    ----------
+    M. Herrmann and G. I. Webb, "Amercing: an intuitive and effective constraint for dynamic time
+    warping", Pattern Recognition 137 (2023).
+
+    Examples
+    --------
+    >>> adtw([0, 0, 1], [0, 1, 1], penalty=0.5)
+    1.0
+    """
+    plan = plan_adtw(window=window, penalty=penalty, band=band, nan_policy=nan_policy)
+    return plan.distance(x, y, check_cutoff(cutoff))
+
+
+def frechet(
+    x: Any,
+    y: Any,
+    *,
+    window: int | None = None,
+    cutoff: float | None = None,
+    band: str = "sakoe",
+    nan_policy: str = "raise",
+) -> float:
+    """Discrete Frechet distance: the shortest leash that lets two walkers go along both series.
+
+    Parameters
+    ----------
+    x, y : (n,) or (n, d), (m,) or (m, d) array_like
+        Series of real numbers. float32 on both sides is computed in float32, all else in float64.
+    window : int, optional
+        Sakoe-Chiba radius in samples, inclusive: ``x[i]`` is compared with ``y[j]`` only where
+        ``|i - j| <= window``. None: no limit.
+    cutoff : float, optional
+        Answer inf where the distance is greater; equal is kept. Speeds up the rest.
+    band : {'sakoe', 'widened', 'slanted'}
+        Where the lengths differ: ``'sakoe'`` keeps to `window`, and no path may fit (inf);
+        ``'widened'`` extends one side by the difference of the lengths; ``'slanted'`` follows the
+        matrix's diagonal.
+    nan_policy : {'raise', 'propagate', 'omit'}
+        NaN is an error, makes the distance NaN, or its samples are left out.
+
+    Returns
+    -------
+    float
+        The greatest Euclidean distance of aligned samples, least over all alignments; inf if no
+        path fits the band or it is above `cutoff`.
+
+    Raises
+    ------
+    ArgumentValueError
+        A series is empty, infinite or has NaN; dimensions differ; a parameter is out of range.
+    ArgumentTypeError
+        A series does not hold real numbers; a parameter has the wrong type.
+
+    Notes
+    -----
+    Time O(n m), in a window O(n window); memory O(n + m). Thread-safe; releases the GIL for all but
+    short series. Symmetric to the last bit, and the same bits at every instruction-set level.
+
+    References
+    ----------
+    T. Eiter and H. Mannila, "Computing discrete Frechet distance", TU Wien CD-TR 94/64 (1994).
+
+    Examples
+    --------
+    >>> frechet([0, 1, 2], [0, 2, 2])
+    1.0
+    """
+    plan = plan_frechet(window=window, band=band, nan_policy=nan_policy)
+    return plan.distance(x, y, check_cutoff(cutoff))
+
+
+def erp(
+    x: Any,
+    y: Any,
+    *,
+    window: int | None = None,
+    g: Any = 0.0,
+    cutoff: float | None = None,
+    band: str = "sakoe",
+    nan_policy: str = "raise",
+) -> float:
+    """Edit distance with real penalty: a sample left out costs its distance to a fixed point.
+
+    Parameters
+    ----------
+    x, y : (n,) or (n, d), (m,) or (m, d) array_like
+        Series of real numbers. float32 on both sides is computed in float32, all else in float64.
+    window : int, optional
+        Sakoe-Chiba radius in samples, inclusive: ``x[i]`` is compared with ``y[j]`` only where
+        ``|i - j| <= window``. None: no limit.
+    g : float or (d,) array_like, default 0.0
+        The fixed point.
+    cutoff : float, optional
+        Answer inf where the distance is greater; equal is kept. Speeds up the rest.
+    band : {'sakoe', 'widened', 'slanted'}
+        Where the lengths differ: ``'sakoe'`` keeps to `window`, and no path may fit (inf);
+        ``'widened'`` extends one side by the difference of the lengths; ``'slanted'`` follows the
+        matrix's diagonal.
+    nan_policy : {'raise', 'propagate', 'omit'}
+        NaN is an error, makes the distance NaN, or its samples are left out.
+
+    Returns
+    -------
+    float
+        The distance, a metric; inf if no path fits the band or it is above `cutoff`.
+
+    Raises
+    ------
+    ArgumentValueError
+        A series is empty, infinite or has NaN; dimensions differ; a parameter is out of range.
+    ArgumentTypeError
+        A series does not hold real numbers; a parameter has the wrong type.
+
+    Notes
+    -----
+    Time O(n m), in a window O(n window); memory O(n + m). Thread-safe; releases the GIL for all but
+    short series. Symmetric to the last bit, and the same bits at every instruction-set level.
+
+    References
+    ----------
+    L. Chen and R. Ng, "On the marriage of Lp-norms and edit distance", VLDB 2004.
+
+    Examples
+    --------
+    >>> erp([1, 2, 3], [1, 3])
+    2.0
+    """
+    plan = plan_erp(window=window, g=g, band=band, nan_policy=nan_policy)
+    return plan.distance(x, y, check_cutoff(cutoff))
+
+
+def edr(
+    x: Any,
+    y: Any,
+    *,
+    window: int | None = None,
+    epsilon: float | None = None,
+    cutoff: float | None = None,
+    band: str = "sakoe",
+    nan_policy: str = "raise",
+) -> float:
+    """Edit distance on real sequences: edits between samples that match within a tolerance.
+
+    Parameters
+    ----------
+    x, y : (n,) or (n, d), (m,) or (m, d) array_like
+        Series of real numbers. float32 on both sides is computed in float32, all else in float64.
+    window : int, optional
+        Sakoe-Chiba radius in samples, inclusive: ``x[i]`` is compared with ``y[j]`` only where
+        ``|i - j| <= window``. None: no limit.
+    epsilon : float, optional
+        Samples match if their Euclidean distance is at most this. None: a quarter of the larger
+        standard deviation.
+    cutoff : float, optional
+        Answer inf where the distance is greater; equal is kept. Speeds up the rest.
+    band : {'sakoe', 'widened', 'slanted'}
+        Where the lengths differ: ``'sakoe'`` keeps to `window`, and no path may fit (inf);
+        ``'widened'`` extends one side by the difference of the lengths; ``'slanted'`` follows the
+        matrix's diagonal.
+    nan_policy : {'raise', 'propagate', 'omit'}
+        NaN is an error, makes the distance NaN, or its samples are left out.
+
+    Returns
+    -------
+    float
+        Insertions, deletions and substitutions, each 1, over the longer length: 0 to 1; inf if no
+        path fits the band or it is above `cutoff`.
+
+    Raises
+    ------
+    ArgumentValueError
+        A series is empty, infinite or has NaN; dimensions differ; a parameter is out of range.
+    ArgumentTypeError
+        A series does not hold real numbers; a parameter has the wrong type.
+
+    Notes
+    -----
+    Time O(n m), in a window O(n window); memory O(n + m). Thread-safe; releases the GIL for all but
+    short series. Symmetric to the last bit, and the same bits at every instruction-set level.
+
+    References
+    ----------
+    L. Chen, M. T. Ozsu and V. Oria, "Robust and fast similarity search for moving object
+    trajectories", SIGMOD 2005.
+
+    Examples
+    --------
+    >>> edr([1, 2, 3, 4], [1, 2, 9, 4], epsilon=0.1)
+    0.25
+    """
+    plan = plan_edr(window=window, epsilon=epsilon, band=band, nan_policy=nan_policy)
+    return plan.distance(x, y, check_cutoff(cutoff))
+
+
+def lcss(
+    x: Any,
+    y: Any,
+    *,
+    window: int | None = None,
+    epsilon: float = 1.0,
+    cutoff: float | None = None,
+    band: str = "sakoe",
+    nan_policy: str = "raise",
+) -> float:
+    """Longest common subsequence of series, as a distance.
+
+    Parameters
+    ----------
+    x, y : (n,) or (n, d), (m,) or (m, d) array_like
+        Series of real numbers. float32 on both sides is computed in float32, all else in float64.
+    window : int, optional
+        Sakoe-Chiba radius in samples, inclusive: ``x[i]`` is compared with ``y[j]`` only where
+        ``|i - j| <= window``. None: no limit.
+    epsilon : float, default 1.0
+        Samples match if their Euclidean distance is at most this.
+    cutoff : float, optional
+        Answer inf where the distance is greater; equal is kept. Speeds up the rest.
+    band : {'sakoe', 'widened', 'slanted'}
+        Where the lengths differ: ``'sakoe'`` keeps to `window`, and no path may fit (inf);
+        ``'widened'`` extends one side by the difference of the lengths; ``'slanted'`` follows the
+        matrix's diagonal.
+    nan_policy : {'raise', 'propagate', 'omit'}
+        NaN is an error, makes the distance NaN, or its samples are left out.
+
+    Returns
+    -------
+    float
+        ``1 - L / min(n, m)``, L the most matches in order within `window`: 0 to 1; inf above
+        `cutoff`.
+
+    Raises
+    ------
+    ArgumentValueError
+        A series is empty, infinite or has NaN; dimensions differ; a parameter is out of range.
+    ArgumentTypeError
+        A series does not hold real numbers; a parameter has the wrong type.
+
+    Notes
+    -----
+    The window restricts which samples may match, so lengths that differ by more are no obstacle.
+    `cutoff` saves no time here.
+
+    Time O(n m), in a window O(n window); memory O(n + m). Thread-safe; releases the GIL for all but
+    short series. Symmetric to the last bit, and the same bits at every instruction-set level.
+
+    References
+    ----------
+    M. Vlachos, G. Kollios and D. Gunopulos, "Discovering similar multidimensional trajectories",
+    ICDE 2002.
+
+    Examples
+    --------
+    >>> lcss([1, 2, 3, 4], [1, 9, 3, 4], epsilon=0.1)
+    0.25
+    """
+    plan = plan_lcss(window=window, epsilon=epsilon, band=band, nan_policy=nan_policy)
+    return plan.distance(x, y, check_cutoff(cutoff))
+
+
+def msm(
+    x: Any,
+    y: Any,
+    *,
+    window: int | None = None,
+    c: float = 1.0,
+    cutoff: float | None = None,
+    band: str = "sakoe",
+    nan_policy: str = "raise",
+) -> float:
+    """Move-split-merge: the cheapest edits by moving, splitting and merging values.
+
+    Parameters
+    ----------
+    x, y : (n,) or (n, d), (m,) or (m, d) array_like
+        Series of real numbers. float32 on both sides is computed in float32, all else in float64.
+    window : int, optional
+        Sakoe-Chiba radius in samples, inclusive: ``x[i]`` is compared with ``y[j]`` only where
+        ``|i - j| <= window``. None: no limit.
+    c : float, default 1.0
+        Price of a split or a merge.
+    cutoff : float, optional
+        Answer inf where the distance is greater; equal is kept. Speeds up the rest.
+    band : {'sakoe', 'widened', 'slanted'}
+        Where the lengths differ: ``'sakoe'`` keeps to `window`, and no path may fit (inf);
+        ``'widened'`` extends one side by the difference of the lengths; ``'slanted'`` follows the
+        matrix's diagonal.
+    nan_policy : {'raise', 'propagate', 'omit'}
+        NaN is an error, makes the distance NaN, or its samples are left out.
+
+    Returns
+    -------
+    float
+        The distance, a metric; of several dimensions the sum over each alone; inf if no path fits
+        the band or it is above `cutoff`.
+
+    Raises
+    ------
+    ArgumentValueError
+        A series is empty, infinite or has NaN; dimensions differ; a parameter is out of range.
+    ArgumentTypeError
+        A series does not hold real numbers; a parameter has the wrong type.
+
+    Notes
+    -----
+    Time O(n m), in a window O(n window); memory O(n + m). Thread-safe; releases the GIL for all but
+    short series. Symmetric to the last bit, and the same bits at every instruction-set level.
+
+    References
+    ----------
+    A. Stefan, V. Athitsos and G. Das, "The move-split-merge metric for time series", IEEE TKDE 25
+    (2013).
+
+    Examples
+    --------
+    >>> msm([1, 2, 2, 3], [1, 2, 3], c=0.5)
+    0.5
+    """
+    plan = plan_msm(window=window, c=c, band=band, nan_policy=nan_policy)
+    return plan.distance(x, y, check_cutoff(cutoff))
+
+
+def twe(
+    x: Any,
+    y: Any,
+    *,
+    window: int | None = None,
+    nu: float = 0.001,
+    lmbda: float = 1.0,
+    cutoff: float | None = None,
+    band: str = "sakoe",
+    nan_policy: str = "raise",
+) -> float:
+    """Time warp edit distance: edits between segments, stiff in time.
+
+    Parameters
+    ----------
+    x, y : (n,) or (n, d), (m,) or (m, d) array_like
+        Series of real numbers. float32 on both sides is computed in float32, all else in float64.
+    window : int, optional
+        Sakoe-Chiba radius in samples, inclusive: ``x[i]`` is compared with ``y[j]`` only where
+        ``|i - j| <= window``. None: no limit.
+    nu : float, default 0.001
+        Stiffness: price of one sample of time difference.
+    lmbda : float, default 1.0
+        Price of a deletion.
+    cutoff : float, optional
+        Answer inf where the distance is greater; equal is kept. Speeds up the rest.
+    band : {'sakoe', 'widened', 'slanted'}
+        Where the lengths differ: ``'sakoe'`` keeps to `window`, and no path may fit (inf);
+        ``'widened'`` extends one side by the difference of the lengths; ``'slanted'`` follows the
+        matrix's diagonal.
+    nan_policy : {'raise', 'propagate', 'omit'}
+        NaN is an error, makes the distance NaN, or its samples are left out.
+
+    Returns
+    -------
+    float
+        The distance, a metric for ``nu > 0``; inf if no path fits the band or it is above `cutoff`.
+
+    Raises
+    ------
+    ArgumentValueError
+        A series is empty, infinite or has NaN; dimensions differ; a parameter is out of range.
+    ArgumentTypeError
+        A series does not hold real numbers; a parameter has the wrong type.
+
+    Notes
+    -----
+    Timestamps are 0, 1, 2, ...; both series start from a sample 0 before the first one.
+
+    Time O(n m), in a window O(n window); memory O(n + m). Thread-safe; releases the GIL for all but
+    short series. Symmetric to the last bit, and the same bits at every instruction-set level.
+
+    References
+    ----------
+    P.-F. Marteau, "Time warp edit distance with stiffness adjustment for time series matching",
+    IEEE TPAMI 31 (2009).
+
+    Examples
+    --------
+    >>> twe([1, 2, 3], [1, 2, 3])
+    0.0
+    """
+    plan = plan_twe(window=window, nu=nu, lmbda=lmbda, band=band, nan_policy=nan_policy)
+    return plan.distance(x, y, check_cutoff(cutoff))
+
+
+def path(x: Any, y: Any, metric: str = "dtw", **params: Any) -> Alignment:
+    """Distance and alignment of two series by an elastic measure.
+
+    Parameters
+    ----------
+    x, y : (n,) or (n, d), (m,) or (m, d) array_like
+        Series, as the measure takes them.
+    metric : {'dtw', 'ddtw', 'wdtw', 'adtw', 'frechet', 'msm', 'twe'}
+        Measures of which every step aligns two samples.
+    **params
+        Keywords of the measure, without `cutoff`.
+
+    Returns
+    -------
+    Alignment
+        The distance, the same bits as the measure gives, and the path, a (k, 2) int64 array of
+        indices into `x` and `y`, from (0, 0) to (n - 1, m - 1). (For 'ddtw' indices count the
+        slopes: 0 is that of sample 1.) Among equally cheap ways into a cell, the diagonal step is
+        preferred, then the one along `x`, then the one along `y`.
+
+    Raises
+    ------
+    ArgumentValueError
+        No path fits the band; or as for the measure.
+    ArgumentTypeError
+        A parameter that the measure does not have; or as for the measure.
+    MemoryLimitError
+        Not even the path itself fits in memory.
+
+    Notes
+    -----
+    Time O(n m). Memory: 2 bits a cell up to 64 MiB; for more cells, every 64th part's first row is
+    kept and the parts are computed again, so memory stays at about 512 bytes a column beyond that,
+    and time doubles for each factor of 64. Thread-safe; releases the GIL; Ctrl-C is answered.
+
+    References
+    ----------
+    The row-saving scheme is that of J. A. Grice, R. Hughey and D. Speck, "Reduced space sequence
+    alignment", CABIOS 13 (1997).
+
+    Examples
+    --------
+    >>> path([0, 0, 1], [0, 1, 1], "adtw", penalty=0.5).path.tolist()
+    [[0, 0], [1, 0], [2, 1], [2, 2]]
+    """
+    check_choice("metric", metric, WITH_PATH)
+    if is_symbolic(metric, params):
+        symbols = Symbols()
+        x, y = symbols.encode("x", x), symbols.encode("y", y)
+    return _align(x, y, metric, params)
+
+
+def _align(x: Any, y: Any, metric: str, params: Mapping[str, Any]) -> Alignment:
+    if "cutoff" in params:
+        raise ArgumentValueError(
+            f"cutoff is not for paths: a path cannot be infinite, got {params['cutoff']!r}"
+        )
+    return Alignment(*plan(metric, params).path(x, y))
+
+
+def dtw_path(
+    x: Any,
+    y: Any,
+    *,
+    window: int | None = None,
+    cost: str = "squared",
+    band: str = "sakoe",
+    nan_policy: str = "raise",
+) -> Alignment:
+    """Dynamic time warping with the alignment; parameters as for `dtw`, the rest as for `path`.
+
+    Examples
+    --------
+    >>> dtw_path([0, 0, 1, 2], [0, 1, 2, 2]).path.tolist()
+    [[0, 0], [1, 0], [2, 1], [3, 2], [3, 3]]
+    """
+    return path(x, y, "dtw", window=window, cost=cost, band=band, nan_policy=nan_policy)

@@ -1,0 +1,256 @@
+"""Elastic measures with checked parameters: what single calls, paths and matrices share."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream._core.validate import check_choice, check_int, check_real
+from midstream.compare._elastic import Plan
+
+__all__ = ["PLANS", "Symbols", "check_cutoff", "is_symbolic", "plan"]
+
+COSTS = ("squared", "absolute", "equal")
+BANDS = ("sakoe", "widened", "slanted")
+#: No matrix has more columns than 2**31.
+LONGEST = 2**31
+
+
+def check_cutoff(cutoff: float | None) -> float:
+    """The cutoff as a float, inf for None; 0 is a cutoff like any other."""
+    return math.inf if cutoff is None else check_real("cutoff", cutoff, finite=False)
+
+
+def _window(window: int | None, band: str) -> int:
+    check_choice("band", band, BANDS)
+    return -1 if window is None else min(check_int("window", window, low=0), LONGEST)
+
+
+# Plans never change once made, so that calls with the same parameters can share one.
+@functools.lru_cache(maxsize=256)
+def _shared(
+    measure: str, window: int, band: str, nan_policy: str, p0: float = 0.0, p1: float = 0.0
+) -> Plan:
+    return Plan(measure, window, band, nan_policy, p0, p1)
+
+
+def plan_dtw(
+    *,
+    window: int | None = None,
+    cost: str = "squared",
+    band: str = "sakoe",
+    nan_policy: str = "raise",
+) -> Plan:
+    check_choice("cost", cost, COSTS)
+    return _shared(f"dtw_{cost}", _window(window, band), band, nan_policy)
+
+
+def plan_euclidean(*, nan_policy: str = "raise") -> Plan:
+    return _shared("euclidean", -1, "sakoe", nan_policy)
+
+
+@functools.lru_cache(maxsize=64)
+def _logistic_weights(g: float, length: int) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):  # an infinite exponential is a weight of zero
+        weights = 1.0 / (1.0 + np.exp(-g * (np.arange(length) - length / 2)))
+    weights.flags.writeable = False
+    return weights
+
+
+def plan_wdtw(
+    *,
+    window: int | None = None,
+    g: float = 0.05,
+    band: str = "sakoe",
+    nan_policy: str = "raise",
+) -> Plan:
+    weights = functools.partial(_logistic_weights, check_real("g", g, low=0))
+    return Plan("wdtw", _window(window, band), band, nan_policy, weights=weights)
+
+
+def derivative(name: str, x: NDArray[Any]) -> NDArray[Any]:
+    """Keogh and Pazzani's estimate of the slope, for all samples but the first and the last."""
+    if len(x) < 3:
+        raise ArgumentValueError(f"{name} must have at least 3 samples for a slope, got {len(x)}")
+    before, here, after = x[:-2], x[1:-1], x[2:]
+    return ((here - before) + (after - before) / 2) / 2
+
+
+def plan_ddtw(*, window: int | None = None, band: str = "sakoe", nan_policy: str = "raise") -> Plan:
+    return Plan("dtw_squared", _window(window, band), band, nan_policy, prepare=derivative)
+
+
+def plan_adtw(
+    *,
+    window: int | None = None,
+    penalty: float = 1.0,
+    band: str = "sakoe",
+    nan_policy: str = "raise",
+) -> Plan:
+    p0 = check_real("penalty", penalty, low=0)
+    return _shared("adtw", _window(window, band), band, nan_policy, p0)
+
+
+def plan_frechet(
+    *, window: int | None = None, band: str = "sakoe", nan_policy: str = "raise"
+) -> Plan:
+    return _shared("frechet", _window(window, band), band, nan_policy)
+
+
+def plan_erp(
+    *,
+    window: int | None = None,
+    g: float | NDArray[np.float64] = 0.0,
+    band: str = "sakoe",
+    nan_policy: str = "raise",
+) -> Plan:
+    values = [check_real("g", value) for value in np.atleast_1d(np.asarray(g)).tolist()]
+    gap = np.array(values, dtype=np.float64)
+    if gap.ndim != 1 or len(gap) == 0:
+        raise ArgumentValueError(f"g must be one value, or one for each dimension, got {g!r}")
+    return Plan("erp", _window(window, band), band, nan_policy, gap=gap)
+
+
+def _quarter_spread(x: NDArray[Any]) -> float:
+    return float(np.std(x)) / 4
+
+
+def plan_edr(
+    *,
+    window: int | None = None,
+    epsilon: float | None = None,
+    band: str = "sakoe",
+    nan_policy: str = "raise",
+) -> Plan:
+    radius = _window(window, band)
+    if epsilon is None:
+        return Plan("edr", radius, band, nan_policy, spread=_quarter_spread)
+    return _shared("edr", radius, band, nan_policy, check_real("epsilon", epsilon, low=0))
+
+
+def plan_lcss(
+    *,
+    window: int | None = None,
+    epsilon: float = 1.0,
+    band: str = "sakoe",
+    nan_policy: str = "raise",
+) -> Plan:
+    p0 = check_real("epsilon", epsilon, low=0)
+    return _shared("lcss", _window(window, band), band, nan_policy, p0)
+
+
+def plan_msm(
+    *,
+    window: int | None = None,
+    c: float = 1.0,
+    band: str = "sakoe",
+    nan_policy: str = "raise",
+) -> Plan:
+    return _shared("msm", _window(window, band), band, nan_policy, check_real("c", c, low=0))
+
+
+def plan_twe(
+    *,
+    window: int | None = None,
+    nu: float = 0.001,
+    lmbda: float = 1.0,
+    band: str = "sakoe",
+    nan_policy: str = "raise",
+) -> Plan:
+    p0 = check_real("nu", nu, low=0)
+    p1 = check_real("lmbda", lmbda, low=0)
+    return _shared("twe", _window(window, band), band, nan_policy, p0, p1)
+
+
+#: Public name of a measure -> what makes its plan from keyword arguments.
+PLANS: Mapping[str, Callable[..., Plan]] = {
+    "adtw": plan_adtw,
+    "ddtw": plan_ddtw,
+    "dtw": plan_dtw,
+    "edr": plan_edr,
+    "erp": plan_erp,
+    "euclidean": plan_euclidean,
+    "frechet": plan_frechet,
+    "lcss": plan_lcss,
+    "msm": plan_msm,
+    "twe": plan_twe,
+    "wdtw": plan_wdtw,
+}
+
+
+def plan(metric: str, params: Mapping[str, Any]) -> Plan:
+    """The plan of a measure by name.
+
+    Raises
+    ------
+    ArgumentTypeError
+        A parameter that the measure does not have.
+    """
+    make = PLANS[metric]
+    known = make.__kwdefaults__ or {}
+    for name in params:
+        if name not in known:
+            raise ArgumentTypeError(
+                f"{metric} has no parameter {name!r}: it takes {', '.join(sorted(known))}"
+            )
+    return make(**params)
+
+
+def is_symbolic(metric: str, params: Mapping[str, Any]) -> bool:
+    """Whether series are sequences of symbols that are only compared for equality."""
+    return metric == "dtw" and params.get("cost") == "equal"
+
+
+class Symbols:
+    """Numbers for symbols, the same exactly where symbols are equal, across many sequences."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Hashable, int] = {}
+        self._fresh = 0
+
+    def encode(self, name: str, sequence: Iterable[Any]) -> Any:
+        """Numbers of the symbols, (n,) float64, as elastic kernels take them.
+
+        Raises
+        ------
+        ArgumentTypeError
+            Not iterable, or a symbol is not hashable.
+        """
+        return np.array(
+            [self._number(name, symbol) for symbol in _iterate(name, sequence)], dtype=np.float64
+        )
+
+    def _number(self, name: str, symbol: Hashable) -> int:
+        try:
+            number = self._numbers.get(symbol)
+        except TypeError:
+            raise ArgumentTypeError(
+                f"{name} must hold hashable symbols, got {symbol!r} ({type(symbol).__name__})"
+            ) from None
+        if number is None or symbol != symbol:  # NaN equals nothing, itself included
+            self._fresh += 1
+            number = self._numbers[symbol] = self._fresh
+        return number
+
+
+def _iterate(name: str, sequence: Any) -> Iterable[Any]:
+    if isinstance(sequence, np.ndarray):
+        if sequence.ndim == 2:  # points: equal where all their dimensions are
+            return map(tuple, sequence.tolist())
+        if sequence.ndim == 1:
+            return sequence.tolist()  # Python's numbers compare exactly, whatever their types
+        raise ArgumentValueError(
+            f"{name} must have shape (n,) or (n, d), got {sequence.ndim} axes: {sequence.shape}"
+        )
+    try:
+        return iter(sequence)
+    except TypeError:
+        raise ArgumentTypeError(
+            f"{name} must be a sequence of symbols, got {sequence!r} ({type(sequence).__name__})"
+        ) from None
