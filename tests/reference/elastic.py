@@ -12,10 +12,10 @@ wdtw, adtw   root of aeon's
 ddtw         root of aeon's
 soft_dtw     tslearn (aeon drops the sign)
 lcss         aeon; one minus tslearn's similarity
-erp          aeon, univariate and multivariate
-edr          NOT aeon's, whose border is 0: `edr_free_border`
-msm          aeon with independent=True
-twe          aeon, to the last few bits
+erp          aeon, but for its border: skipping the first k points costs as much as skipping all
+edr          aeon, but for its border (skipping at the start is free) and its < for our <=
+msm          aeon with independent=True; dtaidistance
+twe          aeon
 frechet      tslearn
 ===========  =======================================================================================
 """
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -73,6 +74,9 @@ def absolute_costs(x, y) -> Matrix:
 
 
 def euclidean_costs(x, y) -> Matrix:
+    """In one dimension the absolute difference itself, which no square can under- or overflow."""
+    if points(x).shape[1] == 1:
+        return absolute_costs(x, y)
     return np.sqrt(np.array(squared_costs(x, y))).tolist()
 
 
@@ -340,17 +344,6 @@ def edr_epsilon(x, y) -> float:
 
 def edr(x, y, *, epsilon=None, window=None, band="sakoe") -> float:
     """Chen, Ozsu, Oria (2005), doi:10.1145/1066157.1066213, over the longer length."""
-    n, m = len(points(x)), len(points(y))
-    return _edr(x, y, epsilon, window, band, range(n + 1), range(m + 1))
-
-
-def edr_free_border(x, y, *, epsilon=None, window=None, band="sakoe") -> float:
-    """aeon's: what is left over at the start of a series costs nothing."""
-    n, m = len(points(x)), len(points(y))
-    return _edr(x, y, epsilon, window, band, [0] * (n + 1), [0] * (m + 1))
-
-
-def _edr(x, y, epsilon, window, band, border_x, border_y) -> float:
     if epsilon is None:
         epsilon = edr_epsilon(x, y)
     costs = euclidean_costs(x, y)
@@ -360,8 +353,8 @@ def _edr(x, y, epsilon, window, band, border_x, border_y) -> float:
         lambda i, j: 1,
         lambda i, j: 0 if costs[i - 1][j - 1] <= epsilon else 1,
         allowed(n, m, window, band),
-        border_x,
-        border_y,
+        range(n + 1),
+        range(m + 1),
     )
     return table[n][m] / max(n, m)
 
@@ -461,7 +454,7 @@ MEASURES = {
 }
 
 
-# ----------------------------------------------------------------------------- brute force: n, m <= 5
+# -------------------------------------------------------------------------- brute force: n, m <= 5
 
 
 def paths(n: int, m: int) -> Iterator[list[tuple[int, int]]]:
@@ -486,7 +479,7 @@ def inside(path, mask) -> bool:
 def path_cost(path, costs: Matrix, penalty: float = 0.0) -> float:
     """Costs along a path, added from the start."""
     total = costs[0][0]
-    for (a, b), (i, j) in zip(path, path[1:], strict=False):
+    for (a, b), (i, j) in pairwise(path):
         total = costs[i][j] + (total if (i > a and j > b) else total + penalty)
     return total
 
@@ -529,7 +522,7 @@ def cheapest_script(n: int, m: int, mask, move_cost) -> float:
         if not all(mask[i - 1][j - 1] for i, j in path if i and j):
             continue
         total = 0.0
-        for (a, b), (i, j) in zip(path, path[1:], strict=False):
+        for (a, b), (i, j) in pairwise(path):
             total += move_cost(a, b, i, j)
         best = min(best, total)
     return best
