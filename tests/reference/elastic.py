@@ -22,6 +22,7 @@ frechet      tslearn
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -41,6 +42,7 @@ def points(series) -> np.ndarray:
     return array.reshape(len(array), -1)
 
 
+@functools.lru_cache(4096)
 def allowed(n: int, m: int, window: int | None = None, band: str = "sakoe") -> list[list[bool]]:
     """Cells (i, j) that a path may visit; `window` is an inclusive radius.
 
