@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent
 CSRC = Path("csrc")
 
 MATCH = ["ms_match.c", "ms_match_avx2.c", "ms_match_avx512.c", "ms_match_neon.c"]
+SOFT = ["ms_soft.c", "ms_soft_scalar.c", "ms_soft_avx2.c", "ms_soft_avx512.c", "ms_soft_neon.c"]
 
 ELASTIC = [f"ms_elastic_{isa}.c" for isa in ("scalar", "avx2", "avx512", "neon")]
 
@@ -35,6 +36,7 @@ MODULES = {
     "midstream.compare._elastic": ["ms_elastic.c", "ms_elastic_rules.c", *ELASTIC],
     "midstream.compare._elastic_batch": ["ms_elastic_rules.c"],
     "midstream.compare._run": ["ms_run.c", *MATCH],
+    "midstream.compare._soft": SOFT,
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
 }

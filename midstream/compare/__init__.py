@@ -2,6 +2,8 @@
 
 `dtw`, `dtw_path` and the family
     `euclidean wdtw ddtw adtw lcss erp edr msm twe frechet`; `path` for alignments
+`soft_dtw`, `soft_dtw_gradient`, `soft_dtw_alignment`, `soft_dtw_divergence`
+    soft dynamic time warping, differentiable
 `cdist`, `pdist`
     matrices of any measure, with threads
 `RunDetector`
@@ -16,6 +18,12 @@ from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from midstream.compare._run import RunDetector
+    from midstream.compare._soft import (
+        soft_dtw,
+        soft_dtw_alignment,
+        soft_dtw_divergence,
+        soft_dtw_gradient,
+    )
     from midstream.compare.distances import (
         adtw,
         ddtw,
@@ -32,12 +40,13 @@ if TYPE_CHECKING:
         wdtw,
     )
     from midstream.compare.matrix import cdist, pdist
-    from midstream.compare.results import Alignment, Run
+    from midstream.compare.results import Alignment, Run, SoftGradient
 
 __all__ = [
     "Alignment",
     "Run",
     "RunDetector",
+    "SoftGradient",
     "adtw",
     "cdist",
     "ddtw",
@@ -51,6 +60,10 @@ __all__ = [
     "msm",
     "path",
     "pdist",
+    "soft_dtw",
+    "soft_dtw_alignment",
+    "soft_dtw_divergence",
+    "soft_dtw_gradient",
     "twe",
     "wdtw",
 ]
@@ -61,6 +74,7 @@ __getattr__, __dir__ = lazy_exports(
         "Alignment": "results",
         "Run": "results",
         "RunDetector": "_run",
+        "SoftGradient": "results",
         "adtw": "distances",
         "cdist": "matrix",
         "ddtw": "distances",
@@ -74,6 +88,10 @@ __getattr__, __dir__ = lazy_exports(
         "msm": "distances",
         "path": "distances",
         "pdist": "matrix",
+        "soft_dtw": "_soft",
+        "soft_dtw_alignment": "_soft",
+        "soft_dtw_divergence": "_soft",
+        "soft_dtw_gradient": "_soft",
         "twe": "distances",
         "wdtw": "distances",
     },

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Alignment", "Run"]
+__all__ = ["Alignment", "Run", "SoftGradient"]
 
 
 class Alignment(NamedTuple):
@@ -44,3 +44,18 @@ class Run(NamedTuple):
     period: int
     copies: float
     end: int
+
+
+class SoftGradient(NamedTuple):
+    """Soft-DTW with its derivative.
+
+    Parameters
+    ----------
+    value : float
+        As `soft_dtw` returns it.
+    gradient : (n,) or (n, d) ndarray of float64
+        Derivative of the value by each sample of the first series, in its shape.
+    """
+
+    value: float
+    gradient: NDArray[np.float64]
