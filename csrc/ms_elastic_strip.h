@@ -261,16 +261,19 @@ KERNEL ALWAYS int64_t NAME(strip)(const int measure, const int multi, const int 
     return last_step - first_step + 1;
 }
 
-/* The strip for measures and modes that are only known at run time. */
+/* The strip for measures and modes that are only known at run time. Samples of one and of several
+ * dimensions have code of their own where that is worth its size. */
 #define STRIP_CASE(measure)                                                                     \
     case measure:                                                                               \
+        if (!specialised) return NAME(strip)(measure, multi, path, bundle, vectors, f, i0, bits, last); \
         return multi ? NAME(strip)(measure, 1, path, bundle, vectors, f, i0, bits, last)        \
                      : NAME(strip)(measure, 0, path, bundle, vectors, f, i0, bits, last);
 
-#define STRIP_FUNCTION(name, path_, bundle_, vectors_)                                          \
+#define STRIP_FUNCTION(name, path_, bundle_, vectors_, specialised_)                            \
     KERNEL static int64_t name(int measure, int multi, const NAME(fill) *f, int64_t i0,         \
                                uint8_t *bits, T *last) {                                        \
         const int path = path_, bundle = bundle_, vectors = vectors_;                           \
+        const int specialised = specialised_;                                                   \
         switch (measure) {                                                                      \
             STRIP_CASE(MS_DTW_SQUARED)                                                          \
             STRIP_CASE(MS_DTW_ABSOLUTE)                                                         \
@@ -291,10 +294,10 @@ KERNEL ALWAYS int64_t NAME(strip)(const int measure, const int multi, const int 
         }                                                                                       \
     }
 
-STRIP_FUNCTION(NAME(strip_pair), 0, 0, R)
-STRIP_FUNCTION(NAME(strip_path), 1, 0, R)
-STRIP_FUNCTION(NAME(strip_bundle), 0, 1, R)
-STRIP_FUNCTION(NAME(strip_single), 0, 1, 1)
+STRIP_FUNCTION(NAME(strip_pair), 0, 0, R, 1)
+STRIP_FUNCTION(NAME(strip_path), 1, 0, R, 0)
+STRIP_FUNCTION(NAME(strip_bundle), 0, 1, R, 1)
+STRIP_FUNCTION(NAME(strip_single), 0, 1, 1, 0)
 
 /* Preparation. */
 

@@ -12,7 +12,8 @@ cdef class Series:
     cdef readonly bint single
     cdef readonly bint missing
     cdef const void *data
-    cdef int fill(self, object name, object array, NanPolicy policy) except -1
+    cdef int fill(self, object name, object array) except -1
+    cdef int fill_converted(self, object name, object array) except -1
 
 
 cdef NanPolicy as_nan_policy(object value) except *

@@ -42,7 +42,13 @@ cdef class Series:
         if self.held:
             PyBuffer_Release(&self.view)
 
-    cdef int fill(self, object name, object array, NanPolicy policy) except -1:
+    cdef int fill_converted(self, object name, object array) except -1:
+        """Take an array that is what kernels take."""
+        if not self.fill(name, array):
+            raise SystemError(f"{name} was not converted: {array.dtype} {array.flags}")
+        return 0
+
+    cdef int fill(self, object name, object array) except -1:
         """Take `array`, whose buffer is contiguous. Returns 0 if it needs conversion first."""
         cdef size_t total, bad
         PyObject_GetBuffer(array, &self.view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
@@ -87,7 +93,7 @@ cdef object to_array(object name, object value):
         raise ArgumentTypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     single = array.dtype.kind == "f" and array.dtype.itemsize <= 4
     with np.errstate(over="ignore"):  # longdouble beyond float64 becomes inf, and is refused as such
-        return np.ascontiguousarray(array, dtype=np.float32 if single else np.float64)
+        return np.require(array, np.float32 if single else np.float64, "CA")
 
 
 cdef Series resolve_missing(object name, object array, NanPolicy policy):
@@ -108,13 +114,13 @@ cdef Series resolve_missing(object name, object array, NanPolicy policy):
         )
     if policy == NAN_PROPAGATE:
         series = Series.__new__(Series)
-        series.fill(name, array, policy)
+        series.fill_converted(name, array)
         return series
     kept = array[~(bad if array.ndim == 1 else bad.any(axis=1))]
     if len(kept) == 0:
         raise ArgumentValueError(f"{name} holds nothing but nan: no sample is left")
     series = Series.__new__(Series)
-    series.fill(name, np.ascontiguousarray(kept), policy)
+    series.fill_converted(name, np.ascontiguousarray(kept))
     return series
 
 
@@ -125,7 +131,7 @@ cdef Series as_series(object name, object value, NanPolicy policy):
     # Only numpy's arrays (or what exports the same formats) go in directly.
     if PyObject_CheckBuffer(value) and not isinstance(value, (bytes, bytearray)):
         try:
-            filled = series.fill(name, value, policy)
+            filled = series.fill(name, value)
         except BufferError:
             filled = False  # not contiguous
         except ValueError:
@@ -136,8 +142,7 @@ cdef Series as_series(object name, object value, NanPolicy policy):
         if series.held:
             PyBuffer_Release(&series.view)
             series.held = False
-        value = to_array(name, value)
-        series.fill(name, value, policy)
+        series.fill_converted(name, to_array(name, value))
     if series.missing:
         return resolve_missing(name, array_of(series), policy)
     return series
@@ -157,7 +162,7 @@ cdef Series as_double(object name, Series series):
     import numpy as np
 
     converted = Series.__new__(Series)
-    converted.fill(name, array_of(series).astype(np.float64), NAN_PROPAGATE)
+    converted.fill_converted(name, array_of(series).astype(np.float64))
     return converted
 
 
