@@ -7,8 +7,10 @@ the recurrence writes, so that a kernel which keeps that order gives the same bi
 Released peers that agree, by experiment (`tests/compare/test_peers.py` repeats it):
 
 ===========  =======================================================================================
-dtw          squared: tslearn, dtaidistance, root of aeon's; absolute: dtw-python symmetric1
-wdtw, adtw   root of aeon's
+dtw          squared: tslearn, dtaidistance, root of aeon's
+             absolute: dtaidistance with inner_dist="euclidean", one dimension
+wdtw         root of aeon's
+adtw         root of aeon's; dtaidistance with penalty=sqrt(penalty)
 ddtw         root of aeon's
 soft_dtw     tslearn (aeon drops the sign)
 lcss         aeon; one minus tslearn's similarity
