@@ -80,8 +80,9 @@ def agree(case: Case, value, expected, *, exact: bool | None = None, rel: float 
     if case.exact if exact is None else exact:
         assert value == expected
     else:
-        # Soft-DTW crosses zero: there, what counts is the size of its terms.
-        assert value == pytest.approx(expected, rel=rel, abs=rel if case.name == "soft_dtw" else 0)
+        # Soft-DTW crosses zero: there, what counts is the size of its terms, about 1 a sample.
+        slack = 100 * rel if case.name == "soft_dtw" else 0
+        assert value == pytest.approx(expected, rel=rel, abs=slack)
 
 
 def walk(seed, n: int, shape: tuple[int, ...] = ()) -> np.ndarray:
@@ -200,11 +201,9 @@ def test_symmetric_to_the_bit(case: Case, seed, n, m) -> None:
             assert case(x, y, window=4, band=band) == case(y, x, window=4, band=band)
 
 
-@every_measure
+@pytest.mark.parametrize("case", [case for case in CASES if case.name != "soft_dtw"], ids=str)
 @pytest.mark.parametrize("n", [3, 8, 33, 100])
 def test_nothing_separates_a_series_from_itself(case: Case, n: int) -> None:
-    if case.name == "soft_dtw":
-        return  # negative, by design
     for shape in ((), (2,)):
         x = walk(n, n, shape)
         assert case(x, x) == 0.0
