@@ -31,7 +31,7 @@ def measure(benchmark: type[Peer]) -> Comparison | str:
         instance.setup()
     except NotImplementedError as skipped:
         return str(skipped)
-    return compare(instance.ours, instance.peer)
+    return compare(instance.ours, instance.peer, repeats=instance.repeats)
 
 
 def seconds(value: float) -> str:

@@ -78,6 +78,8 @@ class Peer(ABC):
     unit = "x"
     #: What the peer is called in the table.
     library: ClassVar[str]
+    #: Samples of each side; fewer where one call takes seconds.
+    repeats: ClassVar[int] = 11
 
     @abstractmethod
     def setup(self) -> None:
@@ -93,4 +95,4 @@ class Peer(ABC):
     def peer(self) -> Any: ...
 
     def track_ratio(self) -> float:
-        return compare(self.ours, self.peer).ratio
+        return compare(self.ours, self.peer, repeats=self.repeats).ratio
