@@ -9,7 +9,7 @@
 /* Doubles that a cache line holds. */
 #define LINE 8
 /* Probabilities of all strips are kept, instead of computing strips again, up to so many doubles. */
-#define KEPT_MOVES ((size_t)1 << 17)
+#define KEPT_MOVES ((size_t)1 << 20)
 /* Work between two questions to the caller, in cells times dimensions. */
 #define CHUNK ((size_t)1 << 22)
 

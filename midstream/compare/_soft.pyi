@@ -36,8 +36,8 @@ class SoftBatch:
     def blocks(self) -> int: ...
     def __init__(
         self,
-        X: Sequence[Any],
-        Y: Sequence[Any] | None,
+        X: Sequence[Any],  # noqa: N803
+        Y: Sequence[Any] | None,  # noqa: N803
         out: NDArray[np.float64],
         *,
         cutoff: float | None = None,
