@@ -61,8 +61,29 @@ def _elastic(metric: str) -> Maker:
     return make
 
 
+def _soft_dtw(
+    X: list[Any],  # noqa: N803
+    Y: list[Any] | None,  # noqa: N803
+    out: NDArray[np.float64],
+    cutoff: float,
+    params: Mapping[str, Any],
+) -> Batch:
+    from midstream.compare._soft import SoftBatch
+
+    known = ("gamma", "nan_policy", "window")
+    for name in params:
+        if name not in known:
+            raise ArgumentTypeError(
+                f"soft_dtw has no parameter {name!r}: it takes {', '.join(known)}"
+            )
+    return SoftBatch(X, Y, out, cutoff=cutoff, **params)
+
+
 #: Name of a metric -> what makes its batch.
-METRICS: dict[str, Maker] = {name: _elastic(name) for name in measures.PLANS}
+METRICS: dict[str, Maker] = {
+    **{name: _elastic(name) for name in measures.PLANS},
+    "soft_dtw": _soft_dtw,
+}
 
 
 def worker_count(n_jobs: int | None) -> int:

@@ -18,6 +18,8 @@ from midstream._core._cpu import available_levels
 from midstream._core._poll import Poll
 from midstream.compare import (
     SoftGradient,
+    cdist,
+    pdist,
     soft_dtw,
     soft_dtw_alignment,
     soft_dtw_divergence,
@@ -342,6 +344,18 @@ def test_batches_return_what_single_calls_do(d: int | None) -> None:
         assert condensed.tolist() == [
             soft_dtw(many[i], many[j], **options) for i in range(23) for j in range(i + 1, 23)
         ]
+
+
+def test_matrices() -> None:
+    rng = np.random.default_rng(10)
+    X = [walk(rng, int(n)) for n in rng.integers(1, 60, 12)]  # noqa: N806
+    expected = [[soft_dtw(x, y, gamma=0.5, cutoff=30) for y in X[:5]] for x in X]
+    for jobs in (1, 2):
+        found = cdist(X, X[:5], "soft_dtw", gamma=0.5, cutoff=30, n_jobs=jobs)
+        assert found.tolist() == expected
+    assert pdist(X, soft_dtw, window=50)[10] == soft_dtw(X[0], X[11], window=50)
+    with pytest.raises(TypeError, match="soft_dtw has no parameter 'g': it takes gamma"):
+        pdist(X, "soft_dtw", g=1)
 
 
 def test_blocks_may_run_in_threads() -> None:
