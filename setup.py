@@ -35,6 +35,8 @@ MODULES = {
     "midstream.compare._series": ["ms_series.c"],
     "midstream.compare._elastic": ["ms_elastic.c", "ms_elastic_rules.c", *ELASTIC],
     "midstream.compare._elastic_batch": ["ms_elastic_rules.c"],
+    "midstream.compare._ranks": ["ms_rank.c"],
+    "midstream.compare._repeats": ["ms_suffix.c", "ms_repeats.c"],
     "midstream.compare._run": ["ms_run.c", *MATCH],
     "midstream.compare._soft": SOFT,
     "midstream.stream._loops": ["ms_near.c"],
