@@ -163,11 +163,18 @@ int ms_repeats_find(const int32_t *text, const int32_t *suffixes, const int32_t 
     int status = scan(&s, text, suffixes, plcp, n, min_length, poll);
     free(s.stack);
     if (status != MS_REPEATS_OK) return status;
-    if (found->count > 0 && found->count < s.capacity) {
-        ms_repeat *items = realloc(found->items, found->count * sizeof *items);
-        if (items != NULL) found->items = items;
-    }
+    ms_repeats_truncate(found, found->count);
     return sort(found->items, found->count, 64, poll);
+}
+
+void ms_repeats_truncate(ms_repeats *found, size_t count) {
+    found->count = count;
+    if (count == 0) {
+        ms_repeats_free(found);
+        return;
+    }
+    ms_repeat *items = realloc(found->items, count * sizeof *items);
+    if (items != NULL) found->items = items;
 }
 
 void ms_repeats_free(ms_repeats *found) {

@@ -42,6 +42,9 @@ int ms_repeats_find(const int32_t *text, const int32_t *suffixes, const int32_t 
                     int32_t longest, int32_t min_length, int32_t min_count, ms_repeats *found,
                     ms_poll *poll);
 
+/* Keep the first `count` items only, and give back the memory of the others. */
+void ms_repeats_truncate(ms_repeats *found, size_t count);
+
 void ms_repeats_free(ms_repeats *found);
 
 #endif

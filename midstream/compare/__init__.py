@@ -6,8 +6,12 @@
     soft dynamic time warping, differentiable
 `cdist`, `pdist`
     matrices of any measure, with threads
+`repeats`, `suffix_array`, `lcp_array`
+    all maximal repeats of a sequence
 `RunDetector`
     finds, online and exactly, that the end of a sequence has become periodic
+`Comparator`
+    comparisons with a cache
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from typing import TYPE_CHECKING
 from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from midstream.compare._repeats import Repeat, lcp_array, repeats, suffix_array
     from midstream.compare._run import RunDetector
     from midstream.compare._soft import (
         soft_dtw,
@@ -44,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Alignment",
+    "Repeat",
     "Run",
     "RunDetector",
     "SoftGradient",
@@ -56,14 +62,17 @@ __all__ = [
     "erp",
     "euclidean",
     "frechet",
+    "lcp_array",
     "lcss",
     "msm",
     "path",
     "pdist",
+    "repeats",
     "soft_dtw",
     "soft_dtw_alignment",
     "soft_dtw_divergence",
     "soft_dtw_gradient",
+    "suffix_array",
     "twe",
     "wdtw",
 ]
@@ -72,6 +81,7 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "Alignment": "results",
+        "Repeat": "_repeats",
         "Run": "results",
         "RunDetector": "_run",
         "SoftGradient": "results",
@@ -84,14 +94,17 @@ __getattr__, __dir__ = lazy_exports(
         "erp": "distances",
         "euclidean": "distances",
         "frechet": "distances",
+        "lcp_array": "_repeats",
         "lcss": "distances",
         "msm": "distances",
         "path": "distances",
         "pdist": "matrix",
+        "repeats": "_repeats",
         "soft_dtw": "_soft",
         "soft_dtw_alignment": "_soft",
         "soft_dtw_divergence": "_soft",
         "soft_dtw_gradient": "_soft",
+        "suffix_array": "_repeats",
         "twe": "distances",
         "wdtw": "distances",
     },
