@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         soft_dtw_divergence,
         soft_dtw_gradient,
     )
+    from midstream.compare.comparator import Comparator
     from midstream.compare.distances import (
         adtw,
         ddtw,
@@ -45,10 +46,12 @@ if TYPE_CHECKING:
         wdtw,
     )
     from midstream.compare.matrix import cdist, pdist
-    from midstream.compare.results import Alignment, Run, SoftGradient
+    from midstream.compare.results import Alignment, CacheInfo, Run, SoftGradient
 
 __all__ = [
     "Alignment",
+    "CacheInfo",
+    "Comparator",
     "Repeat",
     "Run",
     "RunDetector",
@@ -81,6 +84,8 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "Alignment": "results",
+        "CacheInfo": "results",
+        "Comparator": "comparator",
         "Repeat": "_repeats",
         "Run": "results",
         "RunDetector": "_run",

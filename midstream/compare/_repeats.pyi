@@ -3,10 +3,8 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from typing_extensions import disjoint_base
 
 @final
-@disjoint_base
 class Repeat:
     def __init__(self, length: int, count: int, positions: ArrayLike) -> None: ...
     @property
@@ -16,7 +14,7 @@ class Repeat:
     @property
     def positions(self) -> NDArray[np.int64]: ...
     def __iter__(self) -> Iterator[Any]: ...
-    def __eq__(self, other: object) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
 def repeats(

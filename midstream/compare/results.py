@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Alignment", "Run", "SoftGradient"]
+__all__ = ["Alignment", "CacheInfo", "Run", "SoftGradient"]
 
 
 class Alignment(NamedTuple):
@@ -59,3 +59,24 @@ class SoftGradient(NamedTuple):
 
     value: float
     gradient: NDArray[np.float64]
+
+
+class CacheInfo(NamedTuple):
+    """What a cache has done so far, as `functools.lru_cache` tells it.
+
+    Parameters
+    ----------
+    hits : int
+        Calls answered from the cache.
+    misses : int
+        Calls that had to compute.
+    maxsize : int or None
+        Results kept at most; None for no limit.
+    currsize : int
+        Results kept now.
+    """
+
+    hits: int
+    misses: int
+    maxsize: int | None
+    currsize: int
