@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import threading
@@ -99,11 +100,18 @@ def _digest(kind: tuple[Hashable, ...], content: bytes) -> tuple[Hashable, ...]:
 
 
 def _array_snapshot(copied: np.ndarray[Any, Any]) -> tuple[Any, tuple[Hashable, ...]]:
-    return copied, _digest(("array", copied.dtype.str, copied.shape), copied.tobytes())
+    kind = ("array", copied.dtype.str, copied.shape)
+    if copied.nbytes <= _SHORT:
+        return copied, (*kind, copied.tobytes())
+    return copied, (*kind, hashlib.blake2b(copied, digest_size=32).digest())
 
 
 def _numeric_snapshot(value: Any) -> tuple[Any, tuple[Hashable, ...]]:
     """A copy of a numeric series that nobody else can change, and its key."""
+    if type(value) is np.ndarray:
+        if value.dtype.kind not in "biuf":
+            raise _Unkeyed
+        return _array_snapshot(value.copy())
     if isinstance(value, np.ma.MaskedArray):
         raise _Unkeyed
     try:
@@ -233,7 +241,6 @@ class Comparator:
         if not isinstance(metric, str):
             raise ArgumentTypeError(f"metric must be str, got {metric!r}")
         measure = _MEASURES[check_choice("metric", metric, _MEASURES)]
-        function = getattr(importlib.import_module("midstream.compare"), metric)
         key = None
         if self._maxsize != 0:
             try:
@@ -244,12 +251,12 @@ class Comparator:
             except _Unkeyed:
                 pass
         if key is None:
-            return self._compute(function, x, y, params)
+            return self._compute(metric, x, y, params)
         found = self._look_up(key)
         if found is not _MISSING:
             return found
         # The copies: should somebody change x now, the result still belongs to the key.
-        result = self._compute(function, x_copy, y_copy, params)
+        result = self._compute(metric, x_copy, y_copy, params)
         # Numbers only, for nobody can change them.
         if isinstance(result, (int, float)):
             self._keep(key, result)
@@ -273,11 +280,10 @@ class Comparator:
         except TypeError:  # a symbol that is not hashable
             raise _Unkeyed from None
 
-    def _compute(
-        self, function: Callable[..., Any], x: Any, y: Any, params: Mapping[str, Any]
-    ) -> Any:
+    def _compute(self, metric: str, x: Any, y: Any, params: Mapping[str, Any]) -> Any:
         with self._lock:
             self._misses += 1
+        function = getattr(importlib.import_module("midstream.compare"), metric)
         return function(x, y, **params)
 
     def _look_up(self, key: _Key) -> Any:
@@ -289,8 +295,9 @@ class Comparator:
             return found
 
     def _touch(self, key: _Key) -> None:
-        """Make it the newest; a symbol's __eq__ can have cleared the cache meanwhile."""
-        if key in self._results:
+        """Make it the newest."""
+        # A symbol's __eq__ can have cleared the cache meanwhile.
+        with contextlib.suppress(KeyError):
             self._results.move_to_end(key)
 
     def _keep(self, key: _Key, result: Any) -> None:
