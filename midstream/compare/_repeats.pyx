@@ -40,6 +40,17 @@ cdef extern from "ms_repeats.h":
 cdef int REPEAT_BYTES = 56
 
 
+cdef object as_integers(object name, object values):
+    """A one-dimensional array of integers; an empty one may be of any dtype."""
+    try:
+        given = np.asarray(values)
+    except ValueError as error:
+        raise ArgumentTypeError(f"{name} must be a sequence of int: {error}") from None
+    if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
+        raise ArgumentTypeError(f"{name} must be a sequence of int, got {values!r}")
+    return given if given.size else np.empty(0, np.int32)
+
+
 # Many of these live at a time, and what they refer to is an array of ours that refers to nothing:
 # without the collector's header each takes a quarter less, and the collector never visits them.
 @cython.no_gc
@@ -81,9 +92,7 @@ cdef class Repeat:
     def __init__(self, length, count, positions):
         self.length_ = check_int("length", length, low=1, high=0x7FFFFFFF)
         self.count_ = check_int("count", count, low=1, high=0x7FFFFFFF)
-        given = np.asarray(positions)
-        if given.ndim != 1 or given.dtype.kind not in "iu":
-            raise ArgumentTypeError(f"positions must be a sequence of int, got {positions!r}")
+        given = as_integers("positions", positions)
         if len(given) != count:
             raise ArgumentValueError(f"positions must be {count}, one an occurrence, got {given}")
         if given.min() < 0 or given.max() > 0x7FFFFFFF or not (given[1:] > given[:count - 1]).all():
@@ -276,9 +285,7 @@ def lcp_array(sequence, suffixes=None):
 
 
 cdef object check_permutation(object suffixes, Py_ssize_t n):
-    given = np.asarray(suffixes)
-    if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
-        raise ArgumentTypeError(f"suffixes must be a sequence of int, got {suffixes!r}")
+    given = as_integers("suffixes", suffixes)
     if len(given) != n:
         raise ArgumentValueError(
             f"suffixes must hold one position a symbol, got {len(given)} for {n} symbols"

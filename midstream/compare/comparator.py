@@ -147,12 +147,12 @@ def _symbolic_snapshot(value: Any) -> tuple[Any, tuple[Hashable, ...]]:
     return symbols, ("symbols", symbols)
 
 
-def _param_key(value: Any) -> Hashable:
+def _param_key(value: Any, nested: bool = False) -> Hashable:
     """Key of a parameter. Types count here: where 1 is right, True can be an error."""
     if isinstance(value, np.ndarray):
         return _numeric_snapshot(value)[1]
-    if isinstance(value, (list, tuple)):
-        return (type(value), tuple(map(_param_key, value)))
+    if isinstance(value, (list, tuple)) and not nested:
+        return (type(value), tuple(_param_key(item, True) for item in value))
     if value is None or isinstance(value, (Number, str, np.generic)):
         return (type(value), cast(Hashable, value))
     raise _Unkeyed

@@ -330,6 +330,7 @@ class Grows(list):
         (lambda: lcp_array("ab", [1, 1]), ValueError, "suffixes"),
         (lambda: lcp_array("ab", [0.0, 1.0]), TypeError, "suffixes"),
         (lambda: lcp_array("ab", [[0, 1]]), TypeError, "suffixes"),
+        (lambda: lcp_array("ab", [0, [1]]), TypeError, "suffixes"),
         (lambda: Repeat(0, 2, [0, 1]), ValueError, "length"),
         (lambda: Repeat(1, 2, [0]), ValueError, "positions"),
         (lambda: Repeat(1, 2, [1, 0]), ValueError, "positions"),
