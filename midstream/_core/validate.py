@@ -78,7 +78,8 @@ def check_choice(name: str, value: Any, choices: Collection[Any]) -> Any:
     ArgumentValueError
         It is not.
     """
-    if value not in choices:
+    # By type first: whatever equals a choice, or cannot be compared with one, such as an array.
+    if not any(isinstance(value, type(choice)) and value == choice for choice in choices):
         listed = ", ".join(repr(choice) for choice in choices)
         raise ArgumentValueError(f"{name} must be one of {listed}, got {value!r}")
     return value

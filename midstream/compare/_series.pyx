@@ -9,6 +9,7 @@ from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release,
                              PyObject_CheckBuffer, PyObject_GetBuffer)
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream._core.validate import check_choice
 
 cdef extern from "ms_series.h":
     size_t ms_series_first_bad_f64(const double *values, size_t n) noexcept nogil
@@ -16,15 +17,12 @@ cdef extern from "ms_series.h":
 
 
 cdef NanPolicy as_nan_policy(object value) except *:
+    check_choice("nan_policy", value, ("raise", "propagate", "omit"))
     if value == "raise":
         return NAN_RAISE
     if value == "propagate":
         return NAN_PROPAGATE
-    if value == "omit":
-        return NAN_OMIT
-    raise ArgumentValueError(
-        f"nan_policy must be one of 'raise', 'propagate', 'omit', got {value!r}"
-    )
+    return NAN_OMIT
 
 
 cdef bint is_float_format(const char *format) noexcept nogil:

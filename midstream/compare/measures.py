@@ -18,6 +18,7 @@ __all__ = ["PLANS", "Symbols", "check_cutoff", "is_symbolic", "plan"]
 
 COSTS = ("squared", "absolute", "equal")
 BANDS = ("sakoe", "widened", "slanted")
+NAN_POLICIES = ("raise", "propagate", "omit")
 #: No matrix has more columns than 2**31.
 LONGEST = 2**31
 
@@ -34,10 +35,15 @@ def _window(window: int | None, band: str) -> int:
 
 # Plans never change once made, so that calls with the same parameters can share one.
 @functools.lru_cache(maxsize=256)
+def _cached(measure: str, window: int, band: str, nan_policy: str, p0: float, p1: float) -> Plan:
+    return Plan(measure, window, band, nan_policy, p0, p1)
+
+
 def _shared(
     measure: str, window: int, band: str, nan_policy: str, p0: float = 0.0, p1: float = 0.0
 ) -> Plan:
-    return Plan(measure, window, band, nan_policy, p0, p1)
+    check_choice("nan_policy", nan_policy, NAN_POLICIES)  # what is not hashable has no place there
+    return _cached(measure, window, band, nan_policy, p0, p1)
 
 
 def plan_dtw(
