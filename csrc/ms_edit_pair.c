@@ -1,0 +1,271 @@
+/* Two sequences: strips of rows from the top down, each over the columns that can matter. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "ms_edit.h"
+
+#define CHUNK ((size_t)1 << 15) /* columns between two questions whether to go on */
+#define TOP_BIT ((uint64_t)1 << 63)
+
+typedef struct work {
+    const ms_edit_kernels *kernels;
+    const uint32_t *a, *b;
+    size_t n, m;
+    ms_poll *poll;
+    uint64_t *table;
+    uint16_t *match_of; /* [symbol] its match row in the strip's table; 0: none */
+    uint16_t *match;
+    uint64_t *top, *bottom;
+    uint64_t plus[MS_EDIT_STRIP], minus[MS_EDIT_STRIP];
+} work;
+
+static size_t trim(const uint32_t **a, size_t *n, const uint32_t **b, size_t *m) {
+    const uint32_t *x = *a, *y = *b;
+    size_t i = 0, j = 0, least = *n < *m ? *n : *m;
+    while (i < least && x[i] == y[i]) i++;
+    x += i;
+    y += i;
+    const size_t p = *n - i, q = *m - i;
+    least -= i;
+    while (j < least && x[p - 1 - j] == y[q - 1 - j]) j++;
+    *a = x;
+    *b = y;
+    *n = p - j;
+    *m = q - j;
+    return i + j;
+}
+
+static size_t round_up(size_t x, size_t to) {
+    return (x + to - 1) / to * to;
+}
+
+/* Memory for strips of at most `rows` rows. */
+static void *allocate(work *w, size_t rows, uint32_t alphabet) {
+    size_t words = round_up((rows + 63) / 64, 8);
+    if (words > MS_EDIT_STRIP) words = MS_EDIT_STRIP;
+    size_t distinct = rows < alphabet ? rows : alphabet;
+    if (distinct > 64 * MS_EDIT_STRIP) distinct = 64 * MS_EDIT_STRIP;
+    const size_t table = (distinct + 1) * words, chunk = w->m < CHUNK ? w->m : CHUNK;
+    const size_t columns = w->m + MS_EDIT_PAD, match = round_up(chunk + 2 * MS_EDIT_PAD, 4);
+    uint64_t *memory =
+        malloc(sizeof(uint64_t) * (table + 2 * columns) + sizeof(uint16_t) * (match + alphabet));
+    if (memory == NULL) return NULL;
+    w->table = memory;
+    w->top = memory + table;
+    w->bottom = w->top + columns;
+    w->match = (uint16_t *)(w->bottom + columns);
+    w->match_of = w->match + match;
+    memset(w->match_of, 0, sizeof(uint16_t) * alphabet);
+    /* Kernels read, and do not use, what lies behind the last column. */
+    memset(w->top + w->m, 0, sizeof(uint64_t) * MS_EDIT_PAD);
+    memset(w->bottom + w->m, 0, sizeof(uint64_t) * MS_EDIT_PAD);
+    return memory;
+}
+
+static void fill_table(work *w, const uint32_t *a, size_t rows, size_t words) {
+    uint16_t used = 0;
+    memset(w->table, 0, words * sizeof *w->table);
+    for (size_t i = 0; i < rows; i++) {
+        uint16_t match = w->match_of[a[i]];
+        if (match == 0) {
+            match = ++used;
+            w->match_of[a[i]] = match;
+            memset(w->table + match * words, 0, words * sizeof *w->table);
+        }
+        w->table[match * words + i / 64] |= (uint64_t)1 << (i % 64);
+    }
+}
+
+/* Rows [first, first + rows) over columns [begin, end): `plus` and `minus` end as those of the
+ * column before `end`, `top` and `bottom` as those of the last row of the last word. */
+static int run_strip(work *w, int lcs, size_t first, size_t rows, size_t begin, size_t end) {
+    const ms_edit_kernels *kernels = w->kernels;
+    size_t words = (rows + 63) / 64;
+    while (kernels->narrow != NULL && 2 * words <= kernels->lanes) kernels = kernels->narrow;
+    words = round_up(words, kernels->lanes);
+    fill_table(w, w->a + first, rows, words);
+    memset(w->plus, 0xFF, sizeof w->plus);
+    memset(w->minus, 0, sizeof w->minus);
+    uint16_t *const match = w->match + MS_EDIT_PAD;
+    memset(w->match, 0, MS_EDIT_PAD * sizeof *match);
+    int stopped = 0;
+    for (size_t from = begin; from < end && !stopped; from += CHUNK) {
+        const size_t columns = end - from < CHUNK ? end - from : CHUNK;
+        for (size_t j = 0; j < columns; j++) match[j] = w->match_of[w->b[from + j]];
+        memset(match + columns, 0, MS_EDIT_PAD * sizeof *match);
+        const ms_edit_strip strip = {w->table,       match,   columns, words, w->top + from,
+                                     w->bottom + from, w->plus, w->minus};
+        (lcs ? kernels->lcs_strip : kernels->levenshtein_strip)(&strip);
+        stopped = ms_poll_spend(w->poll, columns * words);
+    }
+    for (size_t i = 0; i < rows; i++) w->match_of[w->a[first + i]] = 0;
+    return stopped ? MS_EDIT_STOPPED : 0;
+}
+
+/* Sum of the vertical differences over the first `rows` rows. */
+static int64_t vertical(const work *w, size_t rows) {
+    int64_t sum = 0;
+    for (size_t i = 0; 64 * i < rows; i++) {
+        const size_t left = rows - 64 * i;
+        const uint64_t used = left >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << left) - 1;
+        sum += ms_edit_bits(w->plus[i] & used) - ms_edit_bits(w->minus[i] & used);
+    }
+    return sum;
+}
+
+static int64_t difference(const work *w, size_t j) {
+    return (int64_t)(w->top[j] >> 63) - (int64_t)(w->bottom[j] >> 63);
+}
+
+static void fill_plus(work *w, size_t begin, size_t end) {
+    for (size_t j = begin; j < end; j++) {
+        w->top[j] = TOP_BIT;
+        w->bottom[j] = 0;
+    }
+}
+
+/* The distance if it is at most `k`, else k + 1; n <= m, m - n <= k.
+ *
+ * Between two strips, only nodes count through which a path of cost <= k may run: its value so far
+ * and the difference of the lengths that are left (Ukkonen 1985). Columns that are left out at
+ * either end are replaced by paths along the edge, which are real, so no value is too small. */
+static int64_t within(work *w, int64_t k) {
+    const int64_t n = (int64_t)w->n, m = (int64_t)w->m, shift = m - n;
+    /* Narrow strips waste less at the ends of a narrow band. */
+    const int64_t height = k < 512 ? 64 * MS_EDIT_STRIP / 2 : 64 * MS_EDIT_STRIP;
+    int64_t begin = 0, end = (k + shift) / 2 + height;
+    if (end > m) end = m;
+    int64_t left = 0, right = end; /* values at the upper corners */
+    fill_plus(w, 0, (size_t)end);
+    for (int64_t row = 0;;) {
+        const int64_t rows = n - row < height ? n - row : height;
+        const int stopped = run_strip(w, 0, (size_t)row, (size_t)rows, (size_t)begin, (size_t)end);
+        if (stopped) return stopped;
+        row += rows;
+        right += vertical(w, (size_t)rows);
+        if (row == n) return end == m && right <= k ? right : k + 1;
+        left += rows;
+#define ALIVE(value, j) ((value) + llabs((n - row) - (m - (j))) <= k)
+        while (begin < end && !ALIVE(left, begin)) left += difference(w, (size_t)begin++);
+        if (!ALIVE(left, begin)) return k + 1;
+        int64_t last = end;
+        while (last > begin && !ALIVE(right, last)) right -= difference(w, (size_t)--last);
+#undef ALIVE
+        /* How far to the right paths may come before the next strip ends. */
+        const int64_t next = n - row < height ? n - row : height;
+        int64_t reach = (k - right + last + next + (row + next) + shift) / 2;
+        if (reach < last + next) reach = last + next;
+        if (reach > m) reach = m;
+        for (; last < reach && last < end; last++) right += difference(w, (size_t)last);
+        if (reach > end) {
+            fill_plus(w, (size_t)end, (size_t)reach);
+            right += reach - end;
+        }
+        end = reach;
+    }
+}
+
+int64_t ms_edit_levenshtein(const ms_edit_kernels *kernels, const uint32_t *a, size_t n,
+                            const uint32_t *b, size_t m, uint32_t alphabet, int64_t limit,
+                            ms_poll *poll) {
+    if (n > m) {
+        const uint32_t *x = a;
+        const size_t y = n;
+        a = b, b = x;
+        n = m, m = y;
+    }
+    if ((int64_t)(m - n) > limit) return limit + 1;
+    trim(&a, &n, &b, &m);
+    if (n == 0) return (int64_t)m;
+    work w = {.kernels = kernels, .a = a, .b = b, .n = n, .m = m, .poll = poll};
+    void *memory = allocate(&w, n, alphabet);
+    if (memory == NULL) return MS_EDIT_NO_MEMORY;
+    /* Some path to begin with: symbol against symbol, the longer one's rest at either end. */
+    int64_t most = (int64_t)m, guess = (int64_t)(n / 8);
+    if (n > 64 * MS_EDIT_STRIP / 2) {
+        int64_t front = 0, back = 0;
+        for (size_t i = 0; i < n; i++) front += a[i] != b[i];
+        for (size_t i = 0; i < n; i++) back += a[i] != b[m - n + i];
+        most = (int64_t)(m - n) + (front < back ? front : back);
+    }
+    const int64_t k = most < limit ? most : limit;
+    if (guess < (int64_t)(m - n)) guess = (int64_t)(m - n);
+    int64_t distance = k + 1;
+    if (n > 64 * MS_EDIT_STRIP && guess < k / 2) {
+        distance = within(&w, guess);
+        if (distance > guess) distance = k + 1; /* soon known, where it is much more */
+    }
+    if (distance > k) distance = within(&w, k);
+    free(memory);
+    return distance < 0 || distance <= limit ? distance : limit + 1;
+}
+
+int64_t ms_edit_lcs(const ms_edit_kernels *kernels, const uint32_t *a, size_t n, const uint32_t *b,
+                    size_t m, uint32_t alphabet, ms_poll *poll) {
+    if (n > m) {
+        const uint32_t *x = a;
+        const size_t y = n;
+        a = b, b = x;
+        n = m, m = y;
+    }
+    int64_t length = (int64_t)trim(&a, &n, &b, &m);
+    if (n == 0) return length;
+    work w = {.kernels = kernels, .a = a, .b = b, .n = n, .m = m, .poll = poll};
+    void *memory = allocate(&w, n, alphabet);
+    if (memory == NULL) return MS_EDIT_NO_MEMORY;
+    memset(w.top, 0, m * sizeof *w.top);
+    memset(w.bottom, 0, m * sizeof *w.bottom);
+    for (size_t row = 0; row < n; row += 64 * MS_EDIT_STRIP) {
+        const size_t rows = n - row < 64 * MS_EDIT_STRIP ? n - row : 64 * MS_EDIT_STRIP;
+        const int stopped = run_strip(&w, 1, row, rows, 0, m);
+        if (stopped) {
+            length = stopped;
+            break;
+        }
+        length += (int64_t)rows - vertical(&w, rows); /* rows that no match ends in keep their bit */
+    }
+    free(memory);
+    return length;
+}
+
+/* Row by row, for weights beyond 32 bits. */
+static int64_t weighted64(const uint32_t *a, size_t n, const uint32_t *b, size_t m,
+                          const int64_t weights[3], int64_t *cells, ms_poll *poll) {
+    for (size_t j = 0; j <= m; j++) cells[j] = (int64_t)j * weights[0];
+    for (size_t i = 0; i < n; i++) {
+        int64_t corner = cells[0], value = corner + weights[1];
+        cells[0] = value;
+        for (size_t j = 0; j < m; j++) {
+            const int64_t diagonal = corner + (a[i] == b[j] ? 0 : weights[2]);
+            corner = cells[j + 1];
+            value += weights[0];
+            if (corner + weights[1] < value) value = corner + weights[1];
+            if (diagonal < value) value = diagonal;
+            cells[j + 1] = value;
+        }
+        if (ms_poll_spend(poll, m + 16)) return MS_EDIT_STOPPED;
+    }
+    return cells[m];
+}
+
+int64_t ms_edit_weighted(const ms_edit_kernels *kernels, const uint32_t *a, size_t n,
+                         const uint32_t *b, size_t m, const int64_t weights[3], ms_poll *poll) {
+    trim(&a, &n, &b, &m);
+    if (n == 0) return (int64_t)m * weights[0];
+    if (m == 0) return (int64_t)n * weights[1];
+    int64_t most = weights[0] > weights[1] ? weights[0] : weights[1];
+    if (weights[2] > most) most = weights[2];
+    int64_t result;
+    if (most * (int64_t)(n + m + 2) < INT32_MAX) {
+        int32_t *scratch = malloc(sizeof *scratch * (3 * (n + 1) + m));
+        if (scratch == NULL) return MS_EDIT_NO_MEMORY;
+        result = kernels->weighted32(a, n, b, m, weights, scratch, poll);
+        free(scratch);
+    } else {
+        int64_t *cells = malloc(sizeof *cells * (m + 1));
+        if (cells == NULL) return MS_EDIT_NO_MEMORY;
+        result = weighted64(a, n, b, m, weights, cells, poll);
+        free(cells);
+    }
+    return result;
+}

@@ -1,0 +1,91 @@
+#include "ms_symbols.h"
+
+#include <stdlib.h>
+
+typedef struct slot {
+    int64_t value;
+    uint32_t rank; /* 0: empty; ranks are kept one higher */
+} slot;
+
+typedef struct table {
+    slot *slots;
+    size_t mask;
+    int shift;
+} table;
+
+static int make_table(table *t, size_t n) {
+    int bits = 4;
+    while (((size_t)1 << bits) < 2 * n) bits++;
+    t->slots = calloc((size_t)1 << bits, sizeof *t->slots);
+    t->mask = ((size_t)1 << bits) - 1;
+    t->shift = 64 - bits;
+    return t->slots == NULL ? -1 : 0;
+}
+
+/* The slot of `value`, or the empty one where it would go. */
+static slot *find(const table *t, int64_t value) {
+    size_t at = (size_t)(((uint64_t)value * 0x9E3779B97F4A7C15u) >> t->shift);
+    while (t->slots[at].rank != 0 && t->slots[at].value != value) at = (at + 1) & t->mask;
+    return t->slots + at;
+}
+
+static uint32_t insert(const table *t, const int64_t *values, size_t n, uint32_t *ranks) {
+    uint32_t used = 0;
+    for (size_t i = 0; i < n; i++) {
+        slot *s = find(t, values[i]);
+        if (s->rank == 0) *s = (slot){values[i], ++used};
+        ranks[i] = s->rank - 1;
+    }
+    return used;
+}
+
+/* Whether the values lie so close together that a table over their range is cheap. */
+static int is_dense(const int64_t *values, size_t n, int64_t *low, uint64_t *range) {
+    int64_t least = values[0], most = values[0];
+    for (size_t i = 1; i < n; i++) {
+        least = values[i] < least ? values[i] : least;
+        most = values[i] > most ? values[i] : most;
+    }
+    *low = least;
+    *range = (uint64_t)most - (uint64_t)least;
+    return *range <= 4 * (uint64_t)n + 1024 && *range < UINT32_MAX - 2;
+}
+
+uint32_t ms_symbols_pair(const int64_t *a, size_t n, const int64_t *b, size_t m, uint32_t *ranks_a,
+                         uint32_t *ranks_b) {
+    int64_t low;
+    uint64_t range;
+    table t;
+    if (n == 0 || is_dense(a, n, &low, &range)) {
+        if (n == 0) low = 0, range = 0;
+        for (size_t i = 0; i < n; i++) ranks_a[i] = (uint32_t)((uint64_t)a[i] - (uint64_t)low);
+        for (size_t j = 0; j < m; j++) {
+            const uint64_t distance = (uint64_t)b[j] - (uint64_t)low;
+            ranks_b[j] = (uint32_t)(distance > range ? range + 1 : distance);
+        }
+        return (uint32_t)range + 2;
+    }
+    if (make_table(&t, n) < 0) return 0;
+    const uint32_t used = insert(&t, a, n, ranks_a);
+    for (size_t j = 0; j < m; j++) {
+        const uint32_t rank = find(&t, b[j])->rank;
+        ranks_b[j] = rank == 0 ? used : rank - 1;
+    }
+    free(t.slots);
+    return used + 1;
+}
+
+uint32_t ms_symbols_rank(const int64_t *values, size_t n, uint32_t *ranks) {
+    int64_t low;
+    uint64_t range;
+    table t;
+    if (n == 0) return 1;
+    if (is_dense(values, n, &low, &range)) {
+        for (size_t i = 0; i < n; i++) ranks[i] = (uint32_t)((uint64_t)values[i] - (uint64_t)low);
+        return (uint32_t)range + 1;
+    }
+    if (make_table(&t, n) < 0) return 0;
+    const uint32_t used = insert(&t, values, n, ranks);
+    free(t.slots);
+    return used;
+}
