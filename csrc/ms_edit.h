@@ -70,9 +70,11 @@ int64_t ms_edit_levenshtein(const ms_edit_kernels *kernels, const uint32_t *a, s
                             const uint32_t *b, size_t m, uint32_t alphabet, int64_t limit,
                             ms_poll *poll);
 
-/* Length of a longest common subsequence. */
-int64_t ms_edit_lcs(const ms_edit_kernels *kernels, const uint32_t *a, size_t n, const uint32_t *b,
-                    size_t m, uint32_t alphabet, ms_poll *poll);
+/* The distance by insertions and deletions alone, n + m - 2 L where L is the length of a longest
+ * common subsequence; otherwise the same. */
+int64_t ms_edit_indel(const ms_edit_kernels *kernels, const uint32_t *a, size_t n,
+                      const uint32_t *b, size_t m, uint32_t alphabet, int64_t limit,
+                      ms_poll *poll);
 
 /* The same for bytes with min(n, m) <= 128 after the common ends: no symbol table, no memory.
  * -3 where the sequences are longer. `limit` as above. */

@@ -121,7 +121,7 @@ typedef struct lcs {
 
 FN void lcs_step(lcs *s, __m256i match, __m256i carry, __m256i lanes, int whole) {
     const __m256i both = and(s->s, match);
-    const __m256i sum = add(add(s->s, _mm256_srli_epi64(carry, 63)), both);
+    const __m256i sum = add(add(s->s, both), _mm256_srli_epi64(carry, 63));
     s->carry = or(both, _mm256_andnot_si256(sum, s->s));
     s->s = choose(s->s, or(sum, _mm256_andnot_si256(match, s->s)), lanes, whole);
 }

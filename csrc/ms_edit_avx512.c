@@ -125,8 +125,8 @@ typedef struct lcs {
 
 FN void lcs_step(lcs *s, __m512i match, __m512i carry, __mmask8 lanes) {
     const __m512i both = _mm512_and_si512(s->s, match);
-    const __m512i in = _mm512_add_epi64(s->s, _mm512_srli_epi64(carry, 63));
-    const __m512i sum = _mm512_add_epi64(in, both);
+    const __m512i without = _mm512_add_epi64(s->s, both); /* the carry comes late */
+    const __m512i sum = _mm512_add_epi64(without, _mm512_srli_epi64(carry, 63));
     s->carry = logic(both, s->s, sum, 0xF4); /* both | (s & ~sum): `both` is part of s */
     s->s = _mm512_mask_mov_epi64(s->s, lanes, logic(sum, s->s, match, 0xF4));
 }

@@ -102,130 +102,143 @@ static int run_strip(work *w, int lcs, size_t first, size_t rows, size_t begin, 
     return stopped ? MS_EDIT_STOPPED : 0;
 }
 
+/* What follows speaks of the edit distance or, for a longest common subsequence, of the distance
+ * by insertions and deletions alone, n + m - 2 L. In both, neighbours differ by 1 at most, and no
+ * path costs less than the difference of the lengths. */
+
 /* Sum of the vertical differences over the first `rows` rows. */
-static int64_t vertical(const work *w, size_t rows) {
-    int64_t sum = 0;
+static int64_t vertical(const work *w, int lcs, size_t rows) {
+    int64_t sum = lcs ? -(int64_t)rows : 0;
     for (size_t i = 0; 64 * i < rows; i++) {
         const size_t left = rows - 64 * i;
         const uint64_t used = left >= 64 ? ~(uint64_t)0 : ((uint64_t)1 << left) - 1;
-        sum += ms_edit_bits(w->plus[i] & used) - ms_edit_bits(w->minus[i] & used);
+        const int64_t plus = ms_edit_bits(w->plus[i] & used);
+        sum += lcs ? 2 * plus : plus - ms_edit_bits(w->minus[i] & used);
     }
     return sum;
 }
 
-static int64_t difference(const work *w, size_t j) {
-    return (int64_t)(w->top[j] >> 63) - (int64_t)(w->bottom[j] >> 63);
+/* Sum of the horizontal differences over columns [begin, end) on the line between two strips. */
+static int64_t horizontal(const work *w, int lcs, int64_t begin, int64_t end) {
+    int64_t top = 0, bottom = 0;
+    for (int64_t j = begin; j < end; j++) {
+        top += (int64_t)(w->top[j] >> 63);
+        bottom += (int64_t)(w->bottom[j] >> 63);
+    }
+    return lcs ? end - begin - 2 * top : top - bottom;
 }
 
-static void fill_plus(work *w, size_t begin, size_t end) {
-    for (size_t j = begin; j < end; j++) {
-        w->top[j] = TOP_BIT;
+/* Where the strip above has not been: 1 more from column to column. */
+static void fill_edge(work *w, int lcs, int64_t begin, int64_t end) {
+    for (int64_t j = begin; j < end; j++) {
+        w->top[j] = lcs ? 0 : TOP_BIT;
         w->bottom[j] = 0;
     }
 }
 
-/* The distance if it is at most `k`, else k + 1; n <= m, m - n <= k.
+/* The distance if it is at most `k`, else more than `k`; n <= m, m - n <= k.
  *
  * Between two strips, only nodes count through which a path of cost <= k may run: its value so far
  * and the difference of the lengths that are left (Ukkonen 1985). Columns that are left out at
- * either end are replaced by paths along the edge, which are real, so no value is too small. */
-static int64_t within(work *w, int64_t k) {
-    const int64_t n = (int64_t)w->n, m = (int64_t)w->m, shift = m - n;
+ * either end are replaced by paths along the edge, which are real, so no value is too small.
+ *
+ * `bold`: lower k to what the distance will be if it grows on as it has grown so far. Then a
+ * result above that says nothing, and is returned as k + 1. */
+static int64_t within(work *w, int lcs, int64_t k, int bold) {
+    const int64_t n = (int64_t)w->n, m = (int64_t)w->m, shift = m - n, asked = k;
     /* Narrow strips waste less at the ends of a narrow band. */
     const int64_t height = k < 512 ? 64 * MS_EDIT_STRIP / 2 : 64 * MS_EDIT_STRIP;
-    int64_t begin = 0, end = (k + shift) / 2 + height;
+    int64_t begin = 0, end = (k + shift) / 2 + height, estimate_at = height;
     if (end > m) end = m;
     int64_t left = 0, right = end; /* values at the upper corners */
-    fill_plus(w, 0, (size_t)end);
+    fill_edge(w, lcs, 0, end);
     for (int64_t row = 0;;) {
         const int64_t rows = n - row < height ? n - row : height;
-        const int stopped = run_strip(w, 0, (size_t)row, (size_t)rows, (size_t)begin, (size_t)end);
+        const int stopped = run_strip(w, lcs, (size_t)row, (size_t)rows, (size_t)begin, (size_t)end);
         if (stopped) return stopped;
         row += rows;
-        right += vertical(w, (size_t)rows);
-        if (row == n) return end == m && right <= k ? right : k + 1;
+        right += vertical(w, lcs, (size_t)rows);
+        if (row == n) return end == m && right <= k ? right : asked + 1;
         left += rows;
+        if (bold && row >= estimate_at) {
+            const int64_t diagonal = row + (int64_t)((double)shift * (double)row / (double)n);
+            if (begin <= diagonal && diagonal <= end) {
+                const double value = (double)(left + horizontal(w, lcs, begin, diagonal));
+                const double guess = value + 1.04 * value * (double)(n - row) / (double)row + 64;
+                if (guess < (double)k) k = (int64_t)guess;
+            }
+            estimate_at = 2 * row;
+        }
 #define ALIVE(value, j) ((value) + llabs((n - row) - (m - (j))) <= k)
-        while (begin < end && !ALIVE(left, begin)) left += difference(w, (size_t)begin++);
-        if (!ALIVE(left, begin)) return k + 1;
+        for (; begin < end && !ALIVE(left, begin); begin++)
+            left += horizontal(w, lcs, begin, begin + 1);
+        if (!ALIVE(left, begin)) return asked + 1;
         int64_t last = end;
-        while (last > begin && !ALIVE(right, last)) right -= difference(w, (size_t)--last);
+        for (; last > begin && !ALIVE(right, last); last--)
+            right -= horizontal(w, lcs, last - 1, last);
 #undef ALIVE
         /* How far to the right paths may come before the next strip ends. */
         const int64_t next = n - row < height ? n - row : height;
         int64_t reach = (k - right + last + next + (row + next) + shift) / 2;
         if (reach < last + next) reach = last + next;
         if (reach > m) reach = m;
-        for (; last < reach && last < end; last++) right += difference(w, (size_t)last);
+        right += horizontal(w, lcs, last, reach < end ? reach : end);
         if (reach > end) {
-            fill_plus(w, (size_t)end, (size_t)reach);
+            fill_edge(w, lcs, end, reach);
             right += reach - end;
         }
         end = reach;
     }
 }
 
-int64_t ms_edit_levenshtein(const ms_edit_kernels *kernels, const uint32_t *a, size_t n,
-                            const uint32_t *b, size_t m, uint32_t alphabet, int64_t limit,
-                            ms_poll *poll) {
+static int64_t distance_of(const ms_edit_kernels *kernels, int lcs, const uint32_t *a, size_t n,
+                           const uint32_t *b, size_t m, uint32_t alphabet, int64_t limit,
+                           ms_poll *poll) {
     if (n > m) {
         const uint32_t *x = a;
         const size_t y = n;
         a = b, b = x;
         n = m, m = y;
     }
-    if ((int64_t)(m - n) > limit) return limit + 1;
+    const int64_t shift = (int64_t)(m - n);
+    if (shift > limit) return limit + 1;
     trim(&a, &n, &b, &m);
     if (n == 0) return (int64_t)m;
     work w = {.kernels = kernels, .a = a, .b = b, .n = n, .m = m, .poll = poll};
     void *memory = allocate(&w, n, alphabet);
     if (memory == NULL) return MS_EDIT_NO_MEMORY;
     /* Some path to begin with: symbol against symbol, the longer one's rest at either end. */
-    int64_t most = (int64_t)m, guess = (int64_t)(n / 8);
+    int64_t most = lcs ? (int64_t)(n + m) : (int64_t)m;
     if (n > 64 * MS_EDIT_STRIP / 2) {
         int64_t front = 0, back = 0;
         for (size_t i = 0; i < n; i++) front += a[i] != b[i];
         for (size_t i = 0; i < n; i++) back += a[i] != b[m - n + i];
-        most = (int64_t)(m - n) + (front < back ? front : back);
+        most = shift + (lcs ? 2 : 1) * (front < back ? front : back);
     }
     const int64_t k = most < limit ? most : limit;
-    if (guess < (int64_t)(m - n)) guess = (int64_t)(m - n);
-    int64_t distance = k + 1;
-    if (n > 64 * MS_EDIT_STRIP && guess < k / 2) {
-        distance = within(&w, guess);
-        if (distance > guess) distance = k + 1; /* soon known, where it is much more */
+    int64_t guess = (int64_t)(n / 8), distance = k + 1;
+    if (guess < shift) guess = shift;
+    const int several = n > 64 * MS_EDIT_STRIP;
+    if (several && guess < k / 2) {
+        distance = within(&w, lcs, guess, 0); /* soon over where it is much more */
+        if (distance > guess) distance = k + 1;
     }
-    if (distance > k) distance = within(&w, k);
+    if (several && distance > k) distance = within(&w, lcs, k, 1);
+    if (distance > k) distance = within(&w, lcs, k, 0);
     free(memory);
     return distance < 0 || distance <= limit ? distance : limit + 1;
 }
 
-int64_t ms_edit_lcs(const ms_edit_kernels *kernels, const uint32_t *a, size_t n, const uint32_t *b,
-                    size_t m, uint32_t alphabet, ms_poll *poll) {
-    if (n > m) {
-        const uint32_t *x = a;
-        const size_t y = n;
-        a = b, b = x;
-        n = m, m = y;
-    }
-    int64_t length = (int64_t)trim(&a, &n, &b, &m);
-    if (n == 0) return length;
-    work w = {.kernels = kernels, .a = a, .b = b, .n = n, .m = m, .poll = poll};
-    void *memory = allocate(&w, n, alphabet);
-    if (memory == NULL) return MS_EDIT_NO_MEMORY;
-    memset(w.top, 0, m * sizeof *w.top);
-    memset(w.bottom, 0, m * sizeof *w.bottom);
-    for (size_t row = 0; row < n; row += 64 * MS_EDIT_STRIP) {
-        const size_t rows = n - row < 64 * MS_EDIT_STRIP ? n - row : 64 * MS_EDIT_STRIP;
-        const int stopped = run_strip(&w, 1, row, rows, 0, m);
-        if (stopped) {
-            length = stopped;
-            break;
-        }
-        length += (int64_t)rows - vertical(&w, rows); /* rows that no match ends in keep their bit */
-    }
-    free(memory);
-    return length;
+int64_t ms_edit_levenshtein(const ms_edit_kernels *kernels, const uint32_t *a, size_t n,
+                            const uint32_t *b, size_t m, uint32_t alphabet, int64_t limit,
+                            ms_poll *poll) {
+    return distance_of(kernels, 0, a, n, b, m, alphabet, limit, poll);
+}
+
+int64_t ms_edit_indel(const ms_edit_kernels *kernels, const uint32_t *a, size_t n,
+                      const uint32_t *b, size_t m, uint32_t alphabet, int64_t limit,
+                      ms_poll *poll) {
+    return distance_of(kernels, 1, a, n, b, m, alphabet, limit, poll);
 }
 
 /* Row by row, for weights beyond 32 bits. */
