@@ -23,6 +23,15 @@ from setuptools.command.sdist import sdist
 ROOT = Path(__file__).parent
 CSRC = Path("csrc")
 
+EDIT = [
+    "ms_edit.c",
+    "ms_edit_avx2.c",
+    "ms_edit_avx512.c",
+    "ms_edit_many.c",
+    "ms_edit_pair.c",
+    "ms_edit_path.c",
+    "ms_symbols.c",
+]
 MATCH = ["ms_match.c", "ms_match_avx2.c", "ms_match_avx512.c", "ms_match_neon.c"]
 SOFT = ["ms_soft.c", "ms_soft_scalar.c", "ms_soft_avx2.c", "ms_soft_avx512.c", "ms_soft_neon.c"]
 
@@ -32,6 +41,8 @@ ELASTIC = [f"ms_elastic_{isa}.c" for isa in ("scalar", "avx2", "avx512", "neon")
 MODULES = {
     "midstream._core._cpu": ["ms_cpu.c"],
     "midstream._core._poll": [],
+    "midstream.compare._edit": EDIT,
+    "midstream.compare._symbols": ["ms_symbols.c"],
     "midstream.compare._series": ["ms_series.c"],
     "midstream.compare._elastic": ["ms_elastic.c", "ms_elastic_rules.c", *ELASTIC],
     "midstream.compare._elastic_batch": ["ms_elastic_rules.c"],

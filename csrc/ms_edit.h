@@ -88,11 +88,25 @@ int64_t ms_edit_lcs_short(const uint8_t *a, size_t n, const uint8_t *b, size_t m
 int64_t ms_edit_weighted(const ms_edit_kernels *kernels, const uint32_t *a, size_t n,
                          const uint32_t *b, size_t m, const int64_t weights[3], ms_poll *poll);
 
+/* Vertical differences of the lengths of longest common subsequences of `a` and all of `b`: bit i of
+ * `zeros` ((n + 63) / 64 words) is clear exactly where a[i] makes it longer. 0, or an error. */
+int ms_edit_lcs_column(const ms_edit_kernels *kernels, const uint32_t *a, size_t n,
+                       const uint32_t *b, size_t m, uint32_t alphabet, uint64_t *zeros,
+                       ms_poll *poll);
+
 /* One longest common subsequence: its indices in `a`, ascending, in `out` (min(n, m)). Returns the
- * length. Memory: n m / 8 bytes where that is at most `memory`, else halves are solved apart. */
+ * length. Twice the work of the length alone; memory linear, but for a megabyte. */
 int64_t ms_edit_lcs_indices(const ms_edit_kernels *kernels, const uint32_t *a, size_t n,
-                            const uint32_t *b, size_t m, uint32_t alphabet, size_t memory,
-                            size_t *out, ms_poll *poll);
+                            const uint32_t *b, size_t m, uint32_t alphabet, size_t *out,
+                            ms_poll *poll);
+
+/* `count` sequences (at most kernels->lanes, each of at most 64 * MS_EDIT_LANE_WORDS symbols)
+ * against `texts` others: out[text * count + i], the distance or (lcs) the length. 0, or an error. */
+#define MS_EDIT_LANE_WORDS 8
+int ms_edit_many(const ms_edit_kernels *kernels, int lcs, const uint32_t *const *sequences,
+                 const size_t *lengths, size_t count, const uint32_t *const *others,
+                 const size_t *other_lengths, size_t texts, uint32_t alphabet, int64_t *out,
+                 ms_poll *poll);
 
 /* Number of set bits, without an instruction for it. */
 static inline int64_t ms_edit_bits(uint64_t x) {

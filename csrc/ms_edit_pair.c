@@ -241,6 +241,23 @@ int64_t ms_edit_indel(const ms_edit_kernels *kernels, const uint32_t *a, size_t 
     return distance_of(kernels, 1, a, n, b, m, alphabet, limit, poll);
 }
 
+int ms_edit_lcs_column(const ms_edit_kernels *kernels, const uint32_t *a, size_t n,
+                       const uint32_t *b, size_t m, uint32_t alphabet, uint64_t *zeros,
+                       ms_poll *poll) {
+    work w = {.kernels = kernels, .a = a, .b = b, .n = n, .m = m, .poll = poll};
+    void *memory = allocate(&w, n, alphabet);
+    if (memory == NULL) return MS_EDIT_NO_MEMORY;
+    fill_edge(&w, 1, 0, (int64_t)m);
+    int status = 0;
+    for (size_t row = 0; row < n && status == 0; row += 64 * MS_EDIT_STRIP) {
+        const size_t rows = n - row < 64 * MS_EDIT_STRIP ? n - row : 64 * MS_EDIT_STRIP;
+        status = run_strip(&w, 1, row, rows, 0, m);
+        memcpy(zeros + row / 64, w.plus, (rows + 63) / 64 * sizeof *zeros);
+    }
+    free(memory);
+    return status;
+}
+
 /* Row by row, for weights beyond 32 bits. */
 static int64_t weighted64(const uint32_t *a, size_t n, const uint32_t *b, size_t m,
                           const int64_t weights[3], int64_t *cells, ms_poll *poll) {

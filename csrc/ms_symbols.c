@@ -1,6 +1,7 @@
 #include "ms_symbols.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct slot {
     int64_t value;
@@ -88,4 +89,52 @@ uint32_t ms_symbols_rank(const int64_t *values, size_t n, uint32_t *ranks) {
     const uint32_t used = insert(&t, values, n, ranks);
     free(t.slots);
     return used;
+}
+
+#define WIDEN(type, swap)                                       \
+    for (size_t i = 0; i < n; i++) {                            \
+        type x;                                                 \
+        memcpy(&x, data + (ptrdiff_t)i * stride, sizeof x);     \
+        out[i] = (int64_t)(swap);                               \
+    }                                                           \
+    break
+
+static uint16_t swap16(uint16_t x) {
+    return (uint16_t)(x >> 8 | x << 8);
+}
+
+static uint32_t swap32(uint32_t x) {
+    return (uint32_t)swap16((uint16_t)x) << 16 | swap16((uint16_t)(x >> 16));
+}
+
+static uint64_t swap64(uint64_t x) {
+    return (uint64_t)swap32((uint32_t)x) << 32 | swap32((uint32_t)(x >> 32));
+}
+
+int ms_symbols_widen(const char *data, ptrdiff_t stride, size_t n, int size, int is_signed,
+                     int swapped, int64_t *out) {
+    switch (size * 4 + (is_signed ? 2 : 0) + (swapped && size > 1 ? 1 : 0)) {
+    case 4: WIDEN(uint8_t, x);
+    case 6: WIDEN(int8_t, x);
+    case 8: WIDEN(uint16_t, x);
+    case 9: WIDEN(uint16_t, swap16(x));
+    case 10: WIDEN(int16_t, x);
+    case 11: WIDEN(uint16_t, (int16_t)swap16(x));
+    case 16: WIDEN(uint32_t, x);
+    case 17: WIDEN(uint32_t, swap32(x));
+    case 18: WIDEN(int32_t, x);
+    case 19: WIDEN(uint32_t, (int32_t)swap32(x));
+    case 32:
+    case 34: WIDEN(uint64_t, x);
+    case 33:
+    case 35: WIDEN(uint64_t, swap64(x));
+    default: return -1;
+    }
+    return 0;
+}
+
+int ms_symbols_any_negative(const int64_t *values, size_t n) {
+    int64_t any = 0;
+    for (size_t i = 0; i < n; i++) any |= values[i];
+    return any < 0;
 }

@@ -18,4 +18,11 @@ uint32_t ms_symbols_pair(const int64_t *a, size_t n, const int64_t *b, size_t m,
  * memory. */
 uint32_t ms_symbols_rank(const int64_t *values, size_t n, uint32_t *ranks);
 
+/* `n` integers of `size` bytes (1, 2, 4, 8), `stride` bytes apart, in the machine's byte order or
+ * `swapped`, unaligned maybe, as int64. Unsigned ones from 2^63 on wrap around. -1: another size. */
+int ms_symbols_widen(const char *data, ptrdiff_t stride, size_t n, int size, int is_signed,
+                     int swapped, int64_t *out);
+
+int ms_symbols_any_negative(const int64_t *values, size_t n);
+
 #endif
