@@ -42,6 +42,7 @@ MODULES = {
     "midstream._core._cpu": ["ms_cpu.c"],
     "midstream._core._poll": [],
     "midstream.compare._edit": EDIT,
+    "midstream.compare._editbatch": EDIT,
     "midstream.compare._symbols": ["ms_symbols.c"],
     "midstream.compare._series": ["ms_series.c"],
     "midstream.compare._elastic": ["ms_elastic.c", "ms_elastic_rules.c", *ELASTIC],

@@ -88,7 +88,8 @@ FN void lev_columns(const ms_edit_strip *w, size_t t, lev *a, lev *b, skew *sa, 
     }
 }
 
-FN void lev_strip(const ms_edit_strip *w, int vectors) {
+FN void lev_strip(const ms_edit_strip *strip, int vectors) {
+    const ms_edit_strip copy = *strip, *const w = &copy; /* which no store can change */
     const __m256i zero = _mm256_setzero_si256();
     const skew none = {zero, {zero, zero}};
     skew sa = none, sb = none;
@@ -141,7 +142,8 @@ FN void lcs_columns(const ms_edit_strip *w, size_t t, lcs *a, lcs *b, skew *sa, 
         store_last(w->top + t - behind, (vectors == 2 ? b : a)->carry);
 }
 
-FN void lcs_strip_of(const ms_edit_strip *w, int vectors) {
+FN void lcs_strip_of(const ms_edit_strip *strip, int vectors) {
+    const ms_edit_strip copy = *strip, *const w = &copy;
     const __m256i zero = _mm256_setzero_si256();
     const skew none = {zero, {zero, zero}};
     skew sa = none, sb = none;

@@ -65,12 +65,12 @@ FN void lev_step(lev *s, __m512i match, __m512i hp, __m512i hn, __mmask8 lanes) 
 FN void lev_columns(const ms_edit_strip *w, size_t t, lev *a, lev *b, skew *sa, skew *sb, int phase,
                     int vectors, int whole) {
     const size_t behind = (size_t)(LANES * vectors - 1);
-    const __m512i ma = delay(sa, load(w->table + w->match[t] * w->words), phase);
+    const __m512i ma = delay(sa, load(w->table + w->match[t] * (size_t)(LANES * vectors)), phase);
     const __m512i hp = _mm512_alignr_epi64(a->hp, _mm512_set1_epi64((long long)w->top[t]), 7);
     const __m512i hn = _mm512_alignr_epi64(a->hn, _mm512_set1_epi64((long long)w->bottom[t]), 7);
     if (vectors == 2) {
         const uint16_t row = w->match[(ptrdiff_t)t - LANES];
-        const __m512i mb = delay(sb, load(w->table + row * w->words + LANES), phase);
+        const __m512i mb = delay(sb, load(w->table + row * (size_t)(LANES * vectors) + LANES), phase);
         lev_step(b, mb, _mm512_alignr_epi64(b->hp, a->hp, 7), _mm512_alignr_epi64(b->hn, a->hn, 7),
                  whole ? 0xFF : active(t, w->columns, 1));
     }
@@ -81,7 +81,8 @@ FN void lev_columns(const ms_edit_strip *w, size_t t, lev *a, lev *b, skew *sa, 
     }
 }
 
-FN void lev_strip(const ms_edit_strip *w, int vectors) {
+FN void lev_strip(const ms_edit_strip *strip, int vectors) {
+    const ms_edit_strip copy = *strip, *const w = &copy; /* which no store can change */
     const __m512i zero = _mm512_setzero_si512();
     const skew none = {zero, {zero, zero}, {zero, zero, zero, zero}};
     skew sa = none, sb = none;
@@ -134,11 +135,11 @@ FN void lcs_step(lcs *s, __m512i match, __m512i carry, __mmask8 lanes) {
 FN void lcs_columns(const ms_edit_strip *w, size_t t, lcs *a, lcs *b, skew *sa, skew *sb, int phase,
                     int vectors, int whole) {
     const size_t behind = (size_t)(LANES * vectors - 1);
-    const __m512i ma = delay(sa, load(w->table + w->match[t] * w->words), phase);
+    const __m512i ma = delay(sa, load(w->table + w->match[t] * (size_t)(LANES * vectors)), phase);
     const __m512i in = _mm512_alignr_epi64(a->carry, _mm512_set1_epi64((long long)w->top[t]), 7);
     if (vectors == 2) {
         const uint16_t row = w->match[(ptrdiff_t)t - LANES];
-        const __m512i mb = delay(sb, load(w->table + row * w->words + LANES), phase);
+        const __m512i mb = delay(sb, load(w->table + row * (size_t)(LANES * vectors) + LANES), phase);
         lcs_step(b, mb, _mm512_alignr_epi64(b->carry, a->carry, 7),
                  whole ? 0xFF : active(t, w->columns, 1));
     }
@@ -147,7 +148,8 @@ FN void lcs_columns(const ms_edit_strip *w, size_t t, lcs *a, lcs *b, skew *sa, 
         store_last(w->top + t - behind, (vectors == 2 ? b : a)->carry);
 }
 
-FN void lcs_strip_of(const ms_edit_strip *w, int vectors) {
+FN void lcs_strip_of(const ms_edit_strip *strip, int vectors) {
+    const ms_edit_strip copy = *strip, *const w = &copy;
     const __m512i zero = _mm512_setzero_si512();
     const skew none = {zero, {zero, zero}, {zero, zero, zero, zero}};
     skew sa = none, sb = none;

@@ -4,6 +4,8 @@
     `euclidean wdtw ddtw adtw lcss erp edr msm twe frechet`; `path` for alignments
 `soft_dtw`, `soft_dtw_gradient`, `soft_dtw_alignment`, `soft_dtw_divergence`
     soft dynamic time warping, differentiable
+`levenshtein`, `lcs`, `lcs_sequence` and more
+    edit distance and longest common subsequences of symbols
 `cdist`, `pdist`
     matrices of any measure, with threads
 `repeats`, `suffix_array`, `lcp_array`
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING
 from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from midstream.compare._edit import lcs, lcs_sequence, levenshtein
     from midstream.compare._repeats import Repeat, lcp_array, repeats, suffix_array
     from midstream.compare._run import RunDetector
     from midstream.compare._soft import (
@@ -66,7 +69,10 @@ __all__ = [
     "euclidean",
     "frechet",
     "lcp_array",
+    "lcs",
+    "lcs_sequence",
     "lcss",
+    "levenshtein",
     "msm",
     "path",
     "pdist",
@@ -100,7 +106,10 @@ __getattr__, __dir__ = lazy_exports(
         "euclidean": "distances",
         "frechet": "distances",
         "lcp_array": "_repeats",
+        "lcs": "_edit",
+        "lcs_sequence": "_edit",
         "lcss": "distances",
+        "levenshtein": "_edit",
         "msm": "distances",
         "path": "distances",
         "pdist": "matrix",

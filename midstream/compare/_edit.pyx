@@ -240,8 +240,6 @@ def levenshtein(a, b, *, weights=UNIT_WEIGHTS, cutoff=None):
         measure.weights[2] = 1
     else:
         measure = as_measure(weights)
-        if measure.weights[0] == 0 and measure.weights[1] == 0 and measure.weights[2] == 0:
-            measure.kind = INDEL
     distance = compare(a, b, &measure, limit)
     return distance if distance <= limit else limit + 1
 
