@@ -30,6 +30,7 @@ EDIT = [
     "ms_edit_many.c",
     "ms_edit_pair.c",
     "ms_edit_path.c",
+    "ms_edit_short.c",
     "ms_symbols.c",
 ]
 MATCH = ["ms_match.c", "ms_match_avx2.c", "ms_match_avx512.c", "ms_match_neon.c"]

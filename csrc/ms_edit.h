@@ -76,12 +76,15 @@ int64_t ms_edit_indel(const ms_edit_kernels *kernels, const uint32_t *a, size_t 
                       const uint32_t *b, size_t m, uint32_t alphabet, int64_t limit,
                       ms_poll *poll);
 
-/* The same for bytes with min(n, m) <= 128 after the common ends: no symbol table, no memory.
- * -3 where the sequences are longer. `limit` as above. */
+/* The same without ranks or memory, for bytes and for any numbers, where at most 128 symbols of one
+ * sequence are left between the common ends; MS_EDIT_LONG where they are not. `limit` as above. */
 #define MS_EDIT_LONG (-3)
-int64_t ms_edit_levenshtein_short(const uint8_t *a, size_t n, const uint8_t *b, size_t m,
-                                  int64_t limit);
-int64_t ms_edit_lcs_short(const uint8_t *a, size_t n, const uint8_t *b, size_t m);
+int64_t ms_edit_levenshtein_u8(const uint8_t *a, size_t n, const uint8_t *b, size_t m,
+                               int64_t limit);
+int64_t ms_edit_indel_u8(const uint8_t *a, size_t n, const uint8_t *b, size_t m, int64_t limit);
+int64_t ms_edit_levenshtein_i64(const int64_t *a, size_t n, const int64_t *b, size_t m,
+                                int64_t limit);
+int64_t ms_edit_indel_i64(const int64_t *a, size_t n, const int64_t *b, size_t m, int64_t limit);
 
 /* Least sum of `weights` (insertion into a, deletion from a, substitution; each 0 to 2^31 - 1) that
  * turns `a` into `b`. (n + 1)(m + 1) cells. */

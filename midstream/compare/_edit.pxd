@@ -18,10 +18,14 @@ cdef extern from "ms_edit.h":
     int64_t ms_edit_indel(const ms_edit_kernels *kernels, const uint32_t *a, size_t n,
                           const uint32_t *b, size_t m, uint32_t alphabet, int64_t limit,
                           ms_poll *poll) noexcept nogil
-    int64_t ms_edit_levenshtein_short(const uint8_t *a, size_t n, const uint8_t *b, size_t m,
-                                      int64_t limit) noexcept nogil
-    int64_t ms_edit_lcs_short(const uint8_t *a, size_t n, const uint8_t *b,
-                              size_t m) noexcept nogil
+    int64_t ms_edit_levenshtein_u8(const uint8_t *a, size_t n, const uint8_t *b, size_t m,
+                                   int64_t limit) noexcept nogil
+    int64_t ms_edit_indel_u8(const uint8_t *a, size_t n, const uint8_t *b, size_t m,
+                             int64_t limit) noexcept nogil
+    int64_t ms_edit_levenshtein_i64(const int64_t *a, size_t n, const int64_t *b, size_t m,
+                                    int64_t limit) noexcept nogil
+    int64_t ms_edit_indel_i64(const int64_t *a, size_t n, const int64_t *b, size_t m,
+                              int64_t limit) noexcept nogil
     int64_t ms_edit_weighted(const ms_edit_kernels *kernels, const uint32_t *a, size_t n,
                              const uint32_t *b, size_t m, const int64_t *weights,
                              ms_poll *poll) noexcept nogil

@@ -120,6 +120,18 @@ cdef int64_t measured(const Measure *measure, const uint32_t *a, size_t n, const
     return unit * (<int64_t>m - common) + measure.weights[1] * (<int64_t>n - common)
 
 
+cdef int64_t of_numbers(const Measure *measure, const int64_t *a, size_t n, const int64_t *b,
+                        size_t m, int64_t limit) noexcept nogil:
+    """The distance of short sequences with weights (1, 1, 1) or (1, 1, 2); else below zero."""
+    if measure.weights[0] != 1 or measure.weights[1] != 1 or n > 1 << 20 or m > 1 << 20:
+        return -1
+    if measure.kind == UNIT:
+        return ms_edit_levenshtein_i64(a, n, b, m, limit)
+    if measure.kind == INDEL:
+        return ms_edit_indel_i64(a, n, b, m, limit)
+    return -1
+
+
 cdef int64_t compare(object a, object b, const Measure *measure, int64_t limit) except -1:
     """`measured` for Python's sequences."""
     cdef Symbols x, y
@@ -135,6 +147,9 @@ cdef int64_t compare(object a, object b, const Measure *measure, int64_t limit) 
         convert_pair(a, b, &x, &y)
         n = <size_t>x.n
         m = <size_t>y.n
+        result = of_numbers(measure, x.values, n, y.values, m, limit)
+        if result >= 0:
+            return result
         if n + m >= 1 << 31:
             raise ArgumentValueError(f"a and b must hold less than 2**31 symbols, got {n + m}")
         check_memory(f"comparison of {n} and {m} symbols", 32 * (n + m))
@@ -231,7 +246,7 @@ def levenshtein(a, b, *, weights=UNIT_WEIGHTS, cutoff=None):
         limit = as_limit(cutoff)
     if weights is UNIT_WEIGHTS:
         if both_bytes(a, b, &x, &n, &y, &m):
-            distance = ms_edit_levenshtein_short(x, n, y, m, limit)
+            distance = ms_edit_levenshtein_u8(x, n, y, m, limit)
             if distance >= 0:
                 return distance
         measure.kind = UNIT
@@ -286,17 +301,17 @@ def lcs(a, b):
     cdef const uint8_t *x
     cdef const uint8_t *y
     cdef size_t n, m
-    cdef int64_t length
+    cdef int64_t distance
     if both_bytes(a, b, &x, &n, &y, &m):
-        length = ms_edit_lcs_short(x, n, y, m)
-        if length >= 0:
-            return length
+        distance = ms_edit_indel_u8(x, n, y, m, NO_LIMIT)
+        if distance >= 0:
+            return <int64_t>(n + m - <size_t>distance) // 2
     measure.kind = INDEL
     measure.weights[0] = 1
     measure.weights[1] = 1
     measure.weights[2] = 2
-    length = compare(a, b, &measure, NO_LIMIT)
-    return (<int64_t>(len(a) + len(b)) - length) // 2
+    distance = compare(a, b, &measure, NO_LIMIT)
+    return (<int64_t>(len(a) + len(b)) - distance) // 2
 
 
 cdef list common_indices(object a, object b):
