@@ -1,0 +1,381 @@
+"""Edit distance and LCS against the textbook, at the level in use (`.ci/run` repeats every level)."""
+
+from __future__ import annotations
+
+import array
+import itertools
+import math
+import random
+import signal
+import threading
+from collections import UserList, deque
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import edit as reference
+
+from midstream import MidstreamError
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream.compare import lcs, lcs_sequence, levenshtein
+
+#: Below, at and above what a word, a vector, two of them and a strip hold.
+EDGES = [0, 1, 2, 63, 64, 65, 127, 128, 129, 191, 192, 193, 255, 256, 257, 320, 448, 511, 512, 513]
+LONG_EDGES = [1023, 1024, 1025, 1087, 1536, 1537, 2048, 2049]
+
+
+def noisy(rng: random.Random, sequence: list[int], edits: int, alphabet: int) -> list[int]:
+    """The sequence after some random edits."""
+    out = list(sequence)
+    for _ in range(edits):
+        at = rng.randrange(len(out) + 1)
+        match rng.randrange(3):
+            case 0:
+                out.insert(at, rng.randrange(alphabet))
+            case 1:
+                del out[at : at + 1]
+            case _:
+                out[at : at + 1] = [rng.randrange(alphabet)]
+    return out
+
+
+def assert_common(a, b, expected: int) -> None:
+    found = lcs_sequence(a, b)
+    assert len(found) == expected
+    assert reference.is_subsequence(found, a)
+    assert reference.is_subsequence(found, b)
+
+
+@pytest.mark.parametrize("lengths", list(itertools.product(range(6), repeat=2)), ids=str)
+def test_all_short_sequences(lengths: tuple[int, int]) -> None:
+    n, m = lengths
+    for a in itertools.product("ab", repeat=n):
+        x = "".join(a)
+        for b in itertools.product("abc" if m < 4 else "ab", repeat=m):
+            y = "".join(b)
+            common = reference.lcs_by_enumeration(x, y)
+            assert common == reference.lcs(x, y)
+            assert levenshtein(x, y) == levenshtein(a, b) == reference.levenshtein(x, y)
+            assert lcs(x, y) == lcs(a, b) == common
+            assert levenshtein(x, y, weights=(1, 1, 2)) == n + m - 2 * common
+            assert_common(x, y, common)
+
+
+@pytest.mark.parametrize("n", range(0, 131))
+def test_every_length_around_one_and_two_words(n: int) -> None:
+    rng = random.Random(n)
+    for m in {0, 1, max(0, n - 1), n, n + 1, 64, 130}:
+        alphabet = rng.choice([2, 4, 300])
+        a = [rng.randrange(alphabet) for _ in range(n)]
+        b = [rng.randrange(alphabet) for _ in range(m)]
+        distance, common = reference.levenshtein(a, b), reference.lcs(a, b)
+        x, y = "".join(map(chr, a)), "".join(map(chr, b))
+        assert levenshtein(a, b) == levenshtein(x, y) == distance
+        assert lcs(a, b) == lcs(x, y) == common
+        assert_common(a, b, common)
+        if alphabet < 256:
+            assert levenshtein(bytes(a), bytes(b)) == distance
+            assert lcs(bytes(a), bytes(b)) == common
+
+
+@pytest.mark.parametrize("n", EDGES + LONG_EDGES)
+def test_lengths_around_strips(n: int) -> None:
+    rng = random.Random(n)
+    for m in rng.sample(EDGES + LONG_EDGES, 4) + [n]:
+        alphabet = rng.choice([2, 20, 5000])
+        a = np.array([rng.randrange(alphabet) for _ in range(n)], dtype=np.int64)
+        b = np.array([rng.randrange(alphabet) for _ in range(m)], dtype=np.int64)
+        indel = reference.levenshtein_arrays(a, b, substitute=2)
+        assert levenshtein(a, b) == reference.levenshtein_arrays(a, b)
+        assert lcs(a, b) == (n + m - indel) // 2
+        assert_common(a.tolist(), b.tolist(), (n + m - indel) // 2)
+
+
+@pytest.mark.parametrize("n", [1, 5, 64, 100, 129])
+def test_every_cutoff(n: int) -> None:
+    rng = random.Random(n)
+    a = [rng.randrange(4) for _ in range(n)]
+    for b in (noisy(rng, a, n // 10 + 1, 4), [rng.randrange(4) for _ in range(n + 7)]):
+        for weights in ((1, 1, 1), (3, 3, 3), (2, 2, 4), (1, 2, 3), (1, 2, 2)):
+            distance = reference.levenshtein(a, b, weights)
+            for cutoff in range(distance + 3):
+                expected = distance if distance <= cutoff else cutoff + 1
+                assert levenshtein(a, b, weights=weights, cutoff=cutoff) == expected
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_long_sequences_and_cutoffs(seed: int) -> None:
+    # Several strips, narrow and wide bands: close, far, shifted, of very different lengths.
+    rng = random.Random(seed)
+    alphabet = rng.choice([2, 4, 26, 10**6])
+    n = rng.randrange(1500, 4500)
+    a = [rng.randrange(alphabet) for _ in range(n)]
+    b = [
+        noisy(rng, a, rng.choice([3, 40, 400]), alphabet),
+        a[rng.randrange(900) :] + [rng.randrange(alphabet) for _ in range(rng.randrange(900))],
+        [rng.randrange(alphabet) for _ in range(rng.randrange(1100, 5000))],
+        a[: n // 2] + [rng.randrange(alphabet) for _ in range(n // 2)],
+    ][seed % 4]
+    x, y = np.array(a), np.array(b)
+    distance = reference.levenshtein_arrays(x, y)
+    indel = reference.levenshtein_arrays(x, y, substitute=2)
+    assert levenshtein(a, b) == levenshtein(y, x) == distance
+    assert lcs(a, b) == (len(a) + len(b) - indel) // 2
+    for cutoff in {0, distance // 3, distance - 1, distance, distance + 1, 2 * distance}:
+        assert levenshtein(a, b, cutoff=cutoff) == min(distance, cutoff + 1)
+        assert levenshtein(a, b, cutoff=cutoff, weights=(1, 1, 2)) == min(indel, cutoff + 1)
+    assert_common(a, b, (len(a) + len(b) - indel) // 2)
+
+
+def test_a_longest_common_subsequence_of_long_sequences() -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.integers(0, 50, 6000), rng.integers(0, 50, 9000)
+    assert_common(a.tolist(), b.tolist(), lcs(a, b))
+    assert_common(a.tolist(), a[::2].tolist(), 3000)
+    assert_common([1] * 200_000, [2, 1, 3], 1)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.integers(0, 3), max_size=90),
+    st.lists(st.integers(0, 3), max_size=90),
+    st.tuples(*[st.integers(0, 6)] * 3),
+)
+def test_weights(a, b, weights) -> None:
+    expected = reference.levenshtein(a, b, weights)
+    assert levenshtein(a, b, weights=weights) == expected
+    insert, delete, substitute = weights
+    assert levenshtein(b, a, weights=(delete, insert, substitute)) == expected
+
+
+def test_heavy_weights() -> None:
+    most = 2**31 - 1
+    for weights in ((most, most, most), (most, most - 1, most), (10**6, 1, 10**6)):
+        for a, b in (("kitten" * 20, "sitting" * 15), ("", "abc"), ("abc", "")):
+            assert levenshtein(a, b, weights=weights) == reference.levenshtein(a, b, weights)
+    rng = np.random.default_rng(3)
+    a, b = rng.integers(0, 4, 300), rng.integers(0, 4, 270)
+    assert levenshtein(a, b, weights=(2, 3, 4)) == reference.levenshtein(a, b, (2, 3, 4))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text("abé", max_size=80), st.text("ab\u0100\U0001f600", max_size=80))
+def test_text_of_every_width(a: str, b: str) -> None:
+    assert levenshtein(a, b) == levenshtein(list(a), list(b)) == reference.levenshtein(a, b)
+    assert levenshtein(b, a) == levenshtein(a, b)
+    assert lcs(a, b) == reference.lcs(a, b)
+    assert isinstance(lcs_sequence(a, b), str)
+    assert_common(b, a, lcs(a, b))
+
+
+SYMBOLS = st.one_of(
+    st.integers(-3, 3),
+    st.sampled_from([2**61 - 1, -(2**61), 2**63, -(2**63), 2**64, 1.0, 0.0, -0.0, 2.5, math.nan]),
+    st.booleans(),
+    st.none(),
+    st.sampled_from(["a", "b", "", b"a", (1, 2), (1, 2.0), frozenset({1})]),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(SYMBOLS, max_size=30), st.lists(SYMBOLS, max_size=30))
+def test_symbols_of_any_type(a, b) -> None:
+    assert levenshtein(a, b) == reference.levenshtein(a, b)
+    assert lcs(tuple(a), UserList(b)) == reference.lcs(a, b)
+    assert_common(a, b, reference.lcs(a, b))
+
+
+def test_equality_decides_and_no_hash() -> None:
+    assert hash(0) == hash(2**61 - 1)
+    assert levenshtein([0], [2**61 - 1]) == 1
+    assert hash(-1) == hash(-2)
+    assert levenshtein([-1], [-2]) == 1
+    assert levenshtein([1, 1.0, True], [True, 1, 1.0]) == 0
+    assert levenshtein([2**70, -(2**70)], [2**70, 2**70]) == 1
+    nan = math.nan
+    assert levenshtein([nan], [nan]) == 1
+    assert lcs([nan, 1, nan], [nan, 1, nan]) == 1
+    assert levenshtein(np.array([nan, 1.5]), np.array([nan, 1.5])) == 1
+
+
+def test_kinds_may_be_mixed() -> None:
+    assert levenshtein("ab", ["a", "b"]) == 0
+    assert levenshtein(b"ab", [97, 98]) == 0
+    assert levenshtein(b"ab", np.array([97, 98], dtype=np.uint16)) == 0
+    assert levenshtein(b"ab", "ab") == 2
+    assert levenshtein(range(5), (0, 1, 2, 4)) == 1
+    assert levenshtein(deque("abc"), "abd") == 1
+    assert levenshtein([True, False], np.array([True, False])) == 0
+    assert levenshtein(np.array([1.0, 2.0]), [1, 2]) == 0
+    assert levenshtein(np.array([1, 2], dtype=object), [1, 2]) == 0
+    assert levenshtein(np.array(["x", "y"]), ["x", "z"]) == 1
+    assert levenshtein(memoryview(b"ab"), bytearray(b"ac")) == 1
+    assert levenshtein(array.array("h", [1, -2]), [1, -2]) == 0
+    days = np.array(["2026-01-01", "2026-01-02"], dtype="datetime64[D]")
+    assert levenshtein(days, days.astype("datetime64[ns]")) == 0
+
+
+@pytest.mark.parametrize("code", ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("n", [7, 300])
+def test_integer_arrays_of_every_layout(code: str, order: str, n: int) -> None:
+    rng = np.random.default_rng(5)
+    dtype = np.dtype(order + code)
+    low, high = (-100, 100) if code[0] == "i" else (0, 200)
+    plain = rng.integers(low, high, n).astype(dtype)
+    other = rng.integers(low, high, n).tolist()
+    expected = levenshtein(plain.tolist(), other)
+    unaligned = np.frombuffer(b"x" + plain.tobytes(), dtype=dtype, offset=1)
+    spread = np.zeros((n, 3), dtype=dtype)
+    spread[:, 1] = plain
+    frozen = plain.copy()
+    frozen.flags.writeable = False
+    for a in (plain, unaligned, spread[:, 1], frozen, plain[::-1].copy()[::-1]):
+        assert levenshtein(a, other) == levenshtein(other, a) == expected
+        assert levenshtein(a, plain.tolist()) == 0
+
+
+def test_unsigned_integers_beyond_int64() -> None:
+    high = np.array([2**64 - 1, 2**63, 5], dtype=np.uint64)
+    assert levenshtein(high, high[::-1]) == 2
+    assert levenshtein(high, [2**64 - 1, 2**63, 5]) == 0
+    assert levenshtein(high, np.array([-1, -(2**63), 5])) == 2
+    assert levenshtein(np.array([-1, -(2**63), 5]), high) == 2
+    assert levenshtein(high, np.array([1, 2, 5])) == 2
+
+
+def test_empty_sequences() -> None:
+    for empty in ("", b"", [], (), np.array([], dtype=int), np.array([])):
+        assert levenshtein(empty, "abc") == levenshtein("abc", empty) == 3
+        assert levenshtein(empty, empty) == 0
+        assert lcs(empty, [1, 2]) == lcs([1, 2], empty) == 0
+        assert len(lcs_sequence(empty, "abc")) == len(lcs_sequence("abc", empty)) == 0
+    assert levenshtein("", "abc", weights=(5, 7, 9)) == 15
+    assert levenshtein("abc", "", weights=(5, 7, 9)) == 21
+
+
+def test_a_common_subsequence_is_of_the_kind_of_the_first() -> None:
+    assert lcs_sequence("abcd", "xbyd") == "bd"
+    assert lcs_sequence(b"abcd", [98, 100]) == b"bd"
+    assert lcs_sequence((1, 2, 3), [2, 3]) == (2, 3)
+    assert lcs_sequence(deque([1, 2, 3]), [2, 3]) == [2, 3]
+    found = lcs_sequence(np.array([1, 2, 3], dtype=">i2"), [1, 3])
+    assert isinstance(found, np.ndarray)
+    assert found.dtype == np.dtype(">i2")
+    assert found.tolist() == [1, 3]
+    assert lcs_sequence(np.array([1, 2], dtype=np.uint8), [3]).dtype == np.uint8
+
+
+@pytest.mark.parametrize("function", [levenshtein, lcs, lcs_sequence])
+def test_bad_sequences_are_refused_by_name(function) -> None:
+    for bad in (None, 5, 1.5, {1, 2}, {"a": 1}, iter("ab"), object()):
+        with pytest.raises(ArgumentTypeError, match=r"^a must be a sequence, got"):
+            function(bad, "ab")
+        with pytest.raises(ArgumentTypeError, match=r"^b must be a sequence, got"):
+            function([1, 2], bad)
+    with pytest.raises(ArgumentTypeError, match=r"b must hold hashable symbols, got \[1\].*b\[1\]"):
+        function([1, 2], [0, [1]])
+    with pytest.raises(ArgumentValueError, match="a must be one-dimensional, got 2 axes"):
+        function(np.zeros((2, 2), dtype=int), [1])
+    with pytest.raises(ArgumentValueError, match="b must be one-dimensional"):
+        function("ab", np.array(5.0))
+
+
+def test_bad_weights_and_cutoffs_are_refused_by_name() -> None:
+    with pytest.raises(ArgumentValueError, match=r"weights\[1\] must be at least 0, got -1"):
+        levenshtein("a", "b", weights=(1, -1, 1))
+    with pytest.raises(ArgumentValueError, match=r"weights\[0\] must be at most"):
+        levenshtein("a", "b", weights=(2**31, 1, 1))
+    with pytest.raises(ArgumentTypeError, match=r"weights\[2\] must be an integer, got 1.5"):
+        levenshtein("a", "b", weights=(1, 1, 1.5))
+    for bad in ((1, 1), 3, (1, 1, 1, 1), None):
+        with pytest.raises(ArgumentValueError, match="weights must be three integers"):
+            levenshtein("a", "b", weights=bad)
+    with pytest.raises(ArgumentValueError, match="cutoff must be at least 0, got -1"):
+        levenshtein("a", "b", cutoff=-1)
+    with pytest.raises(ArgumentValueError, match="cutoff"):
+        levenshtein("a", "b", cutoff=math.nan)
+    with pytest.raises(ArgumentTypeError, match="cutoff must be a real number"):
+        levenshtein("a", "b", cutoff="3")
+    assert levenshtein("abc", "xyz", cutoff=math.inf) == 3
+    assert levenshtein("abc", "xyz", cutoff=2.9) == 3
+    assert levenshtein("abc", "xyz", cutoff=1.9) == 2
+
+
+def test_errors_of_symbols_come_through() -> None:
+    class Odd:
+        def __hash__(self):
+            return 1
+
+        def __eq__(self, other):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        levenshtein([Odd(), Odd()], [Odd()])
+    assert not issubclass(ZeroDivisionError, MidstreamError)
+
+
+def test_agrees_with_rapidfuzz() -> None:
+    distance = pytest.importorskip("rapidfuzz.distance")
+    rng = random.Random(9)
+    for _ in range(300):
+        n, m = rng.randrange(300), rng.randrange(300)
+        letters = "abcdefghijklmnopqrstuvwxyzäöü€𝄞"[: rng.choice([2, 8, 31])]
+        a, b = "".join(rng.choices(letters, k=n)), "".join(rng.choices(letters, k=m))
+        weights = tuple(rng.randrange(1, 5) for _ in range(3))
+        assert levenshtein(a, b) == distance.Levenshtein.distance(a, b)
+        assert lcs(a, b) == distance.LCSseq.similarity(a, b)
+        assert levenshtein(a, b, weights=weights) == distance.Levenshtein.distance(
+            a, b, weights=weights
+        )
+        cutoff = rng.randrange(1, 200)
+        assert levenshtein(a, b, cutoff=cutoff) == distance.Levenshtein.distance(
+            a, b, score_cutoff=cutoff
+        )
+
+
+def test_agrees_with_edlib() -> None:
+    edlib = pytest.importorskip("edlib")
+    rng = random.Random(10)
+    for _ in range(200):
+        a = "".join(rng.choices("acgt", k=rng.randrange(1, 700)))
+        b = "".join(map(chr, noisy(rng, list(map(ord, a)), rng.randrange(60), 128))) or "a"
+        assert levenshtein(a, b) == edlib.align(a, b)["editDistance"]
+
+
+def test_threads_get_the_same_answers() -> None:
+    rng = np.random.default_rng(2)
+    a, b = rng.integers(0, 9, 3000), rng.integers(0, 9, 3000)
+    expected = levenshtein(a, b), lcs(a, b)
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append((levenshtein(a, b), lcs(a, b))))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [expected] * 4
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers")
+@pytest.mark.parametrize("weights", [(1, 1, 1), (1, 1, 2), (1, 2, 2)])
+def test_a_signal_stops_a_long_comparison(weights) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop(*_):
+        raise Stop
+
+    rng = np.random.default_rng(2)
+    a, b = rng.integers(0, 9, 2_000_000), rng.integers(0, 9, 2_000_000)
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(Stop):
+            levenshtein(a, b, weights=weights)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
