@@ -13,8 +13,8 @@ class EditBatch:
     def blocks(self) -> int: ...
     def __new__(
         cls,
-        X: Sequence[Any],
-        Y: Sequence[Any] | None,
+        X: Sequence[Any],  # noqa: N803
+        Y: Sequence[Any] | None,  # noqa: N803
         out: NDArray[np.float64],
         *,
         cutoff: float | None = None,

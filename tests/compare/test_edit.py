@@ -1,4 +1,4 @@
-"""Edit distance and LCS against the textbook, at the level in use (`.ci/run` repeats every level)."""
+"""Edit distance and LCS against the textbook, at the level in use (`.ci/run` repeats each)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_all_short_sequences(lengths: tuple[int, int]) -> None:
             assert_common(x, y, common)
 
 
-@pytest.mark.parametrize("n", range(0, 131))
+@pytest.mark.parametrize("n", range(131))
 def test_every_length_around_one_and_two_words(n: int) -> None:
     rng = random.Random(n)
     for m in {0, 1, max(0, n - 1), n, n + 1, 64, 130}:
@@ -82,7 +82,7 @@ def test_every_length_around_one_and_two_words(n: int) -> None:
 @pytest.mark.parametrize("n", EDGES + LONG_EDGES)
 def test_lengths_around_strips(n: int) -> None:
     rng = random.Random(n)
-    for m in rng.sample(EDGES + LONG_EDGES, 4) + [n]:
+    for m in [*rng.sample(EDGES + LONG_EDGES, 4), n]:
         alphabet = rng.choice([2, 20, 5000])
         a = np.array([rng.randrange(alphabet) for _ in range(n)], dtype=np.int64)
         b = np.array([rng.randrange(alphabet) for _ in range(m)], dtype=np.int64)
@@ -363,18 +363,18 @@ def test_threads_get_the_same_answers() -> None:
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers")
 @pytest.mark.parametrize("weights", [(1, 1, 1), (1, 1, 2), (1, 2, 2)])
 def test_a_signal_stops_a_long_comparison(weights) -> None:
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     def stop(*_):
-        raise Stop
+        raise StopError
 
     rng = np.random.default_rng(2)
     a, b = rng.integers(0, 9, 2_000_000), rng.integers(0, 9, 2_000_000)
     before = signal.signal(signal.SIGALRM, stop)
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.3)
-        with pytest.raises(Stop):
+        with pytest.raises(StopError):
             levenshtein(a, b, weights=weights)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -57,9 +57,7 @@ def test_condensed(count: int) -> None:
     rng = random.Random(count)
     x = ragged(rng, count, 5, 200)
     for weights in ((1, 1, 1), (2, 5, 9), (1, 2, 2)):
-        expected = [
-            levenshtein(a, b, weights=weights) for a, b in itertools.combinations(x, 2)
-        ]
+        expected = [levenshtein(a, b, weights=weights) for a, b in itertools.combinations(x, 2)]
         assert pdist(x, weights=weights).tolist() == expected
     assert pdist(x, metric="lcs", threads=3).tolist() == [
         lcs(a, b) for a, b in itertools.combinations(x, 2)
