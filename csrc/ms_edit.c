@@ -15,7 +15,7 @@ static void levenshtein_strip(const ms_edit_strip *w) {
     for (size_t i = 0; i < w->words; i++) {
         lev s = {w->plus[i], w->minus[i], 0, 0};
         for (size_t j = 0; j < w->columns; j++) {
-            lev_step(&s, w->table[w->match[j] * w->words + i], w->top[j], w->bottom[j]);
+            lev_step(&s, w->table[w->match[j] + i], w->top[j], w->bottom[j]);
             w->top[j] = s.hp;
             w->bottom[j] = s.hn;
         }
@@ -27,7 +27,7 @@ static void levenshtein_strip(const ms_edit_strip *w) {
 static void lcs_strip(const ms_edit_strip *w) {
     for (size_t i = 0; i < w->words; i++)
         for (size_t j = 0; j < w->columns; j++)
-            w->top[j] = lcs_step(&w->plus[i], w->table[w->match[j] * w->words + i], w->top[j]);
+            w->top[j] = lcs_step(&w->plus[i], w->table[w->match[j] + i], w->top[j]);
 }
 
 static void levenshtein_lanes(const ms_edit_lanes *w, int64_t *out) {

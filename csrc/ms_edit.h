@@ -16,14 +16,15 @@
 #include "ms_cpu.h"
 #include "ms_poll.h"
 
-#define MS_EDIT_STRIP 16 /* words of 64 rows */
-#define MS_EDIT_PAD 32   /* columns that may be read before and behind those of a strip */
+#define MS_EDIT_STRIP 32 /* words of 64 rows */
+#define MS_EDIT_PAD 40   /* columns that may be read before and behind those of a strip */
 
 /* Some columns of a strip. */
 typedef struct ms_edit_strip {
     const uint64_t *table; /* [match row][words]: bit i of word w is set where the symbol stands in
                               row 64 w + i of the strip; match row 0 is all zero */
-    const uint16_t *match; /* (columns) match row of each column; MS_EDIT_PAD zeros on both sides */
+    const uint32_t *match; /* (columns) where in `table` the match row of each column starts;
+                              MS_EDIT_PAD zeros on both sides */
     size_t columns;
     size_t words;  /* a multiple of the kernel's lanes, at most MS_EDIT_STRIP */
     uint64_t *top; /* (columns + MS_EDIT_PAD) in: from the strip above; out: for the one below.

@@ -73,11 +73,11 @@ FN void lev_step(lev *s, __m256i match, __m256i hp, __m256i hn, __m256i lanes, i
 FN void lev_columns(const ms_edit_strip *w, size_t t, lev *a, lev *b, skew *sa, skew *sb, int phase,
                     int vectors, int whole) {
     const size_t behind = (size_t)(LANES * vectors - 1);
-    const __m256i ma = delay(sa, load(w->table + w->match[t] * w->words), phase);
+    const __m256i ma = delay(sa, load(w->table + w->match[t]), phase);
     const __m256i hp = hand_in(a->hp, w->top[t]), hn = hand_in(a->hn, w->bottom[t]);
     if (vectors == 2) {
-        const uint16_t row = w->match[(ptrdiff_t)t - LANES];
-        const __m256i mb = delay(sb, load(w->table + row * w->words + LANES), phase);
+        const uint32_t row = w->match[(ptrdiff_t)t - LANES];
+        const __m256i mb = delay(sb, load(w->table + row + LANES), phase);
         lev_step(b, mb, hand_down(b->hp, a->hp), hand_down(b->hn, a->hn),
                  active(t, w->columns, 1), whole);
     }
@@ -130,11 +130,11 @@ FN void lcs_step(lcs *s, __m256i match, __m256i carry, __m256i lanes, int whole)
 FN void lcs_columns(const ms_edit_strip *w, size_t t, lcs *a, lcs *b, skew *sa, skew *sb, int phase,
                     int vectors, int whole) {
     const size_t behind = (size_t)(LANES * vectors - 1);
-    const __m256i ma = delay(sa, load(w->table + w->match[t] * w->words), phase);
+    const __m256i ma = delay(sa, load(w->table + w->match[t]), phase);
     const __m256i in = hand_in(a->carry, w->top[t]);
     if (vectors == 2) {
-        const uint16_t row = w->match[(ptrdiff_t)t - LANES];
-        const __m256i mb = delay(sb, load(w->table + row * w->words + LANES), phase);
+        const uint32_t row = w->match[(ptrdiff_t)t - LANES];
+        const __m256i mb = delay(sb, load(w->table + row + LANES), phase);
         lcs_step(b, mb, hand_down(b->carry, a->carry), active(t, w->columns, 1), whole);
     }
     lcs_step(a, ma, in, active(t, w->columns, 0), whole);

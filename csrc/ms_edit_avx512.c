@@ -12,21 +12,17 @@
 #define store(p, x) _mm512_storeu_si512((void *)(p), x)
 #define logic _mm512_ternarylogic_epi64
 
-/* History that turns the matches of one column for all rows into those of a wavefront: lane l
- * delayed by l columns, as a sum of delays of 1, 2 and 4. */
-typedef struct skew {
-    __m512i e, f[2], g[4];
-} skew;
-
-/* `phase` is the step modulo 4, a constant once inlined. */
-FN __m512i delay(skew *s, __m512i match, int phase) {
-    const __m512i one = _mm512_mask_blend_epi64(0xAA, match, s->e);
-    const __m512i two = _mm512_mask_blend_epi64(0xCC, one, s->f[phase & 1]);
-    const __m512i four = _mm512_mask_blend_epi64(0xF0, two, s->g[phase]);
-    s->e = match;
-    s->f[phase & 1] = one;
-    s->g[phase] = two;
-    return four;
+/* Matches of a wavefront, from a table that has those of one column for all rows: lane l's of the
+ * column l before `*match`. Pairs of lanes are loaded apart, and the odd lanes take what the even
+ * ones had in the step before, which `last` keeps. */
+FN __m512i gather(const uint64_t *table, const uint32_t *match, __m512i *last) {
+    const __m512i a = load(table + match[0]);
+    const __m512i b = _mm512_mask_loadu_epi64(a, 0x0C, table + match[-2]);
+    const __m512i c = _mm512_mask_loadu_epi64(b, 0x30, table + match[-4]);
+    const __m512i d = _mm512_mask_loadu_epi64(c, 0xC0, table + match[-6]);
+    const __m512i all = _mm512_mask_blend_epi64(0xAA, d, *last);
+    *last = d;
+    return all;
 }
 
 FN __mmask8 low(ptrdiff_t count) {
@@ -62,62 +58,48 @@ FN void lev_step(lev *s, __m512i match, __m512i hp, __m512i hn, __mmask8 lanes) 
     s->vn = _mm512_mask_mov_epi64(s->vn, lanes, vn);
 }
 
-FN void lev_columns(const ms_edit_strip *w, size_t t, lev *a, lev *b, skew *sa, skew *sb, int phase,
-                    int vectors, int whole) {
+FN void lev_column(const ms_edit_strip *w, size_t t, lev *s, __m512i *last, int vectors, int whole) {
     const size_t behind = (size_t)(LANES * vectors - 1);
-    const __m512i ma = delay(sa, load(w->table + w->match[t] * (size_t)(LANES * vectors)), phase);
-    const __m512i hp = _mm512_alignr_epi64(a->hp, _mm512_set1_epi64((long long)w->top[t]), 7);
-    const __m512i hn = _mm512_alignr_epi64(a->hn, _mm512_set1_epi64((long long)w->bottom[t]), 7);
-    if (vectors == 2) {
-        const uint16_t row = w->match[(ptrdiff_t)t - LANES];
-        const __m512i mb = delay(sb, load(w->table + row * (size_t)(LANES * vectors) + LANES), phase);
-        lev_step(b, mb, _mm512_alignr_epi64(b->hp, a->hp, 7), _mm512_alignr_epi64(b->hn, a->hn, 7),
-                 whole ? 0xFF : active(t, w->columns, 1));
+    for (int v = vectors - 1; v >= 0; v--) { /* upwards: each needs what the one above had */
+        const __m512i match = gather(w->table + LANES * v, w->match + t - LANES * v, last + v);
+        const __m512i above = v > 0 ? s[v - 1].hp : _mm512_set1_epi64((long long)w->top[t]);
+        const __m512i below = v > 0 ? s[v - 1].hn : _mm512_set1_epi64((long long)w->bottom[t]);
+        lev_step(s + v, match, _mm512_alignr_epi64(s[v].hp, above, 7),
+                 _mm512_alignr_epi64(s[v].hn, below, 7), whole ? 0xFF : active(t, w->columns, v));
     }
-    lev_step(a, ma, hp, hn, whole ? 0xFF : active(t, w->columns, 0));
     if (whole || (t >= behind && t - behind < w->columns)) {
-        store_last(w->top + t - behind, (vectors == 2 ? b : a)->hp);
-        store_last(w->bottom + t - behind, (vectors == 2 ? b : a)->hn);
+        store_last(w->top + t - behind, s[vectors - 1].hp);
+        store_last(w->bottom + t - behind, s[vectors - 1].hn);
     }
 }
 
 FN void lev_strip(const ms_edit_strip *strip, int vectors) {
     const ms_edit_strip copy = *strip, *const w = &copy; /* which no store can change */
     const __m512i zero = _mm512_setzero_si512();
-    const skew none = {zero, {zero, zero}, {zero, zero, zero, zero}};
-    skew sa = none, sb = none;
-    lev a = {load(w->plus), load(w->minus), zero, zero}, b = a;
-    if (vectors == 2) {
-        b.vp = load(w->plus + LANES);
-        b.vn = load(w->minus + LANES);
+    lev s[4];
+    __m512i last[4];
+    for (int v = 0; v < vectors; v++) {
+        s[v] = (lev){load(w->plus + LANES * v), load(w->minus + LANES * v), zero, zero};
+        last[v] = zero;
     }
-    const size_t lanes = (size_t)(LANES * vectors), steps = w->columns + lanes - 1;
-    for (size_t t = 0; t < steps; t += 4) {
-        if (t >= lanes && t + 4 <= w->columns) {
-            lev_columns(w, t, &a, &b, &sa, &sb, 0, vectors, 1);
-            lev_columns(w, t + 1, &a, &b, &sa, &sb, 1, vectors, 1);
-            lev_columns(w, t + 2, &a, &b, &sa, &sb, 2, vectors, 1);
-            lev_columns(w, t + 3, &a, &b, &sa, &sb, 3, vectors, 1);
-        } else {
-            lev_columns(w, t, &a, &b, &sa, &sb, 0, vectors, 0);
-            lev_columns(w, t + 1, &a, &b, &sa, &sb, 1, vectors, 0);
-            lev_columns(w, t + 2, &a, &b, &sa, &sb, 2, vectors, 0);
-            lev_columns(w, t + 3, &a, &b, &sa, &sb, 3, vectors, 0);
-        }
-    }
-    store(w->plus, a.vp);
-    store(w->minus, a.vn);
-    if (vectors == 2) {
-        store(w->plus + LANES, b.vp);
-        store(w->minus + LANES, b.vn);
+    const size_t behind = (size_t)(LANES * vectors - 1);
+    size_t t = 0;
+    for (; t < behind; t++) lev_column(w, t, s, last, vectors, 0);
+    for (; t < w->columns; t++) lev_column(w, t, s, last, vectors, 1);
+    for (; t < w->columns + behind; t++) lev_column(w, t, s, last, vectors, 0);
+    for (int v = 0; v < vectors; v++) {
+        store(w->plus + LANES * v, s[v].vp);
+        store(w->minus + LANES * v, s[v].vn);
     }
 }
 
 MS_TARGET_AVX512 static void levenshtein_strip(const ms_edit_strip *strip) {
-    if (strip->words == LANES)
-        lev_strip(strip, 1);
-    else
-        lev_strip(strip, 2);
+    switch (strip->words / LANES) {
+    case 1: lev_strip(strip, 1); break;
+    case 2: lev_strip(strip, 2); break;
+    case 3: lev_strip(strip, 3); break;
+    default: lev_strip(strip, 4);
+    }
 }
 
 typedef struct lcs {
@@ -132,52 +114,42 @@ FN void lcs_step(lcs *s, __m512i match, __m512i carry, __mmask8 lanes) {
     s->s = _mm512_mask_mov_epi64(s->s, lanes, logic(sum, s->s, match, 0xF4));
 }
 
-FN void lcs_columns(const ms_edit_strip *w, size_t t, lcs *a, lcs *b, skew *sa, skew *sb, int phase,
-                    int vectors, int whole) {
+FN void lcs_column(const ms_edit_strip *w, size_t t, lcs *s, __m512i *last, int vectors, int whole) {
     const size_t behind = (size_t)(LANES * vectors - 1);
-    const __m512i ma = delay(sa, load(w->table + w->match[t] * (size_t)(LANES * vectors)), phase);
-    const __m512i in = _mm512_alignr_epi64(a->carry, _mm512_set1_epi64((long long)w->top[t]), 7);
-    if (vectors == 2) {
-        const uint16_t row = w->match[(ptrdiff_t)t - LANES];
-        const __m512i mb = delay(sb, load(w->table + row * (size_t)(LANES * vectors) + LANES), phase);
-        lcs_step(b, mb, _mm512_alignr_epi64(b->carry, a->carry, 7),
-                 whole ? 0xFF : active(t, w->columns, 1));
+    for (int v = vectors - 1; v >= 0; v--) {
+        const __m512i match = gather(w->table + LANES * v, w->match + t - LANES * v, last + v);
+        const __m512i above = v > 0 ? s[v - 1].carry : _mm512_set1_epi64((long long)w->top[t]);
+        lcs_step(s + v, match, _mm512_alignr_epi64(s[v].carry, above, 7),
+                 whole ? 0xFF : active(t, w->columns, v));
     }
-    lcs_step(a, ma, in, whole ? 0xFF : active(t, w->columns, 0));
     if (whole || (t >= behind && t - behind < w->columns))
-        store_last(w->top + t - behind, (vectors == 2 ? b : a)->carry);
+        store_last(w->top + t - behind, s[vectors - 1].carry);
 }
 
 FN void lcs_strip_of(const ms_edit_strip *strip, int vectors) {
     const ms_edit_strip copy = *strip, *const w = &copy;
     const __m512i zero = _mm512_setzero_si512();
-    const skew none = {zero, {zero, zero}, {zero, zero, zero, zero}};
-    skew sa = none, sb = none;
-    lcs a = {load(w->plus), zero}, b = a;
-    if (vectors == 2) b.s = load(w->plus + LANES);
-    const size_t lanes = (size_t)(LANES * vectors), steps = w->columns + lanes - 1;
-    for (size_t t = 0; t < steps; t += 4) {
-        if (t >= lanes && t + 4 <= w->columns) {
-            lcs_columns(w, t, &a, &b, &sa, &sb, 0, vectors, 1);
-            lcs_columns(w, t + 1, &a, &b, &sa, &sb, 1, vectors, 1);
-            lcs_columns(w, t + 2, &a, &b, &sa, &sb, 2, vectors, 1);
-            lcs_columns(w, t + 3, &a, &b, &sa, &sb, 3, vectors, 1);
-        } else {
-            lcs_columns(w, t, &a, &b, &sa, &sb, 0, vectors, 0);
-            lcs_columns(w, t + 1, &a, &b, &sa, &sb, 1, vectors, 0);
-            lcs_columns(w, t + 2, &a, &b, &sa, &sb, 2, vectors, 0);
-            lcs_columns(w, t + 3, &a, &b, &sa, &sb, 3, vectors, 0);
-        }
+    lcs s[4];
+    __m512i last[4];
+    for (int v = 0; v < vectors; v++) {
+        s[v] = (lcs){load(w->plus + LANES * v), zero};
+        last[v] = zero;
     }
-    store(w->plus, a.s);
-    if (vectors == 2) store(w->plus + LANES, b.s);
+    const size_t behind = (size_t)(LANES * vectors - 1);
+    size_t t = 0;
+    for (; t < behind; t++) lcs_column(w, t, s, last, vectors, 0);
+    for (; t < w->columns; t++) lcs_column(w, t, s, last, vectors, 1);
+    for (; t < w->columns + behind; t++) lcs_column(w, t, s, last, vectors, 0);
+    for (int v = 0; v < vectors; v++) store(w->plus + LANES * v, s[v].s);
 }
 
 MS_TARGET_AVX512 static void lcs_strip(const ms_edit_strip *strip) {
-    if (strip->words == LANES)
-        lcs_strip_of(strip, 1);
-    else
-        lcs_strip_of(strip, 2);
+    switch (strip->words / LANES) {
+    case 1: lcs_strip_of(strip, 1); break;
+    case 2: lcs_strip_of(strip, 2); break;
+    case 3: lcs_strip_of(strip, 3); break;
+    default: lcs_strip_of(strip, 4);
+    }
 }
 
 /* Set bits of every lane's words in `x` that are rows of its sequence. */

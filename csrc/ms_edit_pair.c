@@ -4,7 +4,7 @@
 
 #include "ms_edit.h"
 
-#define CHUNK ((size_t)1 << 15) /* columns between two questions whether to go on */
+#define CHUNK ((size_t)1 << 14) /* columns between two questions whether to go on */
 #define TOP_BIT ((uint64_t)1 << 63)
 
 typedef struct work {
@@ -13,8 +13,8 @@ typedef struct work {
     size_t n, m;
     ms_poll *poll;
     uint64_t *table;
-    uint16_t *match_of; /* [symbol] its match row in the strip's table; 0: none */
-    uint16_t *match;
+    uint32_t *match_of; /* [symbol] where in the strip's table its match row starts; 0: none */
+    uint32_t *match;
     uint64_t *top, *bottom;
     uint64_t plus[MS_EDIT_STRIP], minus[MS_EDIT_STRIP];
 } work;
@@ -46,16 +46,16 @@ static void *allocate(work *w, size_t rows, uint32_t alphabet) {
     size_t distinct = rows < alphabet ? rows : alphabet;
     if (distinct > 64 * MS_EDIT_STRIP) distinct = 64 * MS_EDIT_STRIP;
     const size_t table = (distinct + 1) * words, chunk = w->m < CHUNK ? w->m : CHUNK;
-    const size_t columns = w->m + MS_EDIT_PAD, match = round_up(chunk + 2 * MS_EDIT_PAD, 4);
+    const size_t columns = w->m + MS_EDIT_PAD, match = chunk + 2 * MS_EDIT_PAD;
     uint64_t *memory =
-        malloc(sizeof(uint64_t) * (table + 2 * columns) + sizeof(uint16_t) * (match + alphabet));
+        malloc(sizeof(uint64_t) * (table + 2 * columns) + sizeof(uint32_t) * (match + alphabet));
     if (memory == NULL) return NULL;
     w->table = memory;
     w->top = memory + table;
     w->bottom = w->top + columns;
-    w->match = (uint16_t *)(w->bottom + columns);
+    w->match = (uint32_t *)(w->bottom + columns);
     w->match_of = w->match + match;
-    memset(w->match_of, 0, sizeof(uint16_t) * alphabet);
+    memset(w->match_of, 0, sizeof(uint32_t) * alphabet);
     /* Kernels read, and do not use, what lies behind the last column. */
     memset(w->top + w->m, 0, sizeof(uint64_t) * MS_EDIT_PAD);
     memset(w->bottom + w->m, 0, sizeof(uint64_t) * MS_EDIT_PAD);
@@ -63,16 +63,16 @@ static void *allocate(work *w, size_t rows, uint32_t alphabet) {
 }
 
 static void fill_table(work *w, const uint32_t *a, size_t rows, size_t words) {
-    uint16_t used = 0;
+    uint32_t used = 0;
     memset(w->table, 0, words * sizeof *w->table);
     for (size_t i = 0; i < rows; i++) {
-        uint16_t match = w->match_of[a[i]];
+        uint32_t match = w->match_of[a[i]];
         if (match == 0) {
-            match = ++used;
+            match = used += (uint32_t)words;
             w->match_of[a[i]] = match;
-            memset(w->table + match * words, 0, words * sizeof *w->table);
+            memset(w->table + match, 0, words * sizeof *w->table);
         }
-        w->table[match * words + i / 64] |= (uint64_t)1 << (i % 64);
+        w->table[match + i / 64] |= (uint64_t)1 << (i % 64);
     }
 }
 
@@ -86,7 +86,7 @@ static int run_strip(work *w, int lcs, size_t first, size_t rows, size_t begin, 
     fill_table(w, w->a + first, rows, words);
     memset(w->plus, 0xFF, sizeof w->plus);
     memset(w->minus, 0, sizeof w->minus);
-    uint16_t *const match = w->match + MS_EDIT_PAD;
+    uint32_t *const match = w->match + MS_EDIT_PAD;
     memset(w->match, 0, MS_EDIT_PAD * sizeof *match);
     int stopped = 0;
     for (size_t from = begin; from < end && !stopped; from += CHUNK) {
@@ -146,8 +146,8 @@ static void fill_edge(work *w, int lcs, int64_t begin, int64_t end) {
  * result above that says nothing, and is returned as k + 1. */
 static int64_t within(work *w, int lcs, int64_t k, int bold) {
     const int64_t n = (int64_t)w->n, m = (int64_t)w->m, shift = m - n, asked = k;
-    /* Narrow strips waste less at the ends of a narrow band. */
-    const int64_t height = k < 512 ? 64 * MS_EDIT_STRIP / 2 : 64 * MS_EDIT_STRIP;
+    /* High strips hide latency best, low ones waste less at the ends of a narrow band. */
+    const int64_t height = 64 * (k < 512 ? MS_EDIT_STRIP / 4 : 3 * MS_EDIT_STRIP / 4);
     int64_t begin = 0, end = (k + shift) / 2 + height, estimate_at = height;
     if (end > m) end = m;
     int64_t left = 0, right = end; /* values at the upper corners */
@@ -209,7 +209,8 @@ static int64_t distance_of(const ms_edit_kernels *kernels, int lcs, const uint32
     if (memory == NULL) return MS_EDIT_NO_MEMORY;
     /* Some path to begin with: symbol against symbol, the longer one's rest at either end. */
     int64_t most = lcs ? (int64_t)(n + m) : (int64_t)m;
-    if (n > 64 * MS_EDIT_STRIP / 2) {
+    const int several = n > 64 * MS_EDIT_STRIP / 4;
+    if (several) {
         int64_t front = 0, back = 0;
         for (size_t i = 0; i < n; i++) front += a[i] != b[i];
         for (size_t i = 0; i < n; i++) back += a[i] != b[m - n + i];
@@ -218,8 +219,7 @@ static int64_t distance_of(const ms_edit_kernels *kernels, int lcs, const uint32
     const int64_t k = most < limit ? most : limit;
     int64_t guess = (int64_t)(n / 8), distance = k + 1;
     if (guess < shift) guess = shift;
-    const int several = n > 64 * MS_EDIT_STRIP;
-    if (several && guess < k / 2) {
+    if (n > 64 * MS_EDIT_STRIP / 2 && guess < k / 2) {
         distance = within(&w, lcs, guess, 0); /* soon over where it is much more */
         if (distance > guess) distance = k + 1;
     }

@@ -68,8 +68,9 @@ int64_t NAME(ms_edit_indel)(const SYMBOL *a, size_t n, const SYMBOL *b, size_t m
         NAME(fill2)(&matches, a, n);
         for (size_t j = 0; j < m; j++) {
             const uint64_t *match = NAME(find2)(&matches, b[j]);
-            const uint64_t carry = lcs_step(&x, match[0], 0);
-            lcs_step(&y, match[1], carry);
+            const uint64_t in_x = x & match[0], in_y = y & match[1], sum = x + in_x;
+            y = (y + in_y + (sum < x)) | (y & ~match[1]); /* compilers add with carry */
+            x = sum | (x & ~match[0]);
         }
         length = ms_edit_bits(~x) + ms_edit_bits(~y & ~(uint64_t)0 >> (128 - n));
     } else if (n > 0) {

@@ -10,22 +10,43 @@ typedef struct slot {
 
 typedef struct table {
     slot *slots;
+    uint64_t *seen; /* a bit for every hash that occurs, 32 times as many as values */
     size_t mask;
     int shift;
 } table;
 
 static int make_table(table *t, size_t n) {
-    int bits = 4;
+    int bits = 6;
     while (((size_t)1 << bits) < 2 * n) bits++;
-    t->slots = calloc((size_t)1 << bits, sizeof *t->slots);
     t->mask = ((size_t)1 << bits) - 1;
     t->shift = 64 - bits;
-    return t->slots == NULL ? -1 : 0;
+    t->slots = calloc((size_t)1 << bits, sizeof *t->slots);
+    t->seen = calloc((size_t)1 << (bits - 2), sizeof *t->seen);
+    if (t->slots != NULL && t->seen != NULL) return 0;
+    free(t->slots);
+    free(t->seen);
+    return -1;
+}
+
+static void free_table(table *t) {
+    free(t->slots);
+    free(t->seen);
+}
+
+static uint64_t hash(int64_t value) {
+    return (uint64_t)value * 0x9E3779B97F4A7C15u;
+}
+
+/* Whether a value with this hash may be in the table: mostly right where it says yes, and a
+ * branch that is foreseen where values are new, unlike that on the slot. */
+static int may_be_in(const table *t, uint64_t h) {
+    const uint64_t bit = h >> (t->shift - 4);
+    return t->seen[bit / 64] >> (bit % 64) & 1;
 }
 
 /* The slot of `value`, or the empty one where it would go. */
-static slot *find(const table *t, int64_t value) {
-    size_t at = (size_t)(((uint64_t)value * 0x9E3779B97F4A7C15u) >> t->shift);
+static slot *find(const table *t, int64_t value, uint64_t h) {
+    size_t at = (size_t)(h >> t->shift);
     while (t->slots[at].rank != 0 && t->slots[at].value != value) at = (at + 1) & t->mask;
     return t->slots + at;
 }
@@ -33,8 +54,12 @@ static slot *find(const table *t, int64_t value) {
 static uint32_t insert(const table *t, const int64_t *values, size_t n, uint32_t *ranks) {
     uint32_t used = 0;
     for (size_t i = 0; i < n; i++) {
-        slot *s = find(t, values[i]);
-        if (s->rank == 0) *s = (slot){values[i], ++used};
+        const uint64_t h = hash(values[i]), bit = h >> (t->shift - 4);
+        slot *s = find(t, values[i], h);
+        if (s->rank == 0) {
+            *s = (slot){values[i], ++used};
+            t->seen[bit / 64] |= (uint64_t)1 << (bit % 64);
+        }
         ranks[i] = s->rank - 1;
     }
     return used;
@@ -69,10 +94,12 @@ uint32_t ms_symbols_pair(const int64_t *a, size_t n, const int64_t *b, size_t m,
     if (make_table(&t, n) < 0) return 0;
     const uint32_t used = insert(&t, a, n, ranks_a);
     for (size_t j = 0; j < m; j++) {
-        const uint32_t rank = find(&t, b[j])->rank;
+        const uint64_t h = hash(b[j]);
+        uint32_t rank = 0;
+        if (may_be_in(&t, h)) rank = find(&t, b[j], h)->rank;
         ranks_b[j] = rank == 0 ? used : rank - 1;
     }
-    free(t.slots);
+    free_table(&t);
     return used + 1;
 }
 
@@ -87,7 +114,7 @@ uint32_t ms_symbols_rank(const int64_t *values, size_t n, uint32_t *ranks) {
     }
     if (make_table(&t, n) < 0) return 0;
     const uint32_t used = insert(&t, values, n, ranks);
-    free(t.slots);
+    free_table(&t);
     return used;
 }
 
