@@ -7,13 +7,17 @@
 #define CHUNK ((size_t)1 << 14) /* columns between two questions whether to go on */
 #define TOP_BIT ((uint64_t)1 << 63)
 
+/* Values of `match_of` that read as no match, since the table begins with two rows of zeros. */
+#define NOT_IN_B 0 /* such symbols of a need no row */
+#define NOT_IN_STRIP 1
+
 typedef struct work {
     const ms_edit_kernels *kernels;
     const uint32_t *a, *b;
     size_t n, m;
     ms_poll *poll;
     uint64_t *table;
-    uint32_t *match_of; /* [symbol] where in the strip's table its match row starts; 0: none */
+    uint32_t *match_of; /* [symbol] where in the strip's table its match row starts; or: */
     uint32_t *match;
     uint64_t *top, *bottom;
     uint64_t plus[MS_EDIT_STRIP], minus[MS_EDIT_STRIP];
@@ -45,7 +49,7 @@ static void *allocate(work *w, size_t rows, uint32_t alphabet) {
     if (words > MS_EDIT_STRIP) words = MS_EDIT_STRIP;
     size_t distinct = rows < alphabet ? rows : alphabet;
     if (distinct > 64 * MS_EDIT_STRIP) distinct = 64 * MS_EDIT_STRIP;
-    const size_t table = (distinct + 1) * words, chunk = w->m < CHUNK ? w->m : CHUNK;
+    const size_t table = (distinct + 2) * words, chunk = w->m < CHUNK ? w->m : CHUNK;
     const size_t columns = w->m + MS_EDIT_PAD, match = chunk + 2 * MS_EDIT_PAD;
     uint64_t *memory =
         malloc(sizeof(uint64_t) * (table + 2 * columns) + sizeof(uint32_t) * (match + alphabet));
@@ -56,6 +60,7 @@ static void *allocate(work *w, size_t rows, uint32_t alphabet) {
     w->match = (uint32_t *)(w->bottom + columns);
     w->match_of = w->match + match;
     memset(w->match_of, 0, sizeof(uint32_t) * alphabet);
+    for (size_t j = 0; j < w->m; j++) w->match_of[w->b[j]] = NOT_IN_STRIP;
     /* Kernels read, and do not use, what lies behind the last column. */
     memset(w->top + w->m, 0, sizeof(uint64_t) * MS_EDIT_PAD);
     memset(w->bottom + w->m, 0, sizeof(uint64_t) * MS_EDIT_PAD);
@@ -63,16 +68,25 @@ static void *allocate(work *w, size_t rows, uint32_t alphabet) {
 }
 
 static void fill_table(work *w, const uint32_t *a, size_t rows, size_t words) {
-    uint32_t used = 0;
-    memset(w->table, 0, words * sizeof *w->table);
+    uint32_t used = (uint32_t)words;
+    memset(w->table, 0, 2 * words * sizeof *w->table);
     for (size_t i = 0; i < rows; i++) {
         uint32_t match = w->match_of[a[i]];
-        if (match == 0) {
+        if (match == NOT_IN_B) continue;
+        if (match == NOT_IN_STRIP) {
             match = used += (uint32_t)words;
             w->match_of[a[i]] = match;
             memset(w->table + match, 0, words * sizeof *w->table);
         }
         w->table[match + i / 64] |= (uint64_t)1 << (i % 64);
+    }
+}
+
+/* Forget the strip's rows. */
+static void clear_table(work *w, const uint32_t *a, size_t rows) {
+    for (size_t i = 0; i < rows; i++) {
+        uint32_t *const match = w->match_of + a[i];
+        *match = *match == NOT_IN_B ? NOT_IN_B : NOT_IN_STRIP;
     }
 }
 
@@ -98,7 +112,7 @@ static int run_strip(work *w, int lcs, size_t first, size_t rows, size_t begin, 
         (lcs ? kernels->lcs_strip : kernels->levenshtein_strip)(&strip);
         stopped = ms_poll_spend(w->poll, columns * words);
     }
-    for (size_t i = 0; i < rows; i++) w->match_of[w->a[first + i]] = 0;
+    clear_table(w, w->a + first, rows);
     return stopped ? MS_EDIT_STOPPED : 0;
 }
 
