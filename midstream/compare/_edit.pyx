@@ -23,7 +23,6 @@ cdef extern from "ms_symbols.h":
                              uint32_t *ranks_a, uint32_t *ranks_b) noexcept nogil
 
 cdef extern from "Python.h":
-    bint PyUnicode_IS_COMPACT_ASCII(object o)
     int PyUnicode_KIND(object o)
     void *PyUnicode_DATA(object o)
     Py_ssize_t PyUnicode_GET_LENGTH(object o)
@@ -38,6 +37,10 @@ cdef int64_t NO_LIMIT = <int64_t>1 << 62
 cdef int64_t HEAVIEST = (<int64_t>1 << 31) - 1
 #: Cells below which a call takes some microseconds: not worth letting other threads in.
 cdef double SHORT_WORK = 2e6
+#: Symbols up to which sequences may be compared in one go, without asking whether to go on.
+cdef size_t AT_ONCE = 8192
+#: Less memory than this is not worth asking for.
+cdef size_t LITTLE_MEMORY = 16 << 20
 
 
 cdef bint as_bytes(object value, const uint8_t **data, size_t *n) noexcept:
@@ -123,7 +126,7 @@ cdef int64_t measured(const Measure *measure, const uint32_t *a, size_t n, const
 cdef int64_t of_numbers(const Measure *measure, const int64_t *a, size_t n, const int64_t *b,
                         size_t m, int64_t limit) noexcept nogil:
     """The distance of short sequences with weights (1, 1, 1) or (1, 1, 2); else below zero."""
-    if measure.weights[0] != 1 or measure.weights[1] != 1 or n > 1 << 20 or m > 1 << 20:
+    if measure.weights[0] != 1 or measure.weights[1] != 1 or n + m > AT_ONCE:
         return -1
     if measure.kind == UNIT:
         return ms_edit_levenshtein_i64(a, n, b, m, limit)
@@ -152,7 +155,8 @@ cdef int64_t compare(object a, object b, const Measure *measure, int64_t limit) 
             return result
         if n + m >= 1 << 31:
             raise ArgumentValueError(f"a and b must hold less than 2**31 symbols, got {n + m}")
-        check_memory(f"comparison of {n} and {m} symbols", 32 * (n + m))
+        if 32 * (n + m) > LITTLE_MEMORY:
+            check_memory(f"comparison of {n} and {m} symbols", 32 * (n + m))
         ranks = <uint32_t *>malloc(sizeof(uint32_t) * (n + m + 1))
         if ranks == NULL:
             raise MemoryError(f"no memory for {n + m} symbols")
@@ -245,7 +249,7 @@ def levenshtein(a, b, *, weights=UNIT_WEIGHTS, cutoff=None):
     if cutoff is not None:
         limit = as_limit(cutoff)
     if weights is UNIT_WEIGHTS:
-        if both_bytes(a, b, &x, &n, &y, &m):
+        if both_bytes(a, b, &x, &n, &y, &m) and n + m <= AT_ONCE:
             distance = ms_edit_levenshtein_u8(x, n, y, m, limit)
             if distance >= 0:
                 return distance
@@ -302,7 +306,7 @@ def lcs(a, b):
     cdef const uint8_t *y
     cdef size_t n, m
     cdef int64_t distance
-    if both_bytes(a, b, &x, &n, &y, &m):
+    if both_bytes(a, b, &x, &n, &y, &m) and n + m <= AT_ONCE:
         distance = ms_edit_indel_u8(x, n, y, m, NO_LIMIT)
         if distance >= 0:
             return <int64_t>(n + m - <size_t>distance) // 2

@@ -344,6 +344,17 @@ def test_agrees_with_edlib() -> None:
         assert levenshtein(a, b) == edlib.align(a, b)["editDistance"]
 
 
+def test_a_short_sequence_against_a_very_long_one() -> None:
+    text = "the quick brown fox " * 20_000
+    for short in ("", "quick", "fox the " * 10, "x" * 130):
+        for a, b in ((short, text), (list(map(ord, short)), text.encode()), (short, list(text))):
+            if isinstance(b, bytes):
+                a = np.array(a, dtype=np.uint8)
+            assert levenshtein(a, b) == levenshtein(b, a)
+            assert levenshtein(a, b) >= len(b) - len(a)
+            assert lcs(a, b) == lcs(b, a) == (len(a) if set(short) != {"x"} else 130)
+
+
 def test_threads_get_the_same_answers() -> None:
     rng = np.random.default_rng(2)
     a, b = rng.integers(0, 9, 3000), rng.integers(0, 9, 3000)
