@@ -102,6 +102,8 @@ cdef class Plan:
     cdef object prepare
     cdef object spread
     cdef Series series(self, name, value)
+    cdef Series prepared(self, name, Series series)
+    cdef tuple pair(self, x, y)
     cdef int check_dimensions(self, Series x, Series y, x_name, y_name) except -1
     cdef double value(self, Series x, Series y, double p0, double cutoff, Work work,
                       Poll poll) except? -1

@@ -153,10 +153,23 @@ cdef class Plan:
         self.spread = spread
 
     cdef Series series(self, name, value):
-        cdef Series series = as_series(name, value, self.policy)
-        if self.prepare is not None:
-            series = as_series(name, self.prepare(name, as_array(series)), NAN_PROPAGATE)
-        return series
+        return as_series(name, value, self.policy)
+
+    cdef Series prepared(self, name, Series series):
+        """What is compared: the series, or what the measure makes of it."""
+        if self.prepare is None:
+            return series
+        return as_series(name, self.prepare(name, as_array(series)), NAN_PROPAGATE)
+
+    cdef tuple pair(self, x, y):
+        """Both sides checked, of one precision, prepared."""
+        cdef Series a = self.series("x", x)
+        cdef Series b = self.series("y", y)
+        if a.single != b.single:
+            a = as_double("x", a)
+            b = as_double("y", b)
+        self.check_dimensions(a, b, "x", "y")
+        return self.prepared("x", a), self.prepared("y", b)
 
     cdef int check_dimensions(self, Series x, Series y, x_name, y_name) except -1:
         if x.d != y.d:
@@ -184,14 +197,10 @@ cdef class Plan:
 
     def distance(self, x, y, double cutoff=INFINITY):
         """Distance of one pair; inf above `cutoff`, nan where a series holds nan."""
-        cdef Series a = self.series("x", x)
-        cdef Series b = self.series("y", y)
+        cdef Series a, b
         cdef double p0 = self.p0, value
         cdef Work work
-        if a.single != b.single:
-            a = as_double("x", a)
-            b = as_double("y", b)
-        self.check_dimensions(a, b, "x", "y")
+        a, b = self.pair(x, y)
         if a.missing or b.missing:
             return float("nan")
         if self.spread is not None:
@@ -273,12 +282,8 @@ cdef class Plan:
         """
         import numpy as np
 
-        cdef Series a = self.series("x", x)
-        cdef Series b = self.series("y", y)
-        if a.single != b.single:
-            a = as_double("x", a)
-            b = as_double("y", b)
-        self.check_dimensions(a, b, "x", "y")
+        cdef Series a, b
+        a, b = self.pair(x, y)
         if a.missing or b.missing:
             raise ArgumentValueError("x and y must hold no nan: a path through nan is undefined")
         cdef int64_t n = a.n, m = b.n, d = a.d, length = 0

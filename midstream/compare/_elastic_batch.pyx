@@ -165,6 +165,7 @@ cdef class ElasticBatch:
         for name, group in zip("XY", groups):
             for i, series in enumerate(group):
                 self.plan.check_dimensions(first, <Series>series, "X[0]", f"{name}[{i}]")
+                group[i] = self.plan.prepared(f"{name}[{i}]", <Series>series)
         return 0
 
     cdef int tabulate(self) except -1:

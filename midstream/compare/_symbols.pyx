@@ -227,3 +227,63 @@ cdef int convert_pair(object a, object b, Symbols *x, Symbols *y) except -1:
         number_objects("a", a, x, numbers, &unequal)
         number_objects("b", b, y, numbers, &unequal)
     return 0
+
+
+cdef class Numbering:
+    """Numbers for the symbols of any number of sequences: equal exactly where the symbols are."""
+
+    cdef dict numbers
+    cdef int64_t unequal
+
+    def __cinit__(self):
+        self.numbers = {}
+        self.unequal = -1
+
+    def encode(self, name, value):
+        """Number the symbols of one sequence.
+
+        Parameters
+        ----------
+        name : str
+            Of the argument, for messages.
+        value : sequence of hashables, or (n, d) array
+            Rows of an array are symbols: equal where all their values are.
+
+        Returns
+        -------
+        (n,) float64 ndarray
+
+        Raises
+        ------
+        ArgumentTypeError
+            No sequence, or a symbol that is not hashable.
+        ArgumentValueError
+            An array of more than two axes.
+        """
+        import numpy as np
+
+        cdef Symbols symbols
+        cdef double[::1] out
+        cdef Py_ssize_t i
+        if PyObject_CheckBuffer(value) and not isinstance(value, (bytes, bytearray)):
+            value = np.asarray(value)
+            if value.ndim == 2:
+                value = list(map(tuple, value.tolist()))
+            elif value.ndim != 1:
+                raise ArgumentValueError(
+                    f"{name} must have shape (n,) or (n, d), got {value.ndim} axes: {value.shape}"
+                )
+        elif not PySequence_Check(value) or isinstance(value, dict):
+            raise ArgumentTypeError(
+                f"{name} must be a sequence, got {value!r} ({type(value).__name__})"
+            )
+        symbols.values = NULL
+        try:
+            number_objects(name, value, &symbols, self.numbers, &self.unequal)
+            numbers = np.empty(symbols.n)
+            out = numbers
+            for i in range(symbols.n):
+                out[i] = symbols.values[i]
+        finally:
+            free(symbols.values)
+        return numbers

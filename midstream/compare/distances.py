@@ -7,8 +7,8 @@ from typing import Any
 
 from midstream._core.errors import ArgumentValueError
 from midstream._core.validate import check_choice
+from midstream.compare._symbols import Numbering
 from midstream.compare.measures import (
-    Symbols,
     check_cutoff,
     is_symbolic,
     plan,
@@ -158,8 +158,8 @@ def dtw(
     """
     plan = plan_dtw(window=window, cost=cost, band=band, nan_policy=nan_policy)
     if cost == "equal":
-        symbols = Symbols()
-        x, y = symbols.encode("x", x), symbols.encode("y", y)
+        numbering = Numbering()
+        x, y = numbering.encode("x", x), numbering.encode("y", y)
     return plan.distance(x, y, check_cutoff(cutoff))
 
 
@@ -766,8 +766,8 @@ def path(x: Any, y: Any, metric: str = "dtw", **params: Any) -> Alignment:
     """
     check_choice("metric", metric, WITH_PATH)
     if is_symbolic(metric, params):
-        symbols = Symbols()
-        x, y = symbols.encode("x", x), symbols.encode("y", y)
+        numbering = Numbering()
+        x, y = numbering.encode("x", x), numbering.encode("y", y)
     return _align(x, y, metric, params)
 
 

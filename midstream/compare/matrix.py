@@ -18,6 +18,7 @@ from midstream._core.memory import check_memory
 from midstream._core.progress import Progress, as_progress
 from midstream._core.validate import check_choice, check_int
 from midstream.compare import measures
+from midstream.compare._symbols import Numbering
 
 __all__ = ["METRICS", "cdist", "pdist", "worker_count"]
 
@@ -52,13 +53,21 @@ def _elastic(metric: str) -> Maker:
 
         plan = measures.plan(metric, params)
         if measures.is_symbolic(metric, params):
-            symbols = measures.Symbols()
-            X = [symbols.encode(f"X[{i}]", item) for i, item in enumerate(X)]  # noqa: N806
+            numbering = Numbering()
+            X = [numbering.encode(f"X[{i}]", item) for i, item in enumerate(X)]  # noqa: N806
             if Y is not None:
-                Y = [symbols.encode(f"Y[{j}]", item) for j, item in enumerate(Y)]  # noqa: N806
+                Y = [numbering.encode(f"Y[{j}]", item) for j, item in enumerate(Y)]  # noqa: N806
         return ElasticBatch(X, Y, out, plan, cutoff)
 
     return make
+
+
+def _check_known(metric: str, params: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for name in params:
+        if name not in known:
+            raise ArgumentTypeError(
+                f"{metric} has no parameter {name!r}: it takes {', '.join(known) or 'none'}"
+            )
 
 
 def _soft_dtw(
@@ -70,18 +79,31 @@ def _soft_dtw(
 ) -> Batch:
     from midstream.compare._soft import SoftBatch
 
-    known = ("gamma", "nan_policy", "window")
-    for name in params:
-        if name not in known:
-            raise ArgumentTypeError(
-                f"soft_dtw has no parameter {name!r}: it takes {', '.join(known)}"
-            )
+    _check_known("soft_dtw", params, ("band", "gamma", "nan_policy", "window"))
     return SoftBatch(X, Y, out, cutoff=cutoff, **params)
+
+
+def _edit(metric: str, known: tuple[str, ...]) -> Maker:
+    def make(
+        X: list[Any],  # noqa: N803
+        Y: list[Any] | None,  # noqa: N803
+        out: NDArray[np.float64],
+        cutoff: float,
+        params: Mapping[str, Any],
+    ) -> Batch:
+        from midstream.compare._editbatch import EditBatch
+
+        _check_known(metric, params, known)
+        return EditBatch(X, Y, out, cutoff=cutoff, metric=metric, **params)
+
+    return make
 
 
 #: Name of a metric -> what makes its batch.
 METRICS: dict[str, Maker] = {
     **{name: _elastic(name) for name in measures.PLANS},
+    "lcs": _edit("lcs", ()),
+    "levenshtein": _edit("levenshtein", ("weights",)),
     "soft_dtw": _soft_dtw,
 }
 

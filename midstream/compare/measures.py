@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_choice, check_int, check_real
 from midstream.compare._elastic import Plan
 
-__all__ = ["PLANS", "Symbols", "check_cutoff", "is_symbolic", "plan"]
+__all__ = ["PLANS", "check_cutoff", "is_symbolic", "plan"]
 
 COSTS = ("squared", "absolute", "equal")
 BANDS = ("sakoe", "widened", "slanted")
@@ -148,6 +148,9 @@ def plan_lcss(
     nan_policy: str = "raise",
 ) -> Plan:
     p0 = check_real("epsilon", epsilon, low=0)
+    if band == "slanted":
+        # Such a band can have gaps, which matches must not cross and sequences without a match may.
+        raise ArgumentValueError("band must be 'sakoe' or 'widened' for lcss, got 'slanted'")
     return _shared("lcss", _window(window, band), band, nan_policy, p0)
 
 
@@ -211,52 +214,3 @@ def plan(metric: str, params: Mapping[str, Any]) -> Plan:
 def is_symbolic(metric: str, params: Mapping[str, Any]) -> bool:
     """Whether series are sequences of symbols that are only compared for equality."""
     return metric == "dtw" and params.get("cost") == "equal"
-
-
-class Symbols:
-    """Numbers for symbols, the same exactly where symbols are equal, across many sequences."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[Hashable, int] = {}
-        self._fresh = 0
-
-    def encode(self, name: str, sequence: Iterable[Any]) -> Any:
-        """Numbers of the symbols, (n,) float64, as elastic kernels take them.
-
-        Raises
-        ------
-        ArgumentTypeError
-            Not iterable, or a symbol is not hashable.
-        """
-        return np.array(
-            [self._number(name, symbol) for symbol in _iterate(name, sequence)], dtype=np.float64
-        )
-
-    def _number(self, name: str, symbol: Hashable) -> int:
-        try:
-            number = self._numbers.get(symbol)
-        except TypeError:
-            raise ArgumentTypeError(
-                f"{name} must hold hashable symbols, got {symbol!r} ({type(symbol).__name__})"
-            ) from None
-        if number is None or symbol != symbol:  # NaN equals nothing, itself included
-            self._fresh += 1
-            number = self._numbers[symbol] = self._fresh
-        return number
-
-
-def _iterate(name: str, sequence: Any) -> Iterable[Any]:
-    if isinstance(sequence, np.ndarray):
-        if sequence.ndim == 2:  # points: equal where all their dimensions are
-            return map(tuple, sequence.tolist())
-        if sequence.ndim == 1:
-            return sequence.tolist()  # Python's numbers compare exactly, whatever their types
-        raise ArgumentValueError(
-            f"{name} must have shape (n,) or (n, d), got {sequence.ndim} axes: {sequence.shape}"
-        )
-    try:
-        return iter(sequence)
-    except TypeError:
-        raise ArgumentTypeError(
-            f"{name} must be a sequence of symbols, got {sequence!r} ({type(sequence).__name__})"
-        ) from None
