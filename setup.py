@@ -13,6 +13,7 @@ core.
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -23,6 +24,14 @@ from setuptools.command.sdist import sdist
 ROOT = Path(__file__).parent
 CSRC = Path("csrc")
 
+ELASTIC = [
+    "ms_elastic.c",
+    "ms_elastic_rules.c",
+    "ms_elastic_scalar.c",
+    "ms_elastic_avx2.c",
+    "ms_elastic_avx512.c",
+    "ms_elastic_neon.c",
+]
 EDIT = [
     "ms_edit.c",
     "ms_edit_avx2.c",
@@ -36,8 +45,6 @@ EDIT = [
 MATCH = ["ms_match.c", "ms_match_avx2.c", "ms_match_avx512.c", "ms_match_neon.c"]
 SOFT = ["ms_soft.c", "ms_soft_scalar.c", "ms_soft_avx2.c", "ms_soft_avx512.c", "ms_soft_neon.c"]
 
-ELASTIC = [f"ms_elastic_{isa}.c" for isa in ("scalar", "avx2", "avx512", "neon")]
-
 #: Compiled module -> the C files it links, in csrc/.
 MODULES = {
     "midstream._core._cpu": ["ms_cpu.c"],
@@ -46,7 +53,7 @@ MODULES = {
     "midstream.compare._editbatch": EDIT,
     "midstream.compare._symbols": ["ms_symbols.c"],
     "midstream.compare._series": ["ms_series.c"],
-    "midstream.compare._elastic": ["ms_elastic.c", "ms_elastic_rules.c", *ELASTIC],
+    "midstream.compare._elastic": ELASTIC,
     "midstream.compare._elastic_batch": ["ms_elastic_rules.c"],
     "midstream.compare._ranks": ["ms_rank.c"],
     "midstream.compare._repeats": ["ms_suffix.c", "ms_repeats.c"],
@@ -103,16 +110,28 @@ def compiler_flags():
     return compile_flags, link_flags
 
 
+def headers_of(file, found=None):
+    """Headers in csrc/ that a C or Cython file includes, directly or not."""
+    found = set() if found is None else found
+    for name in re.findall(
+        r'^\s*(?:#include|cdef extern from) "(ms_\w+\.h)"', file.read_text(), re.M
+    ):
+        if CSRC / name not in found:
+            found.add(CSRC / name)
+            headers_of(CSRC / name, found)
+    return found
+
+
 def extensions():
     compile_flags, link_flags = compiler_flags()
-    headers = sorted(str(path) for path in CSRC.glob("*.h"))
     for name, c_files in MODULES.items():
         pyx = Path(*name.split(".")).with_suffix(".pyx")
+        headers = set().union(*map(headers_of, [pyx, *(CSRC / c_file for c_file in c_files)]))
         smaller = ["-O2"] if name in OPTIMISED_FOR_SIZE and sys.platform != "win32" else []
         yield Extension(
             name,
             sources=[str(pyx), *(str(CSRC / c_file) for c_file in c_files)],
-            depends=headers,
+            depends=sorted(map(str, headers)),
             include_dirs=[str(CSRC)],
             extra_compile_args=[*compile_flags, *smaller],
             extra_link_args=link_flags,

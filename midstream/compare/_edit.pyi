@@ -1,10 +1,12 @@
 from collections.abc import Hashable, Sequence
-from typing import Any, overload
+from typing import Any, TypeAlias, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-type _Symbols = Sequence[Hashable] | NDArray[Any]
+_Symbols: TypeAlias = Sequence[Hashable] | NDArray[Any]
+_Scalar = TypeVar("_Scalar", bound=np.generic)
+_Symbol = TypeVar("_Symbol", bound=Hashable)
 
 def levenshtein(
     a: _Symbols,
@@ -21,10 +23,10 @@ def lcs_sequence(  # type: ignore[overload-overlap]
     a: bytes | bytearray, b: _Symbols
 ) -> bytes: ...
 @overload
-def lcs_sequence[T: np.generic](a: NDArray[T], b: _Symbols) -> NDArray[T]: ...
+def lcs_sequence(a: NDArray[_Scalar], b: _Symbols) -> NDArray[_Scalar]: ...
 @overload
-def lcs_sequence[T: Hashable](  # type: ignore[overload-overlap]
-    a: tuple[T, ...], b: _Symbols
-) -> tuple[T, ...]: ...
+def lcs_sequence(  # type: ignore[overload-overlap]
+    a: tuple[_Symbol, ...], b: _Symbols
+) -> tuple[_Symbol, ...]: ...
 @overload
-def lcs_sequence[T: Hashable](a: Sequence[T], b: _Symbols) -> list[T]: ...
+def lcs_sequence(a: Sequence[_Symbol], b: _Symbols) -> list[_Symbol]: ...

@@ -287,6 +287,11 @@ cdef class Plan:
         if a.missing or b.missing:
             raise ArgumentValueError("x and y must hold no nan: a path through nan is undefined")
         cdef int64_t n = a.n, m = b.n, d = a.d, length = 0
+        if self.measure == MS_MSM and d > 1:
+            raise ArgumentValueError(
+                f"x and y must have one dimension for a path of msm, which compares each alone, "
+                f"got {d}"
+            )
         cdef Poll poll = Poll()
         cdef Work work = borrow()
         cdef ms_elastic_band band

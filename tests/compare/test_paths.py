@@ -1,0 +1,123 @@
+"""Alignment paths: they re-sum to the distance, go where they must, and fit in little memory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import elastic
+
+from midstream import MidstreamError, compare
+from midstream.compare import dtw, dtw_path, path
+from midstream.compare.measures import plan
+
+#: Measure -> cost of aligning x[i] with y[j], for those where it is all there is.
+WITH_PATH = ("adtw", "ddtw", "dtw", "frechet", "msm", "twe", "wdtw")
+
+
+def is_path(cells: np.ndarray, n: int, m: int) -> bool:
+    steps = {tuple(step) for step in np.diff(cells, axis=0).tolist()}
+    return (
+        cells[0].tolist() == [0, 0]
+        and cells[-1].tolist() == [n - 1, m - 1]
+        and steps <= {(1, 1), (1, 0), (0, 1)}
+    )
+
+
+def walk(rng: np.random.Generator, n: int, *shape: int) -> np.ndarray:
+    return rng.normal(size=(n, *shape)).cumsum(axis=0)
+
+
+# Strips have 4, 8, 16, 32 or 64 rows.
+LENGTHS = [1, 2, 3, 4, 5, 8, 9, 16, 17, 31, 32, 33, 63, 64, 65, 129]
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_paths_re_sum_to_the_distance(n: int, dtype: type) -> None:
+    rng = np.random.default_rng(n)
+    for m in (1, n, n + 7):
+        x, y = walk(rng, n).astype(dtype), walk(rng, m).astype(dtype)
+        got = dtw_path(x, y)
+        assert got.distance == dtw(x, y)
+        assert is_path(got.path, n, m)
+        total = dtype(0)
+        for i, j in got.path:
+            total = (x[i] - y[j]) * (x[i] - y[j]) + total
+        assert np.sqrt(np.float64(total)) == got.distance
+
+
+@pytest.mark.parametrize("metric", WITH_PATH)
+@pytest.mark.parametrize("window", [None, 3])
+def test_every_measure_with_a_path(metric: str, window: int | None) -> None:
+    rng = np.random.default_rng(3)
+    x, y = walk(rng, 40), walk(rng, 42)
+    got = path(x, y, metric, window=window)
+    assert got.distance == getattr(compare, metric)(x, y, window=window)
+    cut = 2 if metric == "ddtw" else 0
+    assert is_path(got.path, 40 - cut, 42 - cut)
+    if window is not None:
+        assert abs(got.path[:, 0] - got.path[:, 1]).max() <= window
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.integers(0, 2), min_size=1, max_size=40),
+    st.lists(st.integers(0, 2), min_size=1, max_size=40),
+    st.sampled_from(["squared", "absolute", "equal"]),
+)
+def test_ties_prefer_diagonal_then_up_then_left(x, y, cost) -> None:
+    """Three values make ties everywhere; the oracle walks back by the rule itself."""
+    expected_distance, expected = elastic.dtw_path(x, y, cost=cost)
+    got = dtw_path(x, y, cost=cost)
+    assert got.distance == expected_distance
+    assert got.path.tolist() == [list(cell) for cell in expected]
+
+
+@pytest.mark.parametrize("metric", ["dtw", "adtw", "wdtw", "frechet", "twe", "msm"])
+@pytest.mark.parametrize("window", [None, 60])
+@pytest.mark.parametrize("budget", [1, 2000, 20_000])
+def test_little_memory_gives_the_same_path(metric: str, window: int | None, budget: int) -> None:
+    rng = np.random.default_rng(11)
+    # Ties, so that a path that only costs the same would show.
+    x = np.round(walk(rng, 700))
+    y = np.round(walk(rng, 660))
+    params = {"window": window}
+    whole = plan(metric, params).path(x, y)
+    parts = plan(metric, params).path(x, y, budget=budget)
+    assert parts[0] == whole[0]
+    np.testing.assert_array_equal(parts[1], whole[1])
+
+
+def test_points_of_several_dimensions() -> None:
+    rng = np.random.default_rng(2)
+    x, y = walk(rng, 50, 3), walk(rng, 41, 3)
+    got = dtw_path(x, y, cost="absolute")
+    assert got.distance == dtw(x, y, cost="absolute")
+    again = sum(np.abs(x[i] - y[j]).sum() for i, j in got.path)
+    assert again == pytest.approx(got.distance, rel=1e-12)
+
+
+def test_symbols_align() -> None:
+    got = dtw_path("abbc", "abc", cost="equal")
+    assert got.distance == 0
+    assert got.path.tolist() == [[0, 0], [1, 1], [2, 1], [3, 2]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (([1.0], [1.0, 2.0, 3.0], "dtw", {"window": 1}), ValueError, "window=1 leaves no path"),
+        (([1.0], [1.0], "erp", {}), ValueError, "metric must be one of .*, got 'erp'"),
+        (([1.0], [1.0], "dtw", {"cutoff": 1.0}), ValueError, "cutoff is not for paths"),
+        (([1.0], [np.nan], "dtw", {"nan_policy": "propagate"}), ValueError, "must hold no nan"),
+        (([[1.0, 2.0]], [[1.0, 2.0]], "msm", {}), ValueError, "one dimension.*msm"),
+        (([1.0], [1.0], "dtw", {"penalty": 1}), TypeError, "dtw has no parameter 'penalty'"),
+    ],
+)
+def test_what_has_no_path_is_refused(arguments, error, message) -> None:
+    x, y, metric, params = arguments
+    with pytest.raises(error, match=message) as caught:
+        path(x, y, metric, **params)
+    assert isinstance(caught.value, MidstreamError)
