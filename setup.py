@@ -59,6 +59,7 @@ MODULES = {
     "midstream.compare._repeats": ["ms_suffix.c", "ms_repeats.c"],
     "midstream.compare._run": ["ms_run.c", *MATCH],
     "midstream.compare._soft": SOFT,
+    "midstream.compare._soft_batch": [],
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
 }

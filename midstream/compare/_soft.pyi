@@ -1,10 +1,6 @@
-from collections.abc import Sequence
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from midstream._core._poll import Poll
 from midstream.compare.results import SoftGradient
 
 def soft_dtw(
@@ -30,23 +26,6 @@ def soft_dtw_divergence(
     window: int | None = None,
     nan_policy: str = "raise",
 ) -> float: ...
-
-class SoftBatch:
-    @property
-    def blocks(self) -> int: ...
-    def __init__(
-        self,
-        X: Sequence[Any],  # noqa: N803
-        Y: Sequence[Any] | None,  # noqa: N803
-        out: NDArray[np.float64],
-        *,
-        cutoff: float | None = None,
-        gamma: float = 1.0,
-        window: int | None = None,
-        nan_policy: str = "raise",
-    ) -> None: ...
-    def run(self, block: int, poll: Poll) -> None: ...
-
 def at_level(
     level: str, x: ArrayLike, y: ArrayLike, *, gamma: float = 1.0, window: int | None = None
 ) -> tuple[float, float, NDArray[np.float64], NDArray[np.float64]]: ...

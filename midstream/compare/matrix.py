@@ -77,7 +77,7 @@ def _soft_dtw(
     cutoff: float,
     params: Mapping[str, Any],
 ) -> Batch:
-    from midstream.compare._soft import SoftBatch
+    from midstream.compare._soft_batch import SoftBatch
 
     _check_known("soft_dtw", params, ("band", "gamma", "nan_policy", "window"))
     return SoftBatch(X, Y, out, cutoff=cutoff, **params)

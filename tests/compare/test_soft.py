@@ -25,7 +25,8 @@ from midstream.compare import (
     soft_dtw_divergence,
     soft_dtw_gradient,
 )
-from midstream.compare._soft import SoftBatch, at_level, elementary
+from midstream.compare._soft import at_level, elementary
+from midstream.compare._soft_batch import SoftBatch
 
 # Around the heights of strips (4, 8, 16) and multiples of them.
 LENGTHS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 23, 24, 25, 31, 32, 33, 47, 48, 49, 63, 64, 65]
