@@ -54,7 +54,8 @@ def check_real(
     ArgumentValueError
         NaN, infinite where `finite`, or out of range.
     """
-    if isinstance(value, (bool, str, bytes)):
+    # numpy would take the only element of an array for a number.
+    if isinstance(value, (bool, str, bytes)) or getattr(value, "ndim", 0) != 0:
         raise ArgumentTypeError(f"{name} must be a real number, got {value!r}")
     try:
         number = float(value)

@@ -130,14 +130,16 @@ def worker_count(n_jobs: int | None) -> int:
 
 
 def _items(name: str, collection: Collection) -> list[Any]:
-    if isinstance(collection, (str, bytes)) or not hasattr(collection, "__len__"):
+    kind = type(collection)
+    iterable = hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")
+    if isinstance(collection, (str, bytes)) or not (iterable and hasattr(kind, "__len__")):
         raise ArgumentTypeError(
             f"{name} must be a sequence of series, got {type(collection).__name__}"
         )
     if (
         isinstance(collection, np.ndarray)
         and not 2 <= collection.ndim <= 3
-        and collection.dtype != object
+        and (collection.dtype != object or collection.ndim == 0)
     ):
         raise ArgumentValueError(
             f"{name} must hold series: shape (k, n) or (k, n, d), got {collection.shape}"
@@ -156,8 +158,8 @@ def _result(
         raise ArgumentTypeError(f"out must be a float64 array, got {found}")
     if out.shape != shape:
         raise ArgumentValueError(f"out must have shape {shape}, got {out.shape}")
-    if not (out.flags.c_contiguous and out.flags.writeable):
-        raise ArgumentValueError("out must be C-contiguous and writeable")
+    if not (out.flags.c_contiguous and out.flags.aligned and out.flags.writeable):
+        raise ArgumentValueError("out must be C-contiguous, aligned and writeable")
     return out
 
 

@@ -116,10 +116,15 @@ def plan_erp(
     band: str = "sakoe",
     nan_policy: str = "raise",
 ) -> Plan:
-    values = [check_real("g", value) for value in np.atleast_1d(np.asarray(g)).tolist()]
-    gap = np.array(values, dtype=np.float64)
-    if gap.ndim != 1 or len(gap) == 0:
+    try:
+        given = np.atleast_1d(np.asarray(g))
+    except ValueError as error:  # nested, and no array
+        raise ArgumentValueError(
+            f"g must be one value, or one for each dimension: {error}"
+        ) from None
+    if given.ndim != 1 or len(given) == 0:
         raise ArgumentValueError(f"g must be one value, or one for each dimension, got {g!r}")
+    gap = np.array([check_real("g", value) for value in given.tolist()])
     return Plan("erp", _window(window, band), band, nan_policy, gap=gap)
 
 
@@ -213,4 +218,5 @@ def plan(metric: str, params: Mapping[str, Any]) -> Plan:
 
 def is_symbolic(metric: str, params: Mapping[str, Any]) -> bool:
     """Whether series are sequences of symbols that are only compared for equality."""
-    return metric == "dtw" and params.get("cost") == "equal"
+    cost = params.get("cost")
+    return metric == "dtw" and isinstance(cost, str) and cost == "equal"
