@@ -16,6 +16,7 @@ BUILT_IN = {
     "EndpointError": ConnectionError,
     "IdleTimeoutError": TimeoutError,
     "MalformedStreamError": ValueError,
+    "MemoryLimitError": MemoryError,
     "MidstreamError": Exception,
     "RecordingError": ValueError,
     "SourceError": Exception,
