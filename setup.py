@@ -36,6 +36,7 @@ EDIT = [
     "ms_edit.c",
     "ms_edit_avx2.c",
     "ms_edit_avx512.c",
+    "ms_edit_band.c",
     "ms_edit_many.c",
     "ms_edit_pair.c",
     "ms_edit_path.c",

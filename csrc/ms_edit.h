@@ -71,6 +71,12 @@ int64_t ms_edit_levenshtein(const ms_edit_kernels *kernels, const uint32_t *a, s
                             const uint32_t *b, size_t m, uint32_t alphabet, int64_t limit,
                             ms_poll *poll);
 
+/* The same where `k` (at most MS_EDIT_BAND) takes the place of `limit`, |m - n| <= k < n: one step a
+ * column, and none after it is clear that the distance is more. */
+#define MS_EDIT_BAND 31
+int64_t ms_edit_band(const uint32_t *a, size_t n, const uint32_t *b, size_t m, uint32_t alphabet,
+                     int64_t k, ms_poll *poll);
+
 /* The distance by insertions and deletions alone, n + m - 2 L where L is the length of a longest
  * common subsequence; otherwise the same. */
 int64_t ms_edit_indel(const ms_edit_kernels *kernels, const uint32_t *a, size_t n,

@@ -218,6 +218,11 @@ static int64_t distance_of(const ms_edit_kernels *kernels, int lcs, const uint32
     if (shift > limit) return limit + 1;
     trim(&a, &n, &b, &m);
     if (n == 0) return (int64_t)m;
+    if (!lcs && n > 128 && shift <= MS_EDIT_BAND) {
+        const int64_t narrow = limit < MS_EDIT_BAND ? limit : MS_EDIT_BAND;
+        const int64_t distance = ms_edit_band(a, n, b, m, alphabet, narrow, poll);
+        if (distance <= narrow || narrow == limit) return distance;
+    }
     work w = {.kernels = kernels, .a = a, .b = b, .n = n, .m = m, .poll = poll};
     void *memory = allocate(&w, n, alphabet);
     if (memory == NULL) return MS_EDIT_NO_MEMORY;

@@ -92,7 +92,7 @@ def test_lengths_around_strips(n: int) -> None:
         assert_common(a.tolist(), b.tolist(), (n + m - indel) // 2)
 
 
-@pytest.mark.parametrize("n", [1, 5, 64, 100, 129])
+@pytest.mark.parametrize("n", [1, 5, 64, 100, 129, 200])
 def test_every_cutoff(n: int) -> None:
     rng = random.Random(n)
     a = [rng.randrange(4) for _ in range(n)]
@@ -102,6 +102,19 @@ def test_every_cutoff(n: int) -> None:
             for cutoff in range(distance + 3):
                 expected = distance if distance <= cutoff else cutoff + 1
                 assert levenshtein(a, b, weights=weights, cutoff=cutoff) == expected
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_close_sequences(seed: int) -> None:
+    # Around the 31 diagonals on either side that one word holds.
+    rng = random.Random(seed)
+    alphabet = rng.choice([2, 4, 1000])
+    a = [rng.randrange(alphabet) for _ in range(rng.randrange(129, 400))]
+    b = noisy(rng, a, rng.randrange(60), alphabet)
+    distance = reference.levenshtein(a, b)
+    assert levenshtein(a, b) == levenshtein(b, a) == distance
+    for cutoff in range(36):
+        assert levenshtein(a, b, cutoff=cutoff) == min(distance, cutoff + 1)
 
 
 @pytest.mark.parametrize("seed", range(12))
