@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Symbols: TypeAlias = Sequence[Hashable] | NDArray[Any]
-_Scalar = TypeVar("_Scalar", bound=np.generic)
+_Number = TypeVar("_Number", bound=np.generic)
 _Symbol = TypeVar("_Symbol", bound=Hashable)
 
 def levenshtein(
@@ -23,7 +23,7 @@ def lcs_sequence(  # type: ignore[overload-overlap]
     a: bytes | bytearray, b: _Symbols
 ) -> bytes: ...
 @overload
-def lcs_sequence(a: NDArray[_Scalar], b: _Symbols) -> NDArray[_Scalar]: ...
+def lcs_sequence(a: NDArray[_Number], b: _Symbols) -> NDArray[_Number]: ...
 @overload
 def lcs_sequence(  # type: ignore[overload-overlap]
     a: tuple[_Symbol, ...], b: _Symbols
