@@ -45,6 +45,14 @@ EDIT = [
 ]
 MATCH = ["ms_match.c", "ms_match_avx2.c", "ms_match_avx512.c", "ms_match_neon.c"]
 SOFT = ["ms_soft.c", "ms_soft_scalar.c", "ms_soft_avx2.c", "ms_soft_avx512.c", "ms_soft_neon.c"]
+SEARCH = [
+    "ms_search.c",
+    "ms_search_chunk.c",
+    "ms_search_scalar.c",
+    "ms_search_avx2.c",
+    "ms_search_avx512.c",
+    "ms_search_neon.c",
+]
 
 #: Compiled module -> the C files it links, in csrc/.
 MODULES = {
@@ -61,6 +69,7 @@ MODULES = {
     "midstream.compare._run": ["ms_run.c", *MATCH],
     "midstream.compare._soft": SOFT,
     "midstream.compare._soft_batch": [],
+    "midstream.compare._search": SEARCH,
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
 }

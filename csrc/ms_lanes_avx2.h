@@ -1,0 +1,25 @@
+/* Four doubles a vector; ms_lanes_scalar.h has the contract. */
+#ifndef MS_LANES_H
+#define MS_LANES_H
+
+#include <immintrin.h>
+
+#include "ms_cpu.h"
+
+#define MS_LANES 4
+#define MS_LANES_TARGET MS_TARGET_AVX2
+#define MS_LANES_NAME(name) name##_avx2
+
+typedef __m256d ms_vec;
+#define V_LOAD(p) _mm256_loadu_pd(p)
+#define V_STORE(p, a) _mm256_storeu_pd(p, a)
+#define V_SET1(x) _mm256_set1_pd(x)
+#define V_ADD(a, b) _mm256_add_pd(a, b)
+#define V_SUB(a, b) _mm256_sub_pd(a, b)
+#define V_MUL(a, b) _mm256_mul_pd(a, b)
+#define V_MIN(a, b) _mm256_min_pd(a, b)
+#define V_MAX(a, b) _mm256_max_pd(a, b)
+#define V_GT(a, b) ((unsigned)_mm256_movemask_pd(_mm256_cmp_pd(a, b, _CMP_GT_OQ)))
+#define V_GE(a, b) ((unsigned)_mm256_movemask_pd(_mm256_cmp_pd(a, b, _CMP_GE_OQ)))
+
+#endif
