@@ -70,6 +70,7 @@ MODULES = {
     "midstream.compare._soft": SOFT,
     "midstream.compare._soft_batch": [],
     "midstream.compare._search": SEARCH,
+    "midstream.compare._spring": ["ms_spring.c"],
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
 }

@@ -8,6 +8,10 @@
     edit distance and longest common subsequences of symbols
 `cdist`, `pdist`
     matrices of any measure, with threads
+`search`, `distance_profile`, `Spring`
+    where in a long series a query occurs, at once or online
+`matrix_profile`, `motifs`, `discords`
+    what in a series recurs, and what does not
 `repeats`, `suffix_array`, `lcp_array`
     all maximal repeats of a sequence
 `RunDetector`
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
         soft_dtw_divergence,
         soft_dtw_gradient,
     )
+    from midstream.compare._spring import Spring
     from midstream.compare.comparator import Comparator
     from midstream.compare.distances import (
         adtw,
@@ -49,19 +54,23 @@ if TYPE_CHECKING:
         wdtw,
     )
     from midstream.compare.matrix import cdist, pdist
-    from midstream.compare.results import Alignment, CacheInfo, Run, SoftGradient
+    from midstream.compare.results import Alignment, CacheInfo, Match, Run, SoftGradient
+    from midstream.compare.subsequence import distance_profile, search
 
 __all__ = [
     "Alignment",
     "CacheInfo",
     "Comparator",
+    "Match",
     "Repeat",
     "Run",
     "RunDetector",
     "SoftGradient",
+    "Spring",
     "adtw",
     "cdist",
     "ddtw",
+    "distance_profile",
     "dtw",
     "dtw_path",
     "edr",
@@ -77,6 +86,7 @@ __all__ = [
     "path",
     "pdist",
     "repeats",
+    "search",
     "soft_dtw",
     "soft_dtw_alignment",
     "soft_dtw_divergence",
@@ -92,13 +102,16 @@ __getattr__, __dir__ = lazy_exports(
         "Alignment": "results",
         "CacheInfo": "results",
         "Comparator": "comparator",
+        "Match": "results",
         "Repeat": "_repeats",
         "Run": "results",
         "RunDetector": "_run",
         "SoftGradient": "results",
+        "Spring": "_spring",
         "adtw": "distances",
         "cdist": "matrix",
         "ddtw": "distances",
+        "distance_profile": "subsequence",
         "dtw": "distances",
         "dtw_path": "distances",
         "edr": "distances",
@@ -114,6 +127,7 @@ __getattr__, __dir__ = lazy_exports(
         "path": "distances",
         "pdist": "matrix",
         "repeats": "_repeats",
+        "search": "subsequence",
         "soft_dtw": "_soft",
         "soft_dtw_alignment": "_soft",
         "soft_dtw_divergence": "_soft",

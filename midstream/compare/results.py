@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Alignment", "CacheInfo", "Run", "SoftGradient"]
+__all__ = ["Alignment", "CacheInfo", "Match", "Run", "SoftGradient"]
 
 
 class Alignment(NamedTuple):
@@ -80,3 +80,21 @@ class CacheInfo(NamedTuple):
     misses: int
     maxsize: int | None
     currsize: int
+
+
+class Match(NamedTuple):
+    """A stretch of a series that resembles a query.
+
+    Parameters
+    ----------
+    start : int
+        Index of its first sample.
+    end : int
+        Index behind its last sample: ``series[start:end]`` is the stretch.
+    distance : float
+        Distance to the query.
+    """
+
+    start: int
+    end: int
+    distance: float

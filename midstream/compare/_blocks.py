@@ -1,0 +1,64 @@
+"""Independent blocks of work, in this thread or in several, with progress and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from midstream._core._poll import Poll
+from midstream._core.errors import ArgumentValueError
+from midstream._core.validate import check_int
+
+__all__ = ["check_jobs", "in_blocks"]
+
+Block = TypeVar("Block")
+Result = TypeVar("Result")
+
+#: Blocks handed to the pool ahead of the one whose result is awaited, for each thread.
+AHEAD = 4
+
+
+def check_jobs(n_jobs: int) -> int:
+    """Threads that `n_jobs` means: itself, or all processors for -1."""
+    number = check_int("n_jobs", n_jobs, low=-1)
+    if number == 0:
+        raise ArgumentValueError("n_jobs must be -1 (all processors) or at least 1, got 0")
+    return number if number > 0 else os.cpu_count() or 1
+
+
+def in_blocks(
+    work: Callable[[Block, Poll], Result | None], blocks: Sequence[Block], threads: int
+) -> Iterator[Result]:
+    """Results of ``work(block, poll)`` in the order of the blocks.
+
+    `work` releases the GIL where it counts, and returns None where its poll stopped it.
+    """
+    if threads == 1 or len(blocks) < 2:
+        for block in blocks:
+            result = work(block, Poll())
+            if result is not None:
+                yield result
+        return
+    running: deque[tuple[Poll, Future[Result | None]]] = deque()
+    remaining = iter(blocks)
+    with ThreadPoolExecutor(min(threads, len(blocks)), "midstream") as pool:
+        try:
+            while True:
+                while len(running) < AHEAD * threads and (
+                    block := next(remaining, None)
+                ) is not None:
+                    poll = Poll()
+                    running.append((poll, pool.submit(work, block, poll)))
+                if not running:
+                    return
+                # Signals reach the main thread here; the others learn of them by their polls.
+                result = running.popleft()[1].result()
+                if result is not None:
+                    yield result
+        finally:
+            for poll, future in running:
+                poll.stop()
+                future.cancel()
