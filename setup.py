@@ -54,6 +54,14 @@ SEARCH = [
     "ms_search_neon.c",
 ]
 
+PROFILE = [
+    "ms_profile.c",
+    "ms_profile_scalar.c",
+    "ms_profile_avx2.c",
+    "ms_profile_avx512.c",
+    "ms_profile_neon.c",
+]
+
 #: Compiled module -> the C files it links, in csrc/.
 MODULES = {
     "midstream._core._cpu": ["ms_cpu.c"],
@@ -69,6 +77,7 @@ MODULES = {
     "midstream.compare._run": ["ms_run.c", *MATCH],
     "midstream.compare._soft": SOFT,
     "midstream.compare._soft_batch": [],
+    "midstream.compare._profile": PROFILE + SEARCH,
     "midstream.compare._search": SEARCH,
     "midstream.compare._spring": ["ms_spring.c"],
     "midstream.stream._loops": ["ms_near.c"],

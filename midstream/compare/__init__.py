@@ -54,7 +54,16 @@ if TYPE_CHECKING:
         wdtw,
     )
     from midstream.compare.matrix import cdist, pdist
-    from midstream.compare.results import Alignment, CacheInfo, Match, Run, SoftGradient
+    from midstream.compare.profile import discords, matrix_profile, motifs
+    from midstream.compare.results import (
+        Alignment,
+        CacheInfo,
+        Match,
+        MatrixProfile,
+        Motif,
+        Run,
+        SoftGradient,
+    )
     from midstream.compare.subsequence import distance_profile, search
 
 __all__ = [
@@ -62,6 +71,8 @@ __all__ = [
     "CacheInfo",
     "Comparator",
     "Match",
+    "MatrixProfile",
+    "Motif",
     "Repeat",
     "Run",
     "RunDetector",
@@ -70,6 +81,7 @@ __all__ = [
     "adtw",
     "cdist",
     "ddtw",
+    "discords",
     "distance_profile",
     "dtw",
     "dtw_path",
@@ -82,6 +94,8 @@ __all__ = [
     "lcs_sequence",
     "lcss",
     "levenshtein",
+    "matrix_profile",
+    "motifs",
     "msm",
     "path",
     "pdist",
@@ -103,6 +117,8 @@ __getattr__, __dir__ = lazy_exports(
         "CacheInfo": "results",
         "Comparator": "comparator",
         "Match": "results",
+        "MatrixProfile": "results",
+        "Motif": "results",
         "Repeat": "_repeats",
         "Run": "results",
         "RunDetector": "_run",
@@ -111,6 +127,7 @@ __getattr__, __dir__ = lazy_exports(
         "adtw": "distances",
         "cdist": "matrix",
         "ddtw": "distances",
+        "discords": "profile",
         "distance_profile": "subsequence",
         "dtw": "distances",
         "dtw_path": "distances",
@@ -123,6 +140,8 @@ __getattr__, __dir__ = lazy_exports(
         "lcs_sequence": "_edit",
         "lcss": "distances",
         "levenshtein": "_edit",
+        "matrix_profile": "profile",
+        "motifs": "profile",
         "msm": "distances",
         "path": "distances",
         "pdist": "matrix",

@@ -47,9 +47,9 @@ def in_blocks(
     with ThreadPoolExecutor(min(threads, len(blocks)), "midstream") as pool:
         try:
             while True:
-                while len(running) < AHEAD * threads and (
-                    block := next(remaining, None)
-                ) is not None:
+                while (
+                    len(running) < AHEAD * threads and (block := next(remaining, None)) is not None
+                ):
                     poll = Poll()
                     running.append((poll, pool.submit(work, block, poll)))
                 if not running:

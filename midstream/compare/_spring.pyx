@@ -71,7 +71,7 @@ cdef class Spring:
     equally close stretches with one end, the shortest counts; of equally close ones that overlap,
     the one that ends first.
 
-    Cost of a sample: O(m), some 2 ns for each of the query's; memory: 24 bytes for each. Not
+    Cost of a sample: O(m), some 3.5 ns for each of the query's; memory: 24 bytes for each. Not
     thread-safe: use one from one thread at a time. `feed` releases the GIL.
 
     References

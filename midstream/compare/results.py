@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Alignment", "CacheInfo", "Match", "Run", "SoftGradient"]
+__all__ = ["Alignment", "CacheInfo", "Match", "MatrixProfile", "Motif", "Run", "SoftGradient"]
 
 
 class Alignment(NamedTuple):
@@ -97,4 +97,42 @@ class Match(NamedTuple):
 
     start: int
     end: int
+    distance: float
+
+
+class MatrixProfile(NamedTuple):
+    """For every window of a series, its closest other window.
+
+    Parameters
+    ----------
+    distance : (n - m + 1,) ndarray of float64
+        Distance of the window at each index to the closest one; inf where there is none.
+    index : (n - m + 1,) ndarray of int64
+        Where that one starts, the smallest of equally close ones; -1 where there is none.
+    left_index, right_index : (n - m + 1,) ndarray of int64
+        The same among earlier and among later windows only.
+    """
+
+    distance: NDArray[np.float64]
+    index: NDArray[np.int64]
+    left_index: NDArray[np.int64]
+    right_index: NDArray[np.int64]
+
+
+class Motif(NamedTuple):
+    """Two windows of a series that resemble each other.
+
+    Parameters
+    ----------
+    first, second : int
+        Where they start; ``first < second``.
+    length : int
+        Samples of each: ``series[first:first + length]``.
+    distance : float
+        Between them, z-normalised.
+    """
+
+    first: int
+    second: int
+    length: int
     distance: float

@@ -470,9 +470,7 @@ def distance_profile(
         square, error = both
         doubtful = np.flatnonzero(error > 1e-9 * square)
         if len(doubtful):
-            exact = comparison.searcher.evaluate(
-                doubtful.astype(np.int64) + first, math.inf, poll
-            )
+            exact = comparison.searcher.evaluate(doubtful.astype(np.int64) + first, math.inf, poll)
             if exact is None:
                 return None
             square[doubtful] = exact

@@ -1,0 +1,82 @@
+/* Kernel of ms_profile.h in the operations of an ms_lanes_*.h; included once for each. */
+#include "ms_profile.h"
+
+#define WIDE (32 / MS_LANES < 4 ? 32 / MS_LANES : 4) /* vectors kept in registers */
+#define SIDE (WIDE * MS_LANES)                       /* lags visited in one pass over the rows */
+
+/* Covariances of window `row` with the SIDE windows from `row + lag` on. */
+MS_LANES_TARGET static inline void fresh_covariance(const ms_profile_input *in, size_t row,
+                                                    size_t lag, double *cov) {
+    const double *left = in->x + row, *right = in->x + row + lag;
+    const ms_vec mean = V_SET1(in->mean[row]);
+    ms_vec sum[WIDE], middle[WIDE];
+    for (int v = 0; v < WIDE; v++) {
+        sum[v] = V_SET1(0.0);
+        middle[v] = V_LOAD(in->mean + row + lag + v * MS_LANES);
+    }
+    for (size_t k = 0; k < in->m; k++) {
+        const ms_vec a = V_SUB(V_SET1(left[k]), mean);
+        for (int v = 0; v < WIDE; v++)
+            sum[v] = V_ADD(sum[v], V_MUL(a, V_SUB(V_LOAD(right + k + v * MS_LANES), middle[v])));
+    }
+    for (int v = 0; v < WIDE; v++) V_STORE(cov + v * MS_LANES, sum[v]);
+}
+
+/* Rare: each window improves about as often as the logarithm of the number of the others. */
+static void improve(const double *correlation, size_t row, size_t column, ms_profile_best *best) {
+    for (size_t k = 0; k < SIDE; k++) {
+        const double c = correlation[k];
+        const size_t j = column + k;
+        if (c > best->right[row] ||
+            (c == best->right[row] && (int64_t)j < best->right_index[row])) {
+            best->right[row] = c;
+            best->right_index[row] = (int64_t)j;
+        }
+        if (c > best->left[j] || (c == best->left[j] && (int64_t)row < best->left_index[j])) {
+            best->left[j] = c;
+            best->left_index[j] = (int64_t)row;
+        }
+    }
+}
+
+MS_LANES_TARGET static void pass(const ms_profile_input *in, size_t lag, size_t first, size_t stop,
+                                 int fresh, double *cov, ms_profile_best *best) {
+    ms_vec sum[WIDE];
+    size_t i = first;
+    if (fresh) fresh_covariance(in, first, lag, cov);
+    for (int v = 0; v < WIDE; v++) sum[v] = V_LOAD(cov + v * MS_LANES);
+    for (; i < stop; i++) {
+        const double *step = in->step + i + lag, *both = in->both + i + lag;
+        const double *inv = in->inv + i + lag, *left = best->left + i + lag;
+        const ms_vec row_step = V_SET1(in->step[i]), row_both = V_SET1(in->both[i]);
+        const ms_vec row_inv = V_SET1(in->inv[i]), right = V_SET1(best->right[i]);
+        ms_vec c[WIDE];
+        unsigned better = 0;
+        if (i > first || !fresh)
+            for (int v = 0; v < WIDE; v++)
+                sum[v] = V_ADD(sum[v], V_ADD(V_MUL(row_step, V_LOAD(both + v * MS_LANES)),
+                                             V_MUL(V_LOAD(step + v * MS_LANES), row_both)));
+        for (int v = 0; v < WIDE; v++) {
+            c[v] = V_MUL(V_MUL(sum[v], V_LOAD(inv + v * MS_LANES)), row_inv);
+            better |= V_GE(c[v], right) | V_GE(c[v], V_LOAD(left + v * MS_LANES));
+        }
+        if (better) {
+            double correlation[SIDE];
+            for (int v = 0; v < WIDE; v++) V_STORE(correlation + v * MS_LANES, c[v]);
+            improve(correlation, i, i + lag, best);
+        }
+    }
+    for (int v = 0; v < WIDE; v++) V_STORE(cov + v * MS_LANES, sum[v]);
+}
+
+MS_LANES_TARGET static void tile(const ms_profile_input *in, size_t lag, size_t first, size_t stop,
+                                 int fresh, double *cov, ms_profile_best *best) {
+    for (size_t k = 0; k < MS_PROFILE_LAGS; k += SIDE) {
+        /* Rows that have a window at this lag at all; where some lanes have none, inv is NaN. */
+        const size_t rows = lag + k < in->windows ? in->windows - lag - k : 0;
+        const size_t end = stop < rows ? stop : rows;
+        if (first < end) pass(in, lag + k, first, end, fresh, cov + k, best);
+    }
+}
+
+const ms_profile_kernels MS_LANES_NAME(ms_profile) = {tile};
