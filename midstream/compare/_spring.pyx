@@ -71,6 +71,9 @@ cdef class Spring:
     equally close stretches with one end, the shortest counts; of equally close ones that overlap,
     the one that ends first.
 
+    As in the paper, a stretch right behind a match can go unseen where, at its end, one that
+    overlaps the match was closer.
+
     Cost of a sample: O(m), some 3.5 ns for each of the query's; memory: 24 bytes for each. Not
     thread-safe: use one from one thread at a time. `feed` releases the GIL.
 
