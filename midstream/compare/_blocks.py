@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from typing import TypeVar
 
 from midstream._core._poll import Poll
@@ -47,11 +48,9 @@ def in_blocks(
     with ThreadPoolExecutor(min(threads, len(blocks)), "midstream") as pool:
         try:
             while True:
-                while (
-                    len(running) < AHEAD * threads and (block := next(remaining, None)) is not None
-                ):
+                for ahead in islice(remaining, AHEAD * threads - len(running)):
                     poll = Poll()
-                    running.append((poll, pool.submit(work, block, poll)))
+                    running.append((poll, pool.submit(work, ahead, poll)))
                 if not running:
                     return
                 # Signals reach the main thread here; the others learn of them by their polls.

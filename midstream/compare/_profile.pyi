@@ -2,11 +2,13 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 from midstream._core._poll import Poll
 
 LAGS: int
 
+@disjoint_base
 class Best:
     @property
     def right(self) -> NDArray[np.float64]: ...
@@ -19,6 +21,7 @@ class Best:
     def __new__(cls, windows: int) -> Self: ...
     def merge(self, other: Best) -> None: ...
 
+@disjoint_base
 class Profiler:
     @property
     def windows(self) -> int: ...

@@ -3,9 +3,11 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 from midstream._core._poll import Poll
 
+@disjoint_base
 class Searcher:
     @property
     def windows(self) -> int: ...

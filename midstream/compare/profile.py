@@ -49,8 +49,8 @@ def matrix_profile(
     Returns
     -------
     MatrixProfile
-        ``distance`` and ``index``, each (n - m + 1,), and ``left_index`` and ``right_index`` for
-        earlier and later windows alone. Distances are Euclidean, z-normalised.
+        ``distance`` and ``nearest``, each (n - m + 1,), and ``left`` and ``right``: the nearest
+        among earlier and among later windows alone. Distances are Euclidean, z-normalised.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def matrix_profile(
     >>> series = np.random.default_rng(0).normal(size=500)
     >>> series[400:430] = 10 * series[100:130] + 7
     >>> profile = matrix_profile(series, 30)
-    >>> int(profile.index[100]), round(float(profile.distance[100]), 6)
+    >>> int(profile.nearest[100]), round(float(profile.distance[100]), 6)
     (400, 0.0)
     """
     x = moderate(samples("series", series))
@@ -242,8 +242,8 @@ def motifs(
     k = check_int("k", k, low=1)
     profile = matrix_profile(series, m, exclusion=exclusion, n_jobs=n_jobs, progress=progress)
     apart_by = -(-m // 4) if exclusion is None else int(exclusion)
-    here = np.arange(len(profile.index))
-    first, second = np.minimum(here, profile.index), np.maximum(here, profile.index)
+    here = np.arange(len(profile.nearest))
+    first, second = np.minimum(here, profile.nearest), np.maximum(here, profile.nearest)
     found: list[Motif] = []
     taken: list[int] = []
     for i in np.lexsort((second, first, profile.distance)):
@@ -308,7 +308,7 @@ def discords(
     k = check_int("k", k, low=1)
     profile = matrix_profile(series, m, exclusion=exclusion, n_jobs=n_jobs, progress=progress)
     apart_by = -(-m // 4) if exclusion is None else int(exclusion)
-    starts = np.flatnonzero(profile.index >= 0).astype(np.int64)
+    starts = np.flatnonzero(profile.nearest >= 0).astype(np.int64)
     order = np.lexsort((starts, -profile.distance[starts]))
     starts = starts[order]
     chosen = starts[apart(starts, apart_by, k)]

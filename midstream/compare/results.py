@@ -107,16 +107,16 @@ class MatrixProfile(NamedTuple):
     ----------
     distance : (n - m + 1,) ndarray of float64
         Distance of the window at each index to the closest one; inf where there is none.
-    index : (n - m + 1,) ndarray of int64
+    nearest : (n - m + 1,) ndarray of int64
         Where that one starts, the smallest of equally close ones; -1 where there is none.
-    left_index, right_index : (n - m + 1,) ndarray of int64
+    left, right : (n - m + 1,) ndarray of int64
         The same among earlier and among later windows only.
     """
 
     distance: NDArray[np.float64]
-    index: NDArray[np.int64]
-    left_index: NDArray[np.int64]
-    right_index: NDArray[np.int64]
+    nearest: NDArray[np.int64]
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
 
 
 class Motif(NamedTuple):

@@ -92,7 +92,7 @@ class Comparison:
         self.windows = self.searcher.windows
         self.threads = threads
         self.progress = progress
-        self.spectrum = None
+        self.spectrum: NDArray[np.complex128] | None = None
         size = max(BLOCK, len(x))
         if normalize and len(x) > DIRECT:
             self.transform = max(TRANSFORM, 1 << (4 * len(x) - 1).bit_length())
@@ -109,8 +109,8 @@ class Comparison:
 
     def products(self, centred: Floats) -> tuple[Floats, float]:
         """Inner products of the query with every window, and a bound of their error."""
-        spectrum = np.fft.rfft(centred, self.transform)
-        spectrum *= self.spectrum
+        assert self.spectrum is not None
+        spectrum = np.fft.rfft(centred, self.transform) * self.spectrum
         result = np.fft.irfft(spectrum, self.transform)[: len(centred) - self.length + 1]
         # The error of a transform is some UNIT for each of its log2 steps, relative to the norm
         # of the whole (Higham 2002, theorem 24.2); three transforms, and room.
@@ -191,7 +191,7 @@ class Limit:
 def lowest(values: Floats, count: int, exclusion: int) -> Starts:
     """Indices of low values, each farther than `exclusion` from all lower ones; up to `count`."""
     if count == 1:
-        return np.array([np.argmin(values)])
+        return np.array([int(np.argmin(values))], dtype=np.int64)
     size = 8 * count
     while True:
         if size < len(values):
@@ -199,9 +199,10 @@ def lowest(values: Floats, count: int, exclusion: int) -> Starts:
             order = chosen[np.lexsort((chosen, values[chosen]))]
         else:
             order = np.argsort(values, kind="stable")
-        kept = apart(order.astype(np.int64, copy=False), exclusion, count)
+        order = order.astype(np.int64, copy=False)
+        kept = apart(order, exclusion, count)
         if len(kept) == count or size >= len(values):
-            return order[kept].astype(np.int64, copy=False)
+            return np.asarray(order[kept], dtype=np.int64)
         size *= 8
 
 

@@ -17,9 +17,9 @@ def check(series, m: int, exclusion: int) -> None:
     distance, index, left, right = all_pairs(list(series), m, exclusion)
     np.testing.assert_allclose(ours.distance, distance, rtol=1e-9, atol=1e-6)
     # Partners may differ where rounding decides between equal ones.
-    for which, wanted in ((ours.index, index), (ours.left_index, left), (ours.right_index, right)):
+    for which, wanted in ((ours.nearest, index), (ours.left, left), (ours.right, right)):
         assert np.array_equal(which < 0, np.array(wanted) < 0)
-    for i, j in enumerate(ours.index.tolist()):
+    for i, j in enumerate(ours.nearest.tolist()):
         if j >= 0:
             assert abs(i - j) > exclusion
     return ours, (index, left, right)
@@ -61,12 +61,12 @@ def test_lengths_around_lanes_and_blocks(n: int) -> None:
     i, j = np.indices(square.shape)
     square[abs(i - j) <= 2] = math.inf
     np.testing.assert_allclose(ours.distance**2, square.min(1), rtol=1e-8, atol=1e-8)
-    assert np.array_equal(ours.index, square.argmin(1))
+    assert np.array_equal(ours.nearest, square.argmin(1))
     # The right-hand side alone, where there is anything.
     later = np.where(j > i, square, math.inf)
     there = np.isfinite(later.min(1))
-    assert np.array_equal(ours.right_index[there], later.argmin(1)[there])
-    assert (ours.right_index[~there] == -1).all()
+    assert np.array_equal(ours.right[there], later.argmin(1)[there])
+    assert (ours.right[~there] == -1).all()
 
 
 def test_fresh_starts_and_blocks_of_rows_leave_no_trace() -> None:
@@ -99,7 +99,7 @@ def test_distances_are_those_of_the_pair() -> None:
     series[400:450] = series[100:150] * 1.0
     ours = matrix_profile(series, 50)
     assert ours.distance[100] == ours.distance[400] == 0.0
-    assert (ours.index[100], ours.index[400]) == (400, 100)
+    assert (ours.nearest[100], ours.nearest[400]) == (400, 100)
 
 
 def test_motifs_and_discords() -> None:
@@ -127,7 +127,7 @@ def test_alone() -> None:
     assert motifs([1.0, 2.0, 4.0], 3) == []
     assert discords([1.0, 2.0, 4.0], 3) == []
     pair = matrix_profile([1.0, 2.0, 3.0, 9.0], 3, exclusion=0)
-    assert pair.index.tolist() == [1, 0]
+    assert pair.nearest.tolist() == [1, 0]
     assert discords([1.0, 2.0, 3.0, 9.0], 3, exclusion=0) == [
         Match(0, 3, float(pair.distance[0])),
         Match(1, 4, float(pair.distance[1])),
