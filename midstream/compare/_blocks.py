@@ -54,7 +54,8 @@ def in_blocks(
                 if not running:
                     return
                 # Signals reach the main thread here; the others learn of them by their polls.
-                result = running.popleft()[1].result()
+                result = running[0][1].result()
+                running.popleft()
                 if result is not None:
                     yield result
         finally:

@@ -326,7 +326,7 @@ def search(
     Most windows are never compared in full. Inner products, and a lower bound from the envelope of
     the query [2]_, are computed for 8 windows at once; what these leave is bounded by its own
     envelope, then compared, 16 windows at once and given up early [1]_. Cost: some 20 ns a window
-    for Euclidean distances; for DTW some 40 ns while bounds work and at worst a quarter of a
+    for Euclidean distances; for DTW some 50 ns while bounds work and at worst a quarter of a
     nanosecond for each of the ``m * (2 * window + 1)`` cells of a window, so that a query unlike
     anything in the series, or a wide `window`, costs most. Memory: 8 bytes a window.
 
