@@ -39,7 +39,7 @@ typedef struct plan {
     const double *x, *y;
     size_t rows, n, m, d, strips;
     int band;
-    size_t window; /* at most max(n, m) */
+    size_t below, above; /* at most max(n, m) */
     double scale;
     double *reversed; /* y by dimension, each y_stride long, backwards, zeros at both ends */
     ptrdiff_t y_stride;
@@ -58,8 +58,9 @@ static plan plan_of(const ms_soft_kernels *kernels, const ms_soft_task *task, in
     p.m = swap ? task->n : task->m;
     p.d = task->d;
     p.strips = (p.n - 1) / p.rows + 1;
-    p.band = task->window < longer - 1;
-    p.window = smaller(task->window, longer);
+    p.below = smaller(swap ? task->above : task->below, longer);
+    p.above = smaller(swap ? task->below : task->above, longer);
+    p.band = p.below < p.n - 1 || p.above < p.m - 1;
     p.scale = LOG2_E / task->gamma;
     p.y_stride = (ptrdiff_t)(p.m + 2 * p.rows);
     return p;
@@ -89,12 +90,12 @@ static const double *column_zero(const plan *p) { return p->reversed + p->rows +
 
 static ptrdiff_t first_step(const plan *p, size_t strip) {
     const size_t row = strip * p->rows;
-    return row > p->window ? (ptrdiff_t)(row - p->window) : 0;
+    return row > p->below ? (ptrdiff_t)(row - p->below) : 0;
 }
 
 /* Last column that a row below `row` and above `row + rows` needs. */
 static size_t last_column(const plan *p, size_t row) {
-    return smaller(p->m - 1, row + p->rows - 1 + p->window);
+    return smaller(p->m - 1, row + p->rows - 1 + p->above);
 }
 
 /* Row of the strip that is the last of the series. */
@@ -119,7 +120,8 @@ static void begin_strip(const plan *p, size_t strip, ms_soft_strip *s) {
     s->y_stride = p->y_stride;
     s->d = p->d;
     s->scale = p->scale;
-    s->radius = p->band ? (double)p->window : -1.0;
+    s->radius = p->band ? 0.5 * (double)(p->above + p->below) : -1.0;
+    s->shift = 0.5 * ((double)p->above - (double)p->below);
     s->first = (ptrdiff_t)(strip * p->rows);
     s->moves = NULL;
     fill(s->m, s->e, MS_SOFT_MAX_ROWS);
@@ -157,11 +159,13 @@ static double value_of(const plan *p, const ms_soft_strip *s, double gamma) {
 }
 
 static int feasible(const ms_soft_task *t) {
-    return (t->n > t->m ? t->n - t->m : t->m - t->n) <= t->window;
+    return t->n > t->m ? t->n - t->m <= t->below : t->m - t->n <= t->above;
 }
 
 /* Where there is but one path, its cost comes without the rounding of exponentials. */
-static int single_path(const ms_soft_task *t) { return t->n == 1 || t->m == 1 || t->window == 0; }
+static int single_path(const ms_soft_task *t) {
+    return t->n == 1 || t->m == 1 || (t->below == 0 && t->above == 0);
+}
 
 static double path_cost(const ms_soft_task *t) {
     const size_t length = t->n > t->m ? t->n : t->m;
@@ -242,7 +246,7 @@ int ms_soft_value(const ms_soft_kernels *kernels, const ms_soft_task *task, doub
 
 /* Columns that the row above a strip spans at most; see column_span. */
 static size_t row_size(const plan *p) {
-    return lines(smaller(p->m - 1, 2 * p->window + 2 * p->rows) + 2 * p->rows + 1);
+    return lines(smaller(p->m - 1, p->below + p->above + 2 * p->rows) + 2 * p->rows + 1);
 }
 
 /* Highest column in the row above a strip: what the strip reads, and the strip above writes. Its
@@ -252,7 +256,7 @@ static size_t highest_column(const plan *p, size_t strip) {
 }
 
 static size_t moves_size(const plan *p) {
-    const size_t steps = smaller(p->m - 1, 2 * p->window + p->rows) + p->rows;
+    const size_t steps = smaller(p->m - 1, p->below + p->above + p->rows) + p->rows;
     return times(lines(steps), 3 * p->rows);
 }
 

@@ -40,7 +40,8 @@ typedef struct ms_soft_strip {
     ptrdiff_t y_stride;
     size_t d;
     double scale;     /* log2(e) / gamma */
-    double radius;    /* cells with |j - i| above it are closed; negative: no band */
+    double radius;    /* cells with |j - i - shift| above it are closed; negative: no band */
+    double shift;     /* a multiple of 1/2 */
     ptrdiff_t first;  /* index of row 0 of the strip */
     ptrdiff_t begin, end; /* steps to do now: begin <= t < end */
     /* Rows above and below, column j at [-j]. May be the same buffers for both. Below is written
@@ -92,7 +93,7 @@ typedef struct ms_soft_task {
     const double *x, *y;
     size_t n, m, d;
     double gamma;  /* 1e-200 to 1e200 */
-    size_t window; /* cells with |i - j| above it are closed */
+    size_t below, above; /* cells with i - j > below or j - i > above are closed */
 } ms_soft_task;
 
 enum { MS_SOFT_OK = 0, MS_SOFT_STOPPED = 1 };
@@ -101,7 +102,7 @@ enum { MS_SOFT_OK = 0, MS_SOFT_STOPPED = 1 };
 size_t ms_soft_value_workspace(const ms_soft_kernels *kernels, const ms_soft_task *task);
 size_t ms_soft_gradient_workspace(const ms_soft_kernels *kernels, const ms_soft_task *task);
 
-/* Soft-DTW into *value: infinity where the window leaves no path. Symmetric to the bit. */
+/* Soft-DTW into *value: infinity where the band leaves no path. Symmetric to the bit. */
 int ms_soft_value(const ms_soft_kernels *kernels, const ms_soft_task *task, double *workspace,
                   ms_poll *poll, double *value);
 

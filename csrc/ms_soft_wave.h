@@ -58,7 +58,7 @@ TARGET ALWAYS_INLINE void forward_steps(ms_soft_strip *s, int band, int moves, i
         x[v] = LOAD(s->x + v * LANES);
         double behind[LANES];
         for (int lane = 0; lane < LANES; lane++)
-            behind[lane] = -(double)(s->first + 2 * (v * LANES + lane));
+            behind[lane] = -(double)(s->first + 2 * (v * LANES + lane)) - s->shift;
         offset[v] = LOAD(behind);
     }
     double *out = s->moves;

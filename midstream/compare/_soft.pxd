@@ -16,13 +16,19 @@ cdef extern from "ms_soft.h":
         size_t m
         size_t d
         double gamma
-        size_t window
+        size_t below
+        size_t above
+
+
+cdef struct Band:
+    size_t radius
+    bint widened  # by the difference of the lengths, on the longer side
 
 
 cdef double as_gamma(object value) except -1
-cdef size_t as_window(object value) except? 7
+cdef Band as_band(object window, object band) except *
 cdef double as_cutoff(object value) except? -1
-cdef ms_soft_task task_of(Series x, Series y, double gamma, size_t window) noexcept
+cdef ms_soft_task task_of(Series x, Series y, double gamma, Band band) noexcept
 cdef double *take(object what, size_t count) except NULL
 cdef size_t workspace_size(const ms_soft_task *task) noexcept nogil
 cdef int compare(const ms_soft_task *task, double *workspace, ms_poll *poll,

@@ -1,7 +1,6 @@
 """Binding of csrc/ms_soft: soft dynamic time warping with derivatives."""
 
 from libc.math cimport NAN, INFINITY
-from libc.stdint cimport SIZE_MAX
 from libc.stdlib cimport free, malloc
 
 from midstream._core._cpu cimport simd_level_number
@@ -12,7 +11,7 @@ from midstream.compare._series cimport (NAN_RAISE, NanPolicy, Series, as_double,
 from midstream._core._cpu import available_levels
 from midstream._core.errors import ArgumentValueError
 from midstream._core.memory import check_memory
-from midstream._core.validate import check_int, check_real
+from midstream._core.validate import check_choice, check_int, check_real
 from midstream.compare.results import SoftGradient
 
 cdef extern from "ms_soft.h":
@@ -42,10 +41,15 @@ cdef double as_gamma(object value) except -1:
     return check_real("gamma", value, low=1e-200, high=1e200)
 
 
-cdef size_t as_window(object value) except? 7:
-    if value is None:
-        return SIZE_MAX - 1
-    return <size_t>check_int("window", value, low=0, high=(1 << 62))
+cdef Band as_band(object window, object band) except *:
+    cdef Band result
+    # A smooth minimum has no use for 'slanted', whose cells a step cannot always reach.
+    check_choice("band", band, ("sakoe", "widened"))
+    result.widened = band == "widened"
+    result.radius = 1 << 62
+    if window is not None:
+        result.radius = <size_t>min(check_int("window", window, low=0), 1 << 62)
+    return result
 
 
 cdef double as_cutoff(object value) except? -1:
@@ -72,7 +76,7 @@ cdef int compare(const ms_soft_task *task, double *workspace, ms_poll *poll,
     return ms_soft_value(KERNELS, task, workspace, poll, value)
 
 
-cdef ms_soft_task task_of(Series x, Series y, double gamma, size_t window) noexcept:
+cdef ms_soft_task task_of(Series x, Series y, double gamma, Band band) noexcept:
     cdef ms_soft_task task
     task.x = <const double *>x.data
     task.y = <const double *>y.data
@@ -80,7 +84,8 @@ cdef ms_soft_task task_of(Series x, Series y, double gamma, size_t window) noexc
     task.m = <size_t>y.n
     task.d = <size_t>x.d
     task.gamma = gamma
-    task.window = window
+    task.below = band.radius + (task.n - task.m if band.widened and task.n > task.m else 0)
+    task.above = band.radius + (task.m - task.n if band.widened and task.m > task.n else 0)
     return task
 
 
@@ -93,8 +98,8 @@ cdef double *take(object what, size_t count) except NULL:
     return workspace
 
 
-cdef double value_of(Series x, Series y, double gamma, size_t window, Poll poll) except? -1:
-    cdef ms_soft_task task = task_of(x, y, gamma, window)
+cdef double value_of(Series x, Series y, double gamma, Band band, Poll poll) except? -1:
+    cdef ms_soft_task task = task_of(x, y, gamma, band)
     cdef double value = NAN
     cdef int status
     cdef double *workspace = take(f"soft_dtw of {x.n} by {y.n} samples",
@@ -109,7 +114,8 @@ cdef double value_of(Series x, Series y, double gamma, size_t window, Poll poll)
     return value
 
 
-def soft_dtw(x, y, *, gamma=1.0, window=None, cutoff=None, nan_policy="raise"):
+def soft_dtw(x, y, *, gamma=1.0, window=None, cutoff=None, band="sakoe",
+             nan_policy="raise"):
     """Soft dynamic time warping: a smooth minimum over all alignments.
 
     Parameters
@@ -121,6 +127,9 @@ def soft_dtw(x, y, *, gamma=1.0, window=None, cutoff=None, nan_policy="raise"):
         the squared sum that is the square of `dtw`.
     window : int, optional
         Sakoe-Chiba radius, inclusive, in samples: only cells with ``abs(i - j) <= window``.
+    band : {'sakoe', 'widened'}
+        Where the lengths differ: ``'sakoe'`` keeps to `window`, and no path may fit;
+        ``'widened'`` extends one side by the difference of the lengths.
     cutoff : float, optional
         A value above it is answered as ``inf``. It saves no time: values may be negative, so no
         comparison can be given up early.
@@ -169,22 +178,23 @@ def soft_dtw(x, y, *, gamma=1.0, window=None, cutoff=None, nan_policy="raise"):
     cdef NanPolicy policy = as_nan_policy(nan_policy)
     cdef Series a = as_series("x", x, policy), b = as_series("y", y, policy)
     cdef double smoothing = as_gamma(gamma), limit = as_cutoff(cutoff), value
-    cdef size_t radius = as_window(window)
+    cdef Band limits = as_band(window, band)
     check_dimensions(a, b, "x", "y")
     if a.missing or b.missing:
         return NAN
-    value = value_of(as_double("x", a), as_double("y", b), smoothing, radius, Poll())
+    value = value_of(as_double("x", a), as_double("y", b), smoothing, limits, Poll())
     return INFINITY if value > limit else value
 
 
-cdef tuple derivatives(object x, object y, object gamma, object window, bint want_gradient,
+cdef tuple derivatives(object x, object y, object gamma, object window, object band,
+                       bint want_gradient,
                        bint want_alignment, const ms_soft_kernels *kernels):
     """(value, gradient or None, alignment or None)"""
     import numpy as np
 
     cdef Series a = as_series("x", x, NAN_RAISE), b = as_series("y", y, NAN_RAISE)
     cdef double smoothing = as_gamma(gamma), value = NAN
-    cdef size_t radius = as_window(window)
+    cdef Band limits = as_band(window, band)
     cdef double[:, ::1] gradient
     cdef double[:, ::1] alignment
     cdef double *gradient_data = NULL
@@ -195,7 +205,7 @@ cdef tuple derivatives(object x, object y, object gamma, object window, bint wan
     flat = a.view.ndim == 1
     a = as_double("x", a)
     b = as_double("y", b)
-    cdef ms_soft_task task = task_of(a, b, smoothing, radius)
+    cdef ms_soft_task task = task_of(a, b, smoothing, limits)
     what = f"the gradient of soft_dtw of {a.n} by {b.n} samples"
     gradient_array = alignment_array = None
     cdef size_t count = ms_soft_gradient_workspace(kernels, &task)
@@ -222,7 +232,7 @@ cdef tuple derivatives(object x, object y, object gamma, object window, bint wan
     return value, gradient_array, alignment_array
 
 
-def soft_dtw_gradient(x, y, *, gamma=1.0, window=None):
+def soft_dtw_gradient(x, y, *, gamma=1.0, window=None, band="sakoe"):
     """Soft-DTW and its gradient by the first series.
 
     Parameters
@@ -232,6 +242,9 @@ def soft_dtw_gradient(x, y, *, gamma=1.0, window=None):
         Smoothing, above 0.
     window : int, optional
         Sakoe-Chiba radius, inclusive, in samples.
+    band : {'sakoe', 'widened'}
+        Where the lengths differ: ``'sakoe'`` keeps to `window`, and no path may fit;
+        ``'widened'`` extends one side by the difference of the lengths.
 
     Returns
     -------
@@ -268,11 +281,11 @@ def soft_dtw_gradient(x, y, *, gamma=1.0, window=None):
     >>> round(value, 4), gradient.round(4).tolist()
     (41.1876, [-4.0001, -2.2852, 10.1643])
     """
-    value, gradient, _ = derivatives(x, y, gamma, window, True, False, KERNELS)
+    value, gradient, _ = derivatives(x, y, gamma, window, band, True, False, KERNELS)
     return SoftGradient(value, gradient)
 
 
-def soft_dtw_alignment(x, y, *, gamma=1.0, window=None):
+def soft_dtw_alignment(x, y, *, gamma=1.0, window=None, band="sakoe"):
     """The expected alignment of two series under soft-DTW.
 
     Parameters
@@ -282,6 +295,9 @@ def soft_dtw_alignment(x, y, *, gamma=1.0, window=None):
         Smoothing, above 0.
     window : int, optional
         Sakoe-Chiba radius, inclusive, in samples.
+    band : {'sakoe', 'widened'}
+        Where the lengths differ: ``'sakoe'`` keeps to `window`, and no path may fit;
+        ``'widened'`` extends one side by the difference of the lengths.
 
     Returns
     -------
@@ -316,10 +332,10 @@ def soft_dtw_alignment(x, y, *, gamma=1.0, window=None):
     >>> soft_dtw_alignment([0.0, 0.0, 1.0], [0.0, 1.0], gamma=0.1).round(3).tolist()
     [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
     """
-    return derivatives(x, y, gamma, window, False, True, KERNELS)[2]
+    return derivatives(x, y, gamma, window, band, False, True, KERNELS)[2]
 
 
-def soft_dtw_divergence(x, y, *, gamma=1.0, window=None, nan_policy="raise"):
+def soft_dtw_divergence(x, y, *, gamma=1.0, window=None, band="sakoe", nan_policy="raise"):
     """Soft-DTW, shifted so that equal series are 0 apart.
 
     Parameters
@@ -329,6 +345,9 @@ def soft_dtw_divergence(x, y, *, gamma=1.0, window=None, nan_policy="raise"):
         Smoothing, above 0.
     window : int, optional
         Sakoe-Chiba radius, inclusive, in samples.
+    band : {'sakoe', 'widened'}
+        Where the lengths differ: ``'sakoe'`` keeps to `window`, and no path may fit;
+        ``'widened'`` extends one side by the difference of the lengths.
     nan_policy : {'raise', 'propagate', 'omit'}, default 'raise'
         What to do with samples that are NaN.
 
@@ -367,20 +386,20 @@ def soft_dtw_divergence(x, y, *, gamma=1.0, window=None, nan_policy="raise"):
     cdef NanPolicy policy = as_nan_policy(nan_policy)
     cdef Series a = as_series("x", x, policy), b = as_series("y", y, policy)
     cdef double smoothing = as_gamma(gamma), within_x, within_y, between
-    cdef size_t radius = as_window(window)
+    cdef Band limits = as_band(window, band)
     cdef Poll poll = Poll()
     check_dimensions(a, b, "x", "y")
     if a.missing or b.missing:
         return NAN
     a = as_double("x", a)
     b = as_double("y", b)
-    within_x = value_of(a, a, smoothing, radius, poll)
-    within_y = value_of(b, b, smoothing, radius, poll)
-    between = value_of(a, b, smoothing, radius, poll)
+    within_x = value_of(a, a, smoothing, limits, poll)
+    within_y = value_of(b, b, smoothing, limits, poll)
+    between = value_of(a, b, smoothing, limits, poll)
     return between - (0.5 * within_x + 0.5 * within_y)
 
 
-def at_level(level, x, y, *, gamma=1.0, window=None):
+def at_level(level, x, y, *, gamma=1.0, window=None, band="sakoe"):
     """Value, gradient and alignment by the kernels of a named level, for tests of equality.
 
     Parameters
@@ -407,14 +426,14 @@ def at_level(level, x, y, *, gamma=1.0, window=None):
     cdef const ms_soft_kernels *kernels = ms_soft_select(<ms_simd_level>number)
     cdef Series a = as_double("x", as_series("x", x, NAN_RAISE))
     cdef Series b = as_double("y", as_series("y", y, NAN_RAISE))
-    cdef ms_soft_task task = task_of(a, b, as_gamma(gamma), as_window(window))
+    cdef ms_soft_task task = task_of(a, b, as_gamma(gamma), as_band(window, band))
     cdef double alone
     cdef double *workspace = take("soft_dtw", ms_soft_value_workspace(kernels, &task))
     try:
         ms_soft_value(kernels, &task, workspace, NULL, &alone)
     finally:
         free(workspace)
-    return alone, *derivatives(x, y, gamma, window, True, True, kernels)
+    return alone, *derivatives(x, y, gamma, window, band, True, True, kernels)
 
 
 def elementary(t, m):

@@ -20,6 +20,7 @@ class SoftBatch:
         cutoff: float | None = None,
         gamma: float = 1.0,
         window: int | None = None,
+        band: str = "sakoe",
         nan_policy: str = "raise",
     ) -> None: ...
     def run(self, block: int, poll: Poll) -> None: ...

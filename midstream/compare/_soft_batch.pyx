@@ -5,7 +5,7 @@ from libc.stdlib cimport free
 
 from midstream._core._poll cimport Poll
 from midstream.compare._series cimport NanPolicy, Series, as_double, as_nan_policy, as_series
-from midstream.compare._soft cimport (as_cutoff, as_gamma, as_window, compare, ms_soft_task, take,
+from midstream.compare._soft cimport (Band, as_band, as_cutoff, as_gamma, compare, ms_soft_task, take,
                                       task_of, workspace_size)
 
 from midstream._core.errors import ArgumentValueError
@@ -23,7 +23,7 @@ cdef class SoftBatch:
         Y None: the pairs of X in condensed order.
     out : float64 array
         (len(X), len(Y)), or (n(n - 1) / 2,) where Y is None; C-contiguous, written to.
-    cutoff, gamma, window, nan_policy
+    cutoff, gamma, window, band, nan_policy
         As for `soft_dtw`.
 
     Raises
@@ -42,17 +42,19 @@ cdef class SoftBatch:
     cdef readonly Py_ssize_t blocks
     cdef double[::1] out
     cdef double gamma, cutoff
-    cdef size_t window, workspace
+    cdef Band band
+    cdef size_t workspace
     cdef Py_ssize_t pairs, pairs_per_block
     cdef bint condensed
 
-    def __init__(self, X, Y, out, *, cutoff=None, gamma=1.0, window=None, nan_policy="raise"):
+    def __init__(self, X, Y, out, *, cutoff=None, gamma=1.0, window=None,
+                 band="sakoe", nan_policy="raise"):
         cdef NanPolicy policy = as_nan_policy(nan_policy)
         cdef Series longest_x, longest_y
         cdef ms_soft_task task
         self.gamma = as_gamma(gamma)
         self.cutoff = as_cutoff(cutoff)
-        self.window = as_window(window)
+        self.band = as_band(window, band)
         self.condensed = Y is None
         self.x = series_list("X", X, policy)
         self.y = self.x if self.condensed else series_list("Y", Y, policy)
@@ -68,7 +70,7 @@ cdef class SoftBatch:
         longest_y = longest("Y", self.y, longest_x.d)
         # The workspace grows with the lengths: a pair of the longest needs no less than any other,
         # whichever of the two lies in rows.
-        task = task_of(longest_x, longest_y, self.gamma, self.window)
+        task = task_of(longest_x, longest_y, self.gamma, self.band)
         task.n = task.m = <size_t>max(longest_x.n, longest_y.n)
         self.workspace = workspace_size(&task)
         cells = max(1.0, mean_length(self.x) * mean_length(self.y) * longest_x.d)
@@ -118,7 +120,7 @@ cdef class SoftBatch:
         cdef double value = NAN
         cdef int status = 0
         if not (a.missing or b.missing):
-            task = task_of(a, b, self.gamma, self.window)
+            task = task_of(a, b, self.gamma, self.band)
             with nogil:
                 status = compare(&task, workspace, &poll.poll, &value)
         if not status:

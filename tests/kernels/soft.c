@@ -31,7 +31,8 @@ int main(void) {
         const ms_soft_task task = {
             .x = x, .y = y, .n = n, .m = m, .d = d,
             .gamma = gammas[random_below(sizeof gammas / sizeof *gammas)],
-            .window = random_below(2) ? SIZE_MAX / 2 : random_below(90),
+            .below = random_below(2) ? SIZE_MAX / 2 : random_below(90),
+            .above = random_below(2) ? SIZE_MAX / 2 : random_below(90),
         };
         const answer reference = compute(&ms_soft_scalar, &task);
         /* The sign of a NaN is the processor's business: none go into the digest. */
