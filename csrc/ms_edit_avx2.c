@@ -13,6 +13,8 @@
 #define xor _mm256_xor_si256
 #define add _mm256_add_epi64
 
+/* History that turns the matches of one column for all rows into those of a wavefront: lane l
+ * delayed by l columns, as a sum of delays of 1 and 2. `phase` is the step modulo 2. */
 typedef struct skew {
     __m256i e, f[2];
 } skew;

@@ -1,5 +1,5 @@
 /* Strips as a wavefront: lane l works on the column that lane 0 had l steps before, so that what
- * lane l - 1 handed on in the last step is what lane l needs now. Two vectors at a time hide the
+ * lane l - 1 handed on in the last step is what lane l needs now. Several vectors at a time hide the
  * latency of that hand-over. */
 #include "ms_edit.h"
 

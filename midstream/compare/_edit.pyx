@@ -14,7 +14,7 @@ from midstream.compare._symbols cimport Symbols, convert_pair
 
 import math
 
-from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream._core.errors import ArgumentValueError
 from midstream._core.memory import check_memory
 from midstream._core.validate import check_int, check_real
 

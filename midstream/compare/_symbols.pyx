@@ -8,14 +8,12 @@ equality; what does not equal itself (NaN) gets a number of its own.
 from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_STRIDES, PyBuffer_Release, PyObject_CheckBuffer,
                              PyObject_GetBuffer)
 from cpython.list cimport PyList_CheckExact
-from cpython.mem cimport PyMem_Free
 from cpython.object cimport Py_EQ, PyObject, PyObject_RichCompare
 from cpython.sequence cimport PySequence_Check
 from cpython.tuple cimport PyTuple_CheckExact
 from cpython.unicode cimport PyUnicode_Check
 from libc.stdlib cimport free, malloc
 from libc.stddef cimport ptrdiff_t
-from libc.string cimport memset
 
 import sys
 
