@@ -154,7 +154,11 @@ cdef class RunDetector:
                 raise ArgumentTypeError(f"symbols must be one-dimensional, got {symbols.ndim} axes")
             # The interval where a value is its own symbol; outside it the objects decide.
             if len(symbols) and 0 <= symbols.min() and symbols.max() < OWN_VALUE:
-                values = symbols.astype("=i8", order="C", copy=False)
+                symbols = symbols.astype("=i8", order="C", copy=False)
+                # Not everything with a dtype is an array, and has numpy's flags.
+                if not getattr(symbols.flags, "aligned", True):
+                    symbols = symbols.copy()
+                values = symbols
                 n = values.shape[0]
                 while i < n:
                     with nogil:

@@ -144,6 +144,8 @@ def test_arrays_objects_and_single_updates_agree() -> None:
     read_only = np.array(sequence)
     read_only.flags.writeable = False
     assert RunDetector().feed(read_only) == expected
+    unaligned = np.frombuffer(b"x" + read_only.tobytes(), np.uint8)[1:].view(read_only.dtype)
+    assert RunDetector().feed(unaligned) == expected
     assert RunDetector().feed([f"word {symbol}" for symbol in sequence]) == expected
     assert RunDetector().feed([-symbol - 1 for symbol in sequence]) == expected
     assert RunDetector().feed(np.array([-symbol - 1 for symbol in sequence])) == expected
