@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,24 +9,14 @@ from itertools import islice
 from typing import TypeVar
 
 from midstream._core._poll import Poll
-from midstream._core.errors import ArgumentValueError
-from midstream._core.validate import check_int
 
-__all__ = ["check_jobs", "in_blocks"]
+__all__ = ["in_blocks"]
 
 Block = TypeVar("Block")
 Result = TypeVar("Result")
 
 #: Blocks handed to the pool ahead of the one whose result is awaited, for each thread.
 AHEAD = 4
-
-
-def check_jobs(n_jobs: int) -> int:
-    """Threads that `n_jobs` means: itself, or all processors for -1."""
-    number = check_int("n_jobs", n_jobs, low=-1)
-    if number == 0:
-        raise ArgumentValueError("n_jobs must be -1 (all processors) or at least 1, got 0")
-    return number if number > 0 else os.cpu_count() or 1
 
 
 def in_blocks(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -94,7 +95,8 @@ def _edit(metric: str, known: tuple[str, ...]) -> Maker:
         from midstream.compare._editbatch import EditBatch
 
         _check_known(metric, params, known)
-        return EditBatch(X, Y, out, cutoff=cutoff, metric=metric, **params)
+        limit = None if cutoff == math.inf else cutoff
+        return EditBatch(X, Y, out, cutoff=limit, metric=metric, **params)
 
     return make
 

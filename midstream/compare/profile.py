@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from midstream._core._poll import Poll
-from midstream._core.errors import ArgumentTypeError
 from midstream._core.memory import check_memory
+from midstream._core.progress import Progress, as_progress
 from midstream._core.validate import check_int
-from midstream.compare._blocks import check_jobs, in_blocks
+from midstream.compare._blocks import in_blocks
 from midstream.compare._profile import LAGS, Best, Profiler
 from midstream.compare._search import apart
+from midstream.compare.matrix import worker_count
 from midstream.compare.results import Match, MatrixProfile, Motif
-from midstream.compare.subsequence import Progress, moderate, samples
+from midstream.compare.subsequence import moderate, samples
 
 __all__ = ["discords", "matrix_profile", "motifs"]
 
@@ -28,7 +30,7 @@ def matrix_profile(
     m: int,
     *,
     exclusion: int | None = None,
-    n_jobs: int = 1,
+    n_jobs: int | None = 1,
     progress: Progress | None = None,
 ) -> MatrixProfile:
     """Find, for every window of a series, the closest other window.
@@ -42,9 +44,9 @@ def matrix_profile(
         Windows that start within this many samples of each other are not compared. Default:
         ``ceil(m / 4)``. 0 compares all different windows.
     n_jobs : int, default 1
-        Threads; -1: one for every processor.
-    progress : callable, optional
-        Called as ``progress(done, total)`` now and then, with numbers of pairs.
+        Threads; -1: one for every processor, -2: for all but one; None: 1.
+    progress : callable or bar, optional
+        ``progress(done, total)`` is called now and then; or a tqdm bar. Both count pairs.
 
     Returns
     -------
@@ -95,21 +97,20 @@ def matrix_profile(
     x = moderate(samples("series", series))
     m = check_int("m", m, low=2, high=len(x))
     exclusion = -(-m // 4) if exclusion is None else check_int("exclusion", exclusion, low=0)
-    threads = check_jobs(n_jobs)
-    if progress is not None and not callable(progress):
-        raise ArgumentTypeError(f"progress must be callable, got {progress!r}")
+    threads = worker_count(n_jobs)
+    tell = as_progress("progress", progress)
     windows = len(x) - m + 1
     check_memory(f"the profile of {windows} windows", (72 + 32 * threads) * windows)
     profiler = Profiler(x, m)
     # The first lags of the first block may be excluded, so it starts behind them.
     lags = range(exclusion + 1, windows, LAGS)
     total = math.comb(max(windows - exclusion, 0), 2)
-    best = visit(profiler, lags, threads, total, progress)
+    best = visit(profiler, lags, threads, total, tell)
     return settle(profiler, best, exclusion)
 
 
 def visit(
-    profiler: Profiler, lags: range, threads: int, total: int, progress: Progress | None
+    profiler: Profiler, lags: range, threads: int, total: int, tell: Callable[[int, int], object]
 ) -> Best:
     """The best of all lags, each block of them in one of the threads."""
     windows = profiler.windows
@@ -127,9 +128,8 @@ def visit(
         return done
 
     for lag in in_blocks(work, lags, threads):
-        if progress is not None:
-            remaining = max(windows - (lag + LAGS) + 1, 0)
-            progress(total - math.comb(remaining, 2), total)
+        remaining = max(windows - (lag + LAGS) + 1, 0)
+        tell(total - math.comb(remaining, 2), total)
     if not made:
         return Best(windows)
     for other in made[1:]:
@@ -197,7 +197,7 @@ def motifs(
     k: int = 3,
     *,
     exclusion: int | None = None,
-    n_jobs: int = 1,
+    n_jobs: int | None = 1,
     progress: Progress | None = None,
 ) -> list[Motif]:
     """Find the windows of a series that occur again.
@@ -264,7 +264,7 @@ def discords(
     k: int = 3,
     *,
     exclusion: int | None = None,
-    n_jobs: int = 1,
+    n_jobs: int | None = 1,
     progress: Progress | None = None,
 ) -> list[Match]:
     """Find the windows of a series that are least like any other.

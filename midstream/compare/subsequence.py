@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import numpy as np
@@ -12,10 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from midstream._core._poll import Poll
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.memory import check_memory
+from midstream._core.progress import Progress, as_progress
 from midstream._core.validate import check_choice, check_int, check_real
-from midstream.compare._blocks import check_jobs, in_blocks
+from midstream.compare._blocks import in_blocks
 from midstream.compare._search import Searcher, apart
 from midstream.compare._series import series_array
+from midstream.compare.matrix import worker_count
 from midstream.compare.results import Match
 
 __all__ = ["distance_profile", "search"]
@@ -24,7 +26,6 @@ Floats: TypeAlias = NDArray[np.float64]
 Starts: TypeAlias = NDArray[np.int64]
 #: First window and number of windows.
 Block: TypeAlias = tuple[int, int]
-Progress: TypeAlias = Callable[[int, int], object]
 
 #: Windows a block: its samples and moments stay in the second-level cache.
 BLOCK = 16384
@@ -82,8 +83,6 @@ class Comparison:
             )
         if not isinstance(normalize, (bool, np.bool_)):
             raise ArgumentTypeError(f"normalize must be True or False, got {normalize!r}")
-        if progress is not None and not callable(progress):
-            raise ArgumentTypeError(f"progress must be callable, got {progress!r}")
         if normalize:
             x, y = moderate(x), moderate(y)
         self.length = len(x)
@@ -91,7 +90,7 @@ class Comparison:
         self.searcher = Searcher(x, y, radius, bool(normalize))
         self.windows = self.searcher.windows
         self.threads = threads
-        self.progress = progress
+        self.tell = as_progress("progress", progress)
         self.spectrum: NDArray[np.complex128] | None = None
         size = max(BLOCK, len(x))
         if normalize and len(x) > DIRECT:
@@ -104,8 +103,7 @@ class Comparison:
     def tick(self, windows: int) -> None:
         """Tell that so many windows were looked at in one of the passes."""
         self.done += windows
-        if self.progress is not None:
-            self.progress(self.done, self.passes * self.windows)
+        self.tell(self.done, self.passes * self.windows)
 
     def products(self, centred: Floats) -> tuple[Floats, float]:
         """Inner products of the query with every window, and a bound of their error."""
@@ -259,7 +257,7 @@ def search(
     k: int | None = 1,
     threshold: float | None = None,
     exclusion: int | None = None,
-    n_jobs: int = 1,
+    n_jobs: int | None = 1,
     progress: Progress | None = None,
 ) -> list[Match]:
     """Find the windows of a series that are closest to a query.
@@ -287,9 +285,9 @@ def search(
         ``m // 2``, so that two matches share less than half of their samples. 0: any other start
         is welcome. ``m - 1``: matches do not overlap.
     n_jobs : int, default 1
-        Threads; -1: one for every processor.
-    progress : callable, optional
-        Called as ``progress(done, total)`` now and then, with numbers of windows.
+        Threads; -1: one for every processor, -2: for all but one; None: 1.
+    progress : callable or bar, optional
+        ``progress(done, total)`` is called now and then; or a tqdm bar. Both count windows.
 
     Returns
     -------
@@ -363,7 +361,7 @@ def search(
     elif k is None:
         raise ArgumentValueError("k and threshold are both None: say how many or how far")
     radius = window if warped else 0
-    comparison = Comparison(query, series, radius, normalize, check_jobs(n_jobs), progress)
+    comparison = Comparison(query, series, radius, normalize, worker_count(n_jobs), progress)
     if exclusion is None:
         exclusion = comparison.length // 2
     else:
@@ -407,7 +405,7 @@ def distance_profile(
     series: ArrayLike,
     *,
     normalize: bool = True,
-    n_jobs: int = 1,
+    n_jobs: int | None = 1,
     progress: Progress | None = None,
 ) -> Floats:
     """Euclidean distance of a query to every window of a series.
@@ -420,9 +418,9 @@ def distance_profile(
     normalize : bool, default True
         Bring query and every window to mean 0 and standard deviation 1 first.
     n_jobs : int, default 1
-        Threads; -1: one for every processor.
-    progress : callable, optional
-        Called as ``progress(done, total)`` now and then, with numbers of windows.
+        Threads; -1: one for every processor, -2: for all but one; None: 1.
+    progress : callable or bar, optional
+        ``progress(done, total)`` is called now and then; or a tqdm bar. Both count windows.
 
     Returns
     -------
@@ -459,7 +457,7 @@ def distance_profile(
     >>> distance_profile([0, 1, 0], [5, 7, 5, 6, 5, 5, 5]).round(3).tolist()
     [0.0, 3.346, 0.0, 3.0, 1.732]
     """
-    comparison = Comparison(query, series, 0, normalize, check_jobs(n_jobs), progress)
+    comparison = Comparison(query, series, 0, normalize, worker_count(n_jobs), progress)
     check_memory(f"a profile of {comparison.windows} windows", 8 * comparison.windows)
     result = np.empty(comparison.windows)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import signal
 import threading
@@ -83,7 +84,7 @@ def test_out_is_filled_and_returned() -> None:
         (np.zeros((4, 3)), ValueError, r"out must have shape \(4, 4\), got \(4, 3\)"),
         (np.zeros((4, 4), np.float32), TypeError, "out must be a float64 array, got float32"),
         ([0.0], TypeError, "out must be a float64 array, got list"),
-        (np.zeros((4, 8))[:, ::2], ValueError, "out must be C-contiguous and writeable"),
+        (np.zeros((4, 8))[:, ::2], ValueError, "out must be C-contiguous"),
     ],
 )
 def test_unfit_out_is_named(out, error, message) -> None:
@@ -228,9 +229,9 @@ def test_progress_takes_a_bar(n_jobs: int) -> None:
 
 def test_tqdm_is_a_bar() -> None:
     tqdm = pytest.importorskip("tqdm")
-    with tqdm.tqdm(disable=None, file=open("/dev/null", "w")) as bar:  # noqa: PTH123
+    with tqdm.tqdm(file=io.StringIO()) as bar:
         pdist(walks(120, 100), progress=bar)
-    assert bar.n == bar.total
+    assert bar.n == bar.total > 1
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])

@@ -355,7 +355,7 @@ def test_matrices() -> None:
         found = cdist(X, X[:5], "soft_dtw", gamma=0.5, cutoff=30, n_jobs=jobs)
         assert found.tolist() == expected
     assert pdist(X, soft_dtw, window=50)[10] == soft_dtw(X[0], X[11], window=50)
-    with pytest.raises(TypeError, match="soft_dtw has no parameter 'g': it takes gamma"):
+    with pytest.raises(TypeError, match="soft_dtw has no parameter 'g': it takes band, gamma"):
         pdist(X, "soft_dtw", g=1)
 
 

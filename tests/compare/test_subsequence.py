@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference.search import chosen, distances
+from reference.search import chosen, distances, normalised
 
 from midstream import MidstreamError
-from midstream.compare import Match, distance_profile, search
+from midstream.compare import Match, distance_profile, dtw, search
 
 
 def expected(query, series, *, radius, normalize=True, k=1, threshold=None, exclusion=None):
@@ -235,6 +235,18 @@ def test_arguments_are_not_changed() -> None:
     assert np.array_equal(series, copy)
 
 
+@pytest.mark.parametrize("radius", [0, 4, None])
+def test_distances_are_those_of_the_measures(radius: int | None) -> None:
+    series = np.random.default_rng(8).normal(size=300).cumsum()
+    query = series[50:90][::-1]
+    for match in search(query, series, window=radius, k=5):
+        window = series[match.start : match.end]
+        normal = [np.array(normalised(part)) for part in (query, window)]
+        assert match.distance == dtw(*normal, window=radius)
+    for match in search(query, series, window=radius, k=5, normalize=False):
+        assert match.distance == dtw(query, series[match.start : match.end], window=radius)
+
+
 def test_squares_beyond_double_precision() -> None:
     series = np.array([1e200, -1e200, 1e200, 0.0, 1.0])
     assert distance_profile([0.0, 1.0], series, normalize=False).tolist() == [
@@ -303,7 +315,7 @@ BAD = [
     ({"threshold": "far"}, "threshold"),
     ({"exclusion": -1}, "exclusion"),
     ({"n_jobs": 0}, "n_jobs"),
-    ({"n_jobs": -2}, "n_jobs"),
+    ({"n_jobs": 1.5}, "n_jobs"),
     ({"progress": 7}, "progress"),
 ]
 
