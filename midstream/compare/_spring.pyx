@@ -184,9 +184,15 @@ cdef class Spring:
         cdef uint64_t cells = self.spring.m * self.spring.d
         cdef int certain = 0, stopped = 0
         cdef list matches = []
-        if not hasattr(values, "__len__"):
-            values = list(values)
-        if len(values) == 0:
+        try:
+            if not hasattr(values, "__len__"):
+                values = list(values)
+            n = len(values)
+        except TypeError:
+            raise ArgumentTypeError(
+                f"values must be samples in a row, got {values!r} ({type(values).__name__})"
+            ) from None
+        if n == 0:
             return matches
         samples = self.batch("values", values)
         n = samples.shape[0]

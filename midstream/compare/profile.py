@@ -97,6 +97,7 @@ def matrix_profile(
     x = moderate(samples("series", series))
     m = check_int("m", m, low=2, high=len(x))
     exclusion = -(-m // 4) if exclusion is None else check_int("exclusion", exclusion, low=0)
+    exclusion = min(exclusion, len(x))
     threads = worker_count(n_jobs)
     tell = as_progress("progress", progress)
     windows = len(x) - m + 1
@@ -312,5 +313,5 @@ def discords(
     starts = np.flatnonzero(profile.nearest >= 0).astype(np.int64)
     order = np.lexsort((starts, -profile.distance[starts]))
     starts = starts[order]
-    chosen = starts[apart(starts, apart_by, k)]
-    return [Match(int(i), int(i) + int(m), float(profile.distance[i])) for i in chosen]
+    kept = apart(starts, min(apart_by, len(profile.nearest)), min(k, len(starts)))
+    return [Match(int(i), int(i) + int(m), float(profile.distance[i])) for i in starts[kept]]

@@ -134,6 +134,13 @@ def test_alone() -> None:
     ]
 
 
+def test_limits_beyond_64_bits() -> None:
+    series = np.repeat(np.random.default_rng(0).normal(size=30), 3)
+    assert motifs(series, 5, k=10**30)
+    assert discords(series, 5, k=10**30)
+    assert motifs(series, 5, exclusion=10**30) == discords(series, 5, exclusion=10**30) == []
+
+
 def test_progress_reaches_its_total() -> None:
     for exclusion in (0, 5, 199, 1000):
         told: list[tuple[int, int]] = []

@@ -133,7 +133,7 @@ def test_bad_samples_are_refused_and_not_taken() -> None:
     for value in (math.nan, math.inf, "x", None, [1.0], 1j):
         with pytest.raises(MidstreamError, match="value"):
             spring.update(value)
-    for values in ([1.0, math.nan], [[1.0]], ["a"]):
+    for values in ([1.0, math.nan], [[1.0]], ["a"], 7, None, np.float64(1)):
         with pytest.raises(MidstreamError, match="values"):
             spring.feed(values)
     assert spring.count == 0
