@@ -128,6 +128,10 @@ typedef struct ms_elastic_kernels {
                                     const float *x, int64_t n, const float *ys, int64_t m,
                                     const int64_t *lengths, int64_t d, ms_elastic_band band,
                                     double bound, ms_poll *poll, double *raw);
+
+    /* Sums of squared differences of x and the n samples of each lane of a bundle. */
+    void (*euclidean_f64)(const double *x, int64_t n, const double *ys, int64_t d, double *raw);
+    void (*euclidean_f32)(const float *x, int64_t n, const float *ys, int64_t d, double *raw);
 } ms_elastic_kernels;
 
 /* Kernels of the given level, or of the best one below it that exists. Never NULL. */

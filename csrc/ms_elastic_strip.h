@@ -559,6 +559,22 @@ static ms_elastic_status NAME(bundle)(ms_elastic_work *work, const ms_elastic_pa
     return MS_ELASTIC_OK;
 }
 
+/* No warping: one chain a lane, in the order of ms_elastic_euclidean. */
+KERNEL static void NAME(euclidean)(const T *x, int64_t n, const T *ys, int64_t d, double *raw) {
+    V total = VSET1(0);
+    for (int64_t j = 0; j < n; j++) {
+        V sum = VSET1(0);
+        for (int64_t k = j * d; k < (j + 1) * d; k++) {
+            const V difference = VSUB(VSET1(x[k]), VLOAD(ys + k * W));
+            sum = VADD(sum, VMUL(difference, difference));
+        }
+        total = VADD(total, sum);
+    }
+    T lanes[W];
+    VSTORE(lanes, total);
+    for (int lane = 0; lane < W; lane++) raw[lane] = lanes[lane];
+}
+
 /* Paths. */
 
 typedef struct NAME(tracer) {

@@ -63,6 +63,10 @@ cdef extern from "ms_elastic.h":
             ms_elastic_work *work, const ms_elastic_params *params, const float *x, int64_t n,
             const float *ys, int64_t m, const int64_t *lengths, int64_t d, ms_elastic_band band,
             double bound, ms_poll *poll, double *raw) noexcept nogil
+        void euclidean_f64(const double *x, int64_t n, const double *ys, int64_t d,
+                           double *raw) noexcept nogil
+        void euclidean_f32(const float *x, int64_t n, const float *ys, int64_t d,
+                           double *raw) noexcept nogil
     int ms_elastic_band_fill(ms_elastic_band_kind kind, int64_t n, int64_t m, int64_t radius,
                              int64_t *lo, int64_t *hi) noexcept nogil
     void ms_elastic_work_free(ms_elastic_work *work) noexcept nogil

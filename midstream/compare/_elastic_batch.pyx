@@ -200,8 +200,7 @@ cdef class ElasticBatch:
         than their samples."""
         longest = max([(<Series>series).n for series in self.columns], default=0)
         return (
-            not self.plan.is_euclidean
-            and self.plan.spread is None
+            self.plan.spread is None
             and not (self.plan.measure == MS_MSM and self.d > 1)
             and 2 * len(self.columns) > self.lanes
             and longest <= BUNDLE_COLUMNS
@@ -407,7 +406,12 @@ cdef class ElasticBatch:
                 continue  # no path fits
             lengths[lane] = bundle.lengths[lane]
             m = max(m, lengths[lane])
-        if m > 0:
+        if self.plan.is_euclidean:
+            if self.single:
+                KERNELS.euclidean_f32(<const float *>x, n, <const float *>bundle.ys, self.d, raw)
+            else:
+                KERNELS.euclidean_f64(<const double *>x, n, <const double *>bundle.ys, self.d, raw)
+        elif m > 0:
             self.set_params(&params, max(n, m))
             if self.cutoff < INFINITY:
                 bound = ms_elastic_bound(measure, self.cutoff, n, m, self.d)

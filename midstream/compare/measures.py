@@ -64,7 +64,7 @@ def plan_euclidean(*, nan_policy: str = "raise") -> Plan:
 @functools.lru_cache(maxsize=64)
 def _logistic_weights(g: float, length: int) -> NDArray[np.float64]:
     with np.errstate(over="ignore"):  # an infinite exponential is a weight of zero
-        weights = 1.0 / (1.0 + np.exp(-g * (np.arange(length) - length / 2)))
+        weights: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-g * (np.arange(length) - length / 2)))
     weights.flags.writeable = False
     return weights
 
@@ -85,7 +85,8 @@ def derivative(name: str, x: NDArray[Any]) -> NDArray[Any]:
     if len(x) < 3:
         raise ArgumentValueError(f"{name} must have at least 3 samples for a slope, got {len(x)}")
     before, here, after = x[:-2], x[1:-1], x[2:]
-    return ((here - before) + (after - before) / 2) / 2
+    slopes: NDArray[Any] = ((here - before) + (after - before) / 2) / 2
+    return slopes
 
 
 def plan_ddtw(*, window: int | None = None, band: str = "sakoe", nan_policy: str = "raise") -> Plan:
