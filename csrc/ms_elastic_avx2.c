@@ -41,7 +41,7 @@ MS_TARGET_AVX2 static inline __m256 shift_f32(__m256 v, __m256 w) {
 #define MAND(a, b) _mm256_and_pd(a, b)
 #define VSELECT(m, a, b) _mm256_blendv_pd(b, a, m)
 #define MBITS(m) ((unsigned)_mm256_movemask_pd(m))
-#include "ms_elastic_strip.h"
+#include "ms_elastic_template.h"
 #undef T
 #undef NAME
 #undef SQRT
@@ -89,7 +89,7 @@ MS_TARGET_AVX2 static inline __m256 shift_f32(__m256 v, __m256 w) {
 #define MAND(a, b) _mm256_and_ps(a, b)
 #define VSELECT(m, a, b) _mm256_blendv_ps(b, a, m)
 #define MBITS(m) ((unsigned)_mm256_movemask_ps(m))
-#include "ms_elastic_strip.h"
+#include "ms_elastic_template.h"
 #undef T
 #undef NAME
 #undef SQRT

@@ -30,7 +30,7 @@
 #define MAND(a, b) ((M)((a) & (b)))
 #define VSELECT(m, a, b) _mm512_mask_blend_pd(m, b, a)
 #define MBITS(m) ((unsigned)(m))
-#include "ms_elastic_strip.h"
+#include "ms_elastic_template.h"
 #undef T
 #undef NAME
 #undef SQRT
@@ -78,7 +78,7 @@
 #define MAND(a, b) ((M)((a) & (b)))
 #define VSELECT(m, a, b) _mm512_mask_blend_ps(m, b, a)
 #define MBITS(m) ((unsigned)(m))
-#include "ms_elastic_strip.h"
+#include "ms_elastic_template.h"
 #undef T
 #undef NAME
 #undef SQRT

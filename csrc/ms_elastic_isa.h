@@ -1,4 +1,4 @@
-/* What the files ms_elastic_<isa>.c share around ms_elastic_strip.h. */
+/* What the files ms_elastic_<isa>.c share around ms_elastic_template.h. */
 #ifndef MS_ELASTIC_ISA_H
 #define MS_ELASTIC_ISA_H
 

@@ -39,7 +39,7 @@ static inline unsigned bits_f32(uint32x4_t m) {
 #define MAND(a, b) vandq_u64(a, b)
 #define VSELECT(m, a, b) vbslq_f64(m, a, b)
 #define MBITS(m) bits_f64(m)
-#include "ms_elastic_strip.h"
+#include "ms_elastic_template.h"
 #undef T
 #undef NAME
 #undef SQRT
@@ -87,7 +87,7 @@ static inline unsigned bits_f32(uint32x4_t m) {
 #define MAND(a, b) vandq_u32(a, b)
 #define VSELECT(m, a, b) vbslq_f32(m, a, b)
 #define MBITS(m) bits_f32(m)
-#include "ms_elastic_strip.h"
+#include "ms_elastic_template.h"
 #undef T
 #undef NAME
 #undef SQRT

@@ -32,7 +32,7 @@ static inline float greatest_f32(float a, float b) { return a > b ? a : b; }
 #define MAND(a, b) ((a) & (b))
 #define VSELECT(m, a, b) ((m) ? (a) : (b))
 #define MBITS(m) ((unsigned)(m))
-#include "ms_elastic_strip.h"
+#include "ms_elastic_template.h"
 #undef T
 #undef NAME
 #undef SQRT
@@ -80,7 +80,7 @@ static inline float greatest_f32(float a, float b) { return a > b ? a : b; }
 #define MAND(a, b) ((a) & (b))
 #define VSELECT(m, a, b) ((m) ? (a) : (b))
 #define MBITS(m) ((unsigned)(m))
-#include "ms_elastic_strip.h"
+#include "ms_elastic_template.h"
 #undef T
 #undef NAME
 #undef SQRT

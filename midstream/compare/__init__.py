@@ -38,21 +38,7 @@ if TYPE_CHECKING:
     )
     from midstream.compare._spring import Spring
     from midstream.compare.comparator import Comparator
-    from midstream.compare.distances import (
-        adtw,
-        ddtw,
-        dtw,
-        dtw_path,
-        edr,
-        erp,
-        euclidean,
-        frechet,
-        lcss,
-        msm,
-        path,
-        twe,
-        wdtw,
-    )
+    from midstream.compare.editing import edr, erp, lcss, msm, twe
     from midstream.compare.matrix import cdist, pdist
     from midstream.compare.profile import discords, matrix_profile, motifs
     from midstream.compare.results import (
@@ -65,6 +51,7 @@ if TYPE_CHECKING:
         SoftGradient,
     )
     from midstream.compare.subsequence import distance_profile, search
+    from midstream.compare.warping import adtw, ddtw, dtw, dtw_path, euclidean, frechet, path, wdtw
 
 __all__ = [
     "Alignment",
@@ -124,26 +111,26 @@ __getattr__, __dir__ = lazy_exports(
         "RunDetector": "_run",
         "SoftGradient": "results",
         "Spring": "_spring",
-        "adtw": "distances",
+        "adtw": "warping",
         "cdist": "matrix",
-        "ddtw": "distances",
+        "ddtw": "warping",
         "discords": "profile",
         "distance_profile": "subsequence",
-        "dtw": "distances",
-        "dtw_path": "distances",
-        "edr": "distances",
-        "erp": "distances",
-        "euclidean": "distances",
-        "frechet": "distances",
+        "dtw": "warping",
+        "dtw_path": "warping",
+        "edr": "editing",
+        "erp": "editing",
+        "euclidean": "warping",
+        "frechet": "warping",
         "lcp_array": "_repeats",
         "lcs": "_edit",
         "lcs_sequence": "_edit",
-        "lcss": "distances",
+        "lcss": "editing",
         "levenshtein": "_edit",
         "matrix_profile": "profile",
         "motifs": "profile",
-        "msm": "distances",
-        "path": "distances",
+        "msm": "editing",
+        "path": "warping",
         "pdist": "matrix",
         "repeats": "_repeats",
         "search": "subsequence",
@@ -152,7 +139,7 @@ __getattr__, __dir__ = lazy_exports(
         "soft_dtw_divergence": "_soft",
         "soft_dtw_gradient": "_soft",
         "suffix_array": "_repeats",
-        "twe": "distances",
-        "wdtw": "distances",
+        "twe": "editing",
+        "wdtw": "warping",
     },
 )

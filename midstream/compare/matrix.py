@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,14 +14,12 @@ from midstream._core._poll import Poll
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.memory import check_memory
 from midstream._core.progress import Progress, as_progress
-from midstream._core.validate import check_choice, check_int
+from midstream._core.validate import check_choice
 from midstream.compare import measures
+from midstream.compare._blocks import in_blocks, worker_count
 from midstream.compare._symbols import Numbering
 
-__all__ = ["METRICS", "cdist", "pdist", "worker_count"]
-
-#: How long a waiting main thread goes without looking at signals, in seconds.
-SIGNAL_INTERVAL_S = 0.1
+__all__ = ["METRICS", "cdist", "pdist"]
 
 
 class Batch(Protocol):
@@ -110,27 +105,6 @@ METRICS: dict[str, Maker] = {
 }
 
 
-def worker_count(n_jobs: int | None) -> int:
-    """Threads that `n_jobs` asks for: None is 1, -1 all processors, -2 all but one.
-
-    Raises
-    ------
-    ArgumentTypeError, ArgumentValueError
-        Not an integer, or 0.
-    """
-    if n_jobs is None:
-        return 1
-    count = check_int("n_jobs", n_jobs)
-    if count == 0:
-        raise ArgumentValueError("n_jobs must not be 0: 1 is one thread, -1 one a processor")
-    if count > 0:
-        return count
-    processors = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    )
-    return max(1, (processors or 1) + 1 + count)
-
-
 def _items(name: str, collection: Collection) -> list[Any]:
     kind = type(collection)
     iterable = hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")
@@ -168,49 +142,15 @@ def _result(
 def compute(batch: Batch, n_jobs: int, progress: Callable[[int, int], object]) -> None:
     """Run all blocks of a batch in `n_jobs` threads; stop all of them at the first exception."""
     total = batch.blocks
+
+    def work(block: int, poll: Poll) -> int | None:
+        batch.run(block, poll)
+        return None if poll.stopped else block
+
     progress(0, total)
-    if n_jobs == 1 or total < 2:
-        poll = Poll()
-        for block in range(total):
-            batch.run(block, poll)
-            progress(block + 1, total)
-        return
-    polls = [Poll() for _ in range(min(n_jobs, total))]
-    blocks = itertools.count()  # next() of it is atomic
-    finished = itertools.count(1)
-    done = 0
-    changed = threading.Condition()
-
-    def work(poll: Poll) -> None:
-        nonlocal done
-        while not poll.stopped and (block := next(blocks)) < total:
-            batch.run(block, poll)
-            with changed:
-                done = next(finished)
-                changed.notify()
-
-    with ThreadPoolExecutor(len(polls)) as pool:
-        futures = [pool.submit(work, poll) for poll in polls]
-        told = 0
-        try:
-            while not all(future.done() for future in futures):
-                with changed:
-                    changed.wait(SIGNAL_INTERVAL_S)
-                    seen = done
-                if seen != told:
-                    progress(seen, total)
-                    told = seen
-                for future in futures:
-                    if future.done():
-                        future.result()
-        except BaseException:  # a worker's, the caller's Ctrl-C, or what its callback raised
-            for poll in polls:
-                poll.stop()
-            raise
-    for future in futures:
-        future.result()
-    if told != total:
-        progress(total, total)
+    with closing(in_blocks(work, range(total), n_jobs)) as finished:
+        for done, _ in enumerate(finished, 1):
+            progress(done, total)
 
 
 def _compute(
