@@ -231,7 +231,7 @@ def cdist(
     Examples
     --------
     >>> cdist([[0, 1, 2], [5, 5]], [[0, 2], [5, 6]], metric="dtw", cost="absolute")
-    array([[ 1., 12.],
+    array([[ 1., 13.],
            [ 8.,  1.]])
     """
     name = _metric_name(metric)
@@ -274,7 +274,7 @@ def pdist(
     Examples
     --------
     >>> pdist([[0, 1, 2], [0, 2], [5, 5]], cost="absolute")
-    array([1., 12., 8.])
+    array([ 1., 12.,  8.])
     """
     name = _metric_name(metric)
     items = _items("X", X)

@@ -435,8 +435,8 @@ def path(x: Any, y: Any, metric: str = "dtw", **params: Any) -> Alignment:
 
     Examples
     --------
-    >>> path([0, 0, 1], [0, 1, 1], "adtw", penalty=0.5).path.tolist()
-    [[0, 0], [1, 0], [2, 1], [2, 2]]
+    >>> path([0, 0, 0, 1], [0, 1, 1], "adtw", penalty=0.5).path.tolist()
+    [[0, 0], [1, 0], [2, 1], [3, 2]]
     """
     check_choice("metric", metric, WITH_PATH)
     if is_symbolic(metric, params):
