@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import midstream
-from midstream.compare import RunDetector
+from midstream.compare import RunDetector, cdist, dtw, dtw_path, lcs, levenshtein, repeats, search
 from midstream.scheduler import Histogram
 from midstream.stream import replay, shipped_recordings, watch
 
@@ -74,6 +74,15 @@ def check_kernels() -> None:
     detector = RunDetector(max_period=16, min_copies=3)
     found = [detector.update(symbol) for symbol in [7, 8, 9] + [1, 2, 3, 4] * 12]
     check(any(run is not None for run in found), "no loop found in a loop")
+    check(dtw([0.0, 0.0, 1.0, 2.0], [0.0, 1.0, 2.0, 2.0]) == 0, "warping costs something")
+    check(len(dtw_path([0.0, 0.0, 1.0, 2.0], [0.0, 1.0, 2.0, 2.0]).path) == 5, "no path")
+    check(levenshtein("kitten", "sitting") == 3 and lcs("kitten", "sitting") == 4, "edits")
+    steps = [float(step * step % 31) for step in range(400)]
+    check(search(steps[100:140], steps)[0].distance == 0, "a series does not hold its part")
+    series = [steps[k : k + 20 + k] for k in range(40)]
+    pairs = [[dtw(x, y) for y in series] for x in series]
+    check(cdist(series, series, n_jobs=2).tolist() == pairs, "a matrix differs from its pairs")
+    check(repeats("abcabc")[0].count == 2, "no repeat in a repeat")
     histogram = Histogram()
     histogram.record_many(range(1, 1001))
     check(histogram.quantile(0.99) == 990, f"p99 of 1..1000 is {histogram.quantile(0.99)}")
