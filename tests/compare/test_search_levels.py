@@ -44,7 +44,8 @@ def test_every_level_returns_the_same_bits() -> None:
             "PYTHONPATH": str(Path(midstream.__file__).parents[1]),
         }
         digests[level] = subprocess.run(
-            [sys.executable, "-c", SCRIPT],
+            # -P: the source tree, where pytest was started, must not hide the installed package.
+            [sys.executable, "-P", "-c", SCRIPT],
             env=environment,
             check=True,
             capture_output=True,
