@@ -10,10 +10,10 @@ typedef struct NAME(tracer) {
     T value;
 } NAME(tracer);
 
-static int64_t NAME(steps)(const NAME(fill) *f, int64_t strip) {
+static int64_t NAME(steps)(int measure, const NAME(fill) *f, int64_t strip) {
     const int64_t i0 = strip * PAIR_ROWS;
     const int64_t end = i0 + PAIR_ROWS <= f->n ? i0 + PAIR_ROWS : f->n;
-    return NAME(hi)(f, end - 1) + end - 1 - i0 - (NAME(lo)(f, i0) - 1) + 1;
+    return NAME(hi)(f, end - 1) + end - 1 - i0 - NAME(first_step)(measure, f, i0) + 1;
 }
 
 /* Fill strips [from, to); with `bits`, record directions, strip s from offsets[s - from] on. */
@@ -48,7 +48,8 @@ static void NAME(walk)(NAME(tracer) *tracer, int64_t from, const uint8_t *bits,
         pair[0] = i;
         pair[1] = j;
         const int64_t strip = i / PAIR_ROWS, row = i % PAIR_ROWS;
-        const int64_t first_step = NAME(lo)(&tracer->fill, strip * PAIR_ROWS) - 1;
+        const int64_t first_step =
+            NAME(first_step)(tracer->params->measure, &tracer->fill, strip * PAIR_ROWS);
         const uint8_t *step =
             bits + offsets[strip - from] + (size_t)(j + row - first_step) * 2 * stride;
         if (NAME(is_set)(step, row)) {
@@ -72,7 +73,7 @@ static ms_elastic_status NAME(trace)(NAME(tracer) *tracer, int64_t from, int64_t
     size_t bytes = 0;
     for (int64_t s = 0; s < count; s++) {
         offsets[s] = bytes;
-        bytes += (size_t)NAME(steps)(&tracer->fill, from + s) * 2 * ((PAIR_ROWS + 7) / 8);
+        bytes += (size_t)NAME(steps)(tracer->params->measure, &tracer->fill, from + s) * 2 * ((PAIR_ROWS + 7) / 8);
     }
     ms_elastic_status status;
     if (bytes <= tracer->budget || count == 1) {

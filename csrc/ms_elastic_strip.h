@@ -49,33 +49,47 @@ static inline int uses_norm(const int measure) {
 
 static const T NAME(twice_lane)[16] = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30};
 
+/* What a row brings to its cells. Kept in registers: every step would load it again, since for all
+ * the compiler knows the row just stored may have been it. */
+typedef struct NAME(row) {
+    V x, before, gap; /* of one dimension: sample i, sample i - 1; x_gap */
+} NAME(row);
+
+KERNEL ALWAYS NAME(row) NAME(load_row)(const int measure, const int multi, const int bundle,
+                                       const NAME(fill) *f, int64_t i) {
+    NAME(row) row;
+    row.x = row.before = row.gap = VSET1(0);
+    if (!multi) row.x = bundle ? VSET1(f->x[i]) : VLOAD(f->x + i);
+    if (!multi && (measure == MS_MSM || measure == MS_TWE))
+        row.before = bundle ? VSET1(f->x[i - 1]) : VLOAD(f->x + i - 1);
+    if (has_gaps(measure)) row.gap = bundle ? VSET1(f->x_gap[i]) : VLOAD(f->x_gap + i);
+    return row;
+}
+
+/* Cost of two samples, one dimension of them. */
+KERNEL ALWAYS V NAME(apart)(const int measure, const int multi, V a, V b) {
+    if (measure == MS_DTW_EQUAL) return VSELECT(MEQ(a, b), VSET1(0), VSET1(1));
+    const V difference = VSUB(a, b);
+    if (measure == MS_DTW_ABSOLUTE || measure == MS_MSM) return VABS(difference);
+    if (!multi && (uses_norm(measure) || measure == MS_FRECHET)) return VABS(difference);
+    return VMUL(difference, difference);
+}
+
 /* Cost of matching the samples `back` rows and columns before the cell's. */
 KERNEL ALWAYS V NAME(match)(const int measure, const int multi, const int bundle,
-                            const NAME(fill) *f, int64_t i, int64_t j, const int back) {
-    const T *x = f->x + i - back;
+                            const NAME(fill) *f, const NAME(row) *row, int64_t i, int64_t j,
+                            const int back) {
     const T *y = bundle ? f->y + (j - back) * f->d * W : f->y - (j - back);
-    const int64_t d = multi ? f->d : 1;
+    if (!multi) return NAME(apart)(measure, 0, back ? row->before : row->x, VLOAD(y));
+    const T *x = f->x + i - back;
     V sum = VSET1(0);
-    for (int64_t k = 0; k < d; k++) {
+    for (int64_t k = 0; k < f->d; k++) {
         const T *xk = x + k * f->x_stride;
-        const V a = bundle ? VSET1(*xk) : VLOAD(xk);
-        const V b = VLOAD(bundle ? y + k * W : y + k * f->y_stride);
-        if (measure == MS_DTW_EQUAL) {
-            sum = VMAX(sum, VSELECT(MEQ(a, b), VSET1(0), VSET1(1)));
-            continue;
-        }
-        const V difference = VSUB(a, b);
-        V cost;
-        if (measure == MS_DTW_ABSOLUTE || measure == MS_MSM)
-            cost = VABS(difference);
-        else if (!multi && (uses_norm(measure) || measure == MS_FRECHET))
-            cost = VABS(difference);
-        else
-            cost = VMUL(difference, difference);
-        sum = multi ? VADD(sum, cost) : cost;
+        const V cost = NAME(apart)(measure, 1, bundle ? VSET1(*xk) : VLOAD(xk),
+                                   VLOAD(bundle ? y + k * W : y + k * f->y_stride));
+        sum = measure == MS_DTW_EQUAL ? VMAX(sum, cost) : VADD(sum, cost);
     }
-    if (multi && uses_norm(measure)) sum = VSQRT(sum);
-    return sum;
+    return uses_norm(measure) ? VSQRT(sum) : sum;
 }
 
 /* MSM's cost of a split or merge: p0, and how far `value` is outside the interval of a and b. */
@@ -86,9 +100,9 @@ KERNEL ALWAYS V NAME(msm_step)(V p0, V value, V a, V b) {
 
 /* Fill one cell of each lane of vector r and say where its value came from. */
 KERNEL ALWAYS V NAME(cell)(const int measure, const int multi, const int path, const int bundle,
-                           const NAME(fill) *f, int64_t i, int64_t j, V diagonal, V up, V left,
-                           M *from_diagonal, M *from_up) {
-    V match = NAME(match)(measure, multi, bundle, f, i, j, 0);
+                           const NAME(fill) *f, const NAME(row) *row, int64_t i, int64_t j,
+                           V diagonal, V up, V left, M *from_diagonal, M *from_up) {
+    V match = NAME(match)(measure, multi, bundle, f, row, i, j, 0);
     V additive = VSET1(0); /* added to every move alike, after the choice */
     if (measure == MS_WDTW) {
         const int64_t k = i - j, odd = k & 1, q = (k - odd) / 2;
@@ -96,23 +110,20 @@ KERNEL ALWAYS V NAME(cell)(const int measure, const int multi, const int path, c
         match = VMUL(bundle ? VSET1(*w) : VLOAD(w), match);
     }
     if (measure == MS_ERP || measure == MS_TWE) {
-        const T *gap = f->x_gap + i;
-        up = VADD(up, bundle ? VSET1(*gap) : VLOAD(gap));
+        up = VADD(up, row->gap);
         left = VADD(left, VLOAD(bundle ? f->y_gap + j * W : f->y_gap - j));
     }
     if (measure == MS_MSM) {
-        const V x = bundle ? VSET1(f->x[i]) : VLOAD(f->x + i);
-        const V x_before = bundle ? VSET1(f->x[i - 1]) : VLOAD(f->x + i - 1);
         const V y = VLOAD(bundle ? f->y + j * W : f->y - j);
         const V y_before = VLOAD(bundle ? f->y + (j - 1) * W : f->y - (j - 1));
-        up = VADD(up, NAME(msm_step)(VSET1(f->p0), x, x_before, y));
-        left = VADD(left, NAME(msm_step)(VSET1(f->p0), y, y_before, x));
+        up = VADD(up, NAME(msm_step)(VSET1(f->p0), row->x, row->before, y));
+        left = VADD(left, NAME(msm_step)(VSET1(f->p0), y, y_before, row->x));
     }
     if (measure == MS_TWE) {
         /* i - j of each lane: rows grow and columns fall from lane to lane. */
         V lag = VSET1((T)(i - j));
         if (!bundle) lag = VADD(lag, VLOAD(NAME(twice_lane)));
-        const V before = NAME(match)(measure, multi, bundle, f, i, j, 1);
+        const V before = NAME(match)(measure, multi, bundle, f, row, i, j, 1);
         diagonal = VADD(diagonal, VADD(VADD(match, before), VMUL(VSET1(f->p1), VABS(lag))));
     } else if (measure == MS_ERP || measure == MS_MSM) {
         diagonal = VADD(diagonal, match);
@@ -125,14 +136,20 @@ KERNEL ALWAYS V NAME(cell)(const int measure, const int multi, const int path, c
     } else {
         additive = match;
     }
-    V gap = VMIN(up, left);
-    if (measure == MS_ADTW) gap = VADD(gap, VSET1(f->p0));
-    if (measure == MS_EDR) gap = VADD(gap, VSET1(1));
-    if (path) {
-        *from_diagonal = MLE(diagonal, gap);
-        *from_up = MLE(up, left);
+    V best;
+    if (measure == MS_ADTW || measure == MS_EDR || path) {
+        V gap = VMIN(up, left);
+        if (measure == MS_ADTW) gap = VADD(gap, VSET1(f->p0));
+        if (measure == MS_EDR) gap = VADD(gap, VSET1(1));
+        if (path) {
+            *from_diagonal = MLE(diagonal, gap);
+            *from_up = MLE(up, left);
+        }
+        best = VMIN(diagonal, gap);
+    } else {
+        /* The value above comes last, through the shuffle: nothing else may wait behind it. */
+        best = VMIN(VMIN(diagonal, left), up);
     }
-    const V best = VMIN(diagonal, gap);
     if (measure == MS_FRECHET) return VMAX(best, additive);
     if (measure <= MS_ADTW) return VADD(additive, best);
     return best;
@@ -140,8 +157,8 @@ KERNEL ALWAYS V NAME(cell)(const int measure, const int multi, const int path, c
 
 /* One step of a strip: every row one column on. */
 KERNEL ALWAYS void NAME(step)(const int measure, const int multi, const int path, const int bundle,
-                              const int vectors, const int masked, const NAME(fill) *f, int64_t i0,
-                              int64_t t, V *now, V *diagonal, const NAME(edges) *edges, T phase,
+                              const int vectors, const int masked, const NAME(fill) *f,
+                              const NAME(row) *rows, int64_t i0, int64_t t, V *now, V *diagonal, const NAME(edges) *edges, T phase,
                               uint8_t *bits) {
     const V above = VLOAD(bundle ? f->row + t * W : f->row - t - (W - 1));
     uint64_t took_diagonal = 0, took_up = 0;
@@ -151,8 +168,8 @@ KERNEL ALWAYS void NAME(step)(const int measure, const int multi, const int path
         const V before = r > 0 ? now[r - 1] : above;
         const V up = bundle ? before : VSHIFT(now[r], before);
         M from_diagonal = MLE(up, up), from_up = from_diagonal;
-        V value = NAME(cell)(measure, multi, path, bundle, f, i0 + o, t - o, diagonal[r], up,
-                             now[r], &from_diagonal, &from_up);
+        V value = NAME(cell)(measure, multi, path, bundle, f, &rows[r], i0 + o, t - o,
+                             diagonal[r], up, now[r], &from_diagonal, &from_up);
         if (masked) {
             const V lo = bundle ? VSET1(edges->lo[r]) : VLOAD(edges->lo + o);
             const V hi = bundle ? VSET1(edges->hi[r]) : VLOAD(edges->hi + o);
@@ -198,6 +215,17 @@ KERNEL static void NAME(find_edges)(const NAME(fill) *f, int64_t i0, int rows, i
     }
 }
 
+/* Without a band and a border nothing has to be masked: what is left of column 0 starts infinite and
+ * stays so, as all that it is made of is. */
+KERNEL static inline int NAME(is_bare)(const int measure, const NAME(fill) *f) {
+    return f->lo == NULL && !has_border(measure);
+}
+
+/* First step of the strip at row i0; a masked one before its first column, for what stands there. */
+KERNEL static inline int64_t NAME(first_step)(const int measure, const NAME(fill) *f, int64_t i0) {
+    return NAME(is_bare)(measure, f) ? 0 : NAME(lo)(f, i0) - 1;
+}
+
 /* Rows i0 to i0 + rows - 1, from f->row into f->row. `last` receives the vectors as they are after
  * the last step, in which the last row is at its last column. Returns the number of steps. */
 KERNEL ALWAYS int64_t NAME(strip)(const int measure, const int multi, const int path,
@@ -206,10 +234,11 @@ KERNEL ALWAYS int64_t NAME(strip)(const int measure, const int multi, const int 
     const int rows = bundle ? vectors : vectors * W;
     const int bytes = path ? 2 * ((PAIR_ROWS + 7) / 8) : 0;
     const int64_t end = i0 + rows <= f->n ? i0 + rows : f->n;
-    const int64_t first_step = NAME(lo)(f, i0) - 1;
+    const int bare = NAME(is_bare)(measure, f);
+    const int64_t first_step = NAME(first_step)(measure, f, i0);
     const int64_t last_step = NAME(hi)(f, end - 1) + end - 1 - i0;
     /* From `whole` to `broken` every row is inside the band. */
-    int64_t whole = NAME(lo)(f, end - 1) + end - 1 - i0;
+    int64_t whole = bare ? first_step : NAME(lo)(f, end - 1) + end - 1 - i0;
     int64_t broken = NAME(hi)(f, i0) + 1;
     /* A row done may go on where the next one needs nothing of what it makes then. */
     if (NAME(hi)(f, i0) == NAME(hi)(f, end - 1)) broken = last_step + 1;
@@ -217,25 +246,37 @@ KERNEL ALWAYS int64_t NAME(strip)(const int measure, const int multi, const int 
 
     NAME(edges) edges;
     V now[R], diagonal[R];
+    NAME(row) loaded[R];
     UNROLL
-    for (int r = 0; r < vectors; r++) now[r] = diagonal[r] = VSET1(INF);
+    for (int r = 0; r < vectors; r++) {
+        now[r] = diagonal[r] = VSET1(INF);
+        loaded[r] = NAME(load_row)(measure, multi, bundle, f, i0 + (bundle ? r : r * W));
+    }
     int64_t t = first_step;
-    NAME(find_edges)(f, i0, rows, t, &edges);
+    if (bare) { /* the first row's first cell has the corner before it, which no step brings */
+        T corner[W];
+        for (int lane = 0; lane < W; lane++)
+            corner[lane] = bundle ? f->row[lane - W] : lane == 0 ? f->row[1] : INF;
+        diagonal[0] = VLOAD(corner);
+    } else {
+        NAME(find_edges)(f, i0, rows, t, &edges);
+    }
     for (; t < whole; t++, bits += bytes)
-        NAME(step)(measure, multi, path, bundle, vectors, 1, f, i0, t, now, diagonal, &edges,
+        NAME(step)(measure, multi, path, bundle, vectors, 1, f, loaded, i0, t, now, diagonal, &edges,
                    (T)(t - first_step), bits);
     for (; t < broken; t++, bits += bytes)
-        NAME(step)(measure, multi, path, bundle, vectors, 0, f, i0, t, now, diagonal, &edges, 0,
+        NAME(step)(measure, multi, path, bundle, vectors, 0, f, loaded, i0, t, now, diagonal, &edges, 0,
                    bits);
     if (t <= last_step) {
         const int64_t t0 = t;
         NAME(find_edges)(f, i0, rows, t, &edges);
         for (; t <= last_step; t++, bits += bytes)
-            NAME(step)(measure, multi, path, bundle, vectors, 1, f, i0, t, now, diagonal, &edges,
+            NAME(step)(measure, multi, path, bundle, vectors, 1, f, loaded, i0, t, now, diagonal, &edges,
                        (T)(t - t0), bits);
     }
     UNROLL
     for (int r = 0; r < vectors; r++) VSTORE(last + r * W, now[r]);
+    if (bare && rows == 1) VSTORE(f->row - W, VSET1(INF)); /* no step was at column -1 */
     return last_step - first_step + 1;
 }
 

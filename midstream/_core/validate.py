@@ -79,6 +79,8 @@ def check_choice(name: str, value: Any, choices: Collection[Any]) -> Any:
     ArgumentValueError
         It is not.
     """
+    if type(value) is str and value in choices:
+        return value
     # By type first: whatever equals a choice, or cannot be compared with one, such as an array.
     if not any(isinstance(value, type(choice)) and value == choice for choice in choices):
         listed = ", ".join(repr(choice) for choice in choices)

@@ -60,12 +60,16 @@ cdef class Bundle:
         cdef const double[::1] doubles
         cdef const float[::1] floats
         cdef int lane
-        packed = np.zeros((self.m + 2 * MS_ELASTIC_PAD, d, lanes),
+        shape = (self.m + 2 * MS_ELASTIC_PAD, d, lanes)
+        values = np.zeros(shape[0] * d * lanes + 64 // (4 if single else 8),
                           dtype=np.float32 if single else np.float64)
+        # On a cache line: a vector across two of them takes twice as long to load.
+        start = -values.ctypes.data % 64 // values.itemsize
+        packed = values[start : start + shape[0] * d * lanes].reshape(shape)
         for lane in range(self.count):
             one = series[self.places[lane]]
-            values = as_array(one).reshape(one.n, d)
-            packed[MS_ELASTIC_PAD : MS_ELASTIC_PAD + one.n, :, lane] = values
+            packed[MS_ELASTIC_PAD : MS_ELASTIC_PAD + one.n, :, lane] = (
+                as_array(one).reshape(one.n, d))
         self.owner = packed
         if single:
             floats = packed.reshape(-1)
