@@ -11,9 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from midstream._core._poll import Poll
-from midstream.compare import lcs, levenshtein
-from midstream.compare._editbatch import EditBatch
+from midstream.compare import cdist, lcs, levenshtein
 
 from ._timing import Peer
 
@@ -148,7 +146,7 @@ class _Matrix(Peer):
 
     def setup(self):
         modules = rapidfuzz()
-        self.cdist = modules.process.cdist
+        self.theirs = modules.process.cdist
         distance = modules.distance
         self.scorer = (
             distance.LCSseq.similarity if self.metric == "lcs" else distance.Levenshtein.distance
@@ -158,14 +156,10 @@ class _Matrix(Peer):
         assert (self.ours() == self.peer()).all()
 
     def ours(self):
-        out = np.empty((len(self.x), len(self.y)))
-        batch, poll = EditBatch(self.x, self.y, out, metric=self.metric), Poll()
-        for block in range(batch.blocks):
-            batch.run(block, poll)
-        return out
+        return cdist(self.x, self.y, self.metric)
 
     def peer(self):
-        return self.cdist(self.x, self.y, scorer=self.scorer, workers=1)
+        return self.theirs(self.x, self.y, scorer=self.scorer, workers=1)
 
 
 class MatrixLists(_Matrix):
