@@ -2,10 +2,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 from midstream._core._poll import Poll
 from midstream.compare._elastic import Plan
 
+@disjoint_base
+class Bundle: ...
+
+@disjoint_base
 class ElasticBatch:
     @property
     def blocks(self) -> int: ...
