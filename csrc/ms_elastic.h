@@ -30,17 +30,17 @@
 
 /* c is the cost of matching x[i] with y[j]; |.| is the Euclidean norm where d > 1. */
 typedef enum ms_elastic_measure {
-    MS_DTW_SQUARED, /* c = |x - y|^2;               D = c + min(diagonal, up, left) */
-    MS_DTW_ABSOLUTE,/* c = sum of |x[k] - y[k]|;    the same */
-    MS_DTW_EQUAL,   /* c = 0 if equal, else 1;      the same */
-    MS_WDTW,        /* c = w[|i - j|] * |x - y|^2;  the same. Jeong et al. 2011 */
-    MS_ADTW,        /* c = |x - y|^2; D = c + min(diagonal, min(up, left) + p0). Herrmann 2023 */
-    MS_FRECHET,     /* c = |x - y| (squared if d > 1); D = max(c, min(...)). Eiter 1994 */
-    MS_ERP,         /* D = min(diagonal + |x - y|, up + |x - g|, left + |y - g|). Chen 2004 */
-    MS_EDR,         /* D = min(diagonal + (|x - y| > p0), up + 1, left + 1). Chen 2005 */
-    MS_LCSS,        /* D = min(diagonal - (|x - y| <= p0), up, left) = -length. Vlachos 2002 */
-    MS_MSM,         /* move, split, merge with cost p0; d = 1 only. Stefan et al. 2013 */
-    MS_TWE,         /* stiffness p0 = nu, penalty p1 = lambda. Marteau 2009 */
+    MS_DTW_SQUARED,  /* c = |x - y|^2;               D = c + min(diagonal, up, left) */
+    MS_DTW_ABSOLUTE, /* c = sum of |x[k] - y[k]|;    the same */
+    MS_DTW_EQUAL,    /* c = 0 if equal, else 1;      the same */
+    MS_WDTW,         /* c = w[|i - j|] * |x - y|^2;  the same. Jeong et al. 2011 */
+    MS_ADTW,         /* c = |x - y|^2; D = c + min(diagonal, min(up, left) + p0). Herrmann 2023 */
+    MS_FRECHET,      /* c = |x - y| (squared if d > 1); D = max(c, min(...)). Eiter 1994 */
+    MS_ERP,          /* D = min(diagonal + |x - y|, up + |x - g|, left + |y - g|). Chen 2004 */
+    MS_EDR,          /* D = min(diagonal + (|x - y| > p0), up + 1, left + 1). Chen 2005 */
+    MS_LCSS,         /* D = min(diagonal - (|x - y| <= p0), up, left) = -length. Vlachos 2002 */
+    MS_MSM,          /* move, split, merge with cost p0; d = 1 only. Stefan et al. 2013 */
+    MS_TWE,          /* stiffness p0 = nu, penalty p1 = lambda. Marteau 2009 */
     MS_N_MEASURES
 } ms_elastic_measure;
 
@@ -92,9 +92,8 @@ typedef struct ms_elastic_kernels {
 
     /* Raw value of one pair. Gives up with +inf where every path costs more than `bound`. */
     ms_elastic_status (*pair_f64)(ms_elastic_work *work, const ms_elastic_params *params,
-                                  const double *x, int64_t n, const double *y, int64_t m,
-                                  int64_t d, ms_elastic_band band, double bound, ms_poll *poll,
-                                  double *raw);
+                                  const double *x, int64_t n, const double *y, int64_t m, int64_t d,
+                                  ms_elastic_band band, double bound, ms_poll *poll, double *raw);
     ms_elastic_status (*pair_f32)(ms_elastic_work *work, const ms_elastic_params *params,
                                   const float *x, int64_t n, const float *y, int64_t m, int64_t d,
                                   ms_elastic_band band, double bound, ms_poll *poll, double *raw);
@@ -106,19 +105,20 @@ typedef struct ms_elastic_kernels {
      * a time, so memory is O(m) beyond the budget and work at most doubles for each factor 64.
      * Not for MS_ERP, MS_EDR, MS_LCSS, whose paths can leave the matrix. */
     ms_elastic_status (*path_f64)(ms_elastic_work *work, const ms_elastic_params *params,
-                                  const double *x, int64_t n, const double *y, int64_t m,
-                                  int64_t d, ms_elastic_band band, size_t budget, ms_poll *poll,
-                                  double *raw, int64_t *path, int64_t *length);
+                                  const double *x, int64_t n, const double *y, int64_t m, int64_t d,
+                                  ms_elastic_band band, size_t budget, ms_poll *poll, double *raw,
+                                  int64_t *path, int64_t *length);
     ms_elastic_status (*path_f32)(ms_elastic_work *work, const ms_elastic_params *params,
                                   const float *x, int64_t n, const float *y, int64_t m, int64_t d,
                                   ms_elastic_band band, size_t budget, ms_poll *poll, double *raw,
                                   int64_t *path, int64_t *length);
 
     /* Raw values of x against the series of a bundle: ys[(j * d + k) * lanes + lane], m columns and
-     * MS_ELASTIC_PAD readable finite ones before and behind them, where lane's own series has lengths[lane] <= m samples (what stands behind them must be
-     * finite and has no effect). The band is that of (n, m); where lengths differ it must be the
-     * same for all of them up to their lengths (none, or MS_BAND_SAKOE). Lanes with length 0 are
-     * idle. Gives up with +inf in all lanes where every path of every lane costs more than `bound`.
+     * MS_ELASTIC_PAD readable finite ones before and behind them, where lane's own series has
+     * lengths[lane] <= m samples (what stands behind them must be finite and has no effect). The
+     * band is that of (n, m); where lengths differ it must be the same for all of them up to their
+     * lengths (none, or MS_BAND_SAKOE). Lanes with length 0 are idle. Gives up with +inf in all
+     * lanes where every path of every lane costs more than `bound`.
      */
     ms_elastic_status (*bundle_f64)(ms_elastic_work *work, const ms_elastic_params *params,
                                     const double *x, int64_t n, const double *ys, int64_t m,

@@ -14,7 +14,6 @@ MS_TARGET_AVX2 static inline __m256 shift_f32(__m256 v, __m256 w) {
         _mm256_alignr_epi8(_mm256_castps_si256(v), _mm256_castps_si256(middle), 12));
 }
 
-
 #define KERNEL MS_TARGET_AVX2
 #define R 4
 

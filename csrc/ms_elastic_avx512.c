@@ -3,7 +3,6 @@
 #if defined(MS_X86_64)
 #include <immintrin.h>
 
-
 #define KERNEL MS_TARGET_AVX512
 #define R 4
 
@@ -23,7 +22,8 @@
 #define VMAX(a, b) _mm512_max_pd(a, b)
 #define VABS(a) _mm512_abs_pd(a)
 #define VSQRT(a) _mm512_sqrt_pd(a)
-#define VSHIFT(v, w) _mm512_castsi512_pd(_mm512_alignr_epi64(_mm512_castpd_si512(v), _mm512_castpd_si512(w), 7))
+#define VSHIFT(v, w) \
+    _mm512_castsi512_pd(_mm512_alignr_epi64(_mm512_castpd_si512(v), _mm512_castpd_si512(w), 7))
 #define M __mmask8
 #define MLE(a, b) _mm512_cmp_pd_mask(a, b, _CMP_LE_OQ)
 #define MEQ(a, b) _mm512_cmp_pd_mask(a, b, _CMP_EQ_OQ)
@@ -71,7 +71,8 @@
 #define VMAX(a, b) _mm512_max_ps(a, b)
 #define VABS(a) _mm512_abs_ps(a)
 #define VSQRT(a) _mm512_sqrt_ps(a)
-#define VSHIFT(v, w) _mm512_castsi512_ps(_mm512_alignr_epi32(_mm512_castps_si512(v), _mm512_castps_si512(w), 15))
+#define VSHIFT(v, w) \
+    _mm512_castsi512_ps(_mm512_alignr_epi32(_mm512_castps_si512(v), _mm512_castps_si512(w), 15))
 #define M __mmask16
 #define MLE(a, b) _mm512_cmp_ps_mask(a, b, _CMP_LE_OQ)
 #define MEQ(a, b) _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ)

@@ -67,9 +67,9 @@ static ms_elastic_status NAME(bundle)(ms_elastic_work *work, const ms_elastic_pa
     T last[PAIR_ROWS];
     for (int64_t i0 = 0; i0 < n;) {
         const int64_t rows = i0 + R <= n ? R : 1;
-        const int64_t steps =
-            rows == R ? NAME(strip_bundle)(params->measure, d > 1, &f, i0, NULL, last)
-                      : NAME(strip_single)(params->measure, d > 1, &f, i0, NULL, last);
+        const int64_t steps = rows == R
+                                  ? NAME(strip_bundle)(params->measure, d > 1, &f, i0, NULL, last)
+                                  : NAME(strip_single)(params->measure, d > 1, &f, i0, NULL, last);
         NAME(close_row)(&f, i0, i0 + rows, 1);
         i0 += rows;
         if (NAME(can_abandon)(params, bound) && NAME(row_least)(&f, i0 - 1, 1) > bound) {

@@ -17,11 +17,18 @@
 #define UNROLL _Pragma("GCC unroll 4")
 #endif
 
-#define MS_ELASTIC_TABLE(isa)                                                              \
-    const ms_elastic_kernels ms_elastic_##isa = {                                          \
-        (int)sizeof(lanes_f64), (int)sizeof(lanes_f32), pair_f64,   pair_f32,                        \
-        path_f64,  path_f32,   bundle_f64,    bundle_f32,                                  \
-        euclidean_f64, euclidean_f32,                                                      \
+#define MS_ELASTIC_TABLE(isa)                     \
+    const ms_elastic_kernels ms_elastic_##isa = { \
+        (int)sizeof(lanes_f64),                   \
+        (int)sizeof(lanes_f32),                   \
+        pair_f64,                                 \
+        pair_f32,                                 \
+        path_f64,                                 \
+        path_f32,                                 \
+        bundle_f64,                               \
+        bundle_f32,                               \
+        euclidean_f64,                            \
+        euclidean_f32,                            \
     };
 
 #endif

@@ -1,6 +1,8 @@
 /* Part of ms_elastic_template.h: series, gaps, borders and weights laid out for the strips. */
 
-static int64_t NAME(round_up)(int64_t count, int64_t unit) { return (count + unit - 1) / unit * unit; }
+static int64_t NAME(round_up)(int64_t count, int64_t unit) {
+    return (count + unit - 1) / unit * unit;
+}
 
 /* Euclidean distance of two samples of d values, `step` apart. */
 static T NAME(norm)(const T *a, int64_t step_a, const T *b, int64_t step_b, int64_t d) {
@@ -129,8 +131,8 @@ static int NAME(prepare)(ms_elastic_work *work, const ms_elastic_params *params,
         for (int64_t i = 0; i < b.x_length; i++) b.x_gap[i] = 0;
         for (int64_t i = 0; i < n; i++) {
             const T *sample = f->x + i;
-            b.x_gap[W + i] = NAME(gap_cost)(params, b.gap, sample, i ? sample - 1 : NULL,
-                                            f->x_stride, d);
+            b.x_gap[W + i] =
+                NAME(gap_cost)(params, b.gap, sample, i ? sample - 1 : NULL, f->x_stride, d);
         }
         for (int64_t j = 0; j < columns * lanes; j++) b.y_gap[j] = 0;
         T *y_gap = b.y_gap + origin;
@@ -154,7 +156,9 @@ static int NAME(prepare)(ms_elastic_work *work, const ms_elastic_params *params,
         for (int64_t lane = 0; lane < lanes; lane++) {
             sum = 0;
             for (int64_t j = 0; j < m; j++) {
-                sum += measure == MS_ERP ? f->y_gap[row_step * j + lane] : measure == MS_EDR ? 1 : 0;
+                sum += measure == MS_ERP   ? f->y_gap[row_step * j + lane]
+                       : measure == MS_EDR ? 1
+                                           : 0;
                 f->row[row_step * j + lane] = sum;
             }
         }

@@ -12,8 +12,7 @@ static inline unsigned bits_f32(uint32x4_t m) {
     return vaddvq_u32(vandq_u32(m, vld1q_u32(weights)));
 }
 
-
-#define KERNEL 
+#define KERNEL
 #define R 4
 
 #define T double

@@ -36,7 +36,9 @@ static ms_elastic_status NAME(run_strips)(NAME(tracer) *tracer, int64_t from, in
     return MS_ELASTIC_OK;
 }
 
-static int NAME(is_set)(const uint8_t *bits, int64_t row) { return bits[row >> 3] >> (row & 7) & 1; }
+static int NAME(is_set)(const uint8_t *bits, int64_t row) {
+    return bits[row >> 3] >> (row & 7) & 1;
+}
 
 /* Walk from the tracer's cell up to the first row of strip `from`. */
 static void NAME(walk)(NAME(tracer) *tracer, int64_t from, const uint8_t *bits,
@@ -73,7 +75,8 @@ static ms_elastic_status NAME(trace)(NAME(tracer) *tracer, int64_t from, int64_t
     size_t bytes = 0;
     for (int64_t s = 0; s < count; s++) {
         offsets[s] = bytes;
-        bytes += (size_t)NAME(steps)(tracer->params->measure, &tracer->fill, from + s) * 2 * ((PAIR_ROWS + 7) / 8);
+        bytes += (size_t)NAME(steps)(tracer->params->measure, &tracer->fill, from + s) * 2 *
+                 ((PAIR_ROWS + 7) / 8);
     }
     ms_elastic_status status;
     if (bytes <= tracer->budget || count == 1) {
@@ -100,8 +103,8 @@ static ms_elastic_status NAME(trace)(NAME(tracer) *tracer, int64_t from, int64_t
     }
     for (int64_t part = parts - 1; part >= 0 && status == MS_ELASTIC_OK; part--) {
         memcpy(row, saved + (size_t)part * columns, columns * sizeof(T));
-        status = NAME(trace)(tracer, from + count * part / parts,
-                             from + count * (part + 1) / parts);
+        status =
+            NAME(trace)(tracer, from + count * part / parts, from + count * (part + 1) / parts);
     }
     free(saved);
     return status;
@@ -109,10 +112,17 @@ static ms_elastic_status NAME(trace)(NAME(tracer) *tracer, int64_t from, int64_t
 
 static ms_elastic_status NAME(path)(ms_elastic_work *work, const ms_elastic_params *params,
                                     const T *x, int64_t n, const T *y, int64_t m, int64_t d,
-                                    ms_elastic_band band, size_t budget, ms_poll *poll,
-                                    double *raw, int64_t *path, int64_t *length) {
-    NAME(tracer) tracer = {.params = params, .budget = budget, .poll = poll, .i = n - 1,
-                           .j = m - 1, .path = path, .length = 0, .value = 0};
+                                    ms_elastic_band band, size_t budget, ms_poll *poll, double *raw,
+                                    int64_t *path, int64_t *length) {
+    NAME(tracer)
+    tracer = {.params = params,
+              .budget = budget,
+              .poll = poll,
+              .i = n - 1,
+              .j = m - 1,
+              .path = path,
+              .length = 0,
+              .value = 0};
     if (!NAME(prepare)(work, params, x, n, y, m, d, band, 0, &tracer.fill))
         return MS_ELASTIC_NO_MEMORY;
     const ms_elastic_status status = NAME(trace)(&tracer, 0, (n + PAIR_ROWS - 1) / PAIR_ROWS);

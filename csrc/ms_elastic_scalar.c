@@ -5,8 +5,7 @@ static inline double greatest_f64(double a, double b) { return a > b ? a : b; }
 static inline float least_f32(float a, float b) { return a < b ? a : b; }
 static inline float greatest_f32(float a, float b) { return a > b ? a : b; }
 
-
-#define KERNEL 
+#define KERNEL
 #define R 4
 
 #define T double

@@ -5,14 +5,14 @@ typedef char NAME(lanes)[W];
 
 typedef struct NAME(fill) {
     int64_t n, m, d;
-    const T *x;       /* x[k * x_stride + i], from i = -1 on, where 0 stands */
+    const T *x; /* x[k * x_stride + i], from i = -1 on, where 0 stands */
     int64_t x_stride;
-    const T *y;       /* pair: y[k * y_stride - j]; bundle: y[(j * d + k) * W + lane] */
+    const T *y; /* pair: y[k * y_stride - j]; bundle: y[(j * d + k) * W + lane] */
     int64_t y_stride;
-    const T *x_gap;   /* cost of a step down onto row i, as far as it depends on x alone */
-    const T *y_gap;   /* the same for columns; laid out as y with d = 1 */
-    T *row;           /* last row done: pair: row[-j]; bundle: row[j * W + lane] */
-    const T *border;  /* column -1 of row i */
+    const T *x_gap;      /* cost of a step down onto row i, as far as it depends on x alone */
+    const T *y_gap;      /* the same for columns; laid out as y with d = 1 */
+    T *row;              /* last row done: pair: row[-j]; bundle: row[j * W + lane] */
+    const T *border;     /* column -1 of row i */
     const T *weights[2]; /* MS_WDTW: w[|2q|] and w[|2q + 1|] at index q, which may be negative */
     T p0, p1;
     const int64_t *lo, *hi; /* band, or NULL */
@@ -38,9 +38,7 @@ static inline int has_border(const int measure) {
     return measure == MS_ERP || measure == MS_EDR || measure == MS_LCSS;
 }
 
-static inline int has_gaps(const int measure) {
-    return measure == MS_ERP || measure == MS_TWE;
-}
+static inline int has_gaps(const int measure) { return measure == MS_ERP || measure == MS_TWE; }
 
 static inline int uses_norm(const int measure) {
     return measure == MS_ERP || measure == MS_EDR || measure == MS_LCSS || measure == MS_TWE;
@@ -158,8 +156,8 @@ KERNEL ALWAYS V NAME(cell)(const int measure, const int multi, const int path, c
 /* One step of a strip: every row one column on. */
 KERNEL ALWAYS void NAME(step)(const int measure, const int multi, const int path, const int bundle,
                               const int vectors, const int masked, const NAME(fill) *f,
-                              const NAME(row) *rows, int64_t i0, int64_t t, V *now, V *diagonal, const NAME(edges) *edges, T phase,
-                              uint8_t *bits) {
+                              const NAME(row) *rows, int64_t i0, int64_t t, V *now, V *diagonal,
+                              const NAME(edges) *edges, T phase, uint8_t *bits) {
     const V above = VLOAD(bundle ? f->row + t * W : f->row - t - (W - 1));
     uint64_t took_diagonal = 0, took_up = 0;
     UNROLL
@@ -168,8 +166,8 @@ KERNEL ALWAYS void NAME(step)(const int measure, const int multi, const int path
         const V before = r > 0 ? now[r - 1] : above;
         const V up = bundle ? before : VSHIFT(now[r], before);
         M from_diagonal = MLE(up, up), from_up = from_diagonal;
-        V value = NAME(cell)(measure, multi, path, bundle, f, &rows[r], i0 + o, t - o,
-                             diagonal[r], up, now[r], &from_diagonal, &from_up);
+        V value = NAME(cell)(measure, multi, path, bundle, f, &rows[r], i0 + o, t - o, diagonal[r],
+                             up, now[r], &from_diagonal, &from_up);
         if (masked) {
             const V lo = bundle ? VSET1(edges->lo[r]) : VLOAD(edges->lo + o);
             const V hi = bundle ? VSET1(edges->hi[r]) : VLOAD(edges->hi + o);
@@ -215,13 +213,14 @@ KERNEL static void NAME(find_edges)(const NAME(fill) *f, int64_t i0, int rows, i
     }
 }
 
-/* Without a band and a border nothing has to be masked: what is left of column 0 starts infinite and
- * stays so, as all that it is made of is. */
+/* Without a band and a border nothing has to be masked: what is left of column 0 starts infinite
+ * and stays so, as all that it is made of is. */
 KERNEL static inline int NAME(is_bare)(const int measure, const NAME(fill) *f) {
     return f->lo == NULL && !has_border(measure);
 }
 
-/* First step of the strip at row i0; a masked one before its first column, for what stands there. */
+/* First step of the strip at row i0; a masked one before its first column, for what stands there.
+ */
 KERNEL static inline int64_t NAME(first_step)(const int measure, const NAME(fill) *f, int64_t i0) {
     return NAME(is_bare)(measure, f) ? 0 : NAME(lo)(f, i0) - 1;
 }
@@ -252,7 +251,7 @@ KERNEL ALWAYS int64_t NAME(strip)(const int measure, const int multi, const int 
         now[r] = diagonal[r] = VSET1(INF);
         loaded[r] = NAME(load_row)(measure, multi, bundle, f, i0 + (bundle ? r : r * W));
     }
-    int64_t t = first_step;
+    int64_t t = first_step, t0 = t;
     if (bare) { /* the first row's first cell has the corner before it, which no step brings */
         T corner[W];
         for (int lane = 0; lane < W; lane++)
@@ -261,18 +260,21 @@ KERNEL ALWAYS int64_t NAME(strip)(const int measure, const int multi, const int 
     } else {
         NAME(find_edges)(f, i0, rows, t, &edges);
     }
-    for (; t < whole; t++, bits += bytes)
-        NAME(step)(measure, multi, path, bundle, vectors, 1, f, loaded, i0, t, now, diagonal, &edges,
-                   (T)(t - first_step), bits);
+    for (; t < whole; t++, bits += bytes) {
+        if (t - t0 == RENEWAL) NAME(find_edges)(f, i0, rows, t0 = t, &edges);
+        NAME(step)(measure, multi, path, bundle, vectors, 1, f, loaded, i0, t, now, diagonal,
+                   &edges, (T)(t - t0), bits);
+    }
     for (; t < broken; t++, bits += bytes)
-        NAME(step)(measure, multi, path, bundle, vectors, 0, f, loaded, i0, t, now, diagonal, &edges, 0,
-                   bits);
+        NAME(step)(measure, multi, path, bundle, vectors, 0, f, loaded, i0, t, now, diagonal,
+                   &edges, 0, bits);
     if (t <= last_step) {
-        const int64_t t0 = t;
-        NAME(find_edges)(f, i0, rows, t, &edges);
-        for (; t <= last_step; t++, bits += bytes)
-            NAME(step)(measure, multi, path, bundle, vectors, 1, f, loaded, i0, t, now, diagonal, &edges,
-                       (T)(t - t0), bits);
+        NAME(find_edges)(f, i0, rows, t0 = t, &edges);
+        for (; t <= last_step; t++, bits += bytes) {
+            if (t - t0 == RENEWAL) NAME(find_edges)(f, i0, rows, t0 = t, &edges);
+            NAME(step)(measure, multi, path, bundle, vectors, 1, f, loaded, i0, t, now, diagonal,
+                       &edges, (T)(t - t0), bits);
+        }
     }
     UNROLL
     for (int r = 0; r < vectors; r++) VSTORE(last + r * W, now[r]);
@@ -282,35 +284,36 @@ KERNEL ALWAYS int64_t NAME(strip)(const int measure, const int multi, const int 
 
 /* The strip for measures and modes that are only known at run time. Samples of one and of several
  * dimensions have code of their own where that is worth its size. */
-#define STRIP_CASE(measure)                                                                     \
-    case measure:                                                                               \
-        if (!specialised) return NAME(strip)(measure, multi, path, bundle, vectors, f, i0, bits, last); \
-        return multi ? NAME(strip)(measure, 1, path, bundle, vectors, f, i0, bits, last)        \
+#define STRIP_CASE(measure)                                                               \
+    case measure:                                                                         \
+        if (!specialised)                                                                 \
+            return NAME(strip)(measure, multi, path, bundle, vectors, f, i0, bits, last); \
+        return multi ? NAME(strip)(measure, 1, path, bundle, vectors, f, i0, bits, last)  \
                      : NAME(strip)(measure, 0, path, bundle, vectors, f, i0, bits, last);
 
-#define STRIP_FUNCTION(name, path_, bundle_, vectors_, specialised_)                            \
-    KERNEL static int64_t name(int measure, int multi, const NAME(fill) *f, int64_t i0,         \
-                               uint8_t *bits, T *last) {                                        \
-        const int path = path_, bundle = bundle_, vectors = vectors_;                           \
-        const int specialised = specialised_;                                                   \
-        switch (measure) {                                                                      \
-            STRIP_CASE(MS_DTW_SQUARED)                                                          \
-            STRIP_CASE(MS_DTW_ABSOLUTE)                                                         \
-            STRIP_CASE(MS_DTW_EQUAL)                                                            \
-            STRIP_CASE(MS_WDTW)                                                                 \
-            STRIP_CASE(MS_ADTW)                                                                 \
-            STRIP_CASE(MS_FRECHET)                                                              \
-            STRIP_CASE(MS_TWE)                                                                  \
-        case MS_MSM:                                                                            \
-            return NAME(strip)(MS_MSM, 0, path, bundle, vectors, f, i0, bits, last);            \
-        }                                                                                       \
-        if (path) return 0; /* never asked for */                                               \
-        switch (measure) {                                                                      \
-            STRIP_CASE(MS_ERP)                                                                  \
-            STRIP_CASE(MS_EDR)                                                                  \
-        default:                                                                                \
-            STRIP_CASE(MS_LCSS)                                                                 \
-        }                                                                                       \
+#define STRIP_FUNCTION(name, path_, bundle_, vectors_, specialised_)                     \
+    KERNEL static int64_t name(int measure, int multi, const NAME(fill) *f, int64_t i0, \
+                               uint8_t *bits, T *last) {                                 \
+        const int path = path_, bundle = bundle_, vectors = vectors_;                    \
+        const int specialised = specialised_;                                            \
+        switch (measure) {                                                               \
+            STRIP_CASE(MS_DTW_SQUARED)                                                   \
+            STRIP_CASE(MS_DTW_ABSOLUTE)                                                  \
+            STRIP_CASE(MS_DTW_EQUAL)                                                     \
+            STRIP_CASE(MS_WDTW)                                                          \
+            STRIP_CASE(MS_ADTW)                                                          \
+            STRIP_CASE(MS_FRECHET)                                                       \
+            STRIP_CASE(MS_TWE)                                                           \
+            case MS_MSM:                                                                 \
+                return NAME(strip)(MS_MSM, 0, path, bundle, vectors, f, i0, bits, last); \
+        }                                                                                \
+        if (path) return 0; /* never asked for */                                        \
+        switch (measure) {                                                               \
+            STRIP_CASE(MS_ERP)                                                           \
+            STRIP_CASE(MS_EDR)                                                           \
+            default:                                                                     \
+                STRIP_CASE(MS_LCSS)                                                      \
+        }                                                                                \
     }
 
 STRIP_FUNCTION(NAME(strip_pair), 0, 0, R, 1)

@@ -18,9 +18,10 @@
 /* Columns of slack on either side of what columns mean: reached by rows that wait or are done. */
 #define SLACK (PAIR_ROWS + 2 * W + 2)
 #define INF ((T)INFINITY)
-/* More steps than a strip can have between an edge of the band and where masks are needed; exact in
- * float32. */
+/* Edges of the band are known relative to a step at most RENEWAL ago, up to FAR on either side:
+ * both exact in float32. */
 #define FAR ((int64_t)1 << 22)
+#define RENEWAL ((int64_t)1 << 21)
 
 #include "ms_elastic_strip.h"
 #include "ms_elastic_layout.h"
@@ -31,5 +32,6 @@
 #undef SLACK
 #undef INF
 #undef FAR
+#undef RENEWAL
 #undef STRIP_CASE
 #undef STRIP_FUNCTION

@@ -254,6 +254,17 @@ def test_a_wider_window_is_never_worse(case: Case, band: str, n: int, m: int) ->
         assert wide <= narrow + slack
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_band_steeper_than_any_vector_can_count(dtype) -> None:
+    """Rows that start millions of columns apart: transposed, they do not."""
+    rng = np.random.default_rng(1)
+    short = rng.integers(0, 9, 20).astype(dtype)
+    long = rng.integers(0, 9, 5_000_000).astype(dtype)
+    apart = compare.dtw(short, long, window=1, band="slanted")
+    assert apart == compare.dtw(long, short, window=1, band="slanted") < INF
+    assert apart > compare.dtw(short, long, window=19, band="slanted")
+
+
 @every_banded
 def test_a_band_without_a_path_is_infinitely_far(case: Case) -> None:
     x, y = pair(case, 1, 9, 14)
