@@ -4,6 +4,7 @@ The public functions stand here, not in a Python module around this one: for str
 characters, another call would cost as much as the work.
 """
 
+from cpython.sequence cimport PySequence_Check
 from cpython.unicode cimport PyUnicode_Check
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
@@ -402,10 +403,16 @@ def lcs_sequence(a, b):
     >>> lcs_sequence([3, 1, 4, 1, 5], [1, 1, 5, 3])
     [1, 1, 5]
     """
-    cdef list indices = common_indices(a, b)
+    cdef list indices
+    if isinstance(a, bytearray):
+        a = bytes(a)
+    elif (PySequence_Check(a) and not isinstance(a, (str, bytes, tuple, dict))
+          and not hasattr(a, "dtype")):
+        a = list(a)  # what is compared is what is answered, even if it changes meanwhile
+    indices = common_indices(a, b)
     if isinstance(a, str):
         return "".join([a[i] for i in indices])
-    if isinstance(a, (bytes, bytearray)):
+    if isinstance(a, bytes):
         return bytes([a[i] for i in indices])
     if hasattr(a, "dtype") and hasattr(a, "take"):
         return a[indices] if indices else a[:0].copy()

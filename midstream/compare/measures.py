@@ -153,11 +153,11 @@ def plan_lcss(
     band: str = "sakoe",
     nan_policy: str = "raise",
 ) -> Plan:
-    p0 = check_real("epsilon", epsilon, low=0)
+    radius = _window(window, band)
     if band == "slanted":
         # Such a band can have gaps, which matches must not cross and sequences without a match may.
         raise ArgumentValueError("band must be 'sakoe' or 'widened' for lcss, got 'slanted'")
-    return _shared("lcss", _window(window, band), band, nan_policy, p0)
+    return _shared("lcss", radius, band, nan_policy, check_real("epsilon", epsilon, low=0))
 
 
 def plan_msm(

@@ -403,3 +403,14 @@ def test_a_signal_stops_a_long_comparison(weights) -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def test_a_sequence_that_changes_while_it_is_compared() -> None:
+    class Shrinking(list):
+        """Empty once it has been iterated over."""
+
+        def __iter__(self):
+            yield from list.__iter__(self)
+            self.clear()
+
+    assert lcs_sequence(Shrinking(["a", 1.5, "b"]), ["a", "b"]) == ["a", "b"]
