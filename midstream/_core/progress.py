@@ -29,7 +29,7 @@ def as_progress(name: str, value: Progress | None) -> Callable[[int, int], objec
     name : str
         Of the argument, for messages.
     value : callable, bar or None
-        ``value(done, total)`` is called as work is done. An object with ``update`` (a tqdm bar) is
+        ``value(done, total)`` is called as work is done. An object with ``total`` and ``update`` (a tqdm bar) is
         given its `total` and then the increments; it is not closed.
 
     Raises
@@ -40,7 +40,7 @@ def as_progress(name: str, value: Progress | None) -> Callable[[int, int], objec
     if value is None:
         return lambda done, total: None
     update = getattr(value, "update", None)
-    if callable(update):
+    if callable(update) and hasattr(value, "total"):
         bar: Any = value
         told = 0
 
@@ -55,6 +55,6 @@ def as_progress(name: str, value: Progress | None) -> Callable[[int, int], objec
     if callable(value):
         return value
     raise ArgumentTypeError(
-        f"{name} must be callable(done, total) or a bar with update(n), "
+        f"{name} must be callable(done, total) or a bar with total and update(n), "
         f"got {value!r} ({type(value).__name__})"
     )

@@ -130,7 +130,10 @@ def plan_erp(
 
 
 def _quarter_spread(x: NDArray[Any]) -> float:
-    return float(np.std(x)) / 4
+    largest = float(np.abs(x).max())
+    if largest < 1e150:
+        return float(np.std(x, dtype=np.float64)) / 4
+    return float(np.std(x / largest)) * largest / 4  # squares would overflow
 
 
 def plan_edr(

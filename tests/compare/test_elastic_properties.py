@@ -639,6 +639,14 @@ def test_refused_parameters(name: str, argument: str, value) -> None:
     assert isinstance(refusal.value, MidstreamError)
 
 
+def test_edr_finds_a_tolerance_for_huge_values() -> None:
+    x = np.array([1.0, 2.0, 4.0, 8.0])
+    for scale in (1e300, 1e-300):
+        assert compare.edr(x * scale, x[::-1] * scale) == compare.edr(x, x[::-1])
+    single = x.astype(np.float32) * np.float32(1e37)
+    assert compare.edr(single, single[::-1]) == compare.edr(x, x[::-1])
+
+
 def test_refused_lengths() -> None:
     with pytest.raises(ValueError, match="length"):
         compare.euclidean([1.0, 2.0], [1.0, 2.0, 3.0])
