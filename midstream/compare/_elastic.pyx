@@ -7,11 +7,12 @@ from libc.string cimport memset
 
 from midstream._core._cpu cimport simd_level_number
 from midstream._core._poll cimport Poll, ms_poll
-from midstream.compare._series cimport (NAN_PROPAGATE, Series, as_double, as_nan_policy,
+from midstream.compare._series cimport (NAN_OMIT, NAN_PROPAGATE, Series, as_double, as_nan_policy,
                                         as_series)
 
 from midstream._core.errors import ArgumentValueError
 from midstream._core.memory import check_memory
+from midstream.compare._series import series_array
 
 cdef extern from "ms_cpu.h":
     ctypedef enum ms_simd_level:
@@ -327,8 +328,14 @@ cdef class Plan:
                                           &raw, &cells[0, 0], &length)
         raise_status(status, poll, n, m)
         give_back(work)
-        return (ms_elastic_value(self.measure, raw, n, m, d),
-                np.asarray(cells)[:length].copy())
+        steps = np.asarray(cells)[:length].copy()
+        if self.policy == NAN_OMIT:
+            for side, value in enumerate((x, y)):
+                kept = kept_samples(value)
+                if self.prepare is not None:  # slopes: 0 is that of sample 1
+                    kept = kept[1:-1] - 1
+                steps[:, side] = kept[steps[:, side]]
+        return ms_elastic_value(self.measure, raw, n, m, d), steps
 
 
 cdef ms_elastic_status call_pair(ms_elastic_work *work, const ms_elastic_params *params,
@@ -340,6 +347,14 @@ cdef ms_elastic_status call_pair(ms_elastic_work *work, const ms_elastic_params 
                                 bound, poll, raw)
     return KERNELS.pair_f64(work, params, <const double *>x, n, <const double *>y, m, d, band,
                             bound, poll, raw)
+
+
+cdef object kept_samples(object value):
+    """Indices of the samples that nan_policy='omit' leaves."""
+    import numpy as np
+
+    missing = np.isnan(series_array("", value, "propagate"))
+    return np.flatnonzero(~(missing if missing.ndim == 1 else missing.any(axis=1)))
 
 
 cdef object as_array(Series series):

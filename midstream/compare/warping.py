@@ -410,7 +410,8 @@ def path(x: Any, y: Any, metric: str = "dtw", **params: Any) -> Alignment:
     Alignment
         The distance, the same bits as the measure gives, and the path, a (k, 2) int64 array of
         indices into `x` and `y`, from (0, 0) to (n - 1, m - 1). (For 'ddtw' indices count the
-        slopes: 0 is that of sample 1.) Among equally cheap ways into a cell, the diagonal step is
+        slopes: 0 is that of sample 1. Samples left out by ``nan_policy='omit'`` are counted, but
+        never aligned.) Among equally cheap ways into a cell, the diagonal step is
         preferred, then the one along `x`, then the one along `y`.
 
     Raises

@@ -105,6 +105,28 @@ def test_symbols_align() -> None:
     assert got.path.tolist() == [[0, 0], [1, 1], [2, 1], [3, 2]]
 
 
+@pytest.mark.parametrize("metric", ["dtw", "wdtw", "msm"])
+def test_samples_left_out_are_counted(metric: str) -> None:
+    x = np.array([np.nan, 1.0, 2.0, np.nan, np.nan, 3.0])
+    y = np.array([1.0, np.nan, 2.0, 3.5, 5.0])
+    got = path(x, y, metric, nan_policy="omit")
+    kept_x, kept_y = np.flatnonzero(~np.isnan(x)), np.flatnonzero(~np.isnan(y))
+    expected = path(x[kept_x], y[kept_y], metric)
+    assert got.distance == expected.distance
+    assert got.path.tolist() == [[kept_x[i], kept_y[j]] for i, j in expected.path]
+
+
+def test_slopes_around_samples_left_out_are_counted() -> None:
+    x = [0.0, np.nan, 1.0, 4.0, np.nan, 9.0, 16.0]
+    got = path(x, [0.0, 1.0, 4.0, 9.0, 16.0], "ddtw", nan_policy="omit")
+    assert got.path.tolist() == [[1, 0], [2, 1], [4, 2]]
+
+
+def test_points_with_a_missing_value_are_left_out() -> None:
+    x = [[0.0, 0.0], [1.0, np.nan], [2.0, 2.0]]
+    assert dtw_path(x, [[0, 0], [2, 2]], nan_policy="omit").path.tolist() == [[0, 0], [2, 1]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
