@@ -2,6 +2,7 @@ cdef enum NanPolicy:
     NAN_RAISE
     NAN_PROPAGATE
     NAN_OMIT
+    NAN_REFUSE  # as NAN_RAISE, where there is no policy to choose
 
 
 cdef class Series:

@@ -16,5 +16,5 @@ class Series:
     def missing(self) -> bool: ...
 
 def series_array(
-    name: str, value: Any, nan_policy: str = "raise"
+    name: str, value: Any, nan_policy: str | None = None
 ) -> NDArray[np.float64] | NDArray[np.float32]: ...

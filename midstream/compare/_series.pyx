@@ -8,6 +8,8 @@ float32 (and float16) stays single precision, everything else real becomes float
 from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release,
                              PyObject_CheckBuffer, PyObject_GetBuffer)
 
+import sys
+
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_choice
 
@@ -73,6 +75,15 @@ cdef class Series:
         return 1
 
 
+cdef object unmasked(object value):
+    """A masked array with NaN where it is masked, if it holds numbers."""
+    import numpy as np
+
+    if value.dtype.kind not in "fiub" or not np.ma.is_masked(value):
+        return value
+    return value.astype(value.dtype if value.dtype.kind == "f" else np.float64).filled(np.nan)
+
+
 cdef object to_array(object name, object value):
     """A C-contiguous native float array of one or two axes."""
     import numpy as np
@@ -81,6 +92,10 @@ cdef object to_array(object name, object value):
         array = np.asarray(value)
     except ValueError as error:
         raise ArgumentValueError(f"{name} is no array of numbers: {error}") from None
+    if array.ndim == 0 and not isinstance(value, np.ndarray):
+        raise ArgumentTypeError(
+            f"{name} must be a sequence of real numbers, got {type(value).__name__}"
+        )
     if array.ndim != 1 and array.ndim != 2:
         raise ArgumentValueError(
             f"{name} must have shape (n,) or (n, d), got {array.ndim} axes: {array.shape}"
@@ -105,10 +120,12 @@ cdef Series resolve_missing(object name, object array, NanPolicy policy):
     place = f"{name}[{', '.join(map(str, first))}]"
     if infinite.any():
         raise ArgumentValueError(f"{name} must be finite, got {array[first]} at {place}")
-    if policy == NAN_RAISE:
+    if policy == NAN_RAISE or policy == NAN_REFUSE:
         raise ArgumentValueError(
-            f"{name} must be finite, got nan at {place}"
-            " (nan_policy='omit' leaves such samples out, 'propagate' answers nan)"
+            f"{name} must be finite, got nan at {place}" + (
+                " (nan_policy='omit' leaves such samples out, 'propagate' answers nan)"
+                if policy == NAN_RAISE else ""
+            )
         )
     if policy == NAN_PROPAGATE:
         series = Series.__new__(Series)
@@ -126,6 +143,10 @@ cdef Series as_series(object name, object value, NanPolicy policy):
     """Check `value`, the argument called `name`; copy it only where it must be converted."""
     cdef Series series = Series.__new__(Series)
     cdef bint filled = False
+    # Nobody has a masked array where its module was never imported.
+    masked = sys.modules.get("numpy.ma")
+    if masked is not None and isinstance(value, masked.MaskedArray):
+        value = unmasked(value)
     # Only numpy's arrays (or what exports the same formats) go in directly.
     if PyObject_CheckBuffer(value) and not isinstance(value, (bytes, bytearray)):
         try:
@@ -164,7 +185,7 @@ cdef Series as_double(object name, Series series):
     return converted
 
 
-def series_array(name, value, nan_policy="raise"):
+def series_array(name, value, nan_policy=None):
     """The checked series as an array.
 
     Parameters
@@ -172,7 +193,8 @@ def series_array(name, value, nan_policy="raise"):
     name : str
         Of the argument, for messages.
     value : (n,) or (n, d) array_like of real numbers
-    nan_policy : {'raise', 'propagate', 'omit'}
+    nan_policy : {'raise', 'propagate', 'omit'}, optional
+        None: to raise, for functions that have no such parameter.
 
     Returns
     -------
@@ -186,4 +208,5 @@ def series_array(name, value, nan_policy="raise"):
     ArgumentValueError
         Empty, more than two axes, infinite, or NaN where the policy is to raise.
     """
-    return array_of(as_series(name, value, as_nan_policy(nan_policy)))
+    cdef NanPolicy policy = NAN_REFUSE if nan_policy is None else as_nan_policy(nan_policy)
+    return array_of(as_series(name, value, policy))

@@ -5,7 +5,7 @@ from libc.stdlib cimport free, malloc
 
 from midstream._core._cpu cimport simd_level_number
 from midstream._core._poll cimport Poll, ms_poll
-from midstream.compare._series cimport (NAN_RAISE, NanPolicy, Series, as_double,
+from midstream.compare._series cimport (NAN_REFUSE, NanPolicy, Series, as_double,
                                         as_nan_policy, as_series)
 
 from midstream._core._cpu import available_levels
@@ -192,7 +192,7 @@ cdef tuple derivatives(object x, object y, object gamma, object window, object b
     """(value, gradient or None, alignment or None)"""
     import numpy as np
 
-    cdef Series a = as_series("x", x, NAN_RAISE), b = as_series("y", y, NAN_RAISE)
+    cdef Series a = as_series("x", x, NAN_REFUSE), b = as_series("y", y, NAN_REFUSE)
     cdef double smoothing = as_gamma(gamma), value = NAN
     cdef Band limits = as_band(window, band)
     cdef double[:, ::1] gradient
@@ -424,8 +424,8 @@ def at_level(level, x, y, *, gamma=1.0, window=None, band="sakoe"):
         raise ArgumentValueError(f"level must be one of {available_levels()}, got {level!r}")
     cdef int number = numbers[level]
     cdef const ms_soft_kernels *kernels = ms_soft_select(<ms_simd_level>number)
-    cdef Series a = as_double("x", as_series("x", x, NAN_RAISE))
-    cdef Series b = as_double("y", as_series("y", y, NAN_RAISE))
+    cdef Series a = as_double("x", as_series("x", x, NAN_REFUSE))
+    cdef Series b = as_double("y", as_series("y", y, NAN_REFUSE))
     cdef ms_soft_task task = task_of(a, b, as_gamma(gamma), as_band(window, band))
     cdef double alone
     cdef double *workspace = take("soft_dtw", ms_soft_value_workspace(kernels, &task))

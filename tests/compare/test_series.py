@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from midstream.compare import dtw, search, soft_dtw_gradient
 from midstream.compare._series import series_array
 
 
@@ -33,3 +34,31 @@ def test_every_layout(dtype: str, shape: tuple[int, ...]) -> None:
         assert np.array_equal(got, expected), layout
         assert got.flags.c_contiguous, layout
         assert got.flags.aligned, layout
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i4", "?"])
+def test_what_is_masked_is_missing(dtype: str) -> None:
+    values = np.ma.masked_array(np.array([1, 0, 1], dtype), mask=[False, True, False])
+    with pytest.raises(ValueError, match=r"x must be finite, got nan at x\[1\]"):
+        dtw(values, [1.0])
+    kept = series_array("x", values, "omit")
+    assert kept.tolist() == [1, 1]
+    assert kept.dtype == ("f4" if dtype == "f4" else "f8")
+    assert dtw(values, [1.0], nan_policy="omit") == 0
+    assert dtw(np.ma.masked_array([1.0, 2.0]), [1.0, 2.0]) == 0
+    assert values.mask.tolist() == [False, True, False]
+
+
+def test_a_policy_is_offered_where_there_is_one() -> None:
+    with pytest.raises(ValueError, match="nan_policy"):
+        dtw([np.nan], [1.0])
+    for refuse in (search, soft_dtw_gradient):
+        with pytest.raises(ValueError, match=r"must be finite, got nan at .*\[1\]$"):
+            refuse([1.0, np.nan], [1.0, 2.0])
+
+
+@pytest.mark.parametrize("value", [None, 3.0, "abc", {1: 2}, {1, 2}, iter([1.0])])
+def test_what_is_no_sequence_is_named_by_its_type(value) -> None:
+    message = f"x must be a sequence of real numbers, got {type(value).__name__}"
+    with pytest.raises(TypeError, match=message):
+        dtw(value, [1.0])
