@@ -8,8 +8,6 @@ float32 (and float16) stays single precision, everything else real becomes float
 from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release,
                              PyObject_CheckBuffer, PyObject_GetBuffer)
 
-import sys
-
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_choice
 
@@ -75,10 +73,18 @@ cdef class Series:
         return 1
 
 
+#: numpy.ndarray once it was needed: what is exactly that has no mask.
+cdef object PLAIN = None
+
+
 cdef object unmasked(object value):
-    """A masked array with NaN where it is masked, if it holds numbers."""
+    """`value`, but with NaN for what is masked of an array of numbers."""
     import numpy as np
 
+    global PLAIN
+    PLAIN = np.ndarray
+    if not isinstance(value, np.ma.MaskedArray):
+        return value
     if value.dtype.kind not in "fiub" or not np.ma.is_masked(value):
         return value
     return value.astype(value.dtype if value.dtype.kind == "f" else np.float64).filled(np.nan)
@@ -143,9 +149,7 @@ cdef Series as_series(object name, object value, NanPolicy policy):
     """Check `value`, the argument called `name`; copy it only where it must be converted."""
     cdef Series series = Series.__new__(Series)
     cdef bint filled = False
-    # Nobody has a masked array where its module was never imported.
-    masked = sys.modules.get("numpy.ma")
-    if masked is not None and isinstance(value, masked.MaskedArray):
+    if type(value) is not PLAIN and type(value) is not list and type(value) is not tuple:
         value = unmasked(value)
     # Only numpy's arrays (or what exports the same formats) go in directly.
     if PyObject_CheckBuffer(value) and not isinstance(value, (bytes, bytearray)):
