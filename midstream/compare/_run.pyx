@@ -1,5 +1,6 @@
 """Binding of csrc/ms_run: online detection of periodic suffixes."""
 
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.long cimport PyLong_Check
 from cpython.unicode cimport PyUnicode_Check
 from libc.stdint cimport int64_t
@@ -26,6 +27,8 @@ cdef extern from "ms_run.h":
 cdef uint64_t OWN_VALUE = (1 << 61) - 1
 #: Symbols that went through the table start here, above all of those.
 cdef uint64_t FIRST_IDENTITY = 1 << 62
+#: Symbols taken without listening for Ctrl-C: at worst a tenth of a second.
+cdef Py_ssize_t BETWEEN_SIGNALS = 1 << 15
 
 
 cdef object as_run(ms_run run, uint64_t count):
@@ -144,14 +147,20 @@ cdef class RunDetector:
         ArgumentTypeError
             `symbols` is not iterable. Or one of them is not hashable: those before it were taken,
             and the runs found in them are the exception's `found`.
+        KeyboardInterrupt
+            Ctrl-C is answered within half a second; the symbols before it were taken.
         """
+        import numpy as np
+
         cdef list found = []
         cdef const int64_t[::1] values
-        cdef Py_ssize_t i = 0, n
+        cdef Py_ssize_t i = 0, n, pause
         cdef int status = 0
         if getattr(symbols, "dtype", None) is not None and symbols.dtype.kind in "iu":
             if symbols.ndim != 1:
                 raise ArgumentTypeError(f"symbols must be one-dimensional, got {symbols.ndim} axes")
+            if hasattr(symbols, "__array__"):
+                symbols = np.asarray(symbols)  # a labelled series is its values
             # The interval where a value is its own symbol; outside it the objects decide.
             if len(symbols) and 0 <= symbols.min() and symbols.max() < OWN_VALUE:
                 symbols = symbols.astype("=i8", order="C", copy=False)
@@ -162,7 +171,8 @@ cdef class RunDetector:
                 n = values.shape[0]
                 while i < n:
                     with nogil:
-                        while i < n and status == 0:
+                        pause = min(n, i + BETWEEN_SIGNALS)
+                        while i < pause and status == 0:
                             status = ms_run_push(&self.detector, <uint64_t>values[i],
                                                  self.detector.count)
                             i += 1
@@ -171,6 +181,7 @@ cdef class RunDetector:
                     if status == 1:
                         found.append(as_run(self.detector.best, self.detector.count))
                     status = 0
+                    PyErr_CheckSignals()
                 return found
         try:
             iterator = iter(symbols)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import signal
 from decimal import Decimal
 from fractions import Fraction
 
@@ -218,3 +219,24 @@ def test_unhashable_symbol_is_named_and_nothing_is_taken() -> None:
     assert detector.count == 0
     with pytest.raises(TypeError, match="symbols must be one-dimensional, got 2 axes"):
         detector.feed(np.zeros((2, 2), dtype=int))
+
+
+def test_a_labelled_series_is_its_values() -> None:
+    pandas = pytest.importorskip("pandas")
+    labelled = pandas.Series([1, 2] * 3, index=list("fedcba"))
+    assert RunDetector().feed(labelled) == RunDetector().feed([1, 2] * 3)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers")
+def test_ctrl_c_stops_a_long_array() -> None:
+    detector = RunDetector()
+    symbols = np.arange(40_000_000, dtype=np.int64)
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            detector.feed(symbols)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert detector.count < len(symbols)
