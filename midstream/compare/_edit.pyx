@@ -414,6 +414,8 @@ def lcs_sequence(a, b):
         return "".join([a[i] for i in indices])
     if isinstance(a, bytes):
         return bytes([a[i] for i in indices])
+    if hasattr(a, "iloc"):  # what pandas indexes by label else
+        return a.iloc[indices]
     if hasattr(a, "dtype") and hasattr(a, "take"):
         return a[indices] if indices else a[:0].copy()
     if isinstance(a, tuple):

@@ -280,6 +280,13 @@ def test_a_common_subsequence_is_of_the_kind_of_the_first() -> None:
     assert lcs_sequence(np.array([1, 2], dtype=np.uint8), [3]).dtype == np.uint8
 
 
+def test_a_common_subsequence_of_a_labelled_series() -> None:
+    pandas = pytest.importorskip("pandas")
+    labelled = pandas.Series([3, 1, 4, 1, 5], index=list("abcde"))
+    assert lcs_sequence(labelled, [1, 1, 5]).to_dict() == {"b": 1, "d": 1, "e": 5}
+    assert len(lcs_sequence(labelled, [7])) == 0
+
+
 @pytest.mark.parametrize("function", [levenshtein, lcs, lcs_sequence])
 def test_bad_sequences_are_refused_by_name(function) -> None:
     for bad in (None, 5, 1.5, {1, 2}, {"a": 1}, iter("ab"), object()):
