@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import closing
 from typing import Any, Protocol
 
@@ -106,16 +106,19 @@ METRICS: dict[str, Maker] = {
 
 
 def _items(name: str, collection: Collection) -> list[Any]:
+    if hasattr(collection, "__array__") and not isinstance(collection, np.ndarray):
+        collection = np.asarray(collection)  # a DataFrame would be iterated by its columns' names
     kind = type(collection)
     iterable = hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")
-    if isinstance(collection, (str, bytes)) or not (iterable and hasattr(kind, "__len__")):
+    unfit = (str, bytes, Mapping, Set)  # one sequence of symbols; and what has no order
+    if isinstance(collection, unfit) or not (iterable and hasattr(kind, "__len__")):
         raise ArgumentTypeError(
             f"{name} must be a sequence of series, got {type(collection).__name__}"
         )
     if (
         isinstance(collection, np.ndarray)
         and not 2 <= collection.ndim <= 3
-        and (collection.dtype != object or collection.ndim == 0)
+        and (collection.dtype.kind not in "OSU" or collection.ndim != 1)
     ):
         raise ArgumentValueError(
             f"{name} must hold series: shape (k, n) or (k, n, d), got {collection.shape}"
@@ -124,7 +127,10 @@ def _items(name: str, collection: Collection) -> list[Any]:
 
 
 def _result(
-    out: NDArray[np.float64] | None, shape: tuple[int, ...], what: str
+    out: NDArray[np.float64] | None,
+    shape: tuple[int, ...],
+    what: str,
+    *collections: tuple[str, list[Any]],
 ) -> NDArray[np.float64]:
     if out is None:
         check_memory(what, 8 * int(np.prod(shape, dtype=object)))
@@ -136,6 +142,9 @@ def _result(
         raise ArgumentValueError(f"out must have shape {shape}, got {out.shape}")
     if not (out.flags.c_contiguous and out.flags.aligned and out.flags.writeable):
         raise ArgumentValueError("out must be C-contiguous, aligned and writeable")
+    for name, items in collections:
+        if any(isinstance(item, np.ndarray) and np.may_share_memory(out, item) for item in items):
+            raise ArgumentValueError(f"out must not share memory with {name}")
     return out
 
 
@@ -201,7 +210,7 @@ def cdist(
     cutoff : float, optional
         Entries above it are inf; lets hopeless pairs end early.
     out : (len(X), len(Y)) float64 ndarray, optional
-        C-contiguous; filled and returned.
+        C-contiguous, apart from `X` and `Y` in memory; filled and returned.
     progress : callable or bar, optional
         ``progress(done, total)`` is called as blocks of work are done; or a tqdm bar.
     **params
@@ -237,7 +246,8 @@ def cdist(
     name = _metric_name(metric)
     first, second = _items("X", X), _items("Y", Y)
     shape = (len(first), len(second))
-    result = _result(out, shape, f"cdist of {shape[0]} x {shape[1]} series")
+    what = f"cdist of {shape[0]} x {shape[1]} series"
+    result = _result(out, shape, what, ("X", first), ("Y", second))
     _compute(first, second, name, n_jobs, cutoff, result, progress, params)
     return result
 
@@ -279,6 +289,7 @@ def pdist(
     name = _metric_name(metric)
     items = _items("X", X)
     count = len(items)
-    result = _result(out, (count * (count - 1) // 2,), f"pdist of {count} series")
+    shape = (count * (count - 1) // 2,)
+    result = _result(out, shape, f"pdist of {count} series", ("X", items))
     _compute(items, None, name, n_jobs, cutoff, result, progress, params)
     return result

@@ -93,6 +93,41 @@ def test_unfit_out_is_named(out, error, message) -> None:
     assert isinstance(caught.value, MidstreamError)
 
 
+def test_out_is_apart_from_the_series() -> None:
+    x = walks(4, 4)
+    before = x.copy()
+    for arguments in ((x, before), (list(x), before), (before, x)):
+        name = "X" if arguments[1] is before else "Y"
+        with pytest.raises(ValueError, match=f"out must not share memory with {name}"):
+            cdist(*arguments, out=x)
+    with pytest.raises(ValueError, match="out must not share memory with X"):
+        pdist(x, out=x.reshape(-1)[:6])
+    assert x.tolist() == before.tolist()
+
+
+def test_rows_of_a_table_are_its_series() -> None:
+    class Table:
+        """Iterated over by the names of its columns, as a DataFrame is."""
+
+        values = walks(3, 4)
+
+        def __array__(self, dtype=None, copy=None):
+            return self.values
+
+        def __iter__(self):
+            return iter("abcd")
+
+        def __len__(self):
+            return 3
+
+    assert cdist(Table(), Table.values).tolist() == cdist(Table.values, Table.values).tolist()
+
+
+def test_arrays_of_text_are_collections() -> None:
+    assert pdist(np.array(["ab", "cd", "ad"]), "levenshtein").tolist() == [2, 1, 1]
+    assert pdist(np.array([b"ab", b"cd", b"ad"]), "lcs").tolist() == [0, 1, 1]
+
+
 def test_nan_policies() -> None:
     x = walks(12, 10)
     x[3, 4] = np.nan
@@ -166,6 +201,8 @@ def test_bad_arguments_are_named(arguments, error, message) -> None:
     [
         (np.zeros(4), ValueError, r"X must hold series: shape \(k, n\) or \(k, n, d\), got \(4,\)"),
         ("abc", TypeError, "X must be a sequence of series, got str"),
+        ({"a": [1.0]}, TypeError, "X must be a sequence of series, got dict"),
+        ({"ab", "cd"}, TypeError, "X must be a sequence of series, got set"),
         (iter([[1.0]]), TypeError, "X must be a sequence of series, got list_iterator"),
         ([[1.0], []], ValueError, r"X\[1\] is empty"),
         ([[1.0], ["a"]], TypeError, r"X\[1\] must hold real numbers"),
