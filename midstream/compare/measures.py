@@ -14,13 +14,20 @@ from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_choice, check_int, check_real
 from midstream.compare._elastic import Plan
 
-__all__ = ["PLANS", "check_cutoff", "is_symbolic", "plan"]
+__all__ = ["PLANS", "check_cutoff", "is_symbolic", "metric_name", "plan"]
 
 COSTS = ("squared", "absolute", "equal")
 BANDS = ("sakoe", "widened", "slanted")
 NAN_POLICIES = ("raise", "propagate", "omit")
 #: No matrix has more columns than 2**31.
 LONGEST = 2**31
+
+
+def metric_name(metric: Any) -> Any:
+    """Accept ``midstream.compare.dtw`` for ``"dtw"``."""
+    if callable(metric) and getattr(metric, "__module__", "").startswith("midstream.compare"):
+        return metric.__name__
+    return metric
 
 
 def check_cutoff(cutoff: float | None) -> float:
@@ -130,10 +137,9 @@ def plan_erp(
 
 
 def _quarter_spread(x: NDArray[Any]) -> float:
-    largest = float(np.abs(x).max())
-    if largest < 1e150:
-        return float(np.std(x, dtype=np.float64)) / 4
-    return float(np.std(x / largest)) * largest / 4  # squares would overflow
+    # Scaled by a power of two, lest squares leave the range of the floats.
+    scale = math.frexp(float(np.abs(x).max()))[1]
+    return math.ldexp(float(np.std(np.ldexp(x, -scale))), scale) / 4
 
 
 def plan_edr(
