@@ -168,10 +168,9 @@ def lcss(
         Samples match if their Euclidean distance is at most this.
     cutoff : float, optional
         Answer inf where the distance is greater; equal is kept. Speeds up the rest.
-    band : {'sakoe', 'widened', 'slanted'}
-        Where the lengths differ: ``'sakoe'`` keeps to `window`, and no path may fit (inf);
-        ``'widened'`` extends one side by the difference of the lengths; ``'slanted'`` follows the
-        matrix's diagonal.
+    band : {'sakoe', 'widened'}
+        Where the lengths differ: ``'sakoe'`` keeps to `window`; ``'widened'`` extends one side by
+        the difference of the lengths.
     nan_policy : {'raise', 'propagate', 'omit'}
         NaN is an error, makes the distance NaN, or its samples are left out.
 
