@@ -180,9 +180,7 @@ def _compute(
 
 def _metric_name(metric: Any) -> str:
     """Accept ``midstream.compare.dtw`` for ``"dtw"``."""
-    if callable(metric) and getattr(metric, "__module__", "").startswith("midstream.compare"):
-        metric = metric.__name__
-    return str(check_choice("metric", metric, sorted(METRICS)))
+    return str(check_choice("metric", measures.metric_name(metric), sorted(METRICS)))
 
 
 def cdist(

@@ -11,6 +11,7 @@ from midstream.compare._symbols import Numbering
 from midstream.compare.measures import (
     check_cutoff,
     is_symbolic,
+    metric_name,
     plan,
     plan_adtw,
     plan_ddtw,
@@ -401,7 +402,7 @@ def path(x: Any, y: Any, metric: str = "dtw", **params: Any) -> Alignment:
     x, y : (n,) or (n, d), (m,) or (m, d) array_like
         Series, as the measure takes them.
     metric : {'dtw', 'ddtw', 'wdtw', 'adtw', 'frechet', 'msm', 'twe'}
-        Measures of which every step aligns two samples.
+        Measures of which every step aligns two samples; or that function itself.
     **params
         Keywords of the measure, without `cutoff`.
 
@@ -439,7 +440,7 @@ def path(x: Any, y: Any, metric: str = "dtw", **params: Any) -> Alignment:
     >>> path([0, 0, 0, 1], [0, 1, 1], "adtw", penalty=0.5).path.tolist()
     [[0, 0], [1, 0], [2, 1], [3, 2]]
     """
-    check_choice("metric", metric, WITH_PATH)
+    metric = check_choice("metric", metric_name(metric), WITH_PATH)
     if is_symbolic(metric, params):
         numbering = Numbering()
         x, y = numbering.encode("x", x), numbering.encode("y", y)
@@ -463,7 +464,33 @@ def dtw_path(
     band: str = "sakoe",
     nan_policy: str = "raise",
 ) -> Alignment:
-    """Dynamic time warping with the alignment; parameters as for `dtw`, the rest as for `path`.
+    """Dynamic time warping with the alignment.
+
+    Parameters
+    ----------
+    x, y, window, cost, band, nan_policy
+        As for `dtw`.
+
+    Returns
+    -------
+    Alignment
+        ``distance``, the same bits as `dtw` gives, and ``path``, a (k, 2) int64 array of indices
+        into `x` and `y`, from (0, 0) to (n - 1, m - 1). Among equally cheap ways into a cell, the
+        diagonal step is preferred, then the one along `x`, then the one along `y`.
+
+    Raises
+    ------
+    ArgumentValueError, ArgumentTypeError, MemoryLimitError
+        As for `path`: no path fits the band; or as for `dtw`.
+
+    See Also
+    --------
+    path : the same for other measures, with what it costs.
+
+    Notes
+    -----
+    Time O(n m); memory as for `path`: linear in the lengths for long series. Thread-safe; releases
+    the GIL; Ctrl-C is answered.
 
     Examples
     --------

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from reference import elastic
 
 from midstream import MidstreamError, compare
-from midstream.compare import dtw, dtw_path, path
+from midstream.compare import adtw, dtw, dtw_path, path
 from midstream.compare.measures import plan
 
 #: Measure -> cost of aligning x[i] with y[j], for those where it is all there is.
@@ -120,6 +120,15 @@ def test_slopes_around_samples_left_out_are_counted() -> None:
     x = [0.0, np.nan, 1.0, 4.0, np.nan, 9.0, 16.0]
     got = path(x, [0.0, 1.0, 4.0, 9.0, 16.0], "ddtw", nan_policy="omit")
     assert got.path.tolist() == [[1, 0], [2, 1], [4, 2]]
+
+
+def test_functions_name_themselves() -> None:
+    x, y = [0.0, 0.0, 0.0, 1.0], [0.0, 1.0, 1.0]
+    got, named = path(x, y, adtw, penalty=0.5), path(x, y, "adtw", penalty=0.5)
+    assert got.distance == named.distance
+    assert got.path.tolist() == named.path.tolist()
+    with pytest.raises(ValueError, match="metric must be one of"):
+        path(x, y, len)
 
 
 def test_points_with_a_missing_value_are_left_out() -> None:
