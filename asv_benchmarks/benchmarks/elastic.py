@@ -110,7 +110,7 @@ class Dtw:
 class SoftDtw:
     def setup(self):
         self.x, self.y = walks(2, 500)
-        value, gradient = compare.soft_dtw_gradient(self.x, self.y, 1.0)
+        value, gradient = compare.soft_dtw_gradient(self.x, self.y, gamma=1.0)
         assert value == compare.soft_dtw(self.x, self.y, gamma=1.0)
         assert gradient.shape == self.x.shape
 
@@ -118,7 +118,7 @@ class SoftDtw:
         compare.soft_dtw(self.x, self.y, gamma=1.0)
 
     def time_value_and_gradient(self):
-        compare.soft_dtw_gradient(self.x, self.y, 1.0)
+        compare.soft_dtw_gradient(self.x, self.y, gamma=1.0)
 
 
 class Matrix:

@@ -218,7 +218,7 @@ class SoftDtwGradient500(Peer):
         np.testing.assert_allclose(gradient, expected, rtol=1e-6, atol=1e-8)
 
     def ours(self):
-        return self.function(self.x, self.y, 1.0)
+        return self.function(self.x, self.y, gamma=1.0)
 
     def peer(self):
         alignment, value = self.alignment(self.x, self.y, gamma=1.0)
