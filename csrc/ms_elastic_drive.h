@@ -14,8 +14,9 @@ KERNEL static void NAME(close_row)(const NAME(fill) *f, int64_t i0, int64_t end,
     }
 }
 
-/* Least value of the last row done, row i, within its band. */
-KERNEL static T NAME(row_least)(const NAME(fill) *f, int64_t i, int bundle) {
+/* Least value of the last row done, row i, within its band; of its border too, from which paths that
+ * have left out all samples of x so far go on. */
+KERNEL static T NAME(row_least)(const NAME(fill) *f, int measure, int64_t i, int bundle) {
     const int64_t lo = NAME(lo)(f, i), hi = NAME(hi)(f, i);
     const T *first = bundle ? f->row + lo * W : f->row - hi;
     const int64_t count = (hi - lo + 1) * (bundle ? W : 1);
@@ -24,7 +25,7 @@ KERNEL static T NAME(row_least)(const NAME(fill) *f, int64_t i, int bundle) {
     for (; k + W <= count; k += W) least = VMIN(least, VLOAD(first + k));
     T lanes[W];
     VSTORE(lanes, least);
-    T result = INF;
+    T result = has_border(measure) && lo == 0 ? f->border[i] : INF;
     for (int lane = 0; lane < W; lane++)
         if (lanes[lane] < result) result = lanes[lane];
     for (; k < count; k++)
@@ -48,7 +49,7 @@ static ms_elastic_status NAME(pair)(ms_elastic_work *work, const ms_elastic_para
         const int64_t end = i0 + PAIR_ROWS;
         if (end >= n) break;
         NAME(close_row)(&f, i0, end, 0);
-        if (NAME(can_abandon)(params, bound) && NAME(row_least)(&f, end - 1, 0) > bound) {
+        if (NAME(can_abandon)(params, bound) && NAME(row_least)(&f, params->measure, end - 1, 0) > bound) {
             *raw = INFINITY;
             return MS_ELASTIC_OK;
         }
@@ -72,7 +73,7 @@ static ms_elastic_status NAME(bundle)(ms_elastic_work *work, const ms_elastic_pa
                                   : NAME(strip_single)(params->measure, d > 1, &f, i0, NULL, last);
         NAME(close_row)(&f, i0, i0 + rows, 1);
         i0 += rows;
-        if (NAME(can_abandon)(params, bound) && NAME(row_least)(&f, i0 - 1, 1) > bound) {
+        if (NAME(can_abandon)(params, bound) && NAME(row_least)(&f, params->measure, i0 - 1, 1) > bound) {
             for (int lane = 0; lane < W; lane++) raw[lane] = INFINITY;
             return MS_ELASTIC_OK;
         }

@@ -652,3 +652,18 @@ def test_refused_lengths() -> None:
         compare.euclidean([1.0, 2.0], [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="y"):
         compare.ddtw([1.0, 2.0, 3.0], [1.0, 2.0])
+
+
+@pytest.mark.parametrize("name", ["erp", "edr"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_cutoff_where_the_start_is_left_out(name: str, dtype: type) -> None:
+    """The best path deletes all samples of x that a row of strips holds, beside every cell."""
+    measure = getattr(compare, name)
+    x, y = np.array([0.0] * 200 + [5.0], dtype), np.array([5.0], dtype)
+    for first, second in ((x, y), (y, x)):
+        value = measure(first, second)
+        assert measure(first, second, cutoff=value) == value
+        assert measure(first, second, cutoff=value, window=200) == value
+        matrix = compare.cdist([first] * 20, [second] * 20, name, cutoff=value)
+        assert (matrix == value).all()
+    assert compare.erp(x, y) == 0.0
