@@ -88,7 +88,8 @@ static int NAME(prepare)(ms_elastic_work *work, const ms_elastic_params *params,
     f->m = m;
     f->d = d;
     f->p0 = (T)params->p0;
-    f->p1 = (T)(measure == MS_TWE ? 2 * params->p0 : params->p1);
+    /* Stiffness times no lag is 0, however stiff. */
+    if (measure == MS_TWE && f->p0 == INF) f->p0 = LARGEST;
     f->lo = band.lo;
     f->hi = band.hi;
 

@@ -14,7 +14,7 @@ typedef struct NAME(fill) {
     T *row;              /* last row done: pair: row[-j]; bundle: row[j * W + lane] */
     const T *border;     /* column -1 of row i */
     const T *weights[2]; /* MS_WDTW: w[|2q|] and w[|2q + 1|] at index q, which may be negative */
-    T p0, p1;
+    T p0;
     const int64_t *lo, *hi; /* band, or NULL */
 } NAME(fill);
 
@@ -45,7 +45,8 @@ static inline int uses_norm(const int measure) {
 }
 #endif
 
-static const T NAME(twice_lane)[16] = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30};
+static const T NAME(four_times_lane)[16] = {0,  4,  8,  12, 16, 20, 24, 28,
+                                            32, 36, 40, 44, 48, 52, 56, 60};
 
 /* What a row brings to its cells. Kept in registers: every step would load it again, since for all
  * the compiler knows the row just stored may have been it. */
@@ -118,11 +119,11 @@ KERNEL ALWAYS V NAME(cell)(const int measure, const int multi, const int path, c
         left = VADD(left, NAME(msm_step)(VSET1(f->p0), y, y_before, row->x));
     }
     if (measure == MS_TWE) {
-        /* i - j of each lane: rows grow and columns fall from lane to lane. */
-        V lag = VSET1((T)(i - j));
-        if (!bundle) lag = VADD(lag, VLOAD(NAME(twice_lane)));
+        /* 2 (i - j) of each lane: rows grow and columns fall from lane to lane. */
+        V lag = VSET1((T)(2 * (i - j)));
+        if (!bundle) lag = VADD(lag, VLOAD(NAME(four_times_lane)));
         const V before = NAME(match)(measure, multi, bundle, f, row, i, j, 1);
-        diagonal = VADD(diagonal, VADD(VADD(match, before), VMUL(VSET1(f->p1), VABS(lag))));
+        diagonal = VADD(diagonal, VADD(VADD(match, before), VMUL(VSET1(f->p0), VABS(lag))));
     } else if (measure == MS_ERP || measure == MS_MSM) {
         diagonal = VADD(diagonal, match);
     } else if (measure == MS_EDR) {

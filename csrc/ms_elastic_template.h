@@ -18,6 +18,7 @@
 /* Columns of slack on either side of what columns mean: reached by rows that wait or are done. */
 #define SLACK (PAIR_ROWS + 2 * W + 2)
 #define INF ((T)INFINITY)
+#define LARGEST (sizeof(T) == sizeof(float) ? (T)FLT_MAX : (T)DBL_MAX)
 /* Edges of the band are known relative to a step at most RENEWAL ago, up to FAR on either side:
  * both exact in float32. */
 #define FAR ((int64_t)1 << 22)
@@ -31,6 +32,7 @@
 #undef PAIR_ROWS
 #undef SLACK
 #undef INF
+#undef LARGEST
 #undef FAR
 #undef RENEWAL
 #undef STRIP_CASE

@@ -667,3 +667,11 @@ def test_cutoff_where_the_start_is_left_out(name: str, dtype: type) -> None:
         matrix = compare.cdist([first] * 20, [second] * 20, name, cutoff=value)
         assert (matrix == value).all()
     assert compare.erp(x, y) == 0.0
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("nu", [1e308, 3e38, 1e39])
+def test_twe_however_stiff_takes_the_diagonal(dtype: type, nu: float) -> None:
+    x = np.arange(100, dtype=dtype)
+    assert compare.twe(x, x, nu=nu) == 0.0
+    assert (compare.cdist([x] * 20, [x], "twe", nu=nu) == 0.0).all()
