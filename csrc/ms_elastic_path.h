@@ -40,10 +40,16 @@ static int NAME(is_set)(const uint8_t *bits, int64_t row) {
     return bits[row >> 3] >> (row & 7) & 1;
 }
 
+/* Whether row i has cell j. */
+static int NAME(has_cell)(const NAME(fill) *f, int64_t i, int64_t j) {
+    return i >= 0 && j >= NAME(lo)(f, i) && j <= NAME(hi)(f, i);
+}
+
 /* Walk from the tracer's cell up to the first row of strip `from`. */
 static void NAME(walk)(NAME(tracer) *tracer, int64_t from, const uint8_t *bits,
                        const size_t *offsets) {
     const int stride = (PAIR_ROWS + 7) / 8;
+    const NAME(fill) *f = &tracer->fill;
     int64_t i = tracer->i, j = tracer->j;
     while (i >= from * PAIR_ROWS && j >= 0) {
         int64_t *pair = tracer->path + 2 * tracer->length++;
@@ -51,13 +57,16 @@ static void NAME(walk)(NAME(tracer) *tracer, int64_t from, const uint8_t *bits,
         pair[1] = j;
         const int64_t strip = i / PAIR_ROWS, row = i % PAIR_ROWS;
         const int64_t first_step =
-            NAME(first_step)(tracer->params->measure, &tracer->fill, strip * PAIR_ROWS);
+            NAME(first_step)(tracer->params->measure, f, strip * PAIR_ROWS);
         const uint8_t *step =
             bits + offsets[strip - from] + (size_t)(j + row - first_step) * 2 * stride;
-        if (NAME(is_set)(step, row)) {
+        /* Costs that overflowed are as infinite as what is outside: then the bits may lead there. */
+        const int diagonal = NAME(has_cell)(f, i - 1, j - 1), up = NAME(has_cell)(f, i - 1, j);
+        const int left = j > NAME(lo)(f, i);
+        if (diagonal && (NAME(is_set)(step, row) || !(up || left))) {
             i--;
             j--;
-        } else if (NAME(is_set)(step + stride, row)) {
+        } else if (up && (NAME(is_set)(step + stride, row) || !left)) {
             i--;
         } else {
             j--;

@@ -152,3 +152,29 @@ def test_what_has_no_path_is_refused(arguments, error, message) -> None:
     with pytest.raises(error, match=message) as caught:
         path(x, y, metric, **params)
     assert isinstance(caught.value, MidstreamError)
+
+
+@pytest.mark.parametrize("metric", WITH_PATH)
+@pytest.mark.parametrize(
+    ("n", "m", "window", "band"),
+    [
+        (70, 60, None, "sakoe"),
+        (60, 70, 12, "sakoe"),
+        (70, 3, None, "sakoe"),
+        (200, 60, 2, "widened"),
+        (60, 200, 2, "widened"),
+        (150, 60, 3, "slanted"),
+        (60, 150, 3, "slanted"),
+    ],
+)
+def test_paths_stay_inside_where_all_costs_overflow(metric, n, m, window, band) -> None:
+    turns = np.array([1e308, -1e308])
+    got = path(np.resize(turns, n), np.resize(-turns, m), metric, window=window, band=band)
+    cut = 2 if metric == "ddtw" else 0
+    n, m = n - cut, m - cut
+    assert is_path(got.path, n, m)
+    if window is not None and band != "slanted":
+        below = window + (max(n - m, 0) if band == "widened" else 0)
+        above = window + (max(m - n, 0) if band == "widened" else 0)
+        lag = got.path[:, 0] - got.path[:, 1]
+        assert -above <= lag.min() <= lag.max() <= below
