@@ -91,6 +91,17 @@ def derivative(name: str, x: NDArray[Any]) -> NDArray[Any]:
     """Keogh and Pazzani's estimate of the slope, for all samples but the first and the last."""
     if len(x) < 3:
         raise ArgumentValueError(f"{name} must have at least 3 samples for a slope, got {len(x)}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        slopes = _slopes(x)
+        beyond = ~np.isfinite(slopes)
+        if beyond.any():
+            # Differences overflowed: of scaled samples, and never more than the largest number.
+            most = np.finfo(x.dtype).max / 8
+            slopes[beyond] = np.clip(_slopes(x / 8)[beyond], -most, most) * 8
+    return slopes
+
+
+def _slopes(x: NDArray[Any]) -> NDArray[Any]:
     before, here, after = x[:-2], x[1:-1], x[2:]
     slopes: NDArray[Any] = ((here - before) + (after - before) / 2) / 2
     return slopes

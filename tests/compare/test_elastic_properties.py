@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from reference import elastic as oracle
 
 from midstream import MidstreamError, compare
+from midstream.compare.measures import derivative
 
 INF = math.inf
 
@@ -675,3 +676,21 @@ def test_twe_however_stiff_takes_the_diagonal(dtype: type, nu: float) -> None:
     x = np.arange(100, dtype=dtype)
     assert compare.twe(x, x, nu=nu) == 0.0
     assert (compare.cdist([x] * 20, [x], "twe", nu=nu) == 0.0).all()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_ddtw_of_slopes_that_overflow(dtype: type) -> None:
+    top = np.finfo(dtype).max
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, 40).astype(dtype) * top
+    y = rng.uniform(-1, 1, 50).astype(dtype) * top
+    assert compare.ddtw(x, x) == 0.0
+    assert compare.ddtw(x, y) == compare.ddtw(y, x) == INF
+    assert (compare.cdist([x], [x, y], "ddtw") == [[0.0, INF]]).all()
+    # (here - before) + (after - before) / 2: infinite on the way, and not in the end.
+    bend = np.array([0.75, -0.5, 0.9, 0.0], dtype) * top
+    flat = np.array([0.75, -0.5, 0.9, 0.0], dtype)
+    slopes = derivative("x", bend)
+    assert np.isfinite(slopes).all()
+    np.testing.assert_allclose(slopes / top, derivative("x", flat), rtol=1e-6)
