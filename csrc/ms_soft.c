@@ -323,6 +323,15 @@ static void store_alignment(const plan *p, size_t strip, const double *moves, do
     }
 }
 
+static double largest(const double *values, size_t count) {
+    double most = 0.0;
+    for (size_t k = 0; k < count; k++) {
+        const double size = values[k] < 0 ? -values[k] : values[k];
+        if (size > most) most = size;
+    }
+    return most;
+}
+
 static void undefined(const ms_soft_task *t, double *gradient, double *alignment) {
     for (size_t k = 0; gradient && k < t->n * t->d; k++) gradient[k] = NAN;
     for (size_t k = 0; alignment && k < t->n * t->m; k++) alignment[k] = NAN;
@@ -370,6 +379,7 @@ int ms_soft_gradient(const ms_soft_kernels *kernels, const ms_soft_task *task, d
     b.arriving = arriving + p.rows;
     b.gradient = gradient ? sums : NULL;
     b.keep = alignment != NULL;
+    b.far = !(largest(p.x, p.n * p.d) + largest(p.y, p.m * p.d) < INFINITY);
     for (size_t strip = p.strips; strip-- > 0;) {
         double *strip_moves = kept ? moves + strip * moves_size(&p) : moves;
         if (kept) {

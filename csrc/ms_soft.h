@@ -64,6 +64,7 @@ typedef struct ms_soft_back {
     /* As above, of the steps from begin; where `keep`, the expected alignment replaces `up`. */
     double *moves;
     int keep;
+    int far; /* differences of samples may overflow: where no path goes, that must not show */
     /* What arrives in column j from the row below, at [j]; replaced by what this strip's row 0
      * sends up. Written at begin to end - 1. */
     double *arriving;

@@ -18,6 +18,8 @@
  * Lanes are rows, and row r is r columns behind row 0. So what a lane needs from above is what its
  * neighbour had one step ago, and from the diagonal what it itself had above one step ago.
  */
+#include <float.h>
+
 #include "ms_soft.h"
 
 #if defined(_MSC_VER) && !defined(__clang__)
@@ -157,8 +159,9 @@ TARGET ALWAYS_INLINE void backward_steps(ms_soft_back *b, int flat) {
             } else if (b->gradient != NULL) {
                 for (size_t k = 0; k < b->d; k++) {
                     double *sum = b->gradient + k * ROWS + v * LANES;
-                    const V difference = SUB(LOAD(b->x + k * ROWS + v * LANES),
-                                             LOAD(y + (ptrdiff_t)k * b->y_stride));
+                    V difference = SUB(LOAD(b->x + k * ROWS + v * LANES),
+                                       LOAD(y + (ptrdiff_t)k * b->y_stride));
+                    if (b->far) difference = MAX(MIN(difference, SET(DBL_MAX)), SET(-DBL_MAX));
                     STORE(sum, ADD(LOAD(sum), MUL(through, difference)));
                 }
             }
@@ -174,7 +177,7 @@ TARGET ALWAYS_INLINE void backward_steps(ms_soft_back *b, int flat) {
 }
 
 TARGET static void backward(ms_soft_back *b) {
-    if (b->d == 1 && b->gradient != NULL) backward_steps(b, 1);
+    if (b->d == 1 && b->gradient != NULL && !b->far) backward_steps(b, 1);
     else backward_steps(b, 0);
 }
 

@@ -443,3 +443,16 @@ def test_agrees_with_tslearn() -> None:
             x, y, gamma=gamma, global_constraint="sakoe_chiba", sakoe_chiba_radius=5
         )
         assert soft_dtw(x, y, gamma=gamma, window=5) == pytest.approx(found, rel=1e-12)
+
+
+@pytest.mark.parametrize("level", available_levels())
+def test_gradient_where_differences_overflow(level: str) -> None:
+    """Off the diagonal costs are infinite and no path goes: nothing of them is in the gradient."""
+    x = np.resize([1e308, -1e308, 1.0], 40)
+    y = x.copy()
+    y[2] = 3.0
+    for first, second in ((x, y), (np.stack([x, x]).T, np.stack([y, y]).T)):
+        _, value, gradient, alignment = at_level(level, first, second)
+        assert np.isfinite(value)
+        assert np.array_equal(alignment, np.eye(40))
+        assert np.array_equal(gradient, 2 * (first - second))
