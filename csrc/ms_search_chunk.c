@@ -11,6 +11,8 @@
 #define FAR 1e4
 /* The same for the centre that was subtracted from all samples of the chunk. */
 #define FARTHEST 1e8
+/* Variances below this are too near to underflow for what follows from them to be exact. */
+#define VANISHING 0x1p-960
 /* Positions between two questions to the poll. */
 #define STRIDE ((size_t)256)
 
@@ -50,7 +52,7 @@ static void window_exact(const ms_search *s, ms_search_chunk *c, size_t j, run *
     const double away = (x[j] - c->centre) + mean, far = away * inv * away * inv;
     c->mean[j] = away;
     /* Subtracting the centre may have lost all that tells this window's samples apart. */
-    c->inv[j] = far < FARTHEST ? inv : NAN;
+    c->inv[j] = far < FARTHEST && VANISHING * inv * inv < 1 ? inv : NAN;
     c->slack[j] = (4 * (double)(s->m + 16) + 8 * (1 + far)) * UNIT;
 }
 
@@ -83,7 +85,8 @@ static void block(const ms_search *s, ms_search_chunk *c, size_t start, run *equ
             sum += d;
             squares += d * d;
         }
-        if (variance * FAR > power && variance > tiny && variance * FARTHEST > away * away) {
+        if (variance * FAR > power && variance > tiny && variance > VANISHING &&
+            variance * FARTHEST > away * away) {
             const double precision = 1 / variance;
             c->mean[j] = away;
             c->inv[j] = sqrt(precision);

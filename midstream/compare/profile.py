@@ -70,7 +70,8 @@ def matrix_profile(
     Notes
     -----
     Windows are normalised, and count as constant, as in `search`. Pairs are compared by their
-    correlations, from recurrences that start afresh every ``max(8 m, 8192)`` windows; the distance
+    correlations, from recurrences that start afresh every ``max(8 m, 8192)`` windows, and where
+    deviations have fallen to a ten-thousandth, as behind an outlier; the distance
     to the closest is then computed from the two windows themselves, so it is right to the last
     digits even where the partner is one of several that differ by rounding alone.
 
@@ -93,8 +94,9 @@ def matrix_profile(
     >>> int(profile.nearest[100]), round(float(profile.distance[100]), 6)
     (400, 0.0)
     """
-    x = moderate(samples("series", series))
+    x = samples("series", series)
     m = check_int("m", m, low=2, high=len(x))
+    x = moderate(x, m)
     exclusion = -(-m // 4) if exclusion is None else check_int("exclusion", exclusion, low=0)
     exclusion = min(exclusion, len(x))
     threads = worker_count(n_jobs)

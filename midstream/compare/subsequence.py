@@ -48,15 +48,17 @@ def samples(name: str, value: ArrayLike) -> Floats:
     return array.astype(np.float64, copy=False)
 
 
-def moderate(array: Floats) -> Floats:
+def moderate(array: Floats, m: int) -> Floats:
     """The same series, scaled by a power of two if its squares would leave float64's range.
 
-    Normalisation undoes any scale, and powers of two do so to the bit.
+    Normalisation undoes any scale, and powers of two do so to the bit. As large as sums of squares
+    over windows of `m` samples allow, so that samples much smaller than the largest keep theirs.
     """
     top = max(float(array.max()), -float(array.min()))
     if top == 0 or 1e-100 < top < 1e100:
         return array
-    return np.ldexp(array, -math.frexp(top)[1])
+    room = (1016 - m.bit_length()) // 2
+    return np.ldexp(array, room - math.frexp(top)[1])
 
 
 def blocks_of(windows: int, size: int) -> list[Block]:
@@ -83,7 +85,7 @@ class Comparison:
         if not isinstance(normalize, (bool, np.bool_)):
             raise ArgumentTypeError(f"normalize must be True or False, got {normalize!r}")
         if normalize:
-            x, y = moderate(x), moderate(y)
+            x, y = moderate(x, len(x)), moderate(y, len(x))
         self.length = len(x)
         radius = len(x) - 1 if radius is None else min(radius, len(x) - 1)
         self.searcher = Searcher(x, y, radius, bool(normalize))
@@ -318,7 +320,8 @@ def search(
 
     A constant window has no scale: its normalised samples are 0. Its distance to a constant query
     is 0 and to any other ``sqrt(m)``. Constant is what varies by no more than 16 roundings
-    (``2**-48``) of its largest magnitude.
+    (``2**-48``) of its largest magnitude, and maybe what varies by less than ``1e-60`` of the
+    largest magnitude in the series.
 
     Most windows are never compared in full. Inner products, and a lower bound from the envelope of
     the query [2]_, are computed for 8 windows at once; what these leave is bounded by its own

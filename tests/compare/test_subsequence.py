@@ -333,3 +333,18 @@ def test_more_matches_than_there_are() -> None:
     assert len(search(GOOD[:5], GOOD, k=10**6, exclusion=10**9)) == 1
     assert search(GOOD[:5], GOOD, window=10**30 // 10**12, k=1)[0].start == 0
     assert search([1, 5, 2], GOOD, threshold=0.0) == []
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("metric", ["dtw", "euclidean"])
+@pytest.mark.parametrize("place", [0, 650, 999])
+@pytest.mark.parametrize("value", [9.96921e36, 1e99, 1e101, -1e200, 1e300, np.finfo(float).max])
+def test_a_value_that_stands_for_missing_ones_hides_no_match(metric, place, value) -> None:
+    series = np.random.default_rng(0).normal(size=1000)
+    query = series[500:530].copy()
+    series[place] = value
+    (match,) = search(query, series, metric=metric)
+    assert (match.start, match.distance) == (500, pytest.approx(0, abs=1e-6))
+    profile = distance_profile(query, series)
+    assert np.isfinite(profile).all()
+    assert profile.argmin() == 500
