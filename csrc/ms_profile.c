@@ -7,6 +7,9 @@
 #define BATCH ((size_t)MS_SEARCH_BATCH)
 /* Windows whose moments are computed at once. */
 #define CHUNK ((size_t)4096)
+/* Deviations in a row of windows may fall by this much before covariances are computed afresh: their
+ * relative errors are then some roundings times its square. */
+#define FALL 1e4
 
 const ms_profile_kernels *ms_profile_select(ms_simd_level level) {
 #if defined(MS_X86_64)
@@ -74,6 +77,21 @@ void ms_profile_prepare(const double *x, size_t windows, size_t m, double *mean,
         mean[i] = step[i] = both[i] = 0;
         inv[i] = NAN;
     }
+}
+
+size_t ms_profile_falls(const double *inv, size_t windows, size_t *falls) {
+    size_t count = 0;
+    double least = INFINITY; /* 1 / the largest deviation since the last fall */
+    for (size_t i = 0; i < windows; i++) {
+        if (!(inv[i] > 0)) continue; /* constant */
+        if (inv[i] > FALL * least) {
+            if (falls != NULL) falls[count] = i;
+            count++;
+            least = inv[i];
+        }
+        if (inv[i] < least) least = inv[i];
+    }
+    return count;
 }
 
 static void better(double *into, int64_t *into_index, double from, int64_t from_index) {

@@ -6,8 +6,9 @@
  *     cov(i, j) = cov(i-1, j-1) + (step[i] * both[j] + step[j] * both[i])
  *     step[i] = (x[i+m-1] - x[i-1]) / 2,  both[i] = (x[i+m-1] - mean[i]) + (x[i-1] - mean[i-1])
  *
- * and is computed afresh every `restart` rows, so that errors cannot grow with the series. The
- * operations of a pair depend on nothing but the series, so results are the same bits for any
+ * and is computed afresh every `restart` rows, so that errors cannot grow with the series, and where
+ * one of the windows is a fall: one whose deviation is far below that of a window since the fall
+ * before it, whose errors would drown it. The operations of a pair depend on nothing but the series, so results are the same bits for any
  * number of lanes and any split of the lags.
  */
 #ifndef MS_PROFILE_H
@@ -30,6 +31,8 @@ typedef struct ms_profile_input {
     const double *mean; /* n - m + 1 windows, as are the next three */
     const double *inv;  /* 1 / (deviation sqrt(m)), 0 for constant windows */
     const double *step, *both;
+    const size_t *falls; /* ascending; see ms_profile_falls */
+    size_t n_falls;
     size_t windows, m, restart; /* restart: a multiple of MS_PROFILE_ROWS */
 } ms_profile_input;
 
@@ -58,6 +61,9 @@ int ms_profile_block(const ms_profile_kernels *kernels, const ms_profile_input *
 size_t ms_profile_prepare_doubles(size_t m);
 void ms_profile_prepare(const double *x, size_t windows, size_t m, double *mean, double *inv,
                         double *step, double *both, double *work);
+
+/* Number of falls; into `falls` too, unless NULL. `inv` from ms_profile_prepare. */
+size_t ms_profile_falls(const double *inv, size_t windows, size_t *falls);
 
 /* Take what is better in `from` into `into`. */
 void ms_profile_merge(ms_profile_best *into, const ms_profile_best *from, size_t windows);

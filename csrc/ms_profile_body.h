@@ -22,6 +22,45 @@ MS_LANES_TARGET static inline void fresh_covariance(const ms_profile_input *in, 
     for (int v = 0; v < WIDE; v++) V_STORE(cov + v * MS_LANES, sum[v]);
 }
 
+/* First of the falls at or behind window `at`. */
+static size_t first_fall(const ms_profile_input *in, size_t at) {
+    size_t low = 0, high = in->n_falls;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (in->falls[middle] < at)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* First row from `row` on that is a fall, or has one among its SIDE windows. */
+static size_t next_fall(const ms_profile_input *in, size_t row, size_t lag) {
+    if (in->n_falls == 0) return SIZE_MAX;
+    const size_t near = first_fall(in, row), far = first_fall(in, row + lag);
+    size_t next = near < in->n_falls ? in->falls[near] : SIZE_MAX;
+    if (far < in->n_falls) {
+        const size_t behind = lag + SIDE - 1;
+        const size_t seen = in->falls[far] > row + behind ? in->falls[far] - behind : row;
+        if (seen < next) next = seen;
+    }
+    return next;
+}
+
+/* Covariances of `row` afresh where it or the other window is a fall. */
+MS_LANES_TARGET static void refresh(const ms_profile_input *in, size_t row, size_t lag,
+                                    double *cov) {
+    double exact[SIDE];
+    fresh_covariance(in, row, lag, exact);
+    const size_t near = first_fall(in, row);
+    const int all = near < in->n_falls && in->falls[near] == row;
+    for (size_t k = 0; all && k < SIDE; k++) cov[k] = exact[k];
+    for (size_t far = first_fall(in, row + lag);
+         far < in->n_falls && in->falls[far] < row + lag + SIDE; far++)
+        cov[in->falls[far] - row - lag] = exact[in->falls[far] - row - lag];
+}
+
 /* Rare: each window improves about as often as the logarithm of the number of the others. */
 static void improve(const double *correlation, size_t row, size_t column, ms_profile_best *best) {
     for (size_t k = 0; k < SIDE; k++) {
@@ -42,7 +81,7 @@ static void improve(const double *correlation, size_t row, size_t column, ms_pro
 MS_LANES_TARGET static void pass(const ms_profile_input *in, size_t lag, size_t first, size_t stop,
                                  int fresh, double *cov, ms_profile_best *best) {
     ms_vec sum[WIDE];
-    size_t i = first;
+    size_t i = first, fall = next_fall(in, first, lag);
     if (fresh) fresh_covariance(in, first, lag, cov);
     for (int v = 0; v < WIDE; v++) sum[v] = V_LOAD(cov + v * MS_LANES);
     for (; i < stop; i++) {
@@ -56,6 +95,13 @@ MS_LANES_TARGET static void pass(const ms_profile_input *in, size_t lag, size_t 
             for (int v = 0; v < WIDE; v++)
                 sum[v] = V_ADD(sum[v], V_ADD(V_MUL(row_step, V_LOAD(both + v * MS_LANES)),
                                              V_MUL(V_LOAD(step + v * MS_LANES), row_both)));
+        if (i == fall) {
+            double exact[SIDE];
+            for (int v = 0; v < WIDE; v++) V_STORE(exact + v * MS_LANES, sum[v]);
+            refresh(in, i, lag, exact);
+            for (int v = 0; v < WIDE; v++) sum[v] = V_LOAD(exact + v * MS_LANES);
+            fall = next_fall(in, i + 1, lag);
+        }
         for (int v = 0; v < WIDE; v++) {
             c[v] = V_MUL(V_MUL(sum[v], V_LOAD(inv + v * MS_LANES)), row_inv);
             better |= V_GE(c[v], right) | V_GE(c[v], V_LOAD(left + v * MS_LANES));

@@ -21,6 +21,8 @@ cdef extern from "ms_profile.h":
         const double *inv
         const double *step
         const double *both
+        const size_t *falls
+        size_t n_falls
         size_t windows
         size_t m
         size_t restart
@@ -37,6 +39,7 @@ cdef extern from "ms_profile.h":
     size_t ms_profile_prepare_doubles(size_t m) noexcept nogil
     void ms_profile_prepare(const double *x, size_t windows, size_t m, double *mean, double *inv,
                             double *step, double *both, double *work) noexcept nogil
+    size_t ms_profile_falls(const double *inv, size_t windows, size_t *falls) noexcept nogil
     void ms_profile_merge(ms_profile_best *into, const ms_profile_best *other,
                           size_t windows) noexcept nogil
     size_t ms_profile_distances_doubles(size_t m) noexcept nogil
@@ -89,6 +92,7 @@ cdef class Profiler:
     cdef ms_profile_input input
     cdef const double[::1] x
     cdef double[:, ::1] moments
+    cdef size_t *falls
     cdef readonly Py_ssize_t windows
 
     def __cinit__(self, const double[::1] series, Py_ssize_t m):
@@ -119,6 +123,15 @@ cdef class Profiler:
                                &self.moments[0, 0], &self.moments[1, 0], &self.moments[2, 0],
                                &self.moments[3, 0], work)
         free(work)
+        self.input.n_falls = ms_profile_falls(&self.moments[1, 0], self.input.windows, NULL)
+        self.falls = <size_t *>malloc((self.input.n_falls + 1) * sizeof(size_t))
+        if self.falls == NULL:
+            raise MemoryError("no memory for the series' falls")
+        ms_profile_falls(&self.moments[1, 0], self.input.windows, self.falls)
+        self.input.falls = self.falls
+
+    def __dealloc__(self):
+        free(self.falls)
 
     @property
     def constant(self):

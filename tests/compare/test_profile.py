@@ -176,3 +176,30 @@ def test_bad_arguments_are_named(arguments, named) -> None:
     for function in (motifs, discords):
         with pytest.raises(MidstreamError, match="k "):
             function(np.arange(10.0), 3, k=0)
+
+
+@pytest.mark.parametrize(
+    "outliers",
+    [
+        {200: 1e9},
+        {0: 1e12},
+        {200: 1e20},
+        {599: -1e36},
+        {50: 1e20, 90: -1e9, 300: 1e30},
+        {200: 1e300},
+    ],
+    ids=str,
+)
+def test_outliers_spoil_no_window_but_their_own(outliers) -> None:
+    m, exclusion = 20, 5
+    series = np.random.default_rng(0).normal(size=600)
+    for place, value in outliers.items():
+        series[place] = value
+    ours = matrix_profile(series, m, exclusion=exclusion)
+    windows = np.lib.stride_tricks.sliding_window_view(np.clip(series, -1e100, 1e100), m)
+    centred = windows - windows.mean(1, keepdims=True)
+    z = centred / centred.std(1, keepdims=True)
+    square = ((z[:, None] - z) ** 2).sum(2)
+    i, j = np.indices(square.shape)
+    square[abs(i - j) <= exclusion] = math.inf
+    np.testing.assert_allclose(ours.distance, np.sqrt(square.min(1)), rtol=1e-7, atol=1e-7)

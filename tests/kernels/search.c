@@ -57,7 +57,10 @@ static void profile_all(const double *series, size_t windows, size_t m, ms_simd_
         best.right_index[i] = best.left_index[i] = -1;
     }
     ms_profile_prepare(x, windows, m, mean, inv, step, both, work);
-    const ms_profile_input in = {x, mean, inv, step, both, windows, m, MS_PROFILE_ROWS};
+    size_t *falls = malloc((windows + 1) * sizeof *falls);
+    fail_if(falls == NULL);
+    const ms_profile_input in = {x, mean, inv, step, both, falls,
+                                 ms_profile_falls(inv, windows, falls), windows, m, MS_PROFILE_ROWS};
     for (size_t lag = 1; lag < windows; lag += MS_PROFILE_BLOCK)
         fail_if(ms_profile_block(ms_profile_select(level), &in, lag, &best, NULL));
     for (size_t i = 0; i < windows; i++) {
@@ -66,6 +69,7 @@ static void profile_all(const double *series, size_t windows, size_t m, ms_simd_
         out[4 * i + 2] = (double)best.right_index[i];
         out[4 * i + 3] = (double)best.left_index[i];
     }
+    free(falls);
     free(work);
     free(index);
     free(moments);
@@ -78,6 +82,7 @@ int main(void) {
         const size_t radius = random_below(m < 6 ? m : 6);
         const int normalise = (int)random_below(3) > 0;
         double *series = random_walk(n, 1), *query = random_walk(m, 1);
+        if (round % 4 == 0) series[random_below(n)] *= 1e12;
         double *expected = malloc(4 * windows * sizeof *expected);
         double *found = malloc(4 * windows * sizeof *found);
         fail_if(expected == NULL || found == NULL);
