@@ -50,7 +50,8 @@ def in_blocks(
 
     `work` releases the GIL where it counts, and returns None where its poll stopped it.
     """
-    if threads == 1 or len(blocks) < 2:
+    threads = min(threads, len(blocks))
+    if threads < 2:
         for block in blocks:
             result = work(block, Poll())
             if result is not None:
@@ -58,7 +59,7 @@ def in_blocks(
         return
     running: deque[tuple[Poll, Future[Result | None]]] = deque()
     remaining = iter(blocks)
-    with ThreadPoolExecutor(min(threads, len(blocks)), "midstream") as pool:
+    with ThreadPoolExecutor(threads, "midstream") as pool:
         try:
             while True:
                 for ahead in islice(remaining, AHEAD * threads - len(running)):

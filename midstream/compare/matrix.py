@@ -218,7 +218,8 @@ def cdist(
     -------
     (len(X), len(Y)) float64 ndarray
         Row i, column j: the distance of ``X[i]`` from ``Y[j]``, the same bits as the measure itself
-        gives, for any number of threads. ``'lcs'`` gives lengths.
+        gives, for any number of threads; where some series are float32 and some are not, as it
+        gives for all in float64. ``'lcs'`` gives lengths.
 
     Raises
     ------

@@ -25,7 +25,8 @@ LONGEST = 2**31
 
 def metric_name(metric: Any) -> Any:
     """Accept ``midstream.compare.dtw`` for ``"dtw"``."""
-    if callable(metric) and getattr(metric, "__module__", "").startswith("midstream.compare"):
+    module = getattr(metric, "__module__", None) or ""  # None: methods of built-in types
+    if callable(metric) and module.startswith("midstream.compare"):
         return metric.__name__
     return metric
 

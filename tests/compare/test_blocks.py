@@ -59,3 +59,7 @@ def test_an_interrupt_is_answered(endless, n_jobs: int) -> None:
     with pytest.raises(KeyboardInterrupt):
         endless(n_jobs)
     timer.join()
+
+
+def test_any_number_of_threads_may_be_asked_for() -> None:
+    assert list(in_blocks(lambda block, poll: block, range(3), 1 << 80)) == [0, 1, 2]

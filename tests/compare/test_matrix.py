@@ -171,6 +171,12 @@ def test_edr_takes_the_tolerance_of_each_pair() -> None:
     assert pdist(x, "edr").tolist() == [edr(a, b) for a, b in itertools.combinations(x, 2)]
 
 
+def test_functions_of_others_are_no_metrics() -> None:
+    for function in ([].append, len, np.dot):
+        with pytest.raises(MidstreamError, match="metric must be one of"):
+            pdist([[1, 2], [3, 4]], function)
+
+
 def test_functions_name_themselves() -> None:
     x = walks(3, 5)
     np.testing.assert_array_equal(pdist(x, euclidean), pdist(x, "euclidean"))
