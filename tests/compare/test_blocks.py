@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import signal
 import threading
 import time
 
@@ -54,11 +55,16 @@ def test_what_a_block_raises_is_raised_and_the_others_are_stopped(threads: int) 
     ids=["dtw", "raw", "profile", "spring"],
 )
 def test_an_interrupt_is_answered(endless, n_jobs: int) -> None:
+    # What a shell runs in the background ignores it from the start.
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
     timer = threading.Timer(0.3, _thread.interrupt_main)
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        endless(n_jobs)
-    timer.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            endless(n_jobs)
+    finally:
+        timer.join()
+        signal.signal(signal.SIGINT, old)
 
 
 def test_any_number_of_threads_may_be_asked_for() -> None:
