@@ -29,8 +29,8 @@ def as_progress(name: str, value: Progress | None) -> Callable[[int, int], objec
     name : str
         Of the argument, for messages.
     value : callable, bar or None
-        ``value(done, total)`` is called as work is done. An object with ``total`` and ``update`` (a tqdm bar) is
-        given its `total` and then the increments; it is not closed.
+        ``value(done, total)`` is called as work is done. An object with `total` and
+        ``update`` (a tqdm bar) is given its `total` and then the increments; it is not closed.
 
     Raises
     ------

@@ -333,7 +333,7 @@ cdef class Plan:
             for side, value in enumerate((x, y)):
                 kept = kept_samples(value)
                 if self.prepare is not None:  # slopes: 0 is that of sample 1
-                    kept = kept[1:-1] - 1
+                    kept = kept[1 : len(kept) - 1] - 1
                 steps[:, side] = kept[steps[:, side]]
         return ms_elastic_value(self.measure, raw, n, m, d), steps
 

@@ -421,3 +421,15 @@ def test_a_sequence_that_changes_while_it_is_compared() -> None:
             self.clear()
 
     assert lcs_sequence(Shrinking(["a", 1.5, "b"]), ["a", "b"]) == ["a", "b"]
+
+
+def test_symbols_that_change_their_sequence_while_it_is_read() -> None:
+    class Growing:
+        def __hash__(self):
+            sequence.append("x")
+            return 1
+
+    sequence: list[object] = ["a", Growing(), "b"]
+    assert lcs(sequence, ("a", "b")) == 2
+    sequence = ["a", Growing(), "b"]
+    assert lcs_sequence(sequence, ("a", "b")) == ["a", "b"]
