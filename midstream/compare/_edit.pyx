@@ -136,8 +136,9 @@ cdef int64_t of_numbers(const Measure *measure, const int64_t *a, size_t n, cons
     return -1
 
 
-cdef int64_t compare(object a, object b, const Measure *measure, int64_t limit) except -1:
-    """`measured` for Python's sequences."""
+cdef int64_t compare(object a, object b, const Measure *measure, int64_t limit,
+                     size_t *symbols) except -1:
+    """`measured` for Python's sequences, and how many symbols both hold."""
     cdef Symbols x, y
     cdef uint32_t *ranks = NULL
     cdef uint32_t alphabet
@@ -151,6 +152,7 @@ cdef int64_t compare(object a, object b, const Measure *measure, int64_t limit) 
         convert_pair(a, b, &x, &y)
         n = <size_t>x.n
         m = <size_t>y.n
+        symbols[0] = n + m
         result = of_numbers(measure, x.values, n, y.values, m, limit)
         if result >= 0:
             return result
@@ -260,7 +262,7 @@ def levenshtein(a, b, *, weights=UNIT_WEIGHTS, cutoff=None):
         measure.weights[2] = 1
     else:
         measure = as_measure(weights)
-    distance = compare(a, b, &measure, limit)
+    distance = compare(a, b, &measure, limit, &n)
     return distance if distance <= limit else limit + 1
 
 
@@ -315,8 +317,8 @@ def lcs(a, b):
     measure.weights[0] = 1
     measure.weights[1] = 1
     measure.weights[2] = 2
-    distance = compare(a, b, &measure, NO_LIMIT)
-    return (<int64_t>(len(a) + len(b)) - distance) // 2
+    distance = compare(a, b, &measure, NO_LIMIT, &n)
+    return (<int64_t>n - distance) // 2
 
 
 cdef list common_indices(object a, object b):
