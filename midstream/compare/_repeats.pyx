@@ -56,7 +56,8 @@ cdef object as_integers(object name, object values):
 @cython.no_gc
 @cython.final
 cdef class Repeat:
-    """A subsequence that occurs several times, as `repeats` finds it.
+    """Repeat(length, count, positions)\n--\n\n\
+    A subsequence that occurs several times, as `repeats` finds it.
 
     Unpacks as ``length, count, positions``.
 

@@ -36,7 +36,8 @@ cdef object as_run(ms_run run, uint64_t count):
 
 
 cdef class RunDetector:
-    """Find, online and exactly, that the end of a sequence has become periodic.
+    """RunDetector(max_period=4096, min_copies=3, min_length=1)\n--\n\n\
+    Find, online and exactly, that the end of a sequence has become periodic.
 
     After each symbol the detector knows every period ``p <= max_period`` for which the newest
     symbols repeat with that period, and answers the first time that a run is complete: at least

@@ -38,7 +38,8 @@ cdef extern from "ms_spring.h":
 
 
 cdef class Spring:
-    """Find, online, the stretches of a stream that resemble a query under DTW.
+    """Spring(query, threshold, cost='squared')\n--\n\n\
+    Find, online, the stretches of a stream that resemble a query under DTW.
 
     A match may have any length. Matches do not overlap: of stretches that do, the closest is
     reported, as soon as no stretch that overlaps it can still become closer.

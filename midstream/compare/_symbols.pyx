@@ -125,6 +125,13 @@ cdef int from_buffer(object name, object value, Symbols *out) except -1:
     return 1
 
 
+cdef int refuse_masked(object name, object value) except -1:
+    """What is masked is no symbol, and its data would be read as one."""
+    if type(value).__name__ == "MaskedArray" and value.mask.any():
+        raise ArgumentValueError(f"{name} must hold no masked symbols, got {value!r}")
+    return 0
+
+
 cdef Kind convert(object name, object value, Symbols *out) except *:
     """Take `value` as numbers if it is text or integers. `out.values` is the caller's to free."""
     cdef int width
@@ -144,6 +151,7 @@ cdef Kind convert(object name, object value, Symbols *out) except *:
                          False, out.values)
         return TEXT
     if PyObject_CheckBuffer(value):
+        refuse_masked(name, value)
         if from_buffer(name, value, out):
             return INTEGERS
         if getattr(value, "ndim", 1) != 1:

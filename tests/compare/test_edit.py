@@ -433,3 +433,10 @@ def test_symbols_that_change_their_sequence_while_it_is_read() -> None:
     assert lcs(sequence, ("a", "b")) == 2
     sequence = ["a", Growing(), "b"]
     assert lcs_sequence(sequence, ("a", "b")) == ["a", "b"]
+
+
+def test_masked_symbols_are_refused() -> None:
+    masked = np.ma.masked_array([1, 2, 3], [0, 1, 0])
+    with pytest.raises(ValueError, match="a must hold no masked symbols"):
+        levenshtein(masked, [1, 2, 3])
+    assert levenshtein(np.ma.masked_array([1, 2, 3]), [1, 2, 3]) == 0
