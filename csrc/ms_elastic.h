@@ -114,12 +114,11 @@ typedef struct ms_elastic_kernels {
                                   int64_t *path, int64_t *length);
 
     /* Raw values of x against the series of a bundle: ys[(j * d + k) * lanes + lane], m columns and
-     * MS_ELASTIC_PAD readable finite ones before and behind them, where lane's own series has
-     * lengths[lane] <= m samples (what stands behind them must be finite and has no effect). The
-     * band is that of (n, m); where lengths differ it must be the same for all of them up to their
-     * lengths (none, or MS_BAND_SAKOE). Lanes with length 0 are idle. Gives up with +inf in all
-     * lanes where every path of every lane costs more than `bound`.
-     */
+     * MS_ELASTIC_PAD readable finite ones before and behind them. A lane's own series has
+     * lengths[lane] <= m samples; what stands behind them must be finite and has no effect. Lanes
+     * with length 0 are idle. The band is that of (n, m); where lengths differ it must be the same
+     * for all of them up to their lengths (none, or MS_BAND_SAKOE). Gives up with +inf in all lanes
+     * where every path of every lane costs more than `bound`. */
     ms_elastic_status (*bundle_f64)(ms_elastic_work *work, const ms_elastic_params *params,
                                     const double *x, int64_t n, const double *ys, int64_t m,
                                     const int64_t *lengths, int64_t d, ms_elastic_band band,

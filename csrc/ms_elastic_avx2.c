@@ -41,29 +41,6 @@ MS_TARGET_AVX2 static inline __m256 shift_f32(__m256 v, __m256 w) {
 #define VSELECT(m, a, b) _mm256_blendv_pd(b, a, m)
 #define MBITS(m) ((unsigned)_mm256_movemask_pd(m))
 #include "ms_elastic_template.h"
-#undef T
-#undef NAME
-#undef SQRT
-#undef SMALLEST
-#undef W
-#undef V
-#undef VLOAD
-#undef VSTORE
-#undef VSET1
-#undef VADD
-#undef VSUB
-#undef VMUL
-#undef VMIN
-#undef VMAX
-#undef VABS
-#undef VSQRT
-#undef VSHIFT
-#undef M
-#undef MLE
-#undef MEQ
-#undef MAND
-#undef VSELECT
-#undef MBITS
 
 #define T float
 #define NAME(x) x##_f32
@@ -89,29 +66,6 @@ MS_TARGET_AVX2 static inline __m256 shift_f32(__m256 v, __m256 w) {
 #define VSELECT(m, a, b) _mm256_blendv_ps(b, a, m)
 #define MBITS(m) ((unsigned)_mm256_movemask_ps(m))
 #include "ms_elastic_template.h"
-#undef T
-#undef NAME
-#undef SQRT
-#undef SMALLEST
-#undef W
-#undef V
-#undef VLOAD
-#undef VSTORE
-#undef VSET1
-#undef VADD
-#undef VSUB
-#undef VMUL
-#undef VMIN
-#undef VMAX
-#undef VABS
-#undef VSQRT
-#undef VSHIFT
-#undef M
-#undef MLE
-#undef MEQ
-#undef MAND
-#undef VSELECT
-#undef MBITS
 
 MS_ELASTIC_TABLE(avx2)
 #else

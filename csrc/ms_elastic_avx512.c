@@ -31,29 +31,6 @@
 #define VSELECT(m, a, b) _mm512_mask_blend_pd(m, b, a)
 #define MBITS(m) ((unsigned)(m))
 #include "ms_elastic_template.h"
-#undef T
-#undef NAME
-#undef SQRT
-#undef SMALLEST
-#undef W
-#undef V
-#undef VLOAD
-#undef VSTORE
-#undef VSET1
-#undef VADD
-#undef VSUB
-#undef VMUL
-#undef VMIN
-#undef VMAX
-#undef VABS
-#undef VSQRT
-#undef VSHIFT
-#undef M
-#undef MLE
-#undef MEQ
-#undef MAND
-#undef VSELECT
-#undef MBITS
 
 #define T float
 #define NAME(x) x##_f32
@@ -80,29 +57,6 @@
 #define VSELECT(m, a, b) _mm512_mask_blend_ps(m, b, a)
 #define MBITS(m) ((unsigned)(m))
 #include "ms_elastic_template.h"
-#undef T
-#undef NAME
-#undef SQRT
-#undef SMALLEST
-#undef W
-#undef V
-#undef VLOAD
-#undef VSTORE
-#undef VSET1
-#undef VADD
-#undef VSUB
-#undef VMUL
-#undef VMIN
-#undef VMAX
-#undef VABS
-#undef VSQRT
-#undef VSHIFT
-#undef M
-#undef MLE
-#undef MEQ
-#undef MAND
-#undef VSELECT
-#undef MBITS
 
 MS_ELASTIC_TABLE(avx512)
 #else

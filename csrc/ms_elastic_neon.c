@@ -39,29 +39,6 @@ static inline unsigned bits_f32(uint32x4_t m) {
 #define VSELECT(m, a, b) vbslq_f64(m, a, b)
 #define MBITS(m) bits_f64(m)
 #include "ms_elastic_template.h"
-#undef T
-#undef NAME
-#undef SQRT
-#undef SMALLEST
-#undef W
-#undef V
-#undef VLOAD
-#undef VSTORE
-#undef VSET1
-#undef VADD
-#undef VSUB
-#undef VMUL
-#undef VMIN
-#undef VMAX
-#undef VABS
-#undef VSQRT
-#undef VSHIFT
-#undef M
-#undef MLE
-#undef MEQ
-#undef MAND
-#undef VSELECT
-#undef MBITS
 
 #define T float
 #define NAME(x) x##_f32
@@ -87,29 +64,6 @@ static inline unsigned bits_f32(uint32x4_t m) {
 #define VSELECT(m, a, b) vbslq_f32(m, a, b)
 #define MBITS(m) bits_f32(m)
 #include "ms_elastic_template.h"
-#undef T
-#undef NAME
-#undef SQRT
-#undef SMALLEST
-#undef W
-#undef V
-#undef VLOAD
-#undef VSTORE
-#undef VSET1
-#undef VADD
-#undef VSUB
-#undef VMUL
-#undef VMIN
-#undef VMAX
-#undef VABS
-#undef VSQRT
-#undef VSHIFT
-#undef M
-#undef MLE
-#undef MEQ
-#undef MAND
-#undef VSELECT
-#undef MBITS
 
 MS_ELASTIC_TABLE(neon)
 #else

@@ -32,29 +32,6 @@ static inline float greatest_f32(float a, float b) { return a > b ? a : b; }
 #define VSELECT(m, a, b) ((m) ? (a) : (b))
 #define MBITS(m) ((unsigned)(m))
 #include "ms_elastic_template.h"
-#undef T
-#undef NAME
-#undef SQRT
-#undef SMALLEST
-#undef W
-#undef V
-#undef VLOAD
-#undef VSTORE
-#undef VSET1
-#undef VADD
-#undef VSUB
-#undef VMUL
-#undef VMIN
-#undef VMAX
-#undef VABS
-#undef VSQRT
-#undef VSHIFT
-#undef M
-#undef MLE
-#undef MEQ
-#undef MAND
-#undef VSELECT
-#undef MBITS
 
 #define T float
 #define NAME(x) x##_f32
@@ -80,28 +57,5 @@ static inline float greatest_f32(float a, float b) { return a > b ? a : b; }
 #define VSELECT(m, a, b) ((m) ? (a) : (b))
 #define MBITS(m) ((unsigned)(m))
 #include "ms_elastic_template.h"
-#undef T
-#undef NAME
-#undef SQRT
-#undef SMALLEST
-#undef W
-#undef V
-#undef VLOAD
-#undef VSTORE
-#undef VSET1
-#undef VADD
-#undef VSUB
-#undef VMUL
-#undef VMIN
-#undef VMAX
-#undef VABS
-#undef VSQRT
-#undef VSHIFT
-#undef M
-#undef MLE
-#undef MEQ
-#undef MAND
-#undef VSELECT
-#undef MBITS
 
 MS_ELASTIC_TABLE(scalar)

@@ -1,5 +1,6 @@
 /* The kernels of ms_elastic.h for one vector type. Not a header to use elsewhere: each
- * ms_elastic_<isa>.c defines the operations below and includes this once for each precision.
+ * ms_elastic_<isa>.c defines the operations below and includes this, which undefines them, once for
+ * each precision.
  *
  *   T, V, W        scalar type, vector type, lanes
  *   R              vectors in a strip: enough independent chains to hide the latency of one
@@ -37,3 +38,28 @@
 #undef RENEWAL
 #undef STRIP_CASE
 #undef STRIP_FUNCTION
+
+/* For the next precision. */
+#undef T
+#undef NAME
+#undef SQRT
+#undef SMALLEST
+#undef W
+#undef V
+#undef VLOAD
+#undef VSTORE
+#undef VSET1
+#undef VADD
+#undef VSUB
+#undef VMUL
+#undef VMIN
+#undef VMAX
+#undef VABS
+#undef VSQRT
+#undef VSHIFT
+#undef M
+#undef MLE
+#undef MEQ
+#undef MAND
+#undef VSELECT
+#undef MBITS
