@@ -69,12 +69,22 @@ def plan_euclidean(*, nan_policy: str = "raise") -> Plan:
     return _shared("euclidean", -1, "sakoe", nan_policy)
 
 
-@functools.lru_cache(maxsize=64)
+#: Weights of longer series are not kept: beside the comparison they cost nothing.
+KEPT_WEIGHTS = 4096
+
+
 def _logistic_weights(g: float, length: int) -> NDArray[np.float64]:
+    return _kept_weights(g, length) if length <= KEPT_WEIGHTS else _new_weights(g, length)
+
+
+def _new_weights(g: float, length: int) -> NDArray[np.float64]:
     with np.errstate(over="ignore"):  # an infinite exponential is a weight of zero
         weights: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-g * (np.arange(length) - length / 2)))
     weights.flags.writeable = False
     return weights
+
+
+_kept_weights = functools.lru_cache(maxsize=64)(_new_weights)
 
 
 def plan_wdtw(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import itertools
 import math
+import tracemalloc
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -694,3 +695,30 @@ def test_ddtw_of_slopes_that_overflow(dtype: type) -> None:
     slopes = derivative("x", bend)
     assert np.isfinite(slopes).all()
     np.testing.assert_allclose(slopes / top, derivative("x", flat), rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("window", [None, 5])
+def test_edr_has_no_scale(dtype: type, window: int | None) -> None:
+    """The default tolerance goes with the samples, as far as their type reaches."""
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(-0.9, 0.9, 60).astype(dtype), rng.uniform(-0.9, 0.9, 61).astype(dtype)
+    value = compare.edr(x, y, window=window)
+    limits = np.finfo(dtype)
+    for exponent in (limits.minexp + 40, -100, 60, limits.maxexp - 1):
+        big, other = np.ldexp(x, exponent), np.ldexp(y, exponent)
+        assert compare.edr(big, other, window=window) == value
+        assert compare.edr(other, big, window=window) == value
+        assert compare.cdist([big], [other], "edr", window=window) == value
+
+
+def test_wdtw_keeps_no_weights_of_long_series() -> None:
+    x = np.zeros(50_000)
+    tracemalloc.start()
+    try:
+        for n in range(20):
+            assert compare.wdtw(x[n:], x[n:], window=2) == 0.0
+        assert tracemalloc.get_traced_memory()[0] < 1 << 20
+    finally:
+        tracemalloc.stop()
