@@ -44,7 +44,7 @@ int ms_elastic_band_fill(ms_elastic_band_kind kind, int64_t n, int64_t m, int64_
             first = 0; /* one sample on one side: its row or column is the diagonal */
             last = m - 1;
         }
-        if (first > m - 1 || last < 0) return 0;
+        if (first > m - 1 || last < 0 || first > last) return 0;
         lo[i] = clamp(first, 0, m - 1);
         hi[i] = clamp(last, 0, m - 1);
         if (lo[i] > reached + 1) return 0; /* not even diagonally reachable */

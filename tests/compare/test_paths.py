@@ -178,3 +178,12 @@ def test_paths_stay_inside_where_all_costs_overflow(metric, n, m, window, band) 
         above = window + (max(m - n, 0) if band == "widened" else 0)
         lag = got.path[:, 0] - got.path[:, 1]
         assert -above <= lag.min() <= lag.max() <= below
+
+
+@pytest.mark.parametrize(("n", "m", "window"), [(40, 14, 0), (14, 40, 0), (5, 4, 0), (20, 200, 0)])
+def test_no_path_through_a_row_without_cells(n: int, m: int, window: int) -> None:
+    """A slanted band of radius 0 has gaps where the diagonal meets no whole sample."""
+    x, y = np.zeros(n), np.zeros(m)
+    assert dtw(x, y, window=window, band="slanted") == np.inf
+    with pytest.raises(MidstreamError, match=f"window={window} leaves no path"):
+        dtw_path(x, y, window=window, band="slanted")
