@@ -6,8 +6,8 @@ from libc.string cimport memset
 
 from midstream._core._poll cimport Poll, ms_poll
 from midstream.compare._elastic cimport (
-    KERNELS, MS_BAND_SAKOE, MS_DTW_SQUARED, MS_ELASTIC_NO_MEMORY, MS_ELASTIC_OK, MS_ELASTIC_PAD,
-    MS_ELASTIC_STOPPED, MS_ERP, MS_LCSS, MS_MSM, MS_WDTW, Plan, Work, as_array, borrow, call_pair,
+    KERNELS, MS_BAND_SAKOE, MS_ELASTIC_OK, MS_ELASTIC_PAD,
+    MS_ERP, MS_LCSS, MS_MSM, MS_WDTW, Plan, Work, as_array, borrow, call_pair,
     fit_band, give_back, ms_elastic_band, ms_elastic_bound, ms_elastic_euclidean_f32,
     ms_elastic_euclidean_f64, ms_elastic_measure, ms_elastic_params, ms_elastic_status,
     ms_elastic_value, raise_status)

@@ -12,7 +12,7 @@ from midstream import MidstreamError, compare
 from midstream.compare import adtw, dtw, dtw_path, path
 from midstream.compare.measures import plan
 
-#: Measure -> cost of aligning x[i] with y[j], for those where it is all there is.
+#: Measures whose every step aligns two samples.
 WITH_PATH = ("adtw", "ddtw", "dtw", "frechet", "msm", "twe", "wdtw")
 
 
