@@ -117,7 +117,7 @@ class SourceDistribution(sdist):
 def compiler_flags():
     """Flags for every module: (compile, link)."""
     if sys.platform == "win32":
-        return ["/O2", "/std:c11"], []
+        return ["/O2", "/std:c11", "/experimental:c11atomics"], []
     # Contraction to FMA would let instruction-set variants differ in the last bit; they must not.
     compile_flags = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden"]
     link_flags = []
