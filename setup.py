@@ -61,6 +61,15 @@ PROFILE = [
     "ms_profile_avx512.c",
     "ms_profile_neon.c",
 ]
+SCHEDULER = [
+    "ms_admission.c",
+    "ms_clock.c",
+    "ms_hdr.c",
+    "ms_heap.c",
+    "ms_park.c",
+    "ms_sched.c",
+    "ms_wheel.c",
+]
 
 #: Compiled module -> the C files it links, in csrc/.
 MODULES = {
@@ -82,6 +91,7 @@ MODULES = {
     "midstream.compare._spring": ["ms_spring.c"],
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
+    "midstream.scheduler._scheduler": SCHEDULER,
 }
 
 #: Modules whose unrolled templates gain nothing from -O3 and take it twice as long to compile.

@@ -4,6 +4,8 @@
     what the caller gave cannot be used; also TypeError, ValueError, ValueError
 `MemoryLimitError`
     the work needs more memory than the machine has; also MemoryError
+`QueueFullError`, `AdmissionError`
+    a bounded queue or scheduler takes no more; also queue.Full
 `SourceError`
     a stream could not be read to its end; by cause `EndpointError` (also ConnectionError),
     `IdleTimeoutError` (also TimeoutError), `MalformedStreamError` and `RecordingError` (also
@@ -19,6 +21,7 @@ True
 from __future__ import annotations
 
 from midstream._core.errors import (
+    AdmissionError,
     ArgumentTypeError,
     ArgumentValueError,
     ConfigurationError,
@@ -27,11 +30,13 @@ from midstream._core.errors import (
     MalformedStreamError,
     MemoryLimitError,
     MidstreamError,
+    QueueFullError,
     RecordingError,
     SourceError,
 )
 
 __all__ = [
+    "AdmissionError",
     "ArgumentTypeError",
     "ArgumentValueError",
     "ConfigurationError",
@@ -40,6 +45,7 @@ __all__ = [
     "MalformedStreamError",
     "MemoryLimitError",
     "MidstreamError",
+    "QueueFullError",
     "RecordingError",
     "SourceError",
 ]

@@ -6,7 +6,10 @@ Each error is both a `MidstreamError` and the built-in class that callers expect
 
 from __future__ import annotations
 
+import queue
+
 __all__ = [
+    "AdmissionError",
     "ArgumentTypeError",
     "ArgumentValueError",
     "ConfigurationError",
@@ -15,6 +18,7 @@ __all__ = [
     "MalformedStreamError",
     "MemoryLimitError",
     "MidstreamError",
+    "QueueFullError",
     "RecordingError",
     "SourceError",
 ]
@@ -38,6 +42,14 @@ class ConfigurationError(MidstreamError, ValueError):
 
 class MemoryLimitError(MidstreamError, MemoryError):
     """The work would need more memory than the machine has; refused before any was taken."""
+
+
+class QueueFullError(MidstreamError, queue.Full):
+    """A bounded queue, or a scheduler, has no room."""
+
+
+class AdmissionError(QueueFullError):
+    """Admission control cannot promise what a task asks for."""
 
 
 class SourceError(MidstreamError):

@@ -1,0 +1,110 @@
+#if defined(__linux__)
+#define _GNU_SOURCE
+#endif
+#include "ms_clock.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#if defined(_WIN32)
+#include <windows.h>
+
+int64_t ms_clock_ns(void)
+{
+    LARGE_INTEGER now, rate;
+    QueryPerformanceCounter(&now);
+    QueryPerformanceFrequency(&rate);
+    int64_t seconds = now.QuadPart / rate.QuadPart;
+    return seconds * 1000000000 + now.QuadPart % rate.QuadPart * 1000000000 / rate.QuadPart;
+}
+#else
+#include <time.h>
+
+int64_t ms_clock_ns(void)
+{
+#if defined(__APPLE__)
+    /* mach_absolute_time, as Python's: CLOCK_MONOTONIC there has microseconds only. */
+    return (int64_t)clock_gettime_nsec_np(CLOCK_UPTIME_RAW);
+#else
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+#endif
+}
+#endif
+
+int ms_clock_counts = 0;
+
+/* The rate that the first ms_clock_open found, as bits; 0 before. */
+static _Atomic uint64_t found_rate;
+
+/* How long the first one watches: the readings are apart by some 30 ns, 30 ppm of this. */
+enum { WATCH_NS = 1000000 };
+
+/* Beyond this from the first rate, the counter was stopped or the clock was: start anew. */
+static const double MAX_DRIFT = 1e-3;
+
+static int counter_is_trusted(void)
+{
+#if defined(MS_CLOCK_HAS_TSC) && defined(__linux__)
+    /* CPUID 8000_0007h EDX bit 8: the rate does not change with frequency or sleep states. */
+    uint32_t a = 0x80000007, b, c = 0, d;
+    __asm__ __volatile__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+    if (!(d & (1u << 8)))
+        return 0;
+    char source[16] = "";
+    FILE *file = fopen("/sys/devices/system/clocksource/clocksource0/current_clocksource", "r");
+    if (!file)
+        return 0;
+    int trusted = fgets(source, sizeof source, file) && strcmp(source, "tsc\n") == 0;
+    fclose(file);
+    return trusted;
+#else
+    return 0;
+#endif
+}
+
+static double watch_rate(void)
+{
+    int64_t ns = ms_clock_ns(), now;
+    uint64_t ticks = ms_clock_ticks();
+    do
+        now = ms_clock_ns();
+    while (now - ns < WATCH_NS);
+    return (double)(now - ns) / (double)(ms_clock_ticks() - ticks);
+}
+
+void ms_clock_open(ms_clock *c)
+{
+    /* Two threads that come first together both find it, and store much the same. */
+    uint64_t bits = atomic_load(&found_rate);
+    double rate;
+    if (bits == 0) {
+        ms_clock_counts = counter_is_trusted();
+        rate = ms_clock_counts ? watch_rate() : 1.0;
+        memcpy(&bits, &rate, sizeof bits);
+        atomic_store(&found_rate, bits);
+    }
+    memcpy(&rate, &bits, sizeof rate);
+    c->ns_per_tick = rate;
+    c->stale_ticks = (uint64_t)(MS_CLOCK_STALE_NS / rate);
+    c->first_ticks = c->ticks = ms_clock_ticks();
+    c->first_ns = c->ns = ms_clock_ns();
+}
+
+void ms_clock_sync(ms_clock *c)
+{
+    c->ticks = ms_clock_ticks();
+    c->ns = ms_clock_ns();
+    if (!ms_clock_counts)
+        return;
+    double rate = (double)(c->ns - c->first_ns) / (double)(int64_t)(c->ticks - c->first_ticks);
+    if (fabs(rate / c->ns_per_tick - 1.0) > MAX_DRIFT) {
+        c->first_ticks = c->ticks;
+        c->first_ns = c->ns;
+    } else if (c->ns - c->first_ns > WATCH_NS) {
+        c->ns_per_tick = rate;
+    }
+}

@@ -1,0 +1,802 @@
+#include "ms_sched.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <intrin.h>
+static int top_bit(uint64_t x)
+{
+    unsigned long index;
+    _BitScanReverse64(&index, x);
+    return (int)index;
+}
+static int low_bit(uint64_t x)
+{
+    unsigned long index;
+    _BitScanForward64(&index, x);
+    return (int)index;
+}
+#else
+static int top_bit(uint64_t x) { return 63 - __builtin_clzll(x); }
+static int low_bit(uint64_t x) { return __builtin_ctzll(x); }
+#endif
+
+enum state { FREE = 0, READY, WAITING, RUNNING };
+enum flags { TIMED = 1, PERIODIC = 2, STOPPED = 4, PROMISED = 8 };
+
+/* Order of arrival, in the low bits of a rank: 900 years at ten million a second. */
+enum { ORDER_BITS = 58 };
+
+/* Tries for the lock by a producer that needs it. */
+enum { LOCK_TRIES = 1000 };
+
+/* A heap is swept when it has more dead entries than living ones, and more than this. */
+enum { SWEEP = 64 };
+
+static uint64_t handle_of(const ms_sched *s, uint32_t i)
+{
+    /* Never 0: generations count from 1 here. */
+    return (s->tasks[i].generation + 1) << s->handle_bits | i;
+}
+
+/* ---- producers ---- */
+
+/* Take up to `n` free slots: their number; 0 if all are in use. Inline: with n = 1, the loops go. */
+static inline size_t reserve(ms_sched *s, uint32_t *slots, size_t n)
+{
+    for (;;) {
+        uint64_t taken = atomic_load(&s->taken);
+        uint64_t given = atomic_load(&s->given);
+        if (taken < given) {
+            size_t k = given - taken < n ? (size_t)(given - taken) : n;
+            for (size_t i = 0; i < k; i++)
+                slots[i] = atomic_load_explicit(&s->freed[(taken + i) & s->mask],
+                                                memory_order_relaxed);
+            /* The owner writes an entry again only after it was taken: had it, this would fail. */
+            if (atomic_compare_exchange_strong(&s->taken, &taken, taken + k))
+                return k;
+            continue;
+        }
+        /* Slots that were never used come last: few tasks stay in few cache lines. */
+        uint32_t fresh = atomic_load(&s->fresh);
+        if (fresh < s->capacity) {
+            uint32_t k = s->capacity - fresh < n ? s->capacity - fresh : (uint32_t)n;
+            if (!atomic_compare_exchange_strong(&s->fresh, &fresh, fresh + k))
+                continue;
+            for (uint32_t i = 0; i < k; i++)
+                slots[i] = fresh + i;
+            return k;
+        }
+        if (atomic_load(&s->given) == given)
+            return 0;
+    }
+}
+
+static void push(ms_sched *s, uint32_t first, uint32_t last)
+{
+    uint32_t top = atomic_load_explicit(&s->intake, memory_order_relaxed);
+    do
+        s->tasks[first].next = top;
+    while (!atomic_compare_exchange_weak(&s->intake, &top, last + 1));
+}
+
+static int64_t minus(int64_t a, int64_t b) /* b >= 0 */
+{
+    return a < INT64_MIN + b ? INT64_MIN : a - b;
+}
+
+static int64_t plus(int64_t a, int64_t b) /* b >= 0 */
+{
+    return a > INT64_MAX - b ? INT64_MAX : a + b;
+}
+
+/* What the policy orders by; MS_SCHED_NEVER: nothing, the level decides, after all that have. */
+static int64_t key_of(ms_sched_policy policy, int64_t deadline_ns, int64_t at_ns, int64_t period_ns,
+                      int64_t cost_ns)
+{
+    if (policy == MS_SCHED_FIXED)
+        return MS_SCHED_NEVER;
+    if (policy == MS_SCHED_RM)
+        return period_ns ? period_ns : MS_SCHED_NEVER;
+    /* A periodic task without a deadline has the end of its period (Liu and Layland). */
+    if (deadline_ns == MS_SCHED_NEVER && period_ns)
+        deadline_ns = plus(at_ns, period_ns);
+    if (policy == MS_SCHED_LLF && deadline_ns != MS_SCHED_NEVER)
+        return minus(deadline_ns, cost_ns);
+    return deadline_ns;
+}
+
+static void fill(ms_sched *s, uint32_t i, const ms_sched_request *r, uint64_t ticks)
+{
+    ms_task *task = &s->tasks[i];
+    task->payload = r->payload;
+    task->deadline_ns = r->deadline_ns;
+    task->key = key_of(s->policy, r->deadline_ns, r->at_ns, r->period_ns, r->cost_ns);
+    task->ticks = ticks;
+    task->level = r->level;
+    task->lane = r->lane;
+    task->flags = 0;
+    if (r->at_ns != MS_SCHED_AT_ONCE) {
+        task->flags = r->period_ns ? TIMED | PERIODIC : TIMED;
+        s->more[i].at_ns = r->at_ns;
+        s->more[i].period_ns = r->period_ns;
+        s->more[i].cost_ns = r->cost_ns;
+    }
+}
+
+void ms_sched_reject(ms_sched *s, uint64_t n) { atomic_fetch_add(&s->rejected, n); }
+
+static void wake(ms_sched *s, unsigned lane, size_t n)
+{
+    int sleepers = n < INT32_MAX ? (int)n : INT32_MAX;
+    ms_event_raise(&s->work[lane], sleepers);
+    ms_event_raise(&s->work[MS_SCHED_LANES], sleepers);
+}
+
+size_t ms_sched_submit_many(ms_sched *s, const ms_sched_request *common, void *const *payloads,
+                            const uint8_t *lanes, const uint8_t *levels,
+                            const int64_t *deadlines_ns, size_t n, uint64_t *handles)
+{
+    enum { BLOCK = 128 };
+    uint32_t slots[BLOCK];
+    uint32_t first = MS_SCHED_NONE, last = MS_SCHED_NONE;
+    size_t done = 0, in_lane[MS_SCHED_LANES] = {0};
+    uint64_t ticks = ms_clock_ticks();
+    ms_sched_request r = *common;
+    while (done < n) {
+        size_t k = reserve(s, slots, n - done < BLOCK ? n - done : BLOCK);
+        if (k == 0)
+            break;
+        for (size_t i = 0; i < k; i++, done++) {
+            r.payload = payloads[done];
+            r.lane = lanes[done];
+            if (levels)
+                r.level = levels[done];
+            if (deadlines_ns)
+                r.deadline_ns = deadlines_ns[done];
+            fill(s, slots[i], &r, ticks);
+            handles[done] = handle_of(s, slots[i]);
+            in_lane[r.lane]++;
+            /* The stack's order: the last one on top. */
+            if (first == MS_SCHED_NONE)
+                first = slots[i];
+            else
+                s->tasks[slots[i]].next = last + 1;
+            last = slots[i];
+        }
+    }
+    if (done > 0) {
+        push(s, first, last);
+        for (unsigned lane = 0; lane < MS_SCHED_LANES; lane++)
+            if (in_lane[lane])
+                wake(s, lane, in_lane[lane]);
+    }
+    return done;
+}
+
+/* ---- the owner ---- */
+
+static void append(ms_sched *s, ms_sched_list *list, uint32_t i)
+{
+    ms_task *task = &s->tasks[i];
+    task->next = MS_SCHED_NONE;
+    task->prev = list->last;
+    if (list->last == MS_SCHED_NONE)
+        list->first = i;
+    else
+        s->tasks[list->last].next = i;
+    list->last = i;
+}
+
+static void unlink_(ms_sched *s, ms_sched_list *list, uint32_t i)
+{
+    ms_task *task = &s->tasks[i];
+    if (task->prev == MS_SCHED_NONE)
+        list->first = task->next;
+    else
+        s->tasks[task->prev].next = task->next;
+    if (task->next == MS_SCHED_NONE)
+        list->last = task->prev;
+    else
+        s->tasks[task->next].prev = task->prev;
+}
+
+static void shed_append(ms_sched *s, uint32_t i)
+{
+    unsigned level = s->tasks[i].level;
+    ms_sched_list *list = &s->shed[level];
+    s->more[i].shed_next = MS_SCHED_NONE;
+    s->more[i].shed_prev = list->last;
+    if (list->last == MS_SCHED_NONE)
+        list->first = i;
+    else
+        s->more[list->last].shed_next = i;
+    list->last = i;
+    s->shed_levels |= UINT64_C(1) << level;
+}
+
+static void shed_unlink(ms_sched *s, uint32_t i)
+{
+    unsigned level = s->tasks[i].level;
+    ms_sched_list *list = &s->shed[level];
+    ms_task_more *more = &s->more[i];
+    if (more->shed_prev == MS_SCHED_NONE)
+        list->first = more->shed_next;
+    else
+        s->more[more->shed_prev].shed_next = more->shed_next;
+    if (more->shed_next == MS_SCHED_NONE)
+        list->last = more->shed_prev;
+    else
+        s->more[more->shed_next].shed_prev = more->shed_prev;
+    if (list->first == MS_SCHED_NONE)
+        s->shed_levels &= ~(UINT64_C(1) << level);
+}
+
+static int alive(const ms_heap_entry *entry, const void *tasks)
+{
+    const ms_task *task = (const ms_task *)tasks + entry->task;
+    return task->state == READY && task->rank == entry->rank;
+}
+
+static void make_ready(ms_sched *s, uint32_t i)
+{
+    ms_task *task = &s->tasks[i];
+    ms_sched_lane *lane = &s->lanes[task->lane];
+    task->state = READY;
+    task->rank = (uint64_t)(MS_SCHED_LEVELS - 1 - task->level) << ORDER_BITS | s->order++;
+    lane->ready++;
+    if (task->key == MS_SCHED_NEVER) {
+        append(s, &lane->lists[task->level], i);
+        lane->levels |= UINT64_C(1) << task->level;
+    } else {
+        ms_heap_push(&lane->heap, (ms_heap_entry){task->key, task->rank, i});
+    }
+    if (s->overload != MS_SCHED_REJECT)
+        shed_append(s, i);
+}
+
+static void unlist(ms_sched *s, uint32_t i)
+{
+    ms_task *task = &s->tasks[i];
+    ms_sched_lane *lane = &s->lanes[task->lane];
+    ms_sched_list *list = &lane->lists[task->level];
+    unlink_(s, list, i);
+    if (list->first == MS_SCHED_NONE)
+        lane->levels &= ~(UINT64_C(1) << task->level);
+}
+
+/* Take a ready task out of the order, wherever it stands. */
+static void make_unready(ms_sched *s, uint32_t i)
+{
+    ms_task *task = &s->tasks[i];
+    ms_sched_lane *lane = &s->lanes[task->lane];
+    lane->ready--;
+    if (s->overload != MS_SCHED_REJECT)
+        shed_unlink(s, i);
+    task->state = FREE;
+    if (task->key == MS_SCHED_NEVER) {
+        unlist(s, i);
+    } else if (++lane->dead > SWEEP && lane->dead * 2 > ms_heap_count(&lane->heap)) {
+        ms_heap_filter(&lane->heap, alive, s->tasks);
+        lane->dead = 0;
+    }
+}
+
+static void make_wait(ms_sched *s, uint32_t i)
+{
+    s->tasks[i].state = WAITING;
+    s->lanes[s->tasks[i].lane].waiting++;
+    ms_wheel_add(&s->wheel, i, s->more[i].at_ns);
+}
+
+static void make_unwait(ms_sched *s, uint32_t i)
+{
+    s->lanes[s->tasks[i].lane].waiting--;
+    ms_wheel_remove(&s->wheel, i);
+}
+
+static void give_back(ms_sched *s, uint32_t i)
+{
+    if (s->tasks[i].flags & PROMISED)
+        ms_admission_remove(s->admission, &s->more[i].promised, i);
+    s->tasks[i].state = FREE;
+    s->tasks[i].generation++;
+    s->tasks[i].payload = NULL;
+    uint64_t given = atomic_load_explicit(&s->given, memory_order_relaxed);
+    atomic_store_explicit(&s->freed[given & s->mask], i, memory_order_relaxed);
+    atomic_store_explicit(&s->given, given + 1, memory_order_release);
+}
+
+/* See what producers have pushed, in the order in which they did. */
+static void drain(ms_sched *s)
+{
+    if (atomic_load(&s->intake) == 0)
+        return;
+    uint32_t top = atomic_exchange(&s->intake, 0);
+    uint32_t first = 0;
+    while (top != 0) {
+        uint32_t next = s->tasks[top - 1].next;
+        s->tasks[top - 1].next = first;
+        first = top;
+        top = next;
+    }
+    while (first != 0) {
+        uint32_t i = first - 1;
+        first = s->tasks[i].next;
+        if (s->tasks[i].flags & TIMED)
+            make_wait(s, i);
+        else
+            make_ready(s, i);
+    }
+}
+
+static void release_due(ms_sched *s, int64_t now_ns)
+{
+    uint32_t next;
+    for (uint32_t i = ms_wheel_advance(&s->wheel, now_ns); i != MS_WHEEL_NONE; i = next) {
+        next = s->nodes[i].next;
+        s->lanes[s->tasks[i].lane].waiting--;
+        make_ready(s, i);
+    }
+}
+
+/* Bring the order up to date; the time in ticks. */
+static uint64_t settle(ms_sched *s)
+{
+    drain(s);
+    uint64_t ticks = ms_clock_ticks();
+    /* Never early: the near clock only says whether it is worth asking the true one. */
+    if (s->wheel.n > 0 &&
+        ms_clock_near(&s->clock, ticks) + MS_CLOCK_ERROR_NS >= s->wheel.due_ns)
+        release_due(s, ms_clock_ns());
+    return ticks;
+}
+
+static int is_past(ms_sched *s, int64_t deadline_ns, uint64_t ticks)
+{
+    int64_t left = deadline_ns - ms_clock_near(&s->clock, ticks);
+    if (left > MS_CLOCK_ERROR_NS || left < -MS_CLOCK_ERROR_NS)
+        return left < 0;
+    return deadline_ns < ms_clock_ns();
+}
+
+/* First of a lane, or none. */
+static uint32_t first_of(ms_sched *s, ms_sched_lane *lane)
+{
+    for (;;) {
+        const ms_heap_entry *first = ms_heap_first(&lane->heap);
+        if (!first)
+            break;
+        if (lane->dead == 0 || alive(first, s->tasks))
+            return first->task;
+        ms_heap_pop(&lane->heap);
+        lane->dead--;
+    }
+    return lane->levels ? lane->lists[top_bit(lane->levels)].first : MS_SCHED_NONE;
+}
+
+static int more_urgent(const ms_task *a, const ms_task *b)
+{
+    return a->key != b->key ? a->key < b->key : a->rank < b->rank;
+}
+
+/* Take the most urgent task of the lanes out of the order, and account for its start. */
+static uint32_t take_first(ms_sched *s, unsigned lanes, uint64_t ticks)
+{
+    uint32_t best = MS_SCHED_NONE;
+    for (unsigned i = 0; i < MS_SCHED_LANES; i++) {
+        if (!(lanes >> i & 1) || s->lanes[i].ready == 0)
+            continue;
+        uint32_t first = first_of(s, &s->lanes[i]);
+        if (best == MS_SCHED_NONE || more_urgent(&s->tasks[first], &s->tasks[best]))
+            best = first;
+    }
+    if (best == MS_SCHED_NONE)
+        return best;
+    ms_task *task = &s->tasks[best];
+    ms_sched_lane *lane = &s->lanes[task->lane];
+    lane->ready--;
+    if (s->overload != MS_SCHED_REJECT)
+        shed_unlink(s, best);
+    if (task->key == MS_SCHED_NEVER)
+        unlist(s, best);
+    else
+        ms_heap_pop(&lane->heap);
+
+    int64_t latency_ns;
+    if (task->flags & TIMED) {
+        latency_ns = ms_clock_near(&s->clock, ticks) - s->more[best].at_ns;
+        if (latency_ns < 0) /* by the near clock's error */
+            latency_ns = 0;
+    } else {
+        latency_ns = ms_clock_between(&s->clock, task->ticks, ticks);
+    }
+    if (ms_hdr_record(&s->latency, latency_ns, 1) != MS_HDR_OK)
+        s->counts.unrecorded++;
+    if (task->deadline_ns != MS_SCHED_NEVER && is_past(s, task->deadline_ns, ticks))
+        s->counts.late_start++;
+    return best;
+}
+
+/* Make a periodic task wait for its next release after `now_ns`; those in between are missed. */
+static void release_again(ms_sched *s, uint32_t i, int64_t now_ns)
+{
+    ms_task *task = &s->tasks[i];
+    ms_task_more *more = &s->more[i];
+    /* Whole periods from the first release on: no drift, however late this one was. */
+    int64_t passed = now_ns > more->at_ns ? (now_ns - more->at_ns) / more->period_ns : 0;
+    int64_t step = more->period_ns > (INT64_MAX >> 1) / (passed + 1)
+                       ? INT64_MAX >> 1
+                       : more->period_ns * (passed + 1);
+    s->counts.missed += (uint64_t)passed;
+    more->at_ns = plus(more->at_ns, step);
+    if (task->deadline_ns != MS_SCHED_NEVER)
+        task->deadline_ns = plus(task->deadline_ns, step);
+    task->key = key_of(s->policy, task->deadline_ns, more->at_ns, more->period_ns, more->cost_ns);
+    s->again++;
+    make_wait(s, i);
+}
+
+size_t ms_sched_take(ms_sched *s, unsigned lanes, void **payloads, size_t n)
+{
+    ms_lock_take(&s->lock);
+    uint64_t ticks = settle(s);
+    size_t k = 0, again[MS_SCHED_LANES] = {0};
+    for (; k < n; k++) {
+        uint32_t i = take_first(s, lanes, ticks);
+        if (i == MS_SCHED_NONE)
+            break;
+        payloads[k] = s->tasks[i].payload;
+        s->counts.completed++;
+        if (s->tasks[i].flags & PERIODIC) {
+            s->retain(payloads[k]);
+            release_again(s, i, ms_clock_ns());
+            again[s->tasks[i].lane] = 1;
+        } else {
+            give_back(s, i);
+        }
+    }
+    ms_lock_give(&s->lock);
+    for (unsigned lane = 0; lane < MS_SCHED_LANES; lane++)
+        if (again[lane]) /* a sleeper may not know of its time */
+            wake(s, lane, 1);
+    return k;
+}
+
+int ms_sched_begin(ms_sched *s, unsigned lane, ms_sched_taken *taken)
+{
+    ms_lock_take(&s->lock);
+    uint64_t ticks = settle(s);
+    uint32_t i = take_first(s, 1u << lane, ticks);
+    if (i != MS_SCHED_NONE) {
+        ms_task *task = &s->tasks[i];
+        task->state = RUNNING;
+        s->counts.running++;
+        taken->payload = task->payload;
+        taken->handle = handle_of(s, i);
+        taken->start_ns = ms_clock_near(&s->clock, ticks);
+        taken->task = i;
+    }
+    size_t left = s->lanes[lane].ready;
+    ms_lock_give(&s->lock);
+    /* One submission wakes one sleeper, but one moment can release many tasks. */
+    if (i != MS_SCHED_NONE && left > 0)
+        wake(s, lane, 1);
+    return i != MS_SCHED_NONE;
+}
+
+void *ms_sched_finish(ms_sched *s, uint32_t i, int64_t end_ns, int failed)
+{
+    ms_lock_take(&s->lock);
+    ms_task *task = &s->tasks[i];
+    void *payload = NULL;
+    unsigned lane = task->lane;
+    s->counts.running--;
+    s->counts.completed++;
+    s->counts.failed += failed != 0;
+    if (task->deadline_ns != MS_SCHED_NEVER && task->deadline_ns < end_ns)
+        s->counts.late_finish++;
+    if ((task->flags & (PERIODIC | STOPPED)) == PERIODIC) {
+        release_again(s, i, end_ns);
+    } else {
+        if (task->flags & STOPPED) { /* its next release was cancelled while this one ran */
+            s->again++;
+            s->counts.cancelled++;
+        }
+        payload = task->payload;
+        give_back(s, i);
+    }
+    ms_lock_give(&s->lock);
+    if (!payload)
+        wake(s, lane, 1);
+    return payload;
+}
+
+int ms_sched_cancel(ms_sched *s, uint64_t handle, void **payload)
+{
+    uint64_t i = handle & ((UINT64_C(1) << s->handle_bits) - 1);
+    *payload = NULL;
+    if (i >= s->capacity)
+        return 0;
+    ms_lock_take(&s->lock);
+    drain(s);
+    ms_task *task = &s->tasks[i];
+    int cancelled = 0;
+    if (task->state != FREE && handle_of(s, (uint32_t)i) == handle) {
+        if (task->state == RUNNING) {
+            cancelled = (task->flags & (PERIODIC | STOPPED)) == PERIODIC;
+            if (cancelled)
+                task->flags |= STOPPED;
+        } else {
+            cancelled = 1;
+            if (task->state == READY)
+                make_unready(s, (uint32_t)i);
+            else
+                make_unwait(s, (uint32_t)i);
+            *payload = task->payload;
+            s->counts.cancelled++;
+            give_back(s, (uint32_t)i);
+        }
+    }
+    ms_lock_give(&s->lock);
+    return cancelled;
+}
+
+size_t ms_sched_clear(ms_sched *s, void **payloads, size_t n)
+{
+    ms_lock_take(&s->lock);
+    drain(s);
+    size_t k = 0;
+    uint32_t used = atomic_load(&s->fresh);
+    for (uint32_t i = 0; i < used && k < n; i++) {
+        ms_task *task = &s->tasks[i];
+        if (task->state != READY && task->state != WAITING)
+            continue;
+        if (task->state == READY)
+            make_unready(s, i);
+        else
+            make_unwait(s, i);
+        payloads[k++] = task->payload;
+        s->counts.cancelled++;
+        give_back(s, i);
+    }
+    ms_lock_give(&s->lock);
+    return k;
+}
+
+/* Which ready task has to go for a newcomer of `level`; none: the newcomer itself. */
+static uint32_t victim(const ms_sched *s, unsigned level)
+{
+    if (s->overload == MS_SCHED_DROP_LOWEST) {
+        unsigned lowest = (unsigned)low_bit(s->shed_levels);
+        return level <= lowest ? MS_SCHED_NONE : s->shed[lowest].last;
+    }
+    const uint64_t order = (UINT64_C(1) << ORDER_BITS) - 1;
+    uint32_t oldest = MS_SCHED_NONE;
+    for (uint64_t levels = s->shed_levels; levels; levels &= levels - 1) {
+        uint32_t i = s->shed[low_bit(levels)].first;
+        if (oldest == MS_SCHED_NONE ||
+            (s->tasks[i].rank & order) < (s->tasks[oldest].rank & order))
+            oldest = i;
+    }
+    return oldest;
+}
+
+/* Make room for a newcomer; the caller has the lock. */
+static ms_sched_status make_room(ms_sched *s, unsigned level, void **evicted)
+{
+    settle(s);
+    if (s->shed_levels == 0) /* all wait for their time, or run */
+        return MS_SCHED_FULL;
+    if (atomic_load(&s->taken) != atomic_load(&s->given)) /* a slot has come free meanwhile */
+        return MS_SCHED_OK;
+    uint32_t i = victim(s, level);
+    s->counts.dropped++;
+    if (i == MS_SCHED_NONE) {
+        s->again++;
+        return MS_SCHED_SHED;
+    }
+    *evicted = s->tasks[i].payload;
+    make_unready(s, i);
+    give_back(s, i);
+    return MS_SCHED_OK;
+}
+
+/* Try for the lock a bounded number of times. */
+static int take_lock_soon(ms_sched *s)
+{
+    for (int tries = 0; !ms_lock_try(&s->lock); tries++) {
+        if (tries == LOCK_TRIES)
+            return 0;
+        ms_pause();
+    }
+    return 1;
+}
+
+/* A slot for a task, the lock held or not. */
+static ms_sched_status find_slot(ms_sched *s, const ms_sched_request *r, int locked, uint32_t *slot,
+                                 void **evicted)
+{
+    while (reserve(s, slot, 1) == 0) {
+        /* A second victim would be one too many: others were quicker to take the first one's slot. */
+        if (s->overload == MS_SCHED_REJECT || *evicted != NULL)
+            return MS_SCHED_FULL;
+        if (!locked && !take_lock_soon(s))
+            return MS_SCHED_FULL;
+        ms_sched_status status = make_room(s, r->level, evicted);
+        if (!locked)
+            ms_lock_give(&s->lock);
+        if (status != MS_SCHED_OK)
+            return status;
+    }
+    return MS_SCHED_OK;
+}
+
+/* Take a slot if its deadline can be promised. */
+static ms_sched_status find_promised_slot(ms_sched *s, const ms_sched_request *r, uint32_t *slot,
+                                          void **evicted)
+{
+    if (!take_lock_soon(s))
+        return MS_SCHED_REFUSED;
+    ms_work work = {r->deadline_ns, r->at_ns, r->period_ns, r->cost_ns};
+    ms_sched_status status = MS_SCHED_REFUSED;
+    if (ms_admission_admits(s->admission, &work, ms_clock_ns()))
+        status = find_slot(s, r, 1, slot, evicted);
+    if (status == MS_SCHED_OK) {
+        s->more[*slot].promised = work;
+        if (!ms_admission_add(s->admission, &work, *slot)) {
+            s->tasks[*slot].flags = 0;
+            give_back(s, *slot);
+            s->again--; /* a slot was taken, and nothing submitted */
+            status = MS_SCHED_FULL;
+        }
+    }
+    ms_lock_give(&s->lock);
+    return status;
+}
+
+ms_sched_status ms_sched_submit(ms_sched *s, const ms_sched_request *r, uint64_t *handle,
+                                void **evicted)
+{
+    uint32_t slot;
+    *handle = 0;
+    *evicted = NULL;
+    ms_sched_status status = s->admission ? find_promised_slot(s, r, &slot, evicted)
+                                          : find_slot(s, r, 0, &slot, evicted);
+    if (status != MS_SCHED_OK) {
+        if (status != MS_SCHED_SHED)
+            ms_sched_reject(s, 1);
+        return status;
+    }
+    fill(s, slot, r, ms_clock_ticks());
+    if (s->admission)
+        s->tasks[slot].flags |= PROMISED;
+    *handle = handle_of(s, slot);
+    push(s, slot, slot);
+    wake(s, r->lane, 1);
+    return MS_SCHED_OK;
+}
+
+void ms_sched_look(ms_sched *s, unsigned lanes, size_t *ready, size_t *waiting, int64_t *due_ns)
+{
+    *ready = *waiting = 0;
+    ms_lock_take(&s->lock);
+    settle(s);
+    for (unsigned i = 0; i < MS_SCHED_LANES; i++) {
+        if (lanes >> i & 1) {
+            *ready += s->lanes[i].ready;
+            *waiting += s->lanes[i].waiting;
+        }
+    }
+    *due_ns = s->wheel.n > 0 ? s->wheel.due_ns : MS_SCHED_NEVER;
+    ms_lock_give(&s->lock);
+}
+
+static uint64_t slots_taken(const ms_sched *s)
+{
+    /* Read one after the other, both only grow: the sum is that of some moment in between. */
+    return atomic_load(&s->taken) + atomic_load(&s->fresh);
+}
+
+uint64_t ms_sched_pending(const ms_sched *s)
+{
+    uint64_t given = atomic_load(&s->given); /* first: what is read later can only be more */
+    return slots_taken(s) - given;
+}
+
+ms_hdr_status ms_sched_read(ms_sched *s, ms_sched_counts *counts, ms_hdr *latency)
+{
+    ms_lock_take(&s->lock);
+    drain(s);
+    *counts = s->counts;
+    counts->rejected = atomic_load(&s->rejected);
+    counts->waiting = s->wheel.n;
+    uint64_t taken = slots_taken(s);
+    counts->submitted = taken + s->again;
+    counts->pending = taken - atomic_load(&s->given);
+    ms_hdr_status status = latency ? ms_hdr_merge(latency, &s->latency) : MS_HDR_OK;
+    ms_lock_give(&s->lock);
+    return status;
+}
+
+int ms_sched_visit(const ms_sched *s, int (*visit)(void *payload, void *context), void *context)
+{
+    uint32_t used = atomic_load(&s->fresh);
+    for (uint32_t i = 0; i < used; i++) {
+        if (s->tasks[i].payload) {
+            int result = visit(s->tasks[i].payload, context);
+            if (result)
+                return result;
+        }
+    }
+    return 0;
+}
+
+void ms_sched_forked(ms_sched *s)
+{
+    ms_lock_init(&s->lock);
+    for (int lane = 0; lane <= MS_SCHED_LANES; lane++)
+        ms_event_init(&s->work[lane]);
+}
+
+ms_sched *ms_sched_new(ms_sched_policy policy, ms_sched_overload overload, uint32_t capacity,
+                       unsigned processors, void (*retain)(void *payload))
+{
+    ms_sched *s = calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    s->policy = policy;
+    s->overload = overload;
+    s->capacity = capacity;
+    s->retain = retain;
+    uint32_t ring = 1;
+    while (ring < capacity) {
+        ring *= 2;
+        s->handle_bits++;
+    }
+    s->mask = ring - 1;
+    /* calloc: memory that is never used is never touched. */
+    s->tasks = calloc(capacity, sizeof *s->tasks);
+    s->more = calloc(capacity, sizeof *s->more);
+    s->nodes = calloc(capacity, sizeof *s->nodes);
+    s->freed = calloc(ring, sizeof *s->freed);
+    if (processors)
+        s->admission =
+            ms_admission_new(policy == MS_SCHED_EDF || policy == MS_SCHED_LLF, processors);
+    int complete = s->tasks && s->more && s->nodes && s->freed && (s->admission || !processors);
+    for (int i = 0; i < MS_SCHED_LANES; i++) {
+        ms_sched_lane *lane = &s->lanes[i];
+        for (int level = 0; level < MS_SCHED_LEVELS; level++)
+            lane->lists[level] = (ms_sched_list){MS_SCHED_NONE, MS_SCHED_NONE};
+        /* Each living entry once, as many dead ones, and those before a sweep. */
+        if (policy != MS_SCHED_FIXED)
+            complete &= ms_heap_init(&lane->heap, 2 * (size_t)capacity + SWEEP + 2);
+    }
+    for (int level = 0; level < MS_SCHED_LEVELS; level++)
+        s->shed[level] = (ms_sched_list){MS_SCHED_NONE, MS_SCHED_NONE};
+    for (int lane = 0; lane <= MS_SCHED_LANES; lane++)
+        ms_event_init(&s->work[lane]);
+    ms_lock_init(&s->lock);
+    ms_hdr_init(&s->latency, 1, INT64_C(3600000000000), 3);
+    if (!complete) {
+        ms_sched_free(s);
+        return NULL;
+    }
+    ms_clock_open(&s->clock);
+    ms_wheel_init(&s->wheel, s->nodes, ms_clock_ns());
+    return s;
+}
+
+void ms_sched_free(ms_sched *s)
+{
+    for (int i = 0; i < MS_SCHED_LANES; i++)
+        ms_heap_free(&s->lanes[i].heap);
+    ms_hdr_reset(&s->latency);
+    ms_admission_free(s->admission);
+    free(s->tasks);
+    free(s->more);
+    free(s->nodes);
+    free((void *)s->freed);
+    free(s);
+}
