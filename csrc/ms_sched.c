@@ -73,12 +73,14 @@ static inline size_t reserve(ms_sched *s, uint32_t *slots, size_t n)
     }
 }
 
-static void push(ms_sched *s, uint32_t first, uint32_t last)
+/* Push a group of tasks, linked by `next` in their order and ended by MS_SCHED_NONE. The stack is one
+ * of groups, linked by the `prev` of their first: only groups have to be turned round. */
+static void push(ms_sched *s, uint32_t first)
 {
     uint32_t top = atomic_load_explicit(&s->intake, memory_order_relaxed);
     do
-        s->tasks[first].next = top;
-    while (!atomic_compare_exchange_weak(&s->intake, &top, last + 1));
+        s->tasks[first].prev = top;
+    while (!atomic_compare_exchange_weak(&s->intake, &top, first + 1));
 }
 
 static int64_t minus(int64_t a, int64_t b) /* b >= 0 */
@@ -158,16 +160,16 @@ size_t ms_sched_submit_many(ms_sched *s, const ms_sched_request *common, void *c
             fill(s, slots[i], &r, ticks);
             handles[done] = handle_of(s, slots[i]);
             in_lane[r.lane]++;
-            /* The stack's order: the last one on top. */
             if (first == MS_SCHED_NONE)
                 first = slots[i];
             else
-                s->tasks[slots[i]].next = last + 1;
+                s->tasks[last].next = slots[i];
             last = slots[i];
         }
     }
     if (done > 0) {
-        push(s, first, last);
+        s->tasks[last].next = MS_SCHED_NONE;
+        push(s, first);
         for (unsigned lane = 0; lane < MS_SCHED_LANES; lane++)
             if (in_lane[lane])
                 wake(s, lane, in_lane[lane]);
@@ -177,26 +179,27 @@ size_t ms_sched_submit_many(ms_sched *s, const ms_sched_request *common, void *c
 
 /* ---- the owner ---- */
 
-static void append(ms_sched *s, ms_sched_list *list, uint32_t i)
+static inline void append(ms_sched *s, ms_sched_list *list, uint32_t i)
 {
     ms_task *task = &s->tasks[i];
     task->next = MS_SCHED_NONE;
     task->prev = list->last;
-    if (list->last == MS_SCHED_NONE)
-        list->first = i;
-    else
-        s->tasks[list->last].next = i;
+    /* No branch: whether a list is empty cannot be predicted, and a wrong guess costs 4 ns. */
+    uint32_t *link = list->first == MS_SCHED_NONE ? &list->first : &s->tasks[list->last].next;
+    *link = i;
     list->last = i;
 }
 
 static void unlink_(ms_sched *s, ms_sched_list *list, uint32_t i)
 {
     ms_task *task = &s->tasks[i];
-    if (task->prev == MS_SCHED_NONE)
+    if (list->first == i) {
+        /* Its own: the next one's `prev`, and an empty list's `last`, are not looked at. */
         list->first = task->next;
-    else
-        s->tasks[task->prev].next = task->next;
-    if (task->next == MS_SCHED_NONE)
+        return;
+    }
+    s->tasks[task->prev].next = task->next;
+    if (list->last == i)
         list->last = task->prev;
     else
         s->tasks[task->next].prev = task->prev;
@@ -208,7 +211,7 @@ static void shed_append(ms_sched *s, uint32_t i)
     ms_sched_list *list = &s->shed[level];
     s->more[i].shed_next = MS_SCHED_NONE;
     s->more[i].shed_prev = list->last;
-    if (list->last == MS_SCHED_NONE)
+    if (list->first == MS_SCHED_NONE)
         list->first = i;
     else
         s->more[list->last].shed_next = i;
@@ -221,14 +224,15 @@ static void shed_unlink(ms_sched *s, uint32_t i)
     unsigned level = s->tasks[i].level;
     ms_sched_list *list = &s->shed[level];
     ms_task_more *more = &s->more[i];
-    if (more->shed_prev == MS_SCHED_NONE)
+    if (list->first == i) {
         list->first = more->shed_next;
-    else
+    } else {
         s->more[more->shed_prev].shed_next = more->shed_next;
-    if (more->shed_next == MS_SCHED_NONE)
-        list->last = more->shed_prev;
-    else
-        s->more[more->shed_next].shed_prev = more->shed_prev;
+        if (list->last == i)
+            list->last = more->shed_prev;
+        else
+            s->more[more->shed_next].shed_prev = more->shed_prev;
+    }
     if (list->first == MS_SCHED_NONE)
         s->shed_levels &= ~(UINT64_C(1) << level);
 }
@@ -314,20 +318,23 @@ static void drain(ms_sched *s)
     if (atomic_load(&s->intake) == 0)
         return;
     uint32_t top = atomic_exchange(&s->intake, 0);
-    uint32_t first = 0;
+    uint32_t group = 0;
     while (top != 0) {
-        uint32_t next = s->tasks[top - 1].next;
-        s->tasks[top - 1].next = first;
-        first = top;
-        top = next;
+        uint32_t below = s->tasks[top - 1].prev;
+        s->tasks[top - 1].prev = group;
+        group = top;
+        top = below;
     }
-    while (first != 0) {
-        uint32_t i = first - 1;
-        first = s->tasks[i].next;
-        if (s->tasks[i].flags & TIMED)
-            make_wait(s, i);
-        else
-            make_ready(s, i);
+    while (group != 0) {
+        uint32_t i = group - 1, next;
+        group = s->tasks[i].prev;
+        for (; i != MS_SCHED_NONE; i = next) {
+            next = s->tasks[i].next;
+            if (s->tasks[i].flags & TIMED)
+                make_wait(s, i);
+            else
+                make_ready(s, i);
+        }
     }
 }
 
@@ -361,9 +368,10 @@ static int is_past(ms_sched *s, int64_t deadline_ns, uint64_t ticks)
     return deadline_ns < ms_clock_ns();
 }
 
-/* First of a lane, or none. */
-static uint32_t first_of(ms_sched *s, ms_sched_lane *lane)
+/* First of a lane in which something is ready. *list is its list, NULL if it heads the heap. */
+static uint32_t first_of(ms_sched *s, ms_sched_lane *lane, ms_sched_list **list)
 {
+    *list = NULL;
     for (;;) {
         const ms_heap_entry *first = ms_heap_first(&lane->heap);
         if (!first)
@@ -373,7 +381,8 @@ static uint32_t first_of(ms_sched *s, ms_sched_lane *lane)
         ms_heap_pop(&lane->heap);
         lane->dead--;
     }
-    return lane->levels ? lane->lists[top_bit(lane->levels)].first : MS_SCHED_NONE;
+    *list = &lane->lists[top_bit(lane->levels)];
+    return (*list)->first;
 }
 
 static int more_urgent(const ms_task *a, const ms_task *b)
@@ -381,42 +390,82 @@ static int more_urgent(const ms_task *a, const ms_task *b)
     return a->key != b->key ? a->key < b->key : a->rank < b->rank;
 }
 
-/* Take the most urgent task of the lanes out of the order, and account for its start. */
-static uint32_t take_first(ms_sched *s, unsigned lanes, uint64_t ticks)
+/* Equal latencies that are yet to be recorded. */
+typedef struct latencies {
+    uint64_t ticks;
+    int64_t latency_ns, count;
+} latencies;
+
+static void record(ms_sched *s, const latencies *batch)
 {
-    uint32_t best = MS_SCHED_NONE;
+    /* Below 0 by the near clock's error. */
+    int64_t latency_ns = batch->latency_ns > 0 ? batch->latency_ns : 0;
+    if (batch->count && ms_hdr_record(&s->latency, latency_ns, batch->count) != MS_HDR_OK)
+        s->counts.unrecorded += (uint64_t)batch->count;
+}
+
+/* Account for the start of a task that is out of the order. */
+static inline void start(ms_sched *s, uint32_t i, uint64_t ticks, latencies *batch)
+{
+    ms_task *task = &s->tasks[i];
+    if (s->overload != MS_SCHED_REJECT)
+        shed_unlink(s, i);
+    /* Tasks that were submitted at once and start at once share one latency: counted together. */
+    if (task->ticks != batch->ticks || task->flags & TIMED) {
+        record(s, batch);
+        batch->ticks = task->ticks;
+        batch->count = 0;
+        if (task->flags & TIMED)
+            batch->latency_ns = ms_clock_near(&s->clock, ticks) - s->more[i].at_ns;
+        else
+            batch->latency_ns = ms_clock_between(&s->clock, task->ticks, ticks);
+    }
+    batch->count++;
+    if (task->deadline_ns != MS_SCHED_NEVER && is_past(s, task->deadline_ns, ticks))
+        s->counts.late_start++;
+}
+
+/* Start the most urgent tasks of the lanes, up to `n`: those of one heap entry, or of one list as far
+ * as they follow each other. Returns how many. */
+static inline size_t start_first(ms_sched *s, unsigned lanes, uint64_t ticks, latencies *batch,
+                                 uint32_t *started, size_t n)
+{
+    ms_sched_lane *lane = NULL;
+    ms_sched_list *list = NULL;
+    uint32_t first = MS_SCHED_NONE;
     for (unsigned i = 0; i < MS_SCHED_LANES; i++) {
         if (!(lanes >> i & 1) || s->lanes[i].ready == 0)
             continue;
-        uint32_t first = first_of(s, &s->lanes[i]);
-        if (best == MS_SCHED_NONE || more_urgent(&s->tasks[first], &s->tasks[best]))
-            best = first;
+        ms_sched_list *other_list;
+        uint32_t other = first_of(s, &s->lanes[i], &other_list);
+        if (lane)
+            n = 1; /* lanes take turns */
+        if (!lane || more_urgent(&s->tasks[other], &s->tasks[first])) {
+            lane = &s->lanes[i];
+            list = other_list;
+            first = other;
+        }
     }
-    if (best == MS_SCHED_NONE)
-        return best;
-    ms_task *task = &s->tasks[best];
-    ms_sched_lane *lane = &s->lanes[task->lane];
-    lane->ready--;
-    if (s->overload != MS_SCHED_REJECT)
-        shed_unlink(s, best);
-    if (task->key == MS_SCHED_NEVER)
-        unlist(s, best);
-    else
+    if (!lane)
+        return 0;
+    size_t k = 0;
+    if (!list) {
         ms_heap_pop(&lane->heap);
-
-    int64_t latency_ns;
-    if (task->flags & TIMED) {
-        latency_ns = ms_clock_near(&s->clock, ticks) - s->more[best].at_ns;
-        if (latency_ns < 0) /* by the near clock's error */
-            latency_ns = 0;
+        start(s, first, ticks, batch);
+        started[k++] = first;
     } else {
-        latency_ns = ms_clock_between(&s->clock, task->ticks, ticks);
+        /* The list's head stays in a register: through memory, each step would wait for the last. */
+        uint32_t next = first;
+        while (k < n && next != MS_SCHED_NONE) {
+            started[k++] = next;
+            start(s, next, ticks, batch);
+            next = s->tasks[next].next;
+        }
+        list->first = next; /* no branch here either */
+        lane->levels &= ~((uint64_t)(next == MS_SCHED_NONE) << s->tasks[first].level);
     }
-    if (ms_hdr_record(&s->latency, latency_ns, 1) != MS_HDR_OK)
-        s->counts.unrecorded++;
-    if (task->deadline_ns != MS_SCHED_NEVER && is_past(s, task->deadline_ns, ticks))
-        s->counts.late_start++;
-    return best;
+    lane->ready -= k;
+    return k;
 }
 
 /* Make a periodic task wait for its next release after `now_ns`; those in between are missed. */
@@ -440,50 +489,59 @@ static void release_again(ms_sched *s, uint32_t i, int64_t now_ns)
 
 size_t ms_sched_take(ms_sched *s, unsigned lanes, void **payloads, size_t n)
 {
+    enum { BLOCK = 64 };
+    uint32_t started[BLOCK];
+    latencies batch = {0};
+    int again[MS_SCHED_LANES] = {0};
+    size_t done = 0;
     ms_lock_take(&s->lock);
     uint64_t ticks = settle(s);
-    size_t k = 0, again[MS_SCHED_LANES] = {0};
-    for (; k < n; k++) {
-        uint32_t i = take_first(s, lanes, ticks);
-        if (i == MS_SCHED_NONE)
+    while (done < n) {
+        size_t k = start_first(s, lanes, ticks, &batch, started, n - done < BLOCK ? n - done : BLOCK);
+        if (k == 0)
             break;
-        payloads[k] = s->tasks[i].payload;
-        s->counts.completed++;
-        if (s->tasks[i].flags & PERIODIC) {
-            s->retain(payloads[k]);
-            release_again(s, i, ms_clock_ns());
-            again[s->tasks[i].lane] = 1;
-        } else {
-            give_back(s, i);
+        for (size_t j = 0; j < k; j++) {
+            ms_task *task = &s->tasks[started[j]];
+            payloads[done++] = task->payload;
+            if (task->flags & PERIODIC) {
+                s->retain(task->payload);
+                release_again(s, started[j], ms_clock_ns());
+                again[task->lane] = 1;
+            } else {
+                give_back(s, started[j]);
+            }
         }
+        s->counts.completed += k;
     }
+    record(s, &batch);
     ms_lock_give(&s->lock);
     for (unsigned lane = 0; lane < MS_SCHED_LANES; lane++)
         if (again[lane]) /* a sleeper may not know of its time */
             wake(s, lane, 1);
-    return k;
+    return done;
 }
 
 int ms_sched_begin(ms_sched *s, unsigned lane, ms_sched_taken *taken)
 {
+    latencies batch = {0};
+    uint32_t i;
     ms_lock_take(&s->lock);
     uint64_t ticks = settle(s);
-    uint32_t i = take_first(s, 1u << lane, ticks);
-    if (i != MS_SCHED_NONE) {
-        ms_task *task = &s->tasks[i];
-        task->state = RUNNING;
+    size_t begun = start_first(s, 1u << lane, ticks, &batch, &i, 1);
+    if (begun) {
+        record(s, &batch);
+        s->tasks[i].state = RUNNING;
         s->counts.running++;
-        taken->payload = task->payload;
+        taken->payload = s->tasks[i].payload;
         taken->handle = handle_of(s, i);
-        taken->start_ns = ms_clock_near(&s->clock, ticks);
         taken->task = i;
     }
     size_t left = s->lanes[lane].ready;
     ms_lock_give(&s->lock);
     /* One submission wakes one sleeper, but one moment can release many tasks. */
-    if (i != MS_SCHED_NONE && left > 0)
+    if (begun && left > 0)
         wake(s, lane, 1);
-    return i != MS_SCHED_NONE;
+    return begun != 0;
 }
 
 void *ms_sched_finish(ms_sched *s, uint32_t i, int64_t end_ns, int failed)
@@ -604,7 +662,7 @@ static ms_sched_status make_room(ms_sched *s, unsigned level, void **evicted)
 }
 
 /* Try for the lock a bounded number of times. */
-static int take_lock_soon(ms_sched *s)
+static int enter_soon(ms_sched *s)
 {
     for (int tries = 0; !ms_lock_try(&s->lock); tries++) {
         if (tries == LOCK_TRIES)
@@ -622,7 +680,7 @@ static ms_sched_status find_slot(ms_sched *s, const ms_sched_request *r, int loc
         /* A second victim would be one too many: others were quicker to take the first one's slot. */
         if (s->overload == MS_SCHED_REJECT || *evicted != NULL)
             return MS_SCHED_FULL;
-        if (!locked && !take_lock_soon(s))
+        if (!locked && !enter_soon(s))
             return MS_SCHED_FULL;
         ms_sched_status status = make_room(s, r->level, evicted);
         if (!locked)
@@ -637,7 +695,7 @@ static ms_sched_status find_slot(ms_sched *s, const ms_sched_request *r, int loc
 static ms_sched_status find_promised_slot(ms_sched *s, const ms_sched_request *r, uint32_t *slot,
                                           void **evicted)
 {
-    if (!take_lock_soon(s))
+    if (!enter_soon(s))
         return MS_SCHED_REFUSED;
     ms_work work = {r->deadline_ns, r->at_ns, r->period_ns, r->cost_ns};
     ms_sched_status status = MS_SCHED_REFUSED;
@@ -662,18 +720,21 @@ ms_sched_status ms_sched_submit(ms_sched *s, const ms_sched_request *r, uint64_t
     uint32_t slot;
     *handle = 0;
     *evicted = NULL;
-    ms_sched_status status = s->admission ? find_promised_slot(s, r, &slot, evicted)
-                                          : find_slot(s, r, 0, &slot, evicted);
-    if (status != MS_SCHED_OK) {
-        if (status != MS_SCHED_SHED)
-            ms_sched_reject(s, 1);
-        return status;
+    if (s->admission || reserve(s, &slot, 1) == 0) {
+        ms_sched_status status = s->admission ? find_promised_slot(s, r, &slot, evicted)
+                                              : find_slot(s, r, 0, &slot, evicted);
+        if (status != MS_SCHED_OK) {
+            if (status != MS_SCHED_SHED)
+                ms_sched_reject(s, 1);
+            return status;
+        }
     }
     fill(s, slot, r, ms_clock_ticks());
     if (s->admission)
         s->tasks[slot].flags |= PROMISED;
     *handle = handle_of(s, slot);
-    push(s, slot, slot);
+    s->tasks[slot].next = MS_SCHED_NONE;
+    push(s, slot);
     wake(s, r->lane, 1);
     return MS_SCHED_OK;
 }
@@ -768,13 +829,13 @@ ms_sched *ms_sched_new(ms_sched_policy policy, ms_sched_overload overload, uint3
     for (int i = 0; i < MS_SCHED_LANES; i++) {
         ms_sched_lane *lane = &s->lanes[i];
         for (int level = 0; level < MS_SCHED_LEVELS; level++)
-            lane->lists[level] = (ms_sched_list){MS_SCHED_NONE, MS_SCHED_NONE};
+            lane->lists[level] = (ms_sched_list){MS_SCHED_NONE, 0};
         /* Each living entry once, as many dead ones, and those before a sweep. */
         if (policy != MS_SCHED_FIXED)
             complete &= ms_heap_init(&lane->heap, 2 * (size_t)capacity + SWEEP + 2);
     }
     for (int level = 0; level < MS_SCHED_LEVELS; level++)
-        s->shed[level] = (ms_sched_list){MS_SCHED_NONE, MS_SCHED_NONE};
+        s->shed[level] = (ms_sched_list){MS_SCHED_NONE, 0};
     for (int lane = 0; lane <= MS_SCHED_LANES; lane++)
         ms_event_init(&s->work[lane]);
     ms_lock_init(&s->lock);

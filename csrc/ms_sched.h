@@ -104,7 +104,7 @@ typedef struct ms_task_more { /* what some need */
 } ms_task_more;
 
 typedef struct ms_sched_list {
-    uint32_t first, last;
+    uint32_t first, last; /* MS_SCHED_NONE and any, while empty */
 } ms_sched_list;
 
 typedef struct ms_sched_lane {
@@ -161,7 +161,6 @@ typedef struct ms_sched {
 typedef struct ms_sched_taken {
     void *payload;
     uint64_t handle;
-    int64_t start_ns;
     uint32_t task;
 } ms_sched_taken;
 

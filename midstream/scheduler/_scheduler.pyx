@@ -169,7 +169,7 @@ cdef int64_t ns_of(str name, object number, int64_t low) except? -1:
     return check_int(name, number, low=low, high=INT64_MAX - 1)
 
 
-cdef uint8_t level_of(object priority) except? 255:
+cdef inline uint8_t level_of(object priority) except? 255:
     cdef int overflow = 0
     cdef int64_t level
     if PyLong_Check(priority) and not PyBool_Check(priority):
@@ -177,6 +177,18 @@ cdef uint8_t level_of(object priority) except? 255:
         if 0 <= level < MS_SCHED_LEVELS:
             return <uint8_t>level
     return check_int("priority", priority, low=0, high=MS_SCHED_LEVELS - 1)
+
+
+cdef int read_times(ms_sched_request *r, at_ns, period_ns, cost_ns) except -1:
+    if at_ns is not None:
+        r.at_ns = ns_of("at_ns", at_ns, INT64_MIN + 1)
+    if period_ns is not None:
+        r.period_ns = ns_of("period_ns", period_ns, 1)
+        if at_ns is None:
+            r.at_ns = ms_clock_ns()
+    if cost_ns is not None:
+        r.cost_ns = ns_of("cost_ns", cost_ns, 0)
+    return 0
 
 
 cdef int64_t until_ns_of(object timeout) except? -1:
@@ -245,31 +257,19 @@ cdef class TaskQueue:
             self.on_change()
         return 0
 
-    cdef int read_request(
-        self, ms_sched_request *r, priority, deadline_ns, at_ns, period_ns, cost_ns
-    ) except -1:
-        r.level = level_of(priority)
-        r.deadline_ns = MS_SCHED_NEVER
-        r.at_ns = MS_SCHED_AT_ONCE
-        r.period_ns = r.cost_ns = 0
-        if deadline_ns is not None:
-            r.deadline_ns = ns_of("deadline_ns", deadline_ns, INT64_MIN)
-        if at_ns is not None:
-            r.at_ns = ns_of("at_ns", at_ns, INT64_MIN + 1)
-        if period_ns is not None:
-            r.period_ns = ns_of("period_ns", period_ns, 1)
-            if at_ns is None:
-                r.at_ns = ms_clock_ns()
-        if cost_ns is not None:
-            r.cost_ns = ns_of("cost_ns", cost_ns, 0)
-        return 0
-
-    cdef int refuse(self, int status) except -1:
+    cdef int settle(self, object payload, int status, void *evicted) except -1:
+        """What is left to do after a submission that was not plain."""
+        if status != MS_SCHED_OK:
+            Py_DECREF(payload)
+        if evicted != NULL:
+            ms_owned(evicted)
         if status == MS_SCHED_REFUSED:
             raise AdmissionError(
                 "the deadline, or the load, cannot be promised beside what was admitted before"
             )
-        raise QueueFullError(f"the scheduler is full: capacity {self.capacity}")
+        if status == MS_SCHED_FULL:
+            raise QueueFullError(f"the scheduler is full: capacity {self.capacity}")
+        return 0
 
     cdef uint64_t submit(self, object payload, ms_sched_request *r) except? 0:
         cdef uint64_t handle
@@ -280,12 +280,8 @@ cdef class TaskQueue:
         r.lane = ms_is_callable(payload)
         Py_INCREF(payload)
         cdef int status = ms_sched_submit(self.s, r, &handle, &evicted)
-        if status != MS_SCHED_OK:
-            Py_DECREF(payload)
-        if evicted != NULL:
-            ms_owned(evicted)
-        if status == MS_SCHED_FULL or status == MS_SCHED_REFUSED:
-            self.refuse(status)
+        if status != MS_SCHED_OK or evicted != NULL:
+            self.settle(payload, status, evicted)
         if self.on_change is not None:
             self.on_change()
         return handle
@@ -342,7 +338,14 @@ cdef class TaskQueue:
         From any thread, without a lock (see the class). O(1), about 50 ns.
         """
         cdef ms_sched_request r
-        self.read_request(&r, priority, deadline_ns, at_ns, period_ns, cost_ns)
+        r.level = level_of(priority)
+        r.deadline_ns = MS_SCHED_NEVER
+        r.at_ns = MS_SCHED_AT_ONCE
+        r.period_ns = r.cost_ns = 0
+        if deadline_ns is not None:
+            r.deadline_ns = ns_of("deadline_ns", deadline_ns, INT64_MIN)
+        if at_ns is not None or period_ns is not None or cost_ns is not None:
+            read_times(&r, at_ns, period_ns, cost_ns)
         return self.submit(payload, &r)
 
     def schedule_many(
@@ -384,15 +387,18 @@ cdef class TaskQueue:
         -----
         Other producers' tasks do not come between these. About 8 ns a task.
         """
-        cdef list items = list(payloads)
+        cdef list items = payloads if type(payloads) is list else list(payloads)
         cdef Py_ssize_t n = len(items), i
         cdef ms_sched_request r
         cdef bint many_levels = not PyLong_Check(priority)
         cdef bint many_deadlines = deadline_ns is not None and not PyLong_Check(deadline_ns)
-        self.read_request(
-            &r, NORMAL if many_levels else priority, None if many_deadlines else deadline_ns,
-            at_ns, period_ns, cost_ns,
-        )
+        r.level = NORMAL if many_levels else level_of(priority)
+        r.deadline_ns = MS_SCHED_NEVER
+        r.at_ns = MS_SCHED_AT_ONCE
+        r.period_ns = r.cost_ns = 0
+        if deadline_ns is not None and not many_deadlines:
+            r.deadline_ns = ns_of("deadline_ns", deadline_ns, INT64_MIN)
+        read_times(&r, at_ns, period_ns, cost_ns)
         cdef array deadlines = int64s("deadline_ns", deadline_ns, n) if many_deadlines else None
         cdef bytearray levels = None
         if many_levels:
