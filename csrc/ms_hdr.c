@@ -215,6 +215,60 @@ ms_hdr_status ms_hdr_record(ms_hdr *h, int64_t value, int64_t count)
     return MS_HDR_OK;
 }
 
+/* Count `n` values that share a bucket, or are all above highest: first, first - step, ... */
+static void tally_run(ms_hdr *h, int64_t first, int64_t step, int64_t n)
+{
+    int64_t last = first - (n - 1) * step;
+    uint64_t ends = (uint64_t)first + (uint64_t)last;
+    if (first > h->highest) {
+        double times = (double)n;
+        double apart = (double)step * (double)step * times * (times * times - 1.0) / 12.0;
+        add_overflow(h, n, (double)ends / 2.0, apart);
+    } else {
+        place at = locate(h, first);
+        add_to_cell(h, at.block, at.cell, n);
+    }
+    h->count += n;
+    /* n * ends / 2: where n is odd, ends is even. */
+    if (n % 2 == 0)
+        add_product(h, ends, (uint64_t)n / 2);
+    else
+        add_product(h, ends / 2, (uint64_t)n);
+    if (last < h->min)
+        h->min = last;
+    if (first > h->max)
+        h->max = first;
+}
+
+ms_hdr_status ms_hdr_record_corrected(ms_hdr *h, int64_t value, int64_t interval)
+{
+    int64_t n = value / interval > 1 ? value / interval : 1;
+    ms_hdr_status status = reserve(h, n);
+    if (status != MS_HDR_OK)
+        return status;
+    /* Everything that can fail in the first pass, counting in the second. */
+    for (int counting = 0; counting < 2; counting++) {
+        int64_t first = value, left = n;
+        while (left > 0) {
+            int64_t lowest = h->highest + 1;
+            if (first <= h->highest) {
+                place at = locate(h, first);
+                if (!counting && !ensure_block(h, at.block))
+                    return MS_HDR_NO_MEMORY;
+                lowest = ms_hdr_cell_lowest(h, at.block, at.cell);
+            }
+            int64_t run = (first - lowest) / interval + 1;
+            if (run > left)
+                run = left;
+            if (counting)
+                tally_run(h, first, interval, run);
+            first -= run * interval;
+            left -= run;
+        }
+    }
+    return MS_HDR_OK;
+}
+
 size_t ms_hdr_find_negative(const int64_t *values, size_t n)
 {
     for (size_t i = 0; i < n; i++)

@@ -56,6 +56,10 @@ void ms_hdr_reset(ms_hdr *h);
  * the total count passes 2^16 - 1 and 2^32 - 1. */
 ms_hdr_status ms_hdr_record(ms_hdr *h, int64_t value, int64_t count);
 
+/* Add `value` >= 0 and, as HdrHistogram's recordCorrectedValue does, value - interval,
+ * value - 2 * interval, ... as long as they are >= interval >= 1. O(buckets between the two). */
+ms_hdr_status ms_hdr_record_corrected(ms_hdr *h, int64_t value, int64_t interval);
+
 /* Add `n` values >= 0: all of them, or none where the status is not MS_HDR_OK. */
 ms_hdr_status ms_hdr_record_many(ms_hdr *h, const int64_t *values, size_t n);
 

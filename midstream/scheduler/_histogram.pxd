@@ -26,6 +26,7 @@ cdef extern from "ms_hdr.h":
     void ms_hdr_init(ms_hdr *, int64_t lowest, int64_t highest, int digits) noexcept nogil
     void ms_hdr_reset(ms_hdr *) noexcept nogil
     int ms_hdr_record(ms_hdr *, int64_t value, int64_t count) noexcept nogil
+    int ms_hdr_record_corrected(ms_hdr *, int64_t value, int64_t interval) noexcept nogil
     int ms_hdr_record_many(ms_hdr *, const int64_t *, size_t n) noexcept nogil
     size_t ms_hdr_find_negative(const int64_t *, size_t n) noexcept nogil
     int ms_hdr_merge(ms_hdr *, const ms_hdr *) noexcept nogil

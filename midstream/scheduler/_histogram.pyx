@@ -1,11 +1,15 @@
 """`Histogram`: the binding of csrc/ms_hdr.h."""
 
+cimport cython
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from libc.math cimport INFINITY, ceil, nextafter
 from libc.stdint cimport INT64_MAX, int64_t, uint64_t
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_int, check_real
+
+# What `record` gets where no count is given: told by identity, it need not be converted.
+cdef object ONE = 1
 
 cdef int raise_status(int status) except -1:
     if status == MS_HDR_NO_MEMORY:
@@ -27,7 +31,8 @@ cdef int64_t counting_number(str name, object number) except -1:
 
 
 cdef class Histogram:
-    """Counts of non-negative integers over a high dynamic range, at a fixed relative precision.
+    """Histogram(lowest=1, highest=3600000000000, significant_digits=3)\n--\n\n\
+    Counts of non-negative integers over a high dynamic range, at a fixed relative precision.
 
     Made for latencies in nanoseconds: from one nanosecond to an hour, every quantile is right to
     `significant_digits` decimal digits, and recording costs the same whatever has been recorded.
@@ -57,7 +62,7 @@ cdef class Histogram:
     `min` and `max`. Values above `highest` are neither clamped nor lost: they take part in
     everything, without a bucket.
 
-    **Cost.** `record` is O(1): 40 ns from Python; 5 ns from compiled code and per value of
+    **Cost.** `record` is O(1): 25 ns from Python; 5 ns from compiled code and per value of
     `record_many`. `quantile` walks the cells: microseconds. Each method leaves the histogram as it
     was where it raises, `MemoryError` included.
 
@@ -109,6 +114,11 @@ cdef class Histogram:
     cdef int add(self, int64_t value, int64_t count) noexcept nogil:
         return ms_hdr_record(&self.hdr, value, count)
 
+    # A method descriptor, which the interpreter calls faster than a bound Cython function; its
+    # signature is then in the docstring, where `inspect` finds it.
+    @cython.binding(False)
+    @cython.embedsignature(True)
+    @cython.embedsignature.format("clinic")
     def record(self, value, count=1):
         """Count a value.
 
@@ -125,10 +135,53 @@ cdef class Histogram:
             `value` or `count` is not an integer, negative, or too large. Nothing was counted.
         """
         cdef int64_t checked_value = counting_number("value", value)
-        cdef int64_t checked_count = counting_number("count", count)
+        cdef int64_t checked_count = 1 if count is ONE else counting_number("count", count)
         cdef int status = ms_hdr_record(&self.hdr, checked_value, checked_count)
         if status != MS_HDR_OK:
             raise_status(status)
+
+    def record_corrected(self, value, expected_interval_ns):
+        """Count a value, and those that were not measured while it lasted.
+
+        A loop that measures once every `expected_interval_ns`, and waits for each answer, misses
+        all measurements that a slow answer holds up: exactly the slow ones (coordinated omission
+        [1]_). This counts them as well: ``value - expected_interval_ns``, ``value - 2 *
+        expected_interval_ns``, ... as long as they are not below `expected_interval_ns`.
+
+        Parameters
+        ----------
+        value : int
+            Nanoseconds, 0 to 2**63 - 1.
+        expected_interval_ns : int
+            Time from one measurement to the next where nothing is held up; at least 1.
+
+        Raises
+        ------
+        ArgumentTypeError, ArgumentValueError
+            An argument is not an integer or out of range. Nothing was counted.
+
+        Notes
+        -----
+        The same as HdrHistogram's ``recordCorrectedValue``, and O(buckets from
+        `expected_interval_ns` to `value`) instead of O(missed measurements).
+
+        References
+        ----------
+        .. [1] G. Tene, "How NOT to Measure Latency", 2013
+
+        Examples
+        --------
+        >>> from midstream.scheduler import Histogram
+        >>> answers = Histogram()
+        >>> answers.record_corrected(500, 100)
+        >>> [lowest for lowest, count in answers.to_dict()["buckets"]]
+        [100, 200, 300, 400, 500]
+        """
+        cdef int64_t checked_value = counting_number("value", value)
+        cdef int64_t interval = check_int(
+            "expected_interval_ns", expected_interval_ns, low=1, high=INT64_MAX
+        )
+        raise_status(ms_hdr_record_corrected(&self.hdr, checked_value, interval))
 
     def record_many(self, values):
         """Count each value of an array: all of them, or none where this raises.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import math
 import pickle
@@ -95,6 +96,46 @@ def test_batches_counts_and_merging_equal_single_records(
     }
     for other in (batch, merged, counted):
         assert other.to_dict() == expected | rounded
+
+
+@given(configurations(), st.lists(st.tuples(values, st.integers(0, 300)), max_size=5))
+@example((1, 10**6, 1), [(10**7, 0), (999_999, 1), (10**7, 300)])
+@example((1, 10**6, 1), [(2**63 - 1, 300), (2**63 - 1, 1), (2**63 - 2, 2)])
+def test_correction_counts_what_was_not_measured(
+    configuration: tuple[int, int, int], recorded: list[tuple[int, int]]
+) -> None:
+    corrected, single = Histogram(*configuration), Histogram(*configuration)
+    for value, divisor in recorded:
+        interval = max(1, value // divisor if divisor else min(2 * value, INT64_MAX))
+        corrected.record_corrected(value, interval)
+        single.record(value)
+        for missing in range(value - interval, interval - 1, -interval):
+            single.record(missing)
+    expected = single.to_dict()
+    for key in ("overflow_mean", "overflow_m2"):
+        expected[key] = pytest.approx(expected[key], rel=1e-6)
+    assert corrected.to_dict() == expected
+
+
+def test_correction_of_a_day_by_nanoseconds_takes_no_day() -> None:
+    day_ns = 24 * HOUR_NS
+    histogram = Histogram()
+    histogram.record_corrected(day_ns, 1)
+    assert histogram.count == day_ns
+    assert histogram.total == day_ns * (day_ns + 1) // 2
+    assert histogram.overflow == day_ns - HOUR_NS
+    with pytest.raises(ValueError, match="total within"):
+        histogram.record_corrected(INT64_MAX, 1)
+    with pytest.raises(ValueError, match="expected_interval_ns must be at least 1, got 0"):
+        histogram.record_corrected(1, 0)
+    assert histogram.count == day_ns
+
+
+def test_tells_its_signatures() -> None:
+    assert str(inspect.signature(Histogram)) == (
+        "(lowest=1, highest=3600000000000, significant_digits=3)"
+    )
+    assert str(inspect.signature(Histogram().record)) == "(value, count=1)"
 
 
 @given(configurations(), st.lists(values))
