@@ -92,6 +92,7 @@ MODULES = {
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
     "midstream.scheduler._scheduler": SCHEDULER,
+    "midstream.scheduler._sleep": ["ms_sleep.c"],
 }
 
 #: Modules whose unrolled templates gain nothing from -O3 and take it twice as long to compile.
