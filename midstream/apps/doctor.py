@@ -175,6 +175,20 @@ def _clock(topic: str) -> Iterator[Check]:
     )
 
 
+def _real_time(topic: str) -> Iterator[Check]:
+    """What the system grants to those who must not be late; to be refused is no fault."""
+    try:
+        from midstream.scheduler.realtime import capabilities
+
+        grants = tuple(capabilities())
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is what is wrong
+        yield Check(topic, "capabilities", False, f"{type(error).__name__}: {error}")
+        return
+    for grant in grants:
+        detail = grant.detail if grant.granted else f"not granted, {grant.detail}"
+        yield Check(topic, grant.name, True if grant.granted else None, detail)
+
+
 def _recordings(topic: str) -> Iterator[Check]:
     """Watch what is shipped: source, detectors and kernels all have to do their part."""
     try:
@@ -260,6 +274,7 @@ _TOPICS: dict[str, Callable[[str], Iterator[Check]]] = {
     "Versions": _versions,
     "Compiled modules": _compiled,
     "Clock": _clock,
+    "Real time": _real_time,
     "Shipped recordings": _recordings,
     "Optional extras": _extras,
     "Surroundings": _surroundings,

@@ -25,7 +25,7 @@ LEAST_MARGIN_NS, LARGEST_MARGIN_NS = 2_000, 500_000
 needs_alarm = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers here")
 
 
-class Alarm(Exception):
+class AlarmError(Exception):
     pass
 
 
@@ -37,7 +37,7 @@ def alarms() -> Iterator[list[int]]:
     def handle(number: int, frame: FrameType | None) -> None:
         handled.append(monotonic_ns())
         if len(handled) == 3:
-            raise Alarm
+            raise AlarmError
 
     before = signal.signal(signal.SIGALRM, handle)
     yield handled
@@ -103,7 +103,7 @@ def test_sleep_ns_is_from_now() -> None:
 @pytest.mark.parametrize("spin_ns", [None, 0, 10**30])
 def test_a_handler_that_raises_ends_it(alarms: list[int], until: int, spin_ns: int | None) -> None:
     signal.setitimer(signal.ITIMER_REAL, 0.005, 0.005)
-    with pytest.raises(Alarm):
+    with pytest.raises(AlarmError):
         sleep_until_ns(until, spin_ns=spin_ns)
     assert len(alarms) == 3
 
