@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from midstream.scheduler import Histogram
+from midstream.scheduler import Histogram, HistogramLogWriter, read_log
 
 hdrh = pytest.importorskip("hdrh.histogram")
 
@@ -86,3 +87,42 @@ def test_same_correction_of_whole_intervals() -> None:
         ours.record_corrected(value, interval)
         peer.record_corrected_value(value, interval)
     assert dict(ours.to_dict()["buckets"]) == counts_of(peer)
+
+
+def test_it_reads_our_log(tmp_path: Any) -> None:
+    log = pytest.importorskip("hdrh.log")
+    path = tmp_path / "ours.hlog"
+    made = [Histogram(), Histogram()]
+    made[0].record_many([100, 200, 10**9])
+    made[1].record(HOUR_NS, 5)
+    with HistogramLogWriter(path, start_ns=0, start_time_ns=1_700_000_000_250_000_000) as writer:
+        writer.write(made[0], 0, 10**9)
+        writer.write(made[1], 10**9, 3 * 10**9, tag="late")
+    reader = log.HistogramLogReader(str(path), hdrh.HdrHistogram(1, HOUR_NS, 3))
+    for ours, tag, start_ms, end_ms in (
+        (made[0], None, 1_700_000_000_250, 1_700_000_001_250),
+        (made[1], "late", 1_700_000_001_250, 1_700_000_003_250),
+    ):
+        read = reader.get_next_interval_histogram(absolute=True)
+        assert counts_of(read) == dict(ours.to_dict()["buckets"])
+        assert read.get_tag() == tag
+        assert (read.get_start_time_stamp(), read.get_end_time_stamp()) == (start_ms, end_ms)
+    assert reader.get_next_interval_histogram() is None
+    reader.close()
+
+
+def test_we_read_its_log() -> None:
+    log = pytest.importorskip("hdrh.log")
+    file = io.StringIO()
+    writer = log.HistogramLogWriter(file)
+    writer.output_log_format_version()
+    writer.output_base_time(1_700_000_000_250)
+    writer.output_legend()
+    peer = hdrh.HdrHistogram(1, HOUR_NS, 3)
+    peer.record_value(1234, 3)
+    writer.output_interval_histogram(peer, 1.5, 2.0)
+    file.seek(0)
+    (interval,) = read_log(file)
+    assert interval.start_ns == 1_700_000_001_750_000_000
+    assert interval.end_ns == 1_700_000_002_250_000_000
+    assert interval.histogram.to_dict()["buckets"] == [[1234, 3]]
