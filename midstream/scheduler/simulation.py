@@ -14,7 +14,16 @@ from midstream._core.memory import check_memory
 from midstream._core.validate import check_choice, check_int, check_text
 from midstream.scheduler._priority import Priority
 
-__all__ = ["POLICIES", "Schedule", "Segment", "SimJob", "SimTask", "check_tasks", "simulate"]
+__all__ = [
+    "POLICIES",
+    "Schedule",
+    "Segment",
+    "SimJob",
+    "SimTask",
+    "check_tasks",
+    "count_jobs",
+    "simulate",
+]
 
 POLICIES = ("fixed", "edf", "rm", "llf")
 
@@ -349,7 +358,7 @@ def simulate(
         end = _default_end(tasks)
     else:
         end = check_int("until_ns", until_ns, low=1)
-        jobs = _count_jobs(tasks, end)
+        jobs = count_jobs(tasks, end)
         check_memory(f"a simulation of {jobs:,} jobs", jobs * _BYTES_PER_JOB)
     return _Simulation(tasks, policy, end, processors, bool(preemptive)).run()
 
@@ -382,7 +391,7 @@ def check_tasks(tasks: Iterable[SimTask]) -> tuple[SimTask, ...]:
     return checked
 
 
-def _count_jobs(tasks: Iterable[SimTask], end: int) -> int:
+def count_jobs(tasks: Iterable[SimTask], end: int) -> int:
     """How many jobs are released before `end`."""
     return sum(
         1 if task.period_ns is None else -((task.release_ns - end) // task.period_ns)
@@ -398,7 +407,7 @@ def _default_end(tasks: tuple[SimTask, ...]) -> int | None:
         return None
     hyperperiod = math.lcm(*periods)
     end = max(task.release_ns for task in tasks) + hyperperiod
-    jobs = _count_jobs(tasks, end)
+    jobs = count_jobs(tasks, end)
     if jobs > _MOST_JOBS:
         raise ArgumentValueError(
             f"until_ns must be given: the periods have a least common multiple of {hyperperiod:.3g}"
