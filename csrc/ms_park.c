@@ -21,9 +21,9 @@ static void sleep_on(_Atomic uint32_t *word, uint32_t expected, int64_t timeout_
             timeout_ns == MS_FOREVER_NS ? NULL : &timeout, NULL, 0);
 }
 
-static void wake_up(_Atomic uint32_t *word, int n)
+static void wake_up(_Atomic uint32_t *word, uint32_t n)
 {
-    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n, NULL, NULL, 0);
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, n < INT_MAX ? (int)n : INT_MAX, NULL, NULL, 0);
 }
 
 #elif defined(_WIN32)
@@ -38,7 +38,7 @@ static void sleep_on(_Atomic uint32_t *word, uint32_t expected, int64_t timeout_
     WaitOnAddress((volatile VOID *)word, &expected, sizeof expected, timeout_ms);
 }
 
-static void wake_up(_Atomic uint32_t *word, int n)
+static void wake_up(_Atomic uint32_t *word, uint32_t n)
 {
     if (n == 1)
         WakeByAddressSingle((PVOID)word);
@@ -76,7 +76,7 @@ static void sleep_on(_Atomic uint32_t *word, uint32_t expected, int64_t timeout_
     pthread_mutex_unlock(&mutex);
 }
 
-static void wake_up(_Atomic uint32_t *word, int n)
+static void wake_up(_Atomic uint32_t *word, uint32_t n)
 {
     (void)word;
     (void)n;
@@ -86,31 +86,52 @@ static void wake_up(_Atomic uint32_t *word, int n)
 }
 #endif
 
-void ms_event_init(ms_event *e)
+/* The half of an event's word that counts wake-ups, as the kernel sees it (as in glibc's sem_t). */
+static _Atomic uint32_t *wake_ups(ms_event *e)
 {
-    atomic_init(&e->epoch, 0);
-    atomic_init(&e->sleepers, 0);
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    return (_Atomic uint32_t *)&e->word + 1;
+#else
+    return (_Atomic uint32_t *)&e->word;
+#endif
 }
 
-void ms_event_prepare(ms_event *e, uint32_t *ticket)
+void ms_event_init(ms_event *e) { atomic_init(&e->word, 0); }
+
+void ms_event_prepare(ms_event *e) { atomic_fetch_add(&e->word, MS_EVENT_WAITER); }
+
+/* Waiters and wake-ups together count the threads between prepare and here, so one of both is there
+ * to be taken off. Which one is all the same: nobody has a name. */
+void ms_event_leave(ms_event *e)
 {
-    atomic_fetch_add(&e->sleepers, 1);
-    *ticket = atomic_load(&e->epoch);
+    uint64_t word = atomic_load(&e->word), left;
+    do
+        left = word - (word >= MS_EVENT_WAITER ? MS_EVENT_WAITER : 1);
+    while (!atomic_compare_exchange_weak(&e->word, &word, left));
 }
 
-void ms_event_leave(ms_event *e) { atomic_fetch_sub(&e->sleepers, 1); }
-
-void ms_event_wait(ms_event *e, uint32_t ticket, int64_t timeout_ns)
+void ms_event_wait(ms_event *e, int64_t timeout_ns)
 {
-    if (timeout_ns > 0 && atomic_load(&e->epoch) == ticket)
-        sleep_on(&e->epoch, ticket, timeout_ns);
-    ms_event_leave(e);
+    if (timeout_ns > 0 && (uint32_t)atomic_load(&e->word) == 0)
+        sleep_on(wake_ups(e), 0, timeout_ns);
+    uint64_t word = atomic_load(&e->word), left;
+    do
+        left = word - ((uint32_t)word ? 1 : MS_EVENT_WAITER);
+    while (!atomic_compare_exchange_weak(&e->word, &word, left));
 }
 
-void ms_event_wake(ms_event *e, int n)
+void ms_event_wake(ms_event *e, uint32_t n)
 {
-    atomic_fetch_add(&e->epoch, 1);
-    wake_up(&e->epoch, n);
+    uint64_t word = atomic_load(&e->word);
+    uint32_t woken;
+    do {
+        uint32_t waiters = (uint32_t)(word >> 32);
+        woken = waiters < n ? waiters : n;
+        if (woken == 0)
+            return;
+    } while (!atomic_compare_exchange_weak(&e->word, &word,
+                                           word - woken * MS_EVENT_WAITER + woken));
+    wake_up(wake_ups(e), woken);
 }
 
 void ms_lock_wait(ms_lock *l)

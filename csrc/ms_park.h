@@ -28,34 +28,43 @@ static inline void ms_pause(void) {}
 
 /* An event count. Waiting is in three steps, so that no raise between looking and sleeping is lost:
  *
- *     ms_event_prepare(&event, &ticket);
+ *     ms_event_prepare(&event);
  *     if (there is work)  ms_event_leave(&event);
- *     else                ms_event_wait(&event, ticket, timeout_ns);     (leaves as well)
+ *     else                ms_event_wait(&event, timeout_ns);     (leaves as well)
+ *
+ * and then look again, or raise on behalf of another one: the wake-up may have been the only one.
+ *
+ * A raise takes those that it wakes off the count of waiters at once. Whoever raises next, before
+ * they have run, makes no system call for them again: with a count that sleepers lower themselves,
+ * a producer makes hundreds until the one that it woke is on its way.
  */
 typedef struct ms_event {
-    _Atomic uint32_t epoch;
-    _Atomic uint32_t sleepers; /* threads between prepare and leave */
+    _Atomic uint64_t word; /* waiters not yet woken in the high half, wake-ups not yet taken below */
 } ms_event;
 
+#define MS_EVENT_WAITER (UINT64_C(1) << 32)
+
+/* Also after fork(2), in the child, where none of the waiters exists any more. */
 void ms_event_init(ms_event *e);
-void ms_event_prepare(ms_event *e, uint32_t *ticket);
+
+void ms_event_prepare(ms_event *e);
 void ms_event_leave(ms_event *e);
 
-/* Sleep until raised after `ticket` was drawn, or for `timeout_ns`; may return early for no reason.
+/* Sleep until woken by a raise since prepare, or for `timeout_ns`; may return early for no reason.
  * Interrupted by a signal, it returns, so that the caller can look at it. */
-void ms_event_wait(ms_event *e, uint32_t ticket, int64_t timeout_ns);
+void ms_event_wait(ms_event *e, int64_t timeout_ns);
 
 /* The slow half of raise. */
-void ms_event_wake(ms_event *e, int n);
+void ms_event_wake(ms_event *e, uint32_t n);
 
 /* Wake up to `n` threads that wait. One load where nobody waits.
  *
  * What they wait for must be published before, and looked for after prepare, by sequentially
- * consistent operations: then, in the one order of all of those, a raiser that reads no sleeper
- * comes before the sleeper's last look. No fence, which ThreadSanitizer would not understand. */
-static inline void ms_event_raise(ms_event *e, int n)
+ * consistent operations: then, in the one order of all of those, a raiser that reads no waiter
+ * comes before the waiter's last look. No fence, which ThreadSanitizer would not understand. */
+static inline void ms_event_raise(ms_event *e, uint32_t n)
 {
-    if (atomic_load(&e->sleepers) != 0)
+    if (atomic_load(&e->word) >= MS_EVENT_WAITER)
         ms_event_wake(e, n);
 }
 
