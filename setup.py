@@ -93,6 +93,7 @@ MODULES = {
     "midstream.scheduler._histogram": ["ms_hdr.c"],
     "midstream.scheduler._scheduler": SCHEDULER,
     "midstream.scheduler._sleep": ["ms_sleep.c"],
+    "midstream.scheduler._ring": ["ms_park.c", "ms_ring.c"],
 }
 
 #: Modules whose unrolled templates gain nothing from -O3 and take it twice as long to compile.

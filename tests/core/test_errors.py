@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import queue
 
 import pytest
 
@@ -18,6 +19,10 @@ BUILT_IN = {
     "MalformedStreamError": ValueError,
     "MemoryLimitError": MemoryError,
     "MidstreamError": Exception,
+    "QueueEmptyError": queue.Empty,
+    "QueueFullError": queue.Full,
+    # New in Python 3.13.
+    "QueueShutDownError": getattr(queue, "ShutDown", Exception),
     "RecordingError": ValueError,
     "SourceError": Exception,
 }
