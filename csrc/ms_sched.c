@@ -131,7 +131,7 @@ void ms_sched_reject(ms_sched *s, uint64_t n) { atomic_fetch_add(&s->rejected, n
 
 static void wake(ms_sched *s, unsigned lane, size_t n)
 {
-    int sleepers = n < INT32_MAX ? (int)n : INT32_MAX;
+    uint32_t sleepers = n < INT32_MAX ? (uint32_t)n : INT32_MAX;
     ms_event_raise(&s->work[lane], sleepers);
     ms_event_raise(&s->work[MS_SCHED_LANES], sleepers);
 }

@@ -4,8 +4,11 @@
     what the caller gave cannot be used; also TypeError, ValueError, ValueError
 `MemoryLimitError`
     the work needs more memory than the machine has; also MemoryError
-`QueueFullError`, `AdmissionError`
-    a bounded queue or scheduler takes no more; also queue.Full
+`AdmissionError`
+    a scheduler cannot promise a deadline; also QueueFullError
+`QueueEmptyError`, `QueueFullError`, `QueueShutDownError`
+    a queue has nothing to give, no room, or was shut down; also queue.Empty, queue.Full and, from
+    Python 3.13, queue.ShutDown
 `SourceError`
     a stream could not be read to its end; by cause `EndpointError` (also ConnectionError),
     `IdleTimeoutError` (also TimeoutError), `MalformedStreamError` and `RecordingError` (also
@@ -30,7 +33,9 @@ from midstream._core.errors import (
     MalformedStreamError,
     MemoryLimitError,
     MidstreamError,
+    QueueEmptyError,
     QueueFullError,
+    QueueShutDownError,
     RecordingError,
     SourceError,
 )
@@ -45,7 +50,9 @@ __all__ = [
     "MalformedStreamError",
     "MemoryLimitError",
     "MidstreamError",
+    "QueueEmptyError",
     "QueueFullError",
+    "QueueShutDownError",
     "RecordingError",
     "SourceError",
 ]

@@ -7,6 +7,7 @@ Each error is both a `MidstreamError` and the built-in class that callers expect
 from __future__ import annotations
 
 import queue
+import sys
 
 __all__ = [
     "AdmissionError",
@@ -18,7 +19,9 @@ __all__ = [
     "MalformedStreamError",
     "MemoryLimitError",
     "MidstreamError",
+    "QueueEmptyError",
     "QueueFullError",
+    "QueueShutDownError",
     "RecordingError",
     "SourceError",
 ]
@@ -44,12 +47,27 @@ class MemoryLimitError(MidstreamError, MemoryError):
     """The work would need more memory than the machine has; refused before any was taken."""
 
 
+class QueueEmptyError(MidstreamError, queue.Empty):
+    """There was nothing to get, not within the time allowed."""
+
+
 class QueueFullError(MidstreamError, queue.Full):
-    """A bounded queue, or a scheduler, has no room."""
+    """There was no room to put, not within the time allowed."""
 
 
 class AdmissionError(QueueFullError):
     """Admission control cannot promise what a task asks for."""
+
+
+if sys.version_info >= (3, 13):
+
+    class QueueShutDownError(MidstreamError, queue.ShutDown):
+        """The queue takes nothing any more, or has nothing to give and never will."""
+
+else:
+
+    class QueueShutDownError(MidstreamError):
+        """The queue takes nothing any more, or has nothing to give and never will."""
 
 
 class SourceError(MidstreamError):

@@ -84,10 +84,10 @@ cdef extern from "ms_sched.h":
     int ms_sched_visit(const ms_sched *, int (*)(void *, void *) noexcept, void *) noexcept
     void ms_sched_forked(ms_sched *) noexcept
     int64_t ms_clock_ns() noexcept nogil
-    void ms_event_prepare(ms_event *, uint32_t *) noexcept nogil
+    void ms_event_prepare(ms_event *) noexcept nogil
     void ms_event_leave(ms_event *) noexcept nogil
-    void ms_event_wait(ms_event *, uint32_t, int64_t) noexcept nogil
-    void ms_event_wake(ms_event *, int) noexcept nogil
+    void ms_event_wait(ms_event *, int64_t) noexcept nogil
+    void ms_event_raise(ms_event *, uint32_t) noexcept nogil
 
 cdef extern from *:
     """
@@ -534,35 +534,40 @@ cdef class TaskQueue:
         cdef int64_t until = until_ns_of(timeout)
         cdef void *payload
         cdef unsigned event = ANY if self.lanes == ALL_LANES else HANDED
-        cdef uint32_t ticket
-        while True:
-            ms_event_prepare(&self.s.work[event], &ticket)
-            if ms_sched_take(self.s, self.lanes, &payload, 1):
-                ms_event_leave(&self.s.work[event])
-                taken = ms_owned(payload)
-                self.changed()
-                return taken
-            if self.state != OPEN or not self.sleep(event, ticket, self.lanes, until):
-                return None
-
-    cdef bint sleep(self, unsigned event, uint32_t ticket, unsigned lanes, int64_t until) except -1:
-        """The last of the three steps of waiting. False if the time is up."""
         cdef size_t ready, waiting
-        cdef int64_t due, now
-        ms_sched_look(self.s, lanes, &ready, &waiting, &due)
-        now = ms_clock_ns()
-        if ready or due <= now:
+        cdef int64_t due
+        while ms_sched_take(self.s, self.lanes, &payload, 1) == 0:
+            ms_event_prepare(&self.s.work[event])
+            ms_sched_look(self.s, self.lanes, &ready, &waiting, &due)
+            if ready == 0 and self.state != OPEN:
+                ms_event_leave(&self.s.work[event])
+                return None
+            if not self.sleep(event, ready, due, until):
+                return None
+        taken = ms_owned(payload)
+        ms_sched_look(self.s, self.lanes, &ready, &waiting, &due)
+        if ready:  # the wake-up that was taken may have been for this one
+            ms_event_raise(&self.s.work[event], 1)
+        self.changed()
+        return taken
+
+    cdef bint sleep(self, unsigned event, size_t ready, int64_t due, int64_t until) except -1:
+        """What follows prepare and a look: False if the time is up."""
+        cdef int64_t now = ms_clock_ns()
+        if ready or due <= now or until <= now:
             ms_event_leave(&self.s.work[event])
-            return True
-        if until <= now:
-            ms_event_leave(&self.s.work[event])
-            return False
-        due = min(due, until)
+            return ready or due <= now
+        cdef int64_t end = min(due, until)
         with nogil:
             ms_event_wait(
-                &self.s.work[event], ticket, INT64_MAX if due == MS_SCHED_NEVER else due - now
+                &self.s.work[event], INT64_MAX if end == MS_SCHED_NEVER else end - now
             )
-        PyErr_CheckSignals()
+        try:
+            PyErr_CheckSignals()
+        except BaseException:
+            # A wake-up that was taken belongs to somebody who goes on.
+            ms_event_raise(&self.s.work[event], 1)
+            raise
         return True
 
     def run(self, timeout=None):
@@ -596,7 +601,6 @@ cdef class TaskQueue:
     cdef Py_ssize_t serve(self, int64_t until, bint worker) except -1:
         cdef Py_ssize_t done = 0
         cdef ms_sched_taken taken
-        cdef uint32_t ticket
         cdef size_t ready, waiting
         cdef int64_t due
         while self.state != STOPPING:
@@ -606,12 +610,12 @@ cdef class TaskQueue:
                 self.call(&taken, worker)
                 done += 1
                 continue
-            ms_event_prepare(&self.s.work[CALLED], &ticket)
+            ms_event_prepare(&self.s.work[CALLED])
             ms_sched_look(self.s, CALLED_LANE, &ready, &waiting, &due)
             if ready == 0 and (self.state != OPEN or not (worker or waiting)):
                 ms_event_leave(&self.s.work[CALLED])
                 break
-            if not self.sleep(CALLED, ticket, CALLED_LANE, until):
+            if not self.sleep(CALLED, ready, due, until):
                 break
         return done
 
@@ -642,7 +646,7 @@ cdef class TaskQueue:
         cdef unsigned event
         if stopping:
             for event in range(3):
-                ms_event_wake(&self.s.work[event], 2**31 - 1)
+                ms_event_raise(&self.s.work[event], 2**31 - 1)
         self.changed()
 
     @property

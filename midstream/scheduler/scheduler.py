@@ -9,10 +9,11 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import fields, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from midstream._core.errors import ArgumentTypeError
+from midstream._core.errors import ArgumentTypeError, MidstreamError
 from midstream._core.validate import check_int
 from midstream.scheduler._histogram import Histogram
 from midstream.scheduler._scheduler import TaskQueue
@@ -37,8 +38,8 @@ class Scheduler(TaskQueue):
     policy : {"fixed", "edf", "rm", "llf"}, default "fixed"
         What comes first: the highest priority; the earliest deadline; the shortest period (rate
         monotonic); the least laxity, which is deadline - now - cost. Among equals the higher
-        priority, and then whoever came first. Tasks that lack what the policy orders by come last, by
-        priority. A task that runs is never interrupted.
+        priority, and then whoever came first. Tasks that lack what the policy orders by come
+        last, by priority. A task that runs is never interrupted.
     capacity : int, default 65536
         Tasks that can be pending, running ones included: 1 to 2**26. There is no capacity of 0: a
         scheduler that never takes anything is not one.
@@ -57,10 +58,10 @@ class Scheduler(TaskQueue):
         as ordinary threads: `start` warns, and `capabilities` says why.
     admission : bool, default False
         Refuse, with `AdmissionError`, what cannot be promised: a deadline that is too near for
-        ``cost_ns``; under ``"edf"`` and ``"llf"`` a deadline for which the work before it leaves no
-        room, or that would cost another task its own; periodic tasks whose load would be too much
-        for the policy. Counts what is declared as ``cost_ns``; a task without is free. On the tests:
-        `midstream.scheduler.schedulable`.
+        ``cost_ns``; under ``"edf"`` and ``"llf"`` a deadline for which the work before it leaves
+        no room, or that would cost another task its own; periodic tasks whose load would be too
+        much for the policy. Counts what is declared as ``cost_ns``; a task without is free. On
+        the tests: `midstream.scheduler.schedulable`.
     max_failures : int, default 1000
         How many exceptions of callables `failures` keeps, the newest.
 
@@ -81,40 +82,43 @@ class Scheduler(TaskQueue):
     Notes
     -----
     **Order.** One consumer at a time gets exactly the order of the policy over what was submitted
-    before it asked. What one thread submits first, or submits before another thread begins to, comes
-    first among equals; a delayed task joins its equals at its time. With several workers, tasks begin
-    in this order.
+    before it asked. What one thread submits first, or submits before another thread begins to,
+    comes first among equals; a delayed task joins its equals at its time. With several workers,
+    tasks begin in this order.
 
-    **Progress.** Submission is lock-free: one compare-and-swap for a slot, one to publish; a thread
-    that is halted anywhere in between holds up nobody, and keeps one slot. Submission needs the order,
-    and so its lock, in two cases only: to drop something when full, and for admission control; it then
-    tries a bounded number of times, and is refused (and counted) if others keep the lock. Those who
-    hand out, finish or cancel do wait for each other, some ten nanoseconds at a time. Under the GIL
-    none of this shows, as no step of it lets another thread in.
+    **Progress.** Submission is lock-free: one compare-and-swap for a slot, one to publish; a
+    thread that is halted anywhere in between holds up nobody, and keeps one slot. Submission
+    needs the order, and so its lock, in two cases only: to drop something when full, and for
+    admission control; it then tries a bounded number of times, and is refused (and counted) if
+    others keep the lock. Those who hand out, finish or cancel do wait for each other, some ten
+    nanoseconds at a time. Under the GIL none of this shows, as no step of it lets another thread
+    in.
 
     **Counting.** ``len(scheduler)`` is the number of slots in use at some moment during the call,
-    read without the lock: with other threads about, the past. `stats` reads everything at one moment.
+    read without the lock: with other threads about, the past. `stats` reads everything at one
+    moment.
 
-    **Time.** Integers of `time.monotonic_ns`, absolute. Nothing is handed out before its time. The
-    releases of a periodic task keep to ``at_ns + k * period_ns``, however late one of them is; those
-    whose time passes while the one before is pending are left out, and counted in ``missed``.
+    **Time.** Integers of `time.monotonic_ns`, absolute. Nothing is handed out before its time.
+    The releases of a periodic task keep to ``at_ns + k * period_ns``, however late one of them
+    is; those whose time passes while the one before is pending are left out, and counted in
+    ``missed``.
 
-    **Callables** get no arguments. What they return is dropped, what they raise is counted and kept.
-    One may submit, cancel (itself too, if periodic), or stop the scheduler. A payload's destructor may
-    submit as well: references are dropped outside the lock.
+    **Callables** get no arguments. What they return is dropped, what they raise is counted and
+    kept. One may submit, cancel (itself too, if periodic), or stop the scheduler. A payload's
+    destructor may submit as well: references are dropped outside the lock.
 
-    **Threads and processes.** All methods may be called from any thread. After `os.fork` the child has
-    a copy of everything that was pending and no workers, as threads are not copied; `start` makes new
-    ones. Tasks that ran in other threads stay pending there for ever. On a free-threaded build,
-    importing this module turns the GIL on.
+    **Threads and processes.** All methods may be called from any thread. After `os.fork` the
+    child has a copy of everything that was pending and no workers, as threads are not copied;
+    `start` makes new ones. Tasks that ran in other threads stay pending there for ever. On a
+    free-threaded build, importing this module turns the GIL on.
 
     References
     ----------
     .. [1] C. L. Liu, J. W. Layland, "Scheduling Algorithms for Multiprogramming in a
        Hard-Real-Time Environment", J. ACM 20 (1973)
     .. [2] G. Varghese, T. Lauck, "Hashed and Hierarchical Timing Wheels", SOSP 1987
-    .. [3] G. Buttazzo, M. Spuri, F. Sensini, "Value vs. Deadline Scheduling in Overload Conditions",
-       RTSS 1995
+    .. [3] G. Buttazzo, M. Spuri, F. Sensini, "Value vs. Deadline Scheduling in Overload
+       Conditions", RTSS 1995
 
     Examples
     --------
@@ -233,10 +237,8 @@ class Scheduler(TaskQueue):
             if self._affinity is not None or self._realtime:
                 from midstream.scheduler.realtime import apply_to_this_thread
 
-                grants = apply_to_this_thread(
-                    cpu_affinity=self._affinity, realtime=self._realtime
-                )
-        except Exception as error:  # start() raises it
+                grants = apply_to_this_thread(cpu_affinity=self._affinity, realtime=self._realtime)
+        except (OSError, MidstreamError) as error:  # start() raises it
             settled.put(error)
             return
         settled.put(grants)
@@ -259,9 +261,10 @@ class Scheduler(TaskQueue):
         Parameters
         ----------
         drain : bool, default True
-            First run the callables, and hand out the payloads, that are ready by then. Tasks that wait
-            for their time are not waited for. With False, what runs ends, and everything else stays
-            pending: `start` goes on with it, `clear` cancels it, `next` still hands it out.
+            First run the callables, and hand out the payloads, that are ready by then. Tasks that
+            wait for their time are not waited for. With False, what runs ends, and everything
+            else stays pending: `start` goes on with it, `clear` cancels it, `next` still hands it
+            out.
 
         Notes
         -----
@@ -309,26 +312,40 @@ class Scheduler(TaskQueue):
         Returns
         -------
         Capabilities
-            As `midstream.scheduler.capabilities` returns, with what the running workers asked for in
-            its place.
+            As `midstream.scheduler.capabilities` returns, with what the running workers asked for
+            in its place.
         """
         from midstream.scheduler.realtime import capabilities
 
-        return capabilities().replaced(self._grants)
+        found = capabilities()
+        granted: dict[str, Grant] = {}
+        # One refusal is worth more than what the other workers got.
+        for grant in sorted(self._grants, key=bool):
+            granted.setdefault(grant.name, grant)
+        return replace(
+            found,
+            **{
+                field.name: granted[getattr(found, field.name).name]
+                for field in fields(found)
+                if getattr(found, field.name).name in granted
+            },
+        )
 
     def __repr__(self) -> str:
         state = f" workers={len(self._threads)}/{self._workers}" if self._workers else ""
         return f"<Scheduler {self.policy} pending={len(self)}/{self.capacity}{state}>"
 
-    # asyncio: a future for each `async for` that found nothing. Whatever may bring something new sets
-    # them all, so that none that is cancelled can take a wake-up with it. A deque and no lock: a
-    # producer does not wait here either, and a destructor that submits cannot find it locked.
+    # asyncio: a future for each `async for` that found nothing. Whatever may bring something new
+    # sets them all, so that none that is cancelled can take a wake-up with it. A deque and no
+    # lock: a producer does not wait here either, and a destructor that submits cannot find it
+    # locked.
 
     def __aiter__(self) -> Self:
         """Payloads as they become due, most urgent first, until `stop`.
 
-        Woken by submissions from any thread, and at the time of delayed tasks; never polls. Any number
-        of loops may share the scheduler. Lets other tasks of the loop run every 32 payloads.
+        Woken by submissions from any thread, and at the time of delayed tasks; never polls. Any
+        number of loops may share the scheduler. Lets other tasks of the loop run every 32
+        payloads.
         """
         return self
 
@@ -355,7 +372,8 @@ class Scheduler(TaskQueue):
                 break
             timer = None
             if due_ns is not None:
-                # loop.time() is time.monotonic(), a float: a little later, rather than look too early.
+                # loop.time() is time.monotonic(), a float: a little later, rather than look too
+                # early.
                 timer = loop.call_at(due_ns / 1e9 + 1e-6, _set, waiter)
             try:
                 await waiter

@@ -89,7 +89,7 @@ class Stats(Mapping[str, Any]):
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><th style='text-align:left'>{name.replace('_', ' ')}</th><td>{self[name]:,}</td></tr>"
+            f"<tr><th>{name.replace('_', ' ')}</th><td>{self[name]:,}</td></tr>"
             for name in self
             if name != "latency"
         )

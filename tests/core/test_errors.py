@@ -11,6 +11,7 @@ import midstream
 from midstream._core import errors
 
 BUILT_IN = {
+    "AdmissionError": queue.Full,
     "ArgumentTypeError": TypeError,
     "ArgumentValueError": ValueError,
     "ConfigurationError": ValueError,
