@@ -158,7 +158,9 @@ void ms_sleep_learn(ms_sleep_estimate *e, int64_t late_ns)
     /* One lateness of a whole time slice would drown what the next hundred teach. */
     int64_t mean = get(&e->mean_ns), deviation = get(&e->deviation_ns);
     int64_t error = at_most(MS_SLEEP_LARGEST_MARGIN_NS, late_ns) - mean;
-    set(&e->deviation_ns, deviation + ((error < 0 ? -error : error) - deviation) / 4);
+    int64_t apart = (error < 0 ? -error : error) - deviation;
+    /* Unlike TCP's, it falls slowly: too short a margin misses the instant, too long a one spins. */
+    set(&e->deviation_ns, deviation + apart / (apart > 0 ? 4 : 32));
     set(&e->mean_ns, mean + error / 8);
 }
 
@@ -180,6 +182,8 @@ ms_sleep_status ms_sleep_until(int64_t t_ns, int64_t margin_ns, ms_sleep_estimat
         now = ms_sleep_now_ns();
         if (learn && now >= wake)
             ms_sleep_learn(learn, now - wake);
+        if (t_ns - now >= MS_SLEEP_NEAR_NS)
+            return MS_SLEEP_NEAR;
     } else if (learn) {
         fade(learn);
     }

@@ -19,7 +19,7 @@
 #define MS_SLEEP_SPIN_NS INT64_C(20000000)
 
 /* How late the system wakes: mean and mean deviation, kept as TCP keeps its round-trip time (RFC
- * 6298, after Jacobson 1988). Any thread may read and write at any time: a sample that two threads
+ * 6298, after Jacobson 1988), but for a deviation that falls eight times as slowly as it rises. Any thread may read and write at any time: a sample that two threads
  * bring at once may get lost. */
 typedef struct ms_sleep_estimate {
     _Atomic int64_t mean_ns;
@@ -29,6 +29,7 @@ typedef struct ms_sleep_estimate {
 typedef enum ms_sleep_status {
     MS_SLEEP_DONE = 0, /* the instant has come */
     MS_SLEEP_LOOK = 1, /* look at signals, then call again */
+    MS_SLEEP_NEAR = 2, /* the margin has begun: touch what the instant will need, then call again */
 } ms_sleep_status;
 
 /* Now. */
@@ -43,9 +44,14 @@ int64_t ms_sleep_margin_ns(const ms_sleep_estimate *e);
 /* Add one wake-up's lateness, >= 0. */
 void ms_sleep_learn(ms_sleep_estimate *e, int64_t late_ns);
 
+/* From MS_SLEEP_NEAR to the instant it is at least so long. */
+#define MS_SLEEP_NEAR_NS INT64_C(10000)
+
 /* Sleep until `margin_ns` >= 0 before `t_ns` and spin for the rest: never returns MS_SLEEP_DONE
  * early. `learn`, which may be NULL, is taught by each sleep; where the margin leaves nothing to
- * sleep, it fades, so that a margin that has become too long is tried again.
+ * sleep, it fades, so that a margin that has become too long is tried again: after MS_SLEEP_NEAR
+ * pass NULL. MS_SLEEP_NEAR comes between sleep and spin, since a processor that was idle has
+ * forgotten its caller: from Python, touching the GIL then halves the lateness.
  *
  * On Linux, the thread's timer slack is 1 ns in the meantime. Must not be called with a lock held
  * that another thread waits for. */
