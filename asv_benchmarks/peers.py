@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 
 import benchmarks
-from benchmarks._timing import Comparison, Peer, compare
+from benchmarks._timing import Comparison, Peer
 from rich.console import Console
 from rich.table import Table
 
@@ -31,7 +31,10 @@ def measure(benchmark: type[Peer]) -> Comparison | str:
         instance.setup()
     except NotImplementedError as skipped:
         return str(skipped)
-    return compare(instance.ours, instance.peer, repeats=instance.repeats)
+    try:
+        return instance.measure()
+    finally:
+        instance.teardown()
 
 
 def seconds(value: float) -> str:

@@ -88,11 +88,18 @@ class Peer(ABC):
         Raises NotImplementedError where the peer is not installed: asv and ``peers.py`` skip it.
         """
 
+    def teardown(self) -> None:  # noqa: B027 - most leave nothing behind
+        """End what `setup` started."""
+
     @abstractmethod
     def ours(self) -> Any: ...
 
     @abstractmethod
     def peer(self) -> Any: ...
 
+    def measure(self) -> Comparison:
+        """Compare both; another measure than the time of a call overrides this."""
+        return compare(self.ours, self.peer, repeats=self.repeats)
+
     def track_ratio(self) -> float:
-        return compare(self.ours, self.peer, repeats=self.repeats).ratio
+        return self.measure().ratio
