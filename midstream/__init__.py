@@ -8,6 +8,8 @@ Packages load when first used (PEP 562), so ``import midstream`` costs milliseco
     repeats in sequences: `RunDetector`
 `midstream.scheduler`
     `Histogram`
+`midstream.plot`
+    pictures: `gantt`
 `midstream.errors`
     the exceptions: `MidstreamError`, `SourceError`, `EndpointError`, `RecordingError` and more
 """
@@ -18,14 +20,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from midstream import compare, errors, scheduler, stream
+    from midstream import compare, errors, plot, scheduler, stream
     from midstream._core.errors import MidstreamError
 
 __version__ = "0.1.0"
 
-__all__ = ["MidstreamError", "__version__", "compare", "errors", "scheduler", "stream"]
+__all__ = ["MidstreamError", "__version__", "compare", "errors", "plot", "scheduler", "stream"]
 
-_PACKAGES = frozenset({"compare", "errors", "scheduler", "stream"})
+_PACKAGES = frozenset({"compare", "errors", "plot", "scheduler", "stream"})
 
 
 def __getattr__(name: str) -> Any:

@@ -32,11 +32,14 @@ MAY_USE: dict[str, frozenset[str]] = {
     "_core": frozenset(),
     **dict.fromkeys(KERNELS, frozenset({"_core"})),
     "meta": frozenset({"_core", "logic", "compare"}),
+    "plot": KERNELS | {"_core"},
     "stream": KERNELS | {"_core", "meta"},
     "apps": KERNELS | {"_core", "meta", "stream"},
 }
 
-HEAVY = frozenset({"numpy", "scipy", "aioquic", "httpx", "httpx2", "openai", "rich", "typer"})
+HEAVY = frozenset(
+    {"numpy", "scipy", "aioquic", "httpx", "httpx2", "matplotlib", "openai", "rich", "typer"}
+)
 
 
 def load(name: str) -> ModuleType:
