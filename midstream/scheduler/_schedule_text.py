@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from midstream.scheduler._histogram_text import format_ns
 
 if TYPE_CHECKING:
-    from midstream.scheduler.simulation import Schedule, SimTask
+    from midstream.scheduler.schedules import Schedule, SimTask
 
 __all__ = ["schedule_html", "schedule_line"]
 

@@ -10,7 +10,8 @@ from fractions import Fraction
 from typing import Any
 
 from midstream._core.validate import check_choice, check_int
-from midstream.scheduler.simulation import POLICIES, SimTask, check_tasks, count_jobs, simulate
+from midstream.scheduler.schedules import SimTask, check_tasks, count_jobs
+from midstream.scheduler.simulation import POLICIES, simulate
 
 __all__ = ["Verdict", "schedulable"]
 
