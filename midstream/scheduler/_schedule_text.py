@@ -95,7 +95,7 @@ def _chart(schedule: Schedule) -> str:
 
     parts = []
     for name, row in rows.items():
-        label = html.escape(name if len(name) <= 16 else f"{name[:15]}…")
+        label = html.escape(name if len(name) <= 14 else f"{name[:13]}…")
         base = row * _ROW + 8 + _BAR
         parts.append(
             f"<text x='{_LABELS - 8}' y='{base - 3}' text-anchor='end'>{label}</text>"

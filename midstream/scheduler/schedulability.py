@@ -66,7 +66,7 @@ class Verdict:
 
 def schedulable(
     tasks: Iterable[SimTask],
-    policy: str = "rm",
+    policy: str,
     *,
     processors: int = 1,
     preemptive: bool = True,
@@ -158,7 +158,8 @@ def schedulable(
     >>> verdict = schedulable(tasks, "edf")
     >>> bool(verdict), verdict.test, verdict.bound
     (True, 'utilization', 1.0)
-    >>> schedulable([SimTask("a", 1, period_ns=4), SimTask("b", 2, period_ns=6)]).worst_response_ns
+    >>> less = [SimTask("a", 1, period_ns=4), SimTask("b", 2, period_ns=6)]
+    >>> schedulable(less, "rm").worst_response_ns
     {'a': 1, 'b': 3}
     """
     tasks = check_tasks(tasks)

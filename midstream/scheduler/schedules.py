@@ -62,7 +62,9 @@ class SimTask:
         check_text("name", self.name)
         put("cost_ns", check_int("cost_ns", self.cost_ns, low=1))
         put("release_ns", check_int("release_ns", self.release_ns, low=0))
-        check_int("priority", self.priority, low=0, high=63)
+        priority = check_int("priority", self.priority, low=0, high=63)
+        if not isinstance(self.priority, Priority):
+            put("priority", priority)
         if self.period_ns is not None:
             put("period_ns", check_int("period_ns", self.period_ns, low=1))
         if self.deadline_ns is None:

@@ -94,9 +94,9 @@ def simulate(
     two more kinds of instant only: when the laxity of a waiting job reaches zero, and when the
     laxity of a running job has become all the time that a waiting job with an earlier deadline has
     left until that deadline. Before then the running job can be served first without harm, so on
-    one processor this meets all deadlines that can be met (optimality as in [3]_, the rule as in
-    [4]_), while between two releases or finishes no job is preempted more than once by the second
-    kind of instant.
+    one processor this meets all deadlines that can be met (optimality as in [3]_, the rule after
+    [4]_), and the schedule is the same however finely time is counted: all times of the tasks
+    multiplied by a thousand multiply its times, and nothing else.
 
     Time grows with jobs times tasks, about 10 us for each job of a small set; memory with jobs.
     Pure: no state is kept, any number of threads may call it.

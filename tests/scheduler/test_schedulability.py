@@ -69,7 +69,7 @@ def test_verdicts_are_true(policy: str, preemptive: bool, processors: int) -> No
     rng = random.Random(f"{policy} {preemptive} {processors}")
     told = {True: 0, False: 0, None: 0}
     how = {"processors": processors, "preemptive": preemptive}
-    for _ in range(60):
+    for _ in range(40):
         tasks = random_tasks(rng, load=processors * rng.uniform(0.3, 1.1), least=processors)
         if rng.random() < 0.3:
             tasks = [replace(task, release_ns=rng.randint(0, 12)) for task in tasks]
@@ -90,13 +90,13 @@ def test_verdicts_are_true(policy: str, preemptive: bool, processors: int) -> No
                 for name, response in schedule.worst_response_ns.items():
                     bound = verdict.worst_response_ns[name]
                     assert bound is None or response is None or response <= bound, variant
-    assert told[False] > 3
+    assert told[False] > 1
     if processors == 1 and preemptive:
         # Undecided are only equal priorities, and releases that are not all at once.
         assert told[True] > 10
-        assert told[None] < 20
+        assert told[None] < 14
     elif policy != "llf" and (preemptive or processors == 1):
-        assert told[True] > 3
+        assert told[True] > 1
 
 
 @pytest.mark.parametrize("policy", ["fixed", "rm"])
@@ -154,25 +154,25 @@ def test_processor_demand_against_brute_force(policy: str) -> None:
 
 def test_the_bounds_of_rate_monotonic() -> None:
     """Liu and Layland: 0.83 for two, 0.78 for three; Bini and Buttazzo accept more."""
-    two = schedulable(tasks_of((2, 5), (3, 8)))
+    two = schedulable(tasks_of((2, 5), (3, 8)), "rm")
     assert (two.test, two.utilization) == ("Liu & Layland", pytest.approx(0.775))
     assert two.bound == pytest.approx(0.8284, abs=1e-4)
-    three = schedulable(tasks_of((1, 4), (1, 5), (1, 10)))
+    three = schedulable(tasks_of((1, 4), (1, 5), (1, 10)), "rm")
     assert three.bound == pytest.approx(0.7798, abs=1e-4)
     # 0.85 is beyond the first bound; 1.1 * 1.75 is 1.925.
-    skewed = schedulable(tasks_of((1, 10), (15, 20)))
+    skewed = schedulable(tasks_of((1, 10), (15, 20)), "rm")
     assert (skewed.test, skewed.schedulable) == ("hyperbolic", True)
     # Harmonic periods reach utilization 1 (Burns and Wellings).
-    full = schedulable(tasks_of((5, 20), (10, 40), (40, 80)))
+    full = schedulable(tasks_of((5, 20), (10, 40), (40, 80)), "rm")
     assert (full.test, full.utilization, full.schedulable) == ("response time", 1.0, True)
     assert list(full.worst_response_ns.values()) == [5, 15, 80]
     # Exactly at the hyperbolic bound: (1 + 1/2) (1 + 1/3).
-    assert schedulable(tasks_of((1, 2), (1, 3))).test == "hyperbolic"
+    assert schedulable(tasks_of((1, 2), (1, 3)), "rm").test == "hyperbolic"
 
 
 def test_published_response_times() -> None:
     # Burns and Wellings, Real-Time Systems and Programming Languages.
-    worst = schedulable(tasks_of((3, 7), (3, 12), (5, 20))).worst_response_ns
+    worst = schedulable(tasks_of((3, 7), (3, 12), (5, 20)), "rm").worst_response_ns
     assert list(worst.values()) == [3, 6, 20]
     # Lehoczky 1990: the fifth job is the latest, not the first.
     late = tasks_of((26, 70), (62, 100, 118))
@@ -266,7 +266,7 @@ def test_gives_up_where_the_busy_period_is_endless() -> None:
 
 
 def test_a_verdict_as_programs_read_it() -> None:
-    verdict = schedulable(tasks_of((1, 4), (2, 6)))
+    verdict = schedulable(tasks_of((1, 4), (2, 6)), "rm")
     assert isinstance(verdict, Verdict)
     assert json.loads(json.dumps(verdict.to_dict())) == {
         "schedulable": True,
@@ -289,4 +289,4 @@ def test_a_verdict_as_programs_read_it() -> None:
 )
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(MidstreamError, match=message):
-        schedulable(**{"tasks": [SimTask("a", 1, period_ns=5)], **arguments})
+        schedulable(**{"tasks": [SimTask("a", 1, period_ns=5)], "policy": "rm", **arguments})

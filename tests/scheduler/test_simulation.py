@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from itertools import pairwise
 from math import lcm
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -253,11 +255,31 @@ def test_least_laxity_does_not_thrash() -> None:
     assert not schedule.misses
 
 
-@given(task_sets())
-def test_least_laxity_preempts_at_most_once_a_job_between_events(tasks: list[SimTask]) -> None:
-    schedule = simulate(tasks, "llf", until_ns=100)
-    events = len(schedule.jobs) + sum(job.finish_ns is not None for job in schedule.jobs)
-    assert schedule.preemptions <= 2 * len(tasks) * events
+@given(task_sets(), st.sampled_from(POLICIES), st.integers(1, 3), st.booleans())
+def test_a_schedule_does_not_depend_on_how_finely_time_is_counted(
+    tasks: list[SimTask], policy: str, processors: int, preemptive: bool
+) -> None:
+    """Least laxity neither: it decides where something happens, not at every nanosecond."""
+
+    def finer(time: int | None) -> int | None:
+        return None if time is None else 1_000_000 * time
+
+    long = [
+        replace(
+            task,
+            cost_ns=finer(task.cost_ns),
+            period_ns=finer(task.period_ns),
+            deadline_ns=finer(task.deadline_ns),
+            release_ns=finer(task.release_ns),
+        )
+        for task in tasks
+    ]
+    coarse = simulate(tasks, policy, until_ns=60, processors=processors, preemptive=preemptive)
+    fine = simulate(long, policy, until_ns=finer(60), processors=processors, preemptive=preemptive)
+    assert fine.segments == tuple(
+        part._replace(start_ns=finer(part.start_ns), end_ns=finer(part.end_ns))
+        for part in coarse.segments
+    )
 
 
 def test_equals_are_served_first_come_first_served() -> None:
@@ -300,6 +322,15 @@ def test_the_default_end() -> None:
     assert simulate([*once, SimTask("c", 1, period_ns=7)]).end_ns == 27
     assert simulate(once, until_ns=7).jobs[0].finish_ns is None
     assert len(simulate(once, until_ns=20).jobs) == 1
+
+
+def test_numbers_of_numpy_are_taken_as_what_they_are() -> None:
+    number = np.uint8
+    odd = SimTask("a", number(200), period_ns=number(250), priority=number(9))
+    assert odd == SimTask("a", 200, period_ns=250, priority=9)
+    assert {type(value) for value in (odd.cost_ns, odd.period_ns, odd.priority)} == {int}
+    assert simulate([odd, SimTask("b", 10, period_ns=250)]).jobs[0].start_ns == 10
+    assert SimTask("a", 1, priority=Priority.HIGH).priority is Priority.HIGH
 
 
 def test_nanoseconds_stay_exact() -> None:
