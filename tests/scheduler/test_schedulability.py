@@ -213,6 +213,19 @@ def test_blocking_without_preemption() -> None:
         assert verdict.reason == "job 0 of t0 misses its deadline at 11 ns"
 
 
+def test_equals_may_go_either_way() -> None:
+    """First come, first served: what comes later may not delay, but what if it came earlier?"""
+    tight, loose = (
+        SimTask("tight", 3, period_ns=10, deadline_ns=3),
+        SimTask("loose", 2, period_ns=10),
+    )
+    for policy in ("fixed", "rm"):
+        verdict = schedulable([tight, loose], policy)
+        assert (verdict.schedulable, verdict.worst_response_ns["tight"]) == (None, 5)
+        assert schedulable([loose, tight], policy).schedulable is False
+        assert schedulable([replace(tight, priority=40), loose], policy)
+
+
 def test_several_processors() -> None:
     # Dhall and Liu 1978: little load, and yet a miss.
     dhall = tasks_of((2, 100), (2, 100), (100, 101))
