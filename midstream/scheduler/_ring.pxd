@@ -43,6 +43,8 @@ cdef class RingQueue:
     cdef ms_event not_empty
     cdef ms_event not_full
     cdef atomic_int closed
+    cdef int patience  # looks before a thread sleeps
+    cdef unsigned int waits
     cdef object member  # None: a class without objects would be invisible to the garbage collector
     cdef object __weakref__
 
