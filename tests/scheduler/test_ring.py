@@ -335,7 +335,7 @@ def test_references_are_conserved_over_a_million_operations(switching: None) -> 
     shared: RingQueue[Thing] = RingQueue(100)
     items = [Thing() for _ in range(50)]
     before = [sys.getrefcount(item) for item in items]
-    rounds = 3000  # 4 threads x 50 items x 2 operations each: 1.2 million
+    rounds = 6000  # 2 producers x 50 items, each put and got: 1.2 million
 
     def produce() -> None:
         for turn in range(rounds):
@@ -479,7 +479,7 @@ def test_every_waiting_thread_is_served(capacity: int, switching: None) -> None:
         return [shared.get() for _ in range(n)]
 
     *_, a, b, c = run_all(produce, produce, produce, consume, consume, consume)
-    assert Counter(a) + Counter(b) + Counter(c) == Counter({i: 3 for i in range(n)})
+    assert Counter(a) + Counter(b) + Counter(c) == Counter(dict.fromkeys(range(n), 3))
     assert shared.empty()
 
 
@@ -673,11 +673,11 @@ def test_handles_in_batches() -> None:
 
 
 def test_c_functions_from_threads_without_the_gil() -> None:
-    ring = HandleRing(16)
+    ring = HandleRing(64)
     c = ring.c_functions()
     push = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_uint64)(c.push)
     pop = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_uint64))(c.pop)
-    n = 10_000
+    n = 1000
 
     def produce(who: int) -> None:
         for i in range(n):
