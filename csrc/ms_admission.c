@@ -27,28 +27,28 @@ void ms_admission_free(ms_admission *a)
 /* Share of a processor, rounded up to the fixed point. */
 static int64_t load_of(const ms_work *work)
 {
-    int64_t window = work->period_ns;
-    if (work->deadline_ns != INT64_MAX && work->deadline_ns - work->at_ns < window)
-        window = work->deadline_ns - work->at_ns;
-    if (window < 1)
-        window = 1;
-    return (int64_t)ceil((double)work->cost_ns / (double)window * UNIT);
+    double window = (double)work->period_ns;
+    if (work->deadline_ns != INT64_MAX)
+        window = fmin(window, (double)work->deadline_ns - (double)work->at_ns);
+    /* A load above 1 is refused, however far above. */
+    return (int64_t)ceil(fmin((double)work->cost_ns / fmax(window, 1.0), 2.0) * UNIT);
 }
 
 static int64_t log_of(int64_t load) { return (int64_t)ceil(log1p((double)load / UNIT) * UNIT); }
 
 static int loads_fit(const ms_admission *a, int64_t more)
 {
-    double load = (double)(a->load + more) / UNIT, m = a->processors;
+    /* Each load was rounded up by less than a unit, and each logarithm. */
+    double rounding = (double)(a->n_periodic + 1);
+    double load = ((double)(a->load + more) - rounding) / UNIT, m = a->processors;
     double largest = (double)(more > a->largest ? more : a->largest) / UNIT;
-    if (largest > 1.0)
+    if (largest > 1.0 + 1.0 / UNIT)
         return 0;
     if (a->by_deadline)
         return load <= m - (m - 1.0) * largest;
     if (a->processors > 1)
         return load <= m / 2.0 * (1.0 - largest) + largest;
-    /* Each logarithm was rounded up by at most one unit. */
-    return (double)(a->log_load + log_of(more)) <= log(2.0) * UNIT + (double)(a->n_periodic + 1);
+    return (double)(a->log_load + log_of(more)) <= log(2.0) * UNIT + 2.0 * rounding;
 }
 
 /* First demand with a later deadline. */

@@ -59,12 +59,13 @@ static inline int64_t ms_clock_between(const ms_clock *c, uint64_t from, uint64_
     return ticks > 0 ? (int64_t)((double)ticks * c->ns_per_tick) : 0;
 }
 
-/* The clock at `ticks`, which were read just now. */
+/* The clock at `ticks`. Right to MS_CLOCK_ERROR_NS where they were read just now, and to a thousandth
+ * of their age more where not. */
 static inline int64_t ms_clock_near(ms_clock *c, uint64_t ticks)
 {
-    if (ticks - c->ticks > c->stale_ticks)
+    if ((int64_t)(ticks - c->ticks) > (int64_t)c->stale_ticks)
         ms_clock_sync(c);
-    return c->ns + ms_clock_between(c, c->ticks, ticks);
+    return c->ns + (int64_t)((double)(int64_t)(ticks - c->ticks) * c->ns_per_tick);
 }
 
 #endif

@@ -23,7 +23,13 @@ static int low_bit(uint64_t x) { return __builtin_ctzll(x); }
 #endif
 
 enum state { FREE = 0, READY, WAITING, RUNNING };
-enum flags { TIMED = 1, PERIODIC = 2, STOPPED = 4, PROMISED = 8 };
+enum flags {
+    TIMED = 1,    /* has a time before which it is not ready, */
+    DUE = 2,      /* which was past when it was submitted */
+    PERIODIC = 4, /* is released again and again */
+    STOPPED = 8,  /* not any more: cancelled while it ran */
+    PROMISED = 16 /* admission control counts on it */
+};
 
 /* Order of arrival, in the low bits of a rank: 900 years at ten million a second. */
 enum { ORDER_BITS = 58 };
@@ -83,14 +89,19 @@ static void push(ms_sched *s, uint32_t first)
     while (!atomic_compare_exchange_weak(&s->intake, &top, first + 1));
 }
 
-static int64_t minus(int64_t a, int64_t b) /* b >= 0 */
+/* a - b, as far as an int64 goes. */
+static int64_t minus(int64_t a, int64_t b)
 {
+    if (b < 0)
+        return a > INT64_MAX + b ? INT64_MAX : a - b;
     return a < INT64_MIN + b ? INT64_MIN : a - b;
 }
 
-static int64_t plus(int64_t a, int64_t b) /* b >= 0 */
+/* `step` after `ns`, at most MS_SCHED_NEVER. */
+static int64_t later(int64_t ns, uint64_t step)
 {
-    return a > INT64_MAX - b ? INT64_MAX : a + b;
+    uint64_t room = (uint64_t)INT64_MAX - (uint64_t)ns;
+    return step < room ? (int64_t)((uint64_t)ns + step) : INT64_MAX;
 }
 
 /* What the policy orders by; MS_SCHED_NEVER: nothing, the level decides, after all that have. */
@@ -103,7 +114,7 @@ static int64_t key_of(ms_sched_policy policy, int64_t deadline_ns, int64_t at_ns
         return period_ns ? period_ns : MS_SCHED_NEVER;
     /* A periodic task without a deadline has the end of its period (Liu and Layland). */
     if (deadline_ns == MS_SCHED_NEVER && period_ns)
-        deadline_ns = plus(at_ns, period_ns);
+        deadline_ns = later(at_ns, (uint64_t)period_ns);
     if (policy == MS_SCHED_LLF && deadline_ns != MS_SCHED_NEVER)
         return minus(deadline_ns, cost_ns);
     return deadline_ns;
@@ -121,6 +132,8 @@ static void fill(ms_sched *s, uint32_t i, const ms_sched_request *r, uint64_t ti
     task->flags = 0;
     if (r->at_ns != MS_SCHED_AT_ONCE) {
         task->flags = r->period_ns ? TIMED | PERIODIC : TIMED;
+        if (r->at_ns <= ms_clock_ns())
+            task->flags |= DUE;
         s->more[i].at_ns = r->at_ns;
         s->more[i].period_ns = r->period_ns;
         s->more[i].cost_ns = r->cost_ns;
@@ -312,6 +325,33 @@ static void give_back(ms_sched *s, uint32_t i)
     atomic_store_explicit(&s->given, given + 1, memory_order_release);
 }
 
+static void release_due(ms_sched *s, int64_t now_ns)
+{
+    uint32_t next;
+    for (uint32_t i = ms_wheel_advance(&s->wheel, now_ns); i != MS_WHEEL_NONE; i = next) {
+        next = s->nodes[i].next;
+        s->lanes[s->tasks[i].lane].waiting--;
+        make_ready(s, i);
+    }
+}
+
+/* A task has arrived. */
+static void arrive(ms_sched *s, uint32_t i)
+{
+    ms_task *task = &s->tasks[i];
+    if ((task->flags & (TIMED | DUE)) == TIMED) {
+        make_wait(s, i);
+        return;
+    }
+    /* Those whose time came before this one did come first, however late we look. */
+    if (s->wheel.n > 0) {
+        int64_t came_ns = ms_clock_near(&s->clock, task->ticks) - MS_CLOCK_ERROR_NS;
+        if (came_ns >= s->wheel.due_ns)
+            release_due(s, came_ns);
+    }
+    make_ready(s, i);
+}
+
 /* See what producers have pushed, in the order in which they did. */
 static void drain(ms_sched *s)
 {
@@ -330,21 +370,8 @@ static void drain(ms_sched *s)
         group = s->tasks[i].prev;
         for (; i != MS_SCHED_NONE; i = next) {
             next = s->tasks[i].next;
-            if (s->tasks[i].flags & TIMED)
-                make_wait(s, i);
-            else
-                make_ready(s, i);
+            arrive(s, i);
         }
-    }
-}
-
-static void release_due(ms_sched *s, int64_t now_ns)
-{
-    uint32_t next;
-    for (uint32_t i = ms_wheel_advance(&s->wheel, now_ns); i != MS_WHEEL_NONE; i = next) {
-        next = s->nodes[i].next;
-        s->lanes[s->tasks[i].lane].waiting--;
-        make_ready(s, i);
     }
 }
 
@@ -362,10 +389,10 @@ static uint64_t settle(ms_sched *s)
 
 static int is_past(ms_sched *s, int64_t deadline_ns, uint64_t ticks)
 {
-    int64_t left = deadline_ns - ms_clock_near(&s->clock, ticks);
-    if (left > MS_CLOCK_ERROR_NS || left < -MS_CLOCK_ERROR_NS)
-        return left < 0;
-    return deadline_ns < ms_clock_ns();
+    int64_t now_ns = ms_clock_near(&s->clock, ticks);
+    if (deadline_ns > now_ns + MS_CLOCK_ERROR_NS)
+        return 0;
+    return deadline_ns < now_ns - MS_CLOCK_ERROR_NS || deadline_ns < ms_clock_ns();
 }
 
 /* First of a lane in which something is ready. *list is its list, NULL if it heads the heap. */
@@ -416,7 +443,7 @@ static inline void start(ms_sched *s, uint32_t i, uint64_t ticks, latencies *bat
         batch->ticks = task->ticks;
         batch->count = 0;
         if (task->flags & TIMED)
-            batch->latency_ns = ms_clock_near(&s->clock, ticks) - s->more[i].at_ns;
+            batch->latency_ns = minus(ms_clock_near(&s->clock, ticks), s->more[i].at_ns);
         else
             batch->latency_ns = ms_clock_between(&s->clock, task->ticks, ticks);
     }
@@ -473,15 +500,17 @@ static void release_again(ms_sched *s, uint32_t i, int64_t now_ns)
 {
     ms_task *task = &s->tasks[i];
     ms_task_more *more = &s->more[i];
-    /* Whole periods from the first release on: no drift, however late this one was. */
-    int64_t passed = now_ns > more->at_ns ? (now_ns - more->at_ns) / more->period_ns : 0;
-    int64_t step = more->period_ns > (INT64_MAX >> 1) / (passed + 1)
-                       ? INT64_MAX >> 1
-                       : more->period_ns * (passed + 1);
-    s->counts.missed += (uint64_t)passed;
-    more->at_ns = plus(more->at_ns, step);
+    /* Whole periods from the first release on: no drift, however late this one was. Unsigned, as the
+     * distance of two times may be more than an int64 holds. */
+    uint64_t step = (uint64_t)more->period_ns;
+    if (now_ns > more->at_ns) {
+        uint64_t late = (uint64_t)now_ns - (uint64_t)more->at_ns;
+        s->counts.missed += late / step;
+        step = late + (step - late % step);
+    }
+    more->at_ns = later(more->at_ns, step);
     if (task->deadline_ns != MS_SCHED_NEVER)
-        task->deadline_ns = plus(task->deadline_ns, step);
+        task->deadline_ns = later(task->deadline_ns, step);
     task->key = key_of(s->policy, task->deadline_ns, more->at_ns, more->period_ns, more->cost_ns);
     s->again++;
     make_wait(s, i);

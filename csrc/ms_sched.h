@@ -16,7 +16,8 @@
  * times, and is refused if others keep it.
  *
  * Order. Tasks are seen in the order of their pushes, so what one thread submits before another
- * begins to comes first among equals, and so does what one thread submits first.
+ * begins to comes first among equals, and so does what one thread submits first. A delayed task comes
+ * among its equals at its time: behind those that were there by then, before those that came later.
  *
  * Accounting. Of tasks, submitted = completed + cancelled + dropped + pending, whenever read.
  */
