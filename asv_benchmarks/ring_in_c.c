@@ -8,23 +8,25 @@
 #define _POSIX_C_SOURCE 200809L
 #include <inttypes.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
 #include "ms_ring.h"
 
-/* Looks before a thread of ours sleeps; a mutex and a condition variable have no such choice. */
-enum { LOOKS = 100, MOST_THREADS = 64 };
+/* How often a thread of ours makes way before it sleeps. The ring leaves it to the caller how to
+ * wait; a condition variable does not. */
+enum { YIELDS = 100, MOST_THREADS = 64 };
 
 static ms_ring *ring;
 static ms_event not_empty, not_full;
 
 static void ring_push(uint64_t value)
 {
-    for (int looks = 0; !ms_ring_push(ring, value);) {
-        if (++looks < LOOKS) {
-            ms_pause();
+    for (int yields = 0; !ms_ring_push(ring, value);) {
+        if (++yields < YIELDS) {
+            sched_yield();
             continue;
         }
         ms_event_prepare(&not_full);
@@ -39,9 +41,9 @@ static void ring_push(uint64_t value)
 static uint64_t ring_pop(void)
 {
     uint64_t value;
-    for (int looks = 0; !ms_ring_pop(ring, &value);) {
-        if (++looks < LOOKS) {
-            ms_pause();
+    for (int yields = 0; !ms_ring_pop(ring, &value);) {
+        if (++yields < YIELDS) {
+            sched_yield();
             continue;
         }
         ms_event_prepare(&not_empty);

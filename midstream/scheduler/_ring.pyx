@@ -170,6 +170,10 @@ cdef class RingQueue:
         ms_event_init(&self.not_empty)
         ms_event_init(&self.not_full)
 
+    def __init__(self, capacity):
+        # All is done; so that subclasses may call this, as those of queue.Queue do.
+        pass
+
     def __dealloc__(self):
         if self.ring != NULL:
             self.forget()
@@ -334,7 +338,9 @@ cdef class RingQueue:
         -----
         Ctrl-C while this waits leaves those in the queue that were put, and does not tell how many.
         """
-        if not hasattr(type(items), "__len__") or not hasattr(type(items), "__getitem__"):
+        kind = type(items)
+        ordered = hasattr(kind, "__len__") and hasattr(kind, "__getitem__")
+        if not ordered or hasattr(kind, "keys"):
             raise ArgumentTypeError(f"items must be a sequence, got {type(items).__name__}")
         cdef tuple sequence = tuple(items)
         cdef int64_t deadline_ns = until(timeout) if block else 0
@@ -681,6 +687,10 @@ cdef class HandleRing:
 
     def __cinit__(self, capacity):
         self.ring = new_ring(capacity)
+
+    def __init__(self, capacity):
+        # All is done; so that subclasses may call this.
+        pass
 
     def __dealloc__(self):
         ms_ring_free(self.ring)

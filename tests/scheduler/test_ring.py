@@ -258,7 +258,7 @@ def test_timeouts_end_the_wait() -> None:
 
 def test_put_many_takes_what_has_an_order_and_loses_nothing() -> None:
     some: RingQueue[Any] = RingQueue(4)
-    for bad in (iter([1]), (x for x in [1]), {1}, 5):
+    for bad in (iter([1]), (x for x in [1]), {1}, {1: 2}, 5):
         with pytest.raises(ArgumentTypeError, match="items must be a sequence"):
             some.put_many(bad)  # type: ignore[arg-type]
     assert some.put_many("ab") == 2
@@ -284,7 +284,9 @@ def test_has_signatures_and_types() -> None:
 
 def test_can_be_subclassed() -> None:
     class Named(RingQueue[Any]):
-        name = "inbox"
+        def __init__(self, capacity: int) -> None:
+            super().__init__(capacity)
+            self.name = "inbox"
 
     named = Named(2)
     named.put(named)  # a cycle, through a subclass
