@@ -5,9 +5,9 @@ Packages load when first used (PEP 562), so ``import midstream`` costs milliseco
 `midstream.stream`
     events, sources, detectors, `watch`, `Recorder`, `replay`
 `midstream.compare`
-    repeats in sequences: `RunDetector`
+    distances between sequences, search in long series, repeats: `dtw`, `levenshtein`, `RunDetector`
 `midstream.scheduler`
-    `Histogram`
+    tasks by priority or deadline, lock-free queues, exact time: `Scheduler`, `RingQueue`
 `midstream.plot`
     pictures: `gantt`
 `midstream.errors`

@@ -1100,7 +1100,7 @@ async def test_async_for_is_woken_by_other_threads_and_by_time() -> None:
 
     async def consume() -> None:
         async for payload in scheduler:
-            got.append(payload)  # noqa: PERF401: what came must be there when this is cancelled
+            got.append(payload)  # noqa: PERF401 - there even if this is cancelled
 
     consumer = asyncio.create_task(consume())
     await asyncio.sleep(0)
@@ -1126,7 +1126,7 @@ async def test_a_cancelled_consumer_loses_nothing() -> None:
 
     async def consume() -> None:
         async for payload in scheduler:
-            got.append(payload)  # noqa: PERF401: what came must be there when this is cancelled
+            got.append(payload)  # noqa: PERF401 - there even if this is cancelled
 
     rng = random.Random(8)
     consumers = [asyncio.create_task(consume()) for _ in range(3)]
