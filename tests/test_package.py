@@ -86,6 +86,13 @@ def test_examples_in_docstrings_run(name: str) -> None:
         assert result.failed == 0, f"{example.name}: run `python -m doctest -v` on it"
 
 
+@pytest.mark.skipif(not (ROOT / "README.md").is_file(), reason="no README beside the tests")
+def test_examples_in_readme_run() -> None:
+    result = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
+    assert result.attempted > 20
+    assert result.failed == 0
+
+
 def test_examples_of_compiled_modules_are_found() -> None:
     found = doctest.DocTestFinder().find(load("midstream.scheduler._histogram"))
     assert any(example.name.endswith(".Histogram") and example.examples for example in found)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import midstream
 from midstream.compare import RunDetector, cdist, dtw, dtw_path, lcs, levenshtein, repeats, search
-from midstream.scheduler import Histogram
+from midstream.scheduler import Histogram, RingQueue, Scheduler, sleep_ns
 from midstream.stream import replay, shipped_recordings, watch
 
 PACKAGE = Path(midstream.__file__).resolve().parent
@@ -86,6 +86,13 @@ def check_kernels() -> None:
     histogram = Histogram()
     histogram.record_many(range(1, 1001))
     check(histogram.quantile(0.99) == 990, f"p99 of 1..1000 is {histogram.quantile(0.99)}")
+    with Scheduler("edf", workers=1) as scheduler:
+        scheduler.schedule_many("ba", deadline_ns=[2, 1])
+        scheduler.schedule(lambda: check(sleep_ns(1_000) >= 0, "woken early"))
+    check(scheduler.next_many(3) == ["a", "b"], "deadlines out of order")
+    check(scheduler.stats().completed == 3 and not scheduler.failures, "a task was lost")
+    queue = RingQueue(2)
+    check(queue.put_many("abc", block=False) == 2 and queue.get() == "a", "a ring lost its order")
 
 
 async def severities(name: str) -> list[str]:

@@ -215,24 +215,31 @@ cdef class TaskQueue:
     cdef object __weakref__
 
     def __cinit__(self, *args, **kwargs):
-        self.s = NULL
+        # Something of capacity 1, so that no method finds nothing where __init__ was not called.
+        self.s = ms_sched_new(0, 0, 1, 0, ms_retain)
+        if self.s == NULL:
+            raise MemoryError("scheduler")
 
     def __init__(self, policy, capacity, overload, processors, max_failures, calls):
         check_choice("policy", policy, POLICIES)
         check_choice("overload", overload, OVERLOADS)
         cdef uint32_t slots = check_int("capacity", capacity, low=1, high=MS_SCHED_MAX_CAPACITY)
         cdef unsigned m = processors
-        self.admission = m > 0
-        if self.s != NULL:
+        if self.capacity is not None:
             raise ArgumentTypeError("a scheduler cannot be initialised twice")
-        self.failures = deque(
-            maxlen=check_int("max_failures", max_failures, low=0, high=2**31 - 1)
+        failures = deque(maxlen=check_int("max_failures", max_failures, low=0, high=2**31 - 1))
+        cdef ms_sched *made = ms_sched_new(
+            POLICIES[policy], OVERLOADS[overload], slots, m, ms_retain
         )
-        self.capacity, self.policy, self.overload = slots, policy, overload
-        self.lanes = HANDED_LANE if calls else ALL_LANES
-        self.s = ms_sched_new(POLICIES[policy], OVERLOADS[overload], slots, m, ms_retain)
-        if self.s == NULL:
+        if made == NULL:
             raise MemoryError(f"scheduler with a capacity of {slots}")
+        self.drop_all()
+        ms_sched_free(self.s)
+        self.s = made
+        self.capacity, self.policy, self.overload = slots, policy, overload
+        self.failures = failures
+        self.admission = m > 0
+        self.lanes = HANDED_LANE if calls else ALL_LANES
 
     def __dealloc__(self):
         if self.s != NULL:

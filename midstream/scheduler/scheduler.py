@@ -77,7 +77,7 @@ class Scheduler(TaskQueue):
     ArgumentTypeError, ArgumentValueError
         An argument that cannot be used.
     MemoryError
-        96 bytes a slot could not be had; slots that are never used take none.
+        160 bytes a slot, 260 but for ``"fixed"``, could not be had; slots never used take none.
 
     Notes
     -----

@@ -286,6 +286,14 @@ def test_a_scheduler_cannot_be_initialised_twice_or_pickled() -> None:
         pickle.dumps(scheduler)
 
 
+def test_a_scheduler_that_was_not_initialised_is_harmless() -> None:
+    scheduler = Scheduler.__new__(Scheduler)
+    assert (scheduler.next(), len(scheduler), scheduler.cancel(1)) == (None, 0, False)
+    scheduler.schedule(object())
+    scheduler.__init__(capacity=5)  # type: ignore[misc]
+    assert len(scheduler) == 0
+
+
 # ---- accounts ----
 
 
@@ -955,7 +963,7 @@ def test_references_are_conserved() -> None:
     scheduler = Scheduler("edf", 100, overload="drop_lowest")
     rng = random.Random(7)
     handles: list[int] = []
-    for turn in range(200_000):
+    for turn in range(1_000_000):
         handles.append(scheduler.schedule(payload, rng.randrange(64), turn))
         if turn % 3 == 0:
             scheduler.cancel(rng.choice(handles[-200:]))
