@@ -72,8 +72,10 @@ static int64_t earliest_in(const ms_wheel *w, uint32_t place, int64_t start_ns, 
 /* A time before which no timer is due: the earliest timer's own, or the start of its slot. */
 static int64_t next_due(const ms_wheel *w)
 {
+    /* No limit: the tick's start is no bound, for times below 0 and for a clock that stepped back,
+     * and who asks has just gone through the list. */
     if (w->lists[MS_WHEEL_SOON].first != MS_WHEEL_NONE)
-        return earliest_in(w, MS_WHEEL_SOON, (int64_t)(w->tick << MS_WHEEL_TICK_BITS), SEARCHED);
+        return earliest_in(w, MS_WHEEL_SOON, 0, -1);
     for (int level = 0; level < MS_WHEEL_LEVELS; level++) {
         if (!w->occupied[level])
             continue;
