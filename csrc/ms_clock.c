@@ -4,7 +4,6 @@
 #include "ms_clock.h"
 
 #include <math.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -35,7 +34,7 @@ int64_t ms_clock_ns(void)
 }
 #endif
 
-int ms_clock_counts = 0;
+_Atomic int ms_clock_counts = 0;
 
 /* The rate that the first ms_clock_open found, as bits; 0 before. */
 static _Atomic uint64_t found_rate;

@@ -7,6 +7,7 @@
 #ifndef MS_CLOCK_H
 #define MS_CLOCK_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #if defined(__x86_64__) && !defined(_MSC_VER)
@@ -25,7 +26,7 @@ int64_t ms_clock_ns(void);
 /* Nonzero if ticks are the processor's counter, zero if they are nanoseconds of the clock. Set by
  * ms_clock_open: the counter must run at one rate (CPUID), and the kernel must trust it enough to
  * keep its own time by it. */
-extern int ms_clock_counts;
+extern _Atomic int ms_clock_counts;
 
 typedef struct ms_clock {
     uint64_t ticks; /* a moment in ticks, */
@@ -45,7 +46,7 @@ void ms_clock_sync(ms_clock *c);
 static inline uint64_t ms_clock_ticks(void)
 {
 #ifdef MS_CLOCK_HAS_TSC
-    if (ms_clock_counts)
+    if (atomic_load_explicit(&ms_clock_counts, memory_order_relaxed))
         return __rdtsc();
 #endif
     return (uint64_t)ms_clock_ns();
