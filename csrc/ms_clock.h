@@ -60,11 +60,12 @@ static inline int64_t ms_clock_between(const ms_clock *c, uint64_t from, uint64_
     return ticks > 0 ? (int64_t)((double)ticks * c->ns_per_tick) : 0;
 }
 
-/* The clock at `ticks`. Right to MS_CLOCK_ERROR_NS where they were read just now, and to a thousandth
- * of their age more where not. */
+/* The clock at `ticks`, which were read a short while ago (MS_CLOCK_STALE_NS). */
 static inline int64_t ms_clock_near(ms_clock *c, uint64_t ticks)
 {
-    if ((int64_t)(ticks - c->ticks) > (int64_t)c->stale_ticks)
+    /* Too far on either side: a reading may be older than the last ms_clock_sync, and a counter may
+     * begin anew while the machine sleeps. */
+    if (ticks - c->ticks + c->stale_ticks > 2 * c->stale_ticks)
         ms_clock_sync(c);
     return c->ns + (int64_t)((double)(int64_t)(ticks - c->ticks) * c->ns_per_tick);
 }
