@@ -42,6 +42,9 @@ static _Atomic uint64_t found_rate;
 /* How long the first one watches: the readings are apart by some 30 ns, 30 ppm of this. */
 enum { WATCH_NS = 1000000 };
 
+/* Readings of the counter this close (a microsecond or less) are of one time; tries until then. */
+enum { CLOSE_TICKS = 1000, READS = 8 };
+
 /* Beyond this from the first rate, the counter was stopped or the clock was: start anew. */
 static const double MAX_DRIFT = 1e-3;
 
@@ -65,14 +68,38 @@ static int counter_is_trusted(void)
 #endif
 }
 
+/* Read both at one time. A thread that is put aside in between reads again, a bounded number of times:
+ * the readings that were closest together count. */
+static void read_both(uint64_t *ticks, int64_t *ns)
+{
+    uint64_t closest = UINT64_MAX;
+    for (int tries = 0; tries < READS && closest > CLOSE_TICKS; tries++) {
+        uint64_t before = ms_clock_ticks();
+        int64_t between_ns = ms_clock_ns();
+        uint64_t apart = ms_clock_ticks() - before;
+        if (apart < closest) {
+            closest = apart;
+            *ticks = before + apart / 2;
+            *ns = between_ns;
+        }
+    }
+}
+
 static double watch_rate(void)
 {
-    int64_t ns = ms_clock_ns(), now;
-    uint64_t ticks = ms_clock_ticks();
+    uint64_t from_ticks, ticks;
+    int64_t from_ns, ns;
+    read_both(&from_ticks, &from_ns);
     do
-        now = ms_clock_ns();
-    while (now - ns < WATCH_NS);
-    return (double)(now - ns) / (double)(ms_clock_ticks() - ticks);
+        read_both(&ticks, &ns);
+    while (ns - from_ns < WATCH_NS);
+    return (double)(ns - from_ns) / (double)(ticks - from_ticks);
+}
+
+static void set_rate(ms_clock *c, double rate)
+{
+    c->ns_per_tick = rate;
+    c->stale_ticks = (uint64_t)(MS_CLOCK_STALE_NS / rate);
 }
 
 void ms_clock_open(ms_clock *c)
@@ -87,23 +114,27 @@ void ms_clock_open(ms_clock *c)
         atomic_store(&found_rate, bits);
     }
     memcpy(&rate, &bits, sizeof rate);
-    c->ns_per_tick = rate;
-    c->stale_ticks = (uint64_t)(MS_CLOCK_STALE_NS / rate);
-    c->first_ticks = c->ticks = ms_clock_ticks();
-    c->first_ns = c->ns = ms_clock_ns();
+    set_rate(c, rate);
+    c->doubted = 0.0;
+    read_both(&c->ticks, &c->ns);
+    c->first_ticks = c->ticks;
+    c->first_ns = c->ns;
 }
 
 void ms_clock_sync(ms_clock *c)
 {
-    c->ticks = ms_clock_ticks();
-    c->ns = ms_clock_ns();
-    if (!ms_clock_counts)
+    read_both(&c->ticks, &c->ns);
+    if (!ms_clock_counts || c->ns - c->first_ns < WATCH_NS)
         return;
     double rate = (double)(c->ns - c->first_ns) / (double)(int64_t)(c->ticks - c->first_ticks);
     if (fabs(rate / c->ns_per_tick - 1.0) > MAX_DRIFT) {
+        /* Twice the same: it was the first rate that was wrong. */
+        if (rate > 0.0 && fabs(rate / c->doubted - 1.0) <= MAX_DRIFT)
+            set_rate(c, rate);
+        c->doubted = rate;
         c->first_ticks = c->ticks;
         c->first_ns = c->ns;
-    } else if (c->ns - c->first_ns > WATCH_NS) {
-        c->ns_per_tick = rate;
+    } else {
+        set_rate(c, rate);
     }
 }

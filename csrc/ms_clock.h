@@ -35,6 +35,7 @@ typedef struct ms_clock {
     int64_t first_ns;
     double ns_per_tick;
     uint64_t stale_ticks;
+    double doubted; /* a rate that was measured once, and not believed */
 } ms_clock;
 
 /* Find out the rate of ticks: 1 ms, once in a process; then free. */
