@@ -31,6 +31,12 @@ enum flags {
     PROMISED = 16 /* admission control counts on it */
 };
 
+/* Where tests halt a producer, in the order of its way. */
+#ifndef MS_SCHED_HALT
+#define MS_SCHED_HALT(point) ((void)0)
+#endif
+enum halt { HALT_CHOSEN = 1, HALT_TAKEN, HALT_FILLED };
+
 /* Order of arrival, in the low bits of a rank: 900 years at ten million a second. */
 enum { ORDER_BITS = 58 };
 
@@ -59,6 +65,7 @@ static inline size_t reserve(ms_sched *s, uint32_t *slots, size_t n)
             for (size_t i = 0; i < k; i++)
                 slots[i] = atomic_load_explicit(&s->freed[(taken + i) & s->mask],
                                                 memory_order_relaxed);
+            MS_SCHED_HALT(HALT_CHOSEN);
             /* The owner writes an entry again only after it was taken: had it, this would fail. */
             if (atomic_compare_exchange_strong(&s->taken, &taken, taken + k))
                 return k;
@@ -84,9 +91,10 @@ static inline size_t reserve(ms_sched *s, uint32_t *slots, size_t n)
 static void push(ms_sched *s, uint32_t first)
 {
     uint32_t top = atomic_load_explicit(&s->intake, memory_order_relaxed);
-    do
+    do {
         s->tasks[first].prev = top;
-    while (!atomic_compare_exchange_weak(&s->intake, &top, first + 1));
+        MS_SCHED_HALT(HALT_FILLED);
+    } while (!atomic_compare_exchange_weak(&s->intake, &top, first + 1));
 }
 
 /* a - b, as far as an int64 goes. */
@@ -122,6 +130,7 @@ static int64_t key_of(ms_sched_policy policy, int64_t deadline_ns, int64_t at_ns
 
 static void fill(ms_sched *s, uint32_t i, const ms_sched_request *r, uint64_t ticks)
 {
+    MS_SCHED_HALT(HALT_TAKEN);
     ms_task *task = &s->tasks[i];
     task->payload = r->payload;
     task->deadline_ns = r->deadline_ns;
