@@ -449,7 +449,7 @@ static inline void start(ms_sched *s, uint32_t i, uint64_t ticks, latencies *bat
     /* Tasks that were submitted at once and start at once share one latency: counted together. */
     if (task->ticks != batch->ticks || task->flags & TIMED) {
         record(s, batch);
-        batch->ticks = task->ticks;
+        batch->ticks = task->flags & TIMED ? 0 : task->ticks; /* 0: of none */
         batch->count = 0;
         if (task->flags & TIMED)
             batch->latency_ns = minus(ms_clock_near(&s->clock, ticks), s->more[i].at_ns);
