@@ -794,14 +794,26 @@ void ms_sched_look(ms_sched *s, unsigned lanes, size_t *ready, size_t *waiting, 
 
 static uint64_t slots_taken(const ms_sched *s)
 {
-    /* Read one after the other, both only grow: the sum is that of some moment in between. */
-    return atomic_load(&s->taken) + atomic_load(&s->fresh);
+    /* Both only grow: where one has not, the sum is that of the moment when the other was read. */
+    uint32_t fresh = atomic_load(&s->fresh), before;
+    uint64_t taken;
+    do {
+        before = fresh;
+        taken = atomic_load(&s->taken);
+        fresh = atomic_load(&s->fresh);
+    } while (fresh != before);
+    return taken + fresh;
 }
 
 uint64_t ms_sched_pending(const ms_sched *s)
 {
-    uint64_t given = atomic_load(&s->given); /* first: what is read later can only be more */
-    return slots_taken(s) - given;
+    uint64_t given = atomic_load(&s->given), before, taken;
+    do { /* as long as tasks come to an end meanwhile */
+        before = given;
+        taken = slots_taken(s);
+        given = atomic_load(&s->given);
+    } while (given != before);
+    return taken - given;
 }
 
 ms_hdr_status ms_sched_read(ms_sched *s, ms_sched_counts *counts, ms_hdr *latency)
