@@ -683,10 +683,10 @@ static uint32_t victim(const ms_sched *s, unsigned level)
 static ms_sched_status make_room(ms_sched *s, unsigned level, void **evicted)
 {
     settle(s);
-    if (s->shed_levels == 0) /* all wait for their time, or run */
-        return MS_SCHED_FULL;
     if (atomic_load(&s->taken) != atomic_load(&s->given)) /* a slot has come free meanwhile */
         return MS_SCHED_OK;
+    if (s->shed_levels == 0) /* all wait for their time, or run */
+        return MS_SCHED_FULL;
     uint32_t i = victim(s, level);
     s->counts.dropped++;
     if (i == MS_SCHED_NONE) {
