@@ -322,13 +322,19 @@ static void make_unwait(ms_sched *s, uint32_t i)
     ms_wheel_remove(&s->wheel, i);
 }
 
-static void give_back(ms_sched *s, uint32_t i)
+/* Make a slot that of nobody: what its handles named is gone. */
+static inline void vacate(ms_sched *s, uint32_t i)
 {
     if (s->tasks[i].flags & PROMISED)
         ms_admission_remove(s->admission, &s->more[i].promised, i);
     s->tasks[i].state = FREE;
     s->tasks[i].generation++;
     s->tasks[i].payload = NULL;
+}
+
+static void give_back(ms_sched *s, uint32_t i)
+{
+    vacate(s, i);
     uint64_t given = atomic_load_explicit(&s->given, memory_order_relaxed);
     atomic_store_explicit(&s->freed[given & s->mask], i, memory_order_relaxed);
     atomic_store_explicit(&s->given, given + 1, memory_order_release);
@@ -679,8 +685,9 @@ static uint32_t victim(const ms_sched *s, unsigned level)
     return oldest;
 }
 
-/* Make room for a newcomer; the caller has the lock. */
-static ms_sched_status make_room(ms_sched *s, unsigned level, void **evicted)
+/* Make room for a newcomer; the caller has the lock. *slot is the victim's, if one had to go: handed
+ * on, not given back, where another newcomer could be quicker and a second victim would have to go. */
+static ms_sched_status make_room(ms_sched *s, unsigned level, uint32_t *slot, void **evicted)
 {
     settle(s);
     if (atomic_load(&s->taken) != atomic_load(&s->given)) /* a slot has come free meanwhile */
@@ -689,13 +696,13 @@ static ms_sched_status make_room(ms_sched *s, unsigned level, void **evicted)
         return MS_SCHED_FULL;
     uint32_t i = victim(s, level);
     s->counts.dropped++;
-    if (i == MS_SCHED_NONE) {
-        s->again++;
+    s->again++; /* the newcomer, who takes no slot of its own */
+    if (i == MS_SCHED_NONE)
         return MS_SCHED_SHED;
-    }
     *evicted = s->tasks[i].payload;
     make_unready(s, i);
-    give_back(s, i);
+    vacate(s, i);
+    *slot = i;
     return MS_SCHED_OK;
 }
 
@@ -715,15 +722,14 @@ static ms_sched_status find_slot(ms_sched *s, const ms_sched_request *r, int loc
                                  void **evicted)
 {
     while (reserve(s, slot, 1) == 0) {
-        /* A second victim would be one too many: others were quicker to take the first one's slot. */
-        if (s->overload == MS_SCHED_REJECT || *evicted != NULL)
+        if (s->overload == MS_SCHED_REJECT)
             return MS_SCHED_FULL;
         if (!locked && !enter_soon(s))
             return MS_SCHED_FULL;
-        ms_sched_status status = make_room(s, r->level, evicted);
+        ms_sched_status status = make_room(s, r->level, slot, evicted);
         if (!locked)
             ms_lock_give(&s->lock);
-        if (status != MS_SCHED_OK)
+        if (status != MS_SCHED_OK || *evicted)
             return status;
     }
     return MS_SCHED_OK;
@@ -744,7 +750,7 @@ static ms_sched_status find_promised_slot(ms_sched *s, const ms_sched_request *r
         if (!ms_admission_add(s->admission, &work, *slot)) {
             s->tasks[*slot].flags = 0;
             give_back(s, *slot);
-            s->again--; /* a slot was taken, and nothing submitted */
+            s->again--; /* a slot was had, and nothing submitted */
             status = MS_SCHED_FULL;
         }
     }

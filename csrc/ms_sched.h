@@ -155,7 +155,7 @@ typedef struct ms_sched {
     uint64_t shed_levels;
     ms_wheel wheel;
     ms_hdr latency;
-    uint64_t again; /* submitted without taking a slot: later releases, and newcomers that were shed */
+    uint64_t again; /* submitted without taking a slot: later releases, newcomers shed or in a victim's */
     ms_sched_counts counts;
 } ms_sched;
 
