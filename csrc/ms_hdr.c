@@ -1,20 +1,10 @@
 #include "ms_hdr.h"
 
+#include "ms_bits.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-#if defined(_MSC_VER) && !defined(__clang__)
-#include <intrin.h>
-static int top_bit(uint64_t x)
-{
-    unsigned long index;
-    _BitScanReverse64(&index, x);
-    return (int)index;
-}
-#else
-static int top_bit(uint64_t x) { return 63 - __builtin_clzll(x); }
-#endif
 
 typedef struct place {
     int block;
@@ -24,7 +14,7 @@ typedef struct place {
 static place locate(const ms_hdr *h, int64_t value)
 {
     /* The mask lifts small values to the top bit of the first bucket range, without a branch. */
-    int bucket = top_bit((uint64_t)value | h->mask) - (h->unit_bits + h->half_bits);
+    int bucket = ms_top_bit((uint64_t)value | h->mask) - (h->unit_bits + h->half_bits);
     int64_t sub = value >> (bucket + h->unit_bits);
     int64_t half = ms_hdr_block_cells(h);
     if (sub < half)
@@ -67,8 +57,8 @@ void ms_hdr_init(ms_hdr *h, int64_t lowest, int64_t highest, int digits)
     h->lowest = lowest;
     h->highest = highest;
     h->digits = digits;
-    h->unit_bits = top_bit((uint64_t)lowest);
-    h->half_bits = top_bit((uint64_t)needed - 1);
+    h->unit_bits = ms_top_bit((uint64_t)lowest);
+    h->half_bits = ms_top_bit((uint64_t)needed - 1);
     /* Lowest and highest that leave no room for the finest buckets: one block takes everything. */
     if (h->unit_bits + h->half_bits > 61)
         h->unit_bits = 61 - h->half_bits;

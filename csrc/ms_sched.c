@@ -1,26 +1,9 @@
 #include "ms_sched.h"
 
+#include "ms_bits.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#if defined(_MSC_VER) && !defined(__clang__)
-#include <intrin.h>
-static int top_bit(uint64_t x)
-{
-    unsigned long index;
-    _BitScanReverse64(&index, x);
-    return (int)index;
-}
-static int low_bit(uint64_t x)
-{
-    unsigned long index;
-    _BitScanForward64(&index, x);
-    return (int)index;
-}
-#else
-static int top_bit(uint64_t x) { return 63 - __builtin_clzll(x); }
-static int low_bit(uint64_t x) { return __builtin_ctzll(x); }
-#endif
 
 enum state { FREE = 0, READY, WAITING, RUNNING };
 enum flags {
@@ -360,8 +343,8 @@ static void arrive(ms_sched *s, uint32_t i)
     }
     /* Those whose time came before this one did come first, however late we look. */
     if (s->wheel.n > 0) {
-        int64_t came_ns = ms_clock_near(&s->clock, task->ticks) - MS_CLOCK_ERROR_NS;
-        if (came_ns >= s->wheel.due_ns)
+        int64_t came_ns = ms_clock_at(&s->clock, task->ticks) - MS_CLOCK_ERROR_NS;
+        if (came_ns >= s->wheel.due_ns && came_ns <= ms_clock_ns())
             release_due(s, came_ns);
     }
     make_ready(s, i);
@@ -423,7 +406,7 @@ static uint32_t first_of(ms_sched *s, ms_sched_lane *lane, ms_sched_list **list)
         ms_heap_pop(&lane->heap);
         lane->dead--;
     }
-    *list = &lane->lists[top_bit(lane->levels)];
+    *list = &lane->lists[ms_top_bit(lane->levels)];
     return (*list)->first;
 }
 
@@ -671,13 +654,13 @@ size_t ms_sched_clear(ms_sched *s, void **payloads, size_t n)
 static uint32_t victim(const ms_sched *s, unsigned level)
 {
     if (s->overload == MS_SCHED_DROP_LOWEST) {
-        unsigned lowest = (unsigned)low_bit(s->shed_levels);
+        unsigned lowest = (unsigned)ms_low_bit(s->shed_levels);
         return level <= lowest ? MS_SCHED_NONE : s->shed[lowest].last;
     }
     const uint64_t order = (UINT64_C(1) << ORDER_BITS) - 1;
     uint32_t oldest = MS_SCHED_NONE;
     for (uint64_t levels = s->shed_levels; levels; levels &= levels - 1) {
-        uint32_t i = s->shed[low_bit(levels)].first;
+        uint32_t i = s->shed[ms_low_bit(levels)].first;
         if (oldest == MS_SCHED_NONE ||
             (s->tasks[i].rank & order) < (s->tasks[oldest].rank & order))
             oldest = i;

@@ -1,25 +1,8 @@
 #include "ms_wheel.h"
 
-#include <string.h>
+#include "ms_bits.h"
 
-#if defined(_MSC_VER) && !defined(__clang__)
-#include <intrin.h>
-static int top_bit(uint64_t x)
-{
-    unsigned long index;
-    _BitScanReverse64(&index, x);
-    return (int)index;
-}
-static int low_bit(uint64_t x)
-{
-    unsigned long index;
-    _BitScanForward64(&index, x);
-    return (int)index;
-}
-#else
-static int top_bit(uint64_t x) { return 63 - __builtin_clzll(x); }
-static int low_bit(uint64_t x) { return __builtin_ctzll(x); }
-#endif
+#include <string.h>
 
 /* A slot with more timers than this is not searched for its earliest: its start will do. */
 enum { SEARCHED = 64 };
@@ -51,7 +34,7 @@ static void place(ms_wheel *w, uint32_t i)
         append(w, MS_WHEEL_SOON, i);
         return;
     }
-    int level = top_bit(tick ^ w->tick) / MS_WHEEL_SLOT_BITS;
+    int level = ms_top_bit(tick ^ w->tick) / MS_WHEEL_SLOT_BITS;
     int slot = (int)(tick >> (level * MS_WHEEL_SLOT_BITS)) & (MS_WHEEL_SLOTS - 1);
     w->occupied[level] |= UINT64_C(1) << slot;
     append(w, (uint32_t)(level * MS_WHEEL_SLOTS + slot), i);
@@ -80,7 +63,7 @@ static int64_t next_due(const ms_wheel *w)
         if (!w->occupied[level])
             continue;
         /* The lowest level that has any has the earliest: they share the higher bits with now. */
-        int slot = low_bit(w->occupied[level]), shift = level * MS_WHEEL_SLOT_BITS;
+        int slot = ms_low_bit(w->occupied[level]), shift = level * MS_WHEEL_SLOT_BITS;
         uint64_t above = shift + MS_WHEEL_SLOT_BITS < 64
                              ? w->tick >> (shift + MS_WHEEL_SLOT_BITS) << (shift + MS_WHEEL_SLOT_BITS)
                              : 0;
@@ -211,7 +194,7 @@ uint32_t ms_wheel_advance(ms_wheel *w, int64_t now_ns)
         passed &= w->occupied[level];
         w->occupied[level] &= ~passed;
         while (passed) {
-            empty(w, (uint32_t)(level * MS_WHEEL_SLOTS + low_bit(passed)), now_ns, &due);
+            empty(w, (uint32_t)(level * MS_WHEEL_SLOTS + ms_low_bit(passed)), now_ns, &due);
             passed &= passed - 1;
         }
     }
