@@ -521,7 +521,7 @@ static void run_order(uint64_t *random)
 
 typedef struct pending {
     ms_sched_request r;
-    int64_t key, at_ns; /* at_ns: when it became ready, of those that waited */
+    int64_t key;
     uint64_t order, handle;
 } pending;
 
@@ -540,8 +540,6 @@ static int is_before(const pending *a, const pending *b)
         return a->key < b->key;
     if (a->r.level != b->r.level)
         return a->r.level > b->r.level;
-    if (a->at_ns != b->at_ns)
-        return a->at_ns < b->at_ns;
     return a->order < b->order;
 }
 
@@ -566,7 +564,7 @@ static size_t victim_in(const pending *list, size_t n, ms_sched_overload overloa
     return v;
 }
 
-/* All that are at once, or (timed) all for times past, which one call makes ready together. */
+/* All that are at once, or (timed) many for times past, which are at once too. */
 static void run_model_with(ms_sched_policy policy, ms_sched_overload overload, int timed,
                            uint32_t capacity, uint64_t *random)
 {
@@ -577,18 +575,17 @@ static void run_model_with(ms_sched_policy policy, ms_sched_overload overload, i
     int64_t start_ns = ms_clock_ns();
     for (size_t step = 0; step < items;) {
         size_t what = below(random, 8);
-        /* A timed task is ordered by when it was seen to be due: fill up, then take all. */
+        /* The timed ones in bursts: fill up, then take all. */
         size_t burst = timed ? capacity - n : below(random, 2) ? 1 + below(random, 4) : 0;
         for (size_t k = 0; k < burst; k++, step++) {
-            pending p = {{number(0, made++), MS_SCHED_NEVER, MS_SCHED_AT_ONCE, 0, 0, 0, 0}, 0, 0, 0, 0};
+            pending p = {{number(0, made++), MS_SCHED_NEVER, MS_SCHED_AT_ONCE, 0, 0, 0, 0}, 0, 0, 0};
             p.r.level = (uint8_t)below(random, below(random, 2) ? 3 : 64);
             p.r.lane = (uint8_t)below(random, 2);
             if (below(random, 4))
                 p.r.deadline_ns = (int64_t)below(random, 12) - 6;
             p.r.cost_ns = (int64_t)below(random, 4);
-            p.at_ns = INT64_MIN;
             if (timed && below(random, 4))
-                p.r.at_ns = p.at_ns = start_ns - (int64_t)(below(random, 30) << below(random, 30));
+                p.r.at_ns = start_ns - (int64_t)(below(random, 30) << below(random, 30));
             p.key = plain_key(policy, &p.r);
             void *evicted;
             size_t v = n == capacity ? victim_in(list, n, overload) : n;
@@ -836,7 +833,7 @@ static void run_wheel_once(uint64_t *random, size_t size)
     ms_wheel_init(wheel, nodes, now_ns);
     for (int step = 0; step < 400; step++) {
         if (below(random, 4) == 0)
-            cluster_ns = plus(now_ns, magnitude(random));
+            cluster_ns = later(now_ns, (uint64_t)magnitude(random));
         for (size_t adds = below(random, size); adds > 0; adds--) {
             uint32_t i = (uint32_t)below(random, size);
             if (timers[i].in)
@@ -844,10 +841,10 @@ static void run_wheel_once(uint64_t *random, size_t size)
             int64_t at_ns;
             switch (below(random, 6)) {
             case 0: at_ns = minus(now_ns, magnitude(random)); break;
-            case 1: at_ns = plus(now_ns, magnitude(random)); break;
-            case 2: at_ns = plus(now_ns, (int64_t)below(random, 5000)); break;
+            case 1: at_ns = later(now_ns, (uint64_t)magnitude(random)); break;
+            case 2: at_ns = later(now_ns, (int64_t)below(random, 5000)); break;
             case 3: at_ns = INT64_MAX - (int64_t)below(random, 3); break;
-            default: at_ns = plus(cluster_ns, (int64_t)below(random, 50)); break;
+            default: at_ns = later(cluster_ns, (int64_t)below(random, 50)); break;
             }
             timers[i] = (timer){at_ns, order++, i, 1};
             ms_wheel_add(wheel, i, at_ns);
@@ -870,7 +867,7 @@ static void run_wheel_once(uint64_t *random, size_t size)
         case 0: now_ns = earliest; break;
         case 1: now_ns = minus(earliest, 1); break;
         case 2: now_ns = minus(now_ns, magnitude(random) >> below(random, 62)); break; /* steps back */
-        case 3: now_ns = plus(now_ns, (int64_t)below(random, 3000)); break;
+        case 3: now_ns = later(now_ns, (int64_t)below(random, 3000)); break;
         case 4: /* from bound to bound: at most one for each level, and two within the tick */
             for (int looks = 0; wheel->due_ns < earliest; looks++) {
                 CHECK(looks < MS_WHEEL_LEVELS + 2);
@@ -879,8 +876,8 @@ static void run_wheel_once(uint64_t *random, size_t size)
                 CHECK(wheel->due_ns <= earliest);
             }
             break;
-        case 5: now_ns = plus(now_ns, magnitude(random) >> 20); break;
-        default: now_ns = plus(now_ns, magnitude(random) >> below(random, 62)); break;
+        case 5: now_ns = later(now_ns, magnitude(random) >> 20); break;
+        default: now_ns = later(now_ns, magnitude(random) >> below(random, 62)); break;
         }
         size_t k = 0;
         for (size_t i = 0; i < size; i++)
