@@ -394,7 +394,8 @@ cdef class TaskQueue:
         -----
         Other producers' tasks do not come between these. About 8 ns a task.
         """
-        cdef list items = payloads if type(payloads) is list else list(payloads)
+        # A copy: `priority` and `deadline_ns` may run code that changes the caller's list.
+        cdef list items = list(payloads)
         cdef Py_ssize_t n = len(items), i
         cdef ms_sched_request r
         cdef bint many_levels = not PyLong_Check(priority)
@@ -422,6 +423,7 @@ cdef class TaskQueue:
             done = self.submit_at_once(items, &r, levels, deadlines, handles)
             if done < n:
                 ms_sched_reject(self.s, n - done)
+                self.changed()  # the first ones are there
                 error = QueueFullError(
                     f"the scheduler is full: {done} of {n} tasks were taken, capacity {self.capacity}"
                 )
