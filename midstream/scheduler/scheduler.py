@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from midstream._core.errors import ArgumentTypeError, MidstreamError
+from midstream._core.errors import ArgumentTypeError
 from midstream._core.validate import check_int
 from midstream.scheduler._histogram import Histogram
 from midstream.scheduler._scheduler import TaskQueue
@@ -238,7 +238,7 @@ class Scheduler(TaskQueue):
                 from midstream.scheduler.realtime import apply_to_this_thread
 
                 grants = apply_to_this_thread(cpu_affinity=self._affinity, realtime=self._realtime)
-        except (OSError, MidstreamError) as error:  # start() raises it
+        except Exception as error:  # start() waits for an answer, and raises it
             settled.put(error)
             return
         settled.put(grants)
