@@ -394,9 +394,6 @@ cdef class TaskQueue:
         -----
         Other producers' tasks do not come between these. About 8 ns a task.
         """
-        # A copy: `priority` and `deadline_ns` may run code that changes the caller's list.
-        cdef list items = list(payloads)
-        cdef Py_ssize_t n = len(items), i
         cdef ms_sched_request r
         cdef bint many_levels = not PyLong_Check(priority)
         cdef bint many_deadlines = deadline_ns is not None and not PyLong_Check(deadline_ns)
@@ -407,6 +404,11 @@ cdef class TaskQueue:
         if deadline_ns is not None and not many_deadlines:
             r.deadline_ns = ns_of("deadline_ns", deadline_ns, INT64_MIN)
         read_times(&r, at_ns, period_ns, cost_ns)
+        # To iterate over a sequence may run code that changes the caller's list; from here on, nothing
+        # else does.
+        cdef bint copied = many_levels or many_deadlines or type(payloads) is not list
+        cdef list items = list(payloads) if copied else payloads
+        cdef Py_ssize_t n = len(items), i
         cdef array deadlines = int64s("deadline_ns", deadline_ns, n) if many_deadlines else None
         cdef bytearray levels = None
         if many_levels:
