@@ -134,6 +134,10 @@ static void fill(ms_sched *s, uint32_t i, const ms_sched_request *r, uint64_t ti
 
 void ms_sched_reject(ms_sched *s, uint64_t n) { atomic_fetch_add(&s->rejected, n); }
 
+/* Every sleeper has looked when the next waiting task is due, so where that changes all have to look
+ * again; a task that is ready needs one. */
+enum { EVERYBODY = INT32_MAX };
+
 static void wake(ms_sched *s, unsigned lane, size_t n)
 {
     uint32_t sleepers = n < INT32_MAX ? (uint32_t)n : INT32_MAX;
@@ -177,7 +181,7 @@ size_t ms_sched_submit_many(ms_sched *s, const ms_sched_request *common, void *c
         push(s, first);
         for (unsigned lane = 0; lane < MS_SCHED_LANES; lane++)
             if (in_lane[lane])
-                wake(s, lane, in_lane[lane]);
+                wake(s, lane, common->at_ns == MS_SCHED_AT_ONCE ? in_lane[lane] : EVERYBODY);
     }
     return done;
 }
@@ -543,8 +547,8 @@ size_t ms_sched_take(ms_sched *s, unsigned lanes, void **payloads, size_t n)
     record(s, &batch);
     ms_lock_give(&s->lock);
     for (unsigned lane = 0; lane < MS_SCHED_LANES; lane++)
-        if (again[lane]) /* a sleeper may not know of its time */
-            wake(s, lane, 1);
+        if (again[lane])
+            wake(s, lane, EVERYBODY);
     return done;
 }
 
@@ -594,8 +598,14 @@ void *ms_sched_finish(ms_sched *s, uint32_t i, int64_t end_ns, int failed)
     }
     ms_lock_give(&s->lock);
     if (!payload)
-        wake(s, lane, 1);
+        wake(s, lane, EVERYBODY);
     return payload;
+}
+
+/* Whether those who end when a lane has nothing any more should look. */
+static int is_idle(const ms_sched *s, unsigned lane)
+{
+    return s->lanes[lane].ready == 0 && s->lanes[lane].waiting == 0;
 }
 
 int ms_sched_cancel(ms_sched *s, uint64_t handle, void **payload)
@@ -607,6 +617,7 @@ int ms_sched_cancel(ms_sched *s, uint64_t handle, void **payload)
     ms_lock_take(&s->lock);
     drain(s);
     ms_task *task = &s->tasks[i];
+    unsigned lane = task->lane;
     int cancelled = 0;
     if (task->state != FREE && handle_of(s, (uint32_t)i) == handle) {
         if (task->state == RUNNING) {
@@ -624,7 +635,10 @@ int ms_sched_cancel(ms_sched *s, uint64_t handle, void **payload)
             give_back(s, (uint32_t)i);
         }
     }
+    int idle = cancelled && is_idle(s, lane);
     ms_lock_give(&s->lock);
+    if (idle)
+        wake(s, lane, EVERYBODY);
     return cancelled;
 }
 
@@ -646,7 +660,13 @@ size_t ms_sched_clear(ms_sched *s, void **payloads, size_t n)
         s->counts.cancelled++;
         give_back(s, i);
     }
+    int idle[MS_SCHED_LANES];
+    for (unsigned lane = 0; lane < MS_SCHED_LANES; lane++)
+        idle[lane] = k > 0 && is_idle(s, lane);
     ms_lock_give(&s->lock);
+    for (unsigned lane = 0; lane < MS_SCHED_LANES; lane++)
+        if (idle[lane])
+            wake(s, lane, EVERYBODY);
     return k;
 }
 
@@ -762,7 +782,7 @@ ms_sched_status ms_sched_submit(ms_sched *s, const ms_sched_request *r, uint64_t
     *handle = handle_of(s, slot);
     s->tasks[slot].next = MS_SCHED_NONE;
     push(s, slot);
-    wake(s, r->lane, 1);
+    wake(s, r->lane, r->at_ns == MS_SCHED_AT_ONCE ? 1 : EVERYBODY);
     return MS_SCHED_OK;
 }
 
@@ -803,6 +823,17 @@ uint64_t ms_sched_pending(const ms_sched *s)
         given = atomic_load(&s->given);
     } while (given != before);
     return taken - given;
+}
+
+/* Each living entry once, as many dead ones, and those before a sweep. */
+static size_t heap_room(uint32_t capacity) { return 2 * (size_t)capacity + SWEEP + 2; }
+
+size_t ms_sched_bytes(const ms_sched *s)
+{
+    size_t slot = sizeof *s->tasks + sizeof *s->more + sizeof *s->nodes;
+    size_t heaps = s->policy == MS_SCHED_FIXED ? 0 : MS_SCHED_LANES * heap_room(s->capacity);
+    return sizeof *s + s->capacity * slot + (s->mask + (size_t)1) * sizeof *s->freed +
+           heaps * sizeof(ms_heap_entry);
 }
 
 ms_hdr_status ms_sched_read(ms_sched *s, ms_sched_counts *counts, ms_hdr *latency)
@@ -869,9 +900,8 @@ ms_sched *ms_sched_new(ms_sched_policy policy, ms_sched_overload overload, uint3
         ms_sched_lane *lane = &s->lanes[i];
         for (int level = 0; level < MS_SCHED_LEVELS; level++)
             lane->lists[level] = (ms_sched_list){MS_SCHED_NONE, 0};
-        /* Each living entry once, as many dead ones, and those before a sweep. */
         if (policy != MS_SCHED_FIXED)
-            complete &= ms_heap_init(&lane->heap, 2 * (size_t)capacity + SWEEP + 2);
+            complete &= ms_heap_init(&lane->heap, heap_room(capacity));
     }
     for (int level = 0; level < MS_SCHED_LEVELS; level++)
         s->shed[level] = (ms_sched_list){MS_SCHED_NONE, 0};

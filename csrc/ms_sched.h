@@ -211,6 +211,9 @@ void ms_sched_look(ms_sched *s, unsigned lanes, size_t *ready, size_t *waiting, 
 /* Tasks that hold a slot; at some time during the call. Does not lock. */
 uint64_t ms_sched_pending(const ms_sched *s);
 
+/* Bytes of memory reserved; the latencies' are not counted. */
+size_t ms_sched_bytes(const ms_sched *s);
+
 /* All at one time; `latency` may be NULL, else it gets what was recorded (MS_HDR_NO_MEMORY: nothing
  * was). */
 ms_hdr_status ms_sched_read(ms_sched *s, ms_sched_counts *counts, ms_hdr *latency);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import queue
 import threading
@@ -60,8 +61,11 @@ class Scheduler(TaskQueue):
         Refuse, with `AdmissionError`, what cannot be promised: a deadline that is too near for
         ``cost_ns``; under ``"edf"`` and ``"llf"`` a deadline for which the work before it leaves
         no room, or that would cost another task its own; periodic tasks whose load would be too
-        much for the policy. Counts what is declared as ``cost_ns``; a task without is free. On
-        the tests: `midstream.scheduler.schedulable`.
+        much for the policy (tests and papers: `csrc/ms_admission.h`). It counts what is declared as
+        ``cost_ns``, a task without is free, and takes all work as there from now on: tasks whose
+        ``at_ns`` lie close together may be admitted and be late. As nothing is interrupted, a task
+        may be late by one execution of a less urgent one; with several workers the test of
+        deadlines is an estimate.
     max_failures : int, default 1000
         How many exceptions of callables `failures` keeps, the newest.
 
@@ -107,10 +111,15 @@ class Scheduler(TaskQueue):
     kept. One may submit, cancel (itself too, if periodic), or stop the scheduler. A payload's
     destructor may submit as well: references are dropped outside the lock.
 
-    **Threads and processes.** All methods may be called from any thread. After `os.fork` the
-    child has a copy of everything that was pending and no workers, as threads are not copied;
-    `start` makes new ones. Tasks that ran in other threads stay pending there for ever. On a
-    free-threaded build, importing this module turns the GIL on.
+    **Threads.** All methods may be called from any thread. A scheduler with workers lives until
+    `stop`, whoever forgets it. When the interpreter exits, workers end what they run, and the rest
+    is not run: a callable that never ends keeps the interpreter from exiting. On a free-threaded
+    build, importing this module turns the GIL on.
+
+    **Fork.** After `os.fork` the child has a copy of everything that was pending and no workers, as
+    threads are not copied; `start` makes new ones. What ran in other threads stays pending there
+    for ever. A callable may fork: in the child it ends as in the parent, and nothing else is run; if
+    it ran in a worker, the child ends with it (`os._exit` says how).
 
     References
     ----------
@@ -161,7 +170,9 @@ class Scheduler(TaskQueue):
         admission: bool = False,
         max_failures: int = 1000,
     ) -> None:
-        self._workers = check_int("workers", workers, low=0, high=4096)
+        if self.capacity is not None:
+            raise ArgumentTypeError("a scheduler cannot be initialised twice")
+        n_workers = check_int("workers", workers, low=0, high=4096)
         for name, flag in (("realtime", realtime), ("admission", admission)):
             if not isinstance(flag, bool):
                 raise ArgumentTypeError(f"{name} must be a bool, got {flag!r}")
@@ -169,6 +180,15 @@ class Scheduler(TaskQueue):
             from midstream.scheduler.realtime import check_affinity
 
             cpu_affinity = check_affinity(cpu_affinity)
+        super().__init__(
+            policy,
+            capacity,
+            overload,
+            max(1, n_workers) if admission else 0,
+            max_failures,
+            calls=n_workers > 0,
+        )
+        self._workers = n_workers
         self._affinity = cpu_affinity
         self._realtime = realtime
         self._grants: tuple[Grant, ...] = ()
@@ -176,10 +196,6 @@ class Scheduler(TaskQueue):
         self._threads: list[threading.Thread] = []
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._turn = 0
-        processors = max(1, self._workers) if admission else 0
-        super().__init__(
-            policy, capacity, overload, processors, max_failures, calls=self._workers > 0
-        )
         _schedulers.add(self)
 
     @property
@@ -200,36 +216,48 @@ class Scheduler(TaskQueue):
         RuntimeWarning
             The system does not grant what was asked for; see `capabilities`.
         """
-        with self._lifecycle:
-            if self._threads:
-                return self
-            self._set_state(False, False)
-            self._set_calls(self._workers > 0)
-            settled: queue.SimpleQueue[tuple[Grant, ...] | Exception] = queue.SimpleQueue()
-            try:
-                for index in range(self._workers):
-                    thread = threading.Thread(
-                        target=self._serve,
-                        args=(settled,),
-                        name=f"midstream-worker-{index}",
-                        # An interpreter that ends does not wait for daemons; _stop_all does.
-                        daemon=True,
-                    )
-                    thread.start()
-                    self._threads.append(thread)
-                outcomes = [settled.get() for _ in self._threads]
-                for outcome in outcomes:
-                    if isinstance(outcome, Exception):
-                        raise outcome
-            except BaseException:
-                self._set_state(True, False)
-                self._join()
-                raise
-            self._grants = tuple(
-                grant for outcome in outcomes if isinstance(outcome, tuple) for grant in outcome
-            )
+        while True:
+            with self._lifecycle:
+                ending = list(self._threads)
+                if ending and not self._stopped:
+                    return self
+                if not ending:
+                    self._start()
+                    break
+            if threading.current_thread() in ending:
+                raise RuntimeError("a callable cannot start the scheduler that is stopping it")
+            self._join(ending)
         self._warn_of_refusals()
         return self
+
+    def _start(self) -> None:
+        self._set_state(False, False)
+        self._set_calls(self._workers > 0)
+        settled: queue.SimpleQueue[tuple[Grant, ...] | Exception] = queue.SimpleQueue()
+        try:
+            for index in range(self._workers):
+                thread = threading.Thread(
+                    target=self._serve,
+                    args=(settled,),
+                    name=f"midstream-worker-{index}",
+                    # An interpreter that ends does not wait for daemons; _stop_all does.
+                    daemon=True,
+                )
+                thread.start()
+                self._threads.append(thread)
+            outcomes = [settled.get() for _ in self._threads]
+            for outcome in outcomes:
+                if isinstance(outcome, Exception):
+                    raise outcome
+        except BaseException:
+            self._set_state(True, False)
+            for thread in self._threads:
+                thread.join()
+            self._threads.clear()
+            raise
+        self._grants = tuple(
+            grant for outcome in outcomes if isinstance(outcome, tuple) for grant in outcome
+        )
 
     def _serve(self, settled: queue.SimpleQueue[tuple[Grant, ...] | Exception]) -> None:
         grants: tuple[Grant, ...] = ()
@@ -261,29 +289,33 @@ class Scheduler(TaskQueue):
         Parameters
         ----------
         drain : bool, default True
-            First run the callables, and hand out the payloads, that are ready by then. Tasks that
-            wait for their time are not waited for. With False, what runs ends, and everything
-            else stays pending: `start` goes on with it, `clear` cancels it, `next` still hands it
-            out.
+            Go on until nothing is ready: callables that submit others without end keep it from
+            ending. Tasks that wait for their time are not waited for. With False, what runs ends,
+            and everything else stays pending: `start` goes on with it, `clear` cancels it, `next`
+            hands it out.
 
         Notes
         -----
-        From a callable of the scheduler's own it does not wait for the worker that it runs in.
-        Harmless when repeated.
+        From a callable of the scheduler's own it does not wait for the workers. Harmless when
+        repeated. Two schedulers whose callables stop each other wait for ever.
         """
         if not isinstance(drain, bool):
             raise ArgumentTypeError(f"drain must be a bool, got {drain!r}")
         self._set_state(True, drain)
-        # A worker that stops the scheduler cannot wait for one that does the same.
-        if threading.current_thread() in self._threads:
-            return
         with self._lifecycle:
-            self._join()
+            threads = list(self._threads)
+        # A worker that stops the scheduler cannot wait for one that does the same.
+        if threading.current_thread() not in threads:
+            self._join(threads)
 
-    def _join(self) -> None:
-        for thread in self._threads:
+    def _join(self, threads: list[threading.Thread]) -> None:
+        """Wait for workers that were told to stop, without the lock: one of them may want it."""
+        for thread in threads:
             thread.join()
-        self._threads.clear()
+        with self._lifecycle:
+            self._threads = [thread for thread in self._threads if thread not in threads]
+            if not self._threads:
+                self._set_calls(False)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -365,21 +397,23 @@ class Scheduler(TaskQueue):
             self._waiters.append(waiter)
             self._set_on_change(self._wake_waiters)
             # What came before this had nobody to wake.
-            due_ns = self._due_ns()
-            if due_ns == 0:
-                continue
-            if self._stopped:
-                break
             timer = None
-            if due_ns is not None:
-                # loop.time() is time.monotonic(), a float: a little later, rather than look too
-                # early.
-                timer = loop.call_at(due_ns / 1e9 + 1e-6, _set, waiter)
             try:
+                due_ns = self._due_ns()
+                if due_ns == 0:
+                    continue
+                if self._stopped:
+                    break
+                if due_ns is not None:
+                    # loop.time() is time.monotonic(), a float: a little later, rather than look
+                    # too early.
+                    timer = loop.call_at(due_ns / 1e9 + 1e-6, _set, waiter)
                 await waiter
             finally:
                 if timer is not None:
                     timer.cancel()
+                with contextlib.suppress(ValueError):  # whoever woke it took it out
+                    self._waiters.remove(waiter)
         raise StopAsyncIteration
 
     def _wake_waiters(self) -> None:

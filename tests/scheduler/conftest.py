@@ -16,6 +16,15 @@ CSRC = Path(__file__).parents[2] / "csrc"
 LIMIT_S = 120
 
 
+def environment() -> dict[str, str]:
+    """Without a sanitizer that was preloaded for the tests: the programs bring their own."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name not in {"LD_PRELOAD", "ASAN_OPTIONS", "UBSAN_OPTIONS"}
+    }
+
+
 def compiled(compiler: str, sanitizers: str, sources: list[Path], program: Path) -> Path:
     """Compile a program, or skip where the compiler has not these sanitizers."""
     flags = ["-std=c11", "-O2", "-g", "-Wall", "-Werror", "-pthread", f"-I{CSRC}"]
@@ -24,12 +33,16 @@ def compiled(compiler: str, sanitizers: str, sources: list[Path], program: Path)
         probe = program.with_name("probe.c")
         probe.write_text("int main(void) { return 0; }\n")
         command = [compiler, *flags, str(probe), "-o", str(probe.with_suffix(""))]
-        built = subprocess.run(command, capture_output=True, text=True, check=False)
-        works = built.returncode == 0 and subprocess.run([probe.with_suffix("")], check=False)
+        built = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment()
+        )
+        works = built.returncode == 0 and subprocess.run(
+            [probe.with_suffix("")], check=False, env=environment()
+        )
         if not works or works.returncode != 0:
             pytest.skip(f"{compiler} has no -fsanitize={sanitizers}: {built.stderr[-200:]}")
     command = [compiler, *flags, *map(str, sources), "-lm", "-o", str(program)]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    built = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
     assert built.returncode == 0, built.stderr
     return program
 
@@ -63,6 +76,7 @@ def program(
             text=True,
             timeout=LIMIT_S,
             check=False,
+            env=environment(),
         )
         assert result.returncode == 0, result.stderr
         assert result.stderr == ""

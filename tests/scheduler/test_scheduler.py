@@ -277,13 +277,47 @@ def test_handles_that_never_were(handle: int) -> None:
 
 
 def test_a_scheduler_cannot_be_initialised_twice_or_pickled() -> None:
+    import copy
     import pickle
 
     scheduler = Scheduler()
     with pytest.raises(ArgumentTypeError, match="twice"):
-        scheduler.__init__()  # type: ignore[misc]
-    with pytest.raises(TypeError):
-        pickle.dumps(scheduler)
+        scheduler.__init__(workers=3)  # type: ignore[misc]
+    assert scheduler.workers == 0
+    for way in (pickle.dumps, copy.copy):
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            way(scheduler)
+    assert bool(scheduler)
+    assert 160 * 2**20 > sys.getsizeof(Scheduler("fixed", 2**20)) > 150 * 2**20
+
+
+def test_batches_take_numpy_scalars_and_refuse_what_has_no_order() -> None:
+    scheduler = Scheduler("edf")
+    scheduler.schedule_many("a", np.int64(3), np.int64(5))
+    assert scheduler.next_many(2) == ["a"]
+    for arguments, name in (
+        ({"payloads": {1: 2}}, "payloads"),
+        ({"payloads": 5}, "payloads"),
+        ({"payloads": "ab", "priority": {1: 2, 3: 4}}, "priority"),
+        ({"payloads": "ab", "deadline_ns": {1, 2}}, "deadline_ns"),
+    ):
+        with pytest.raises(ArgumentTypeError, match=name):
+            scheduler.schedule_many(**arguments)
+    with pytest.raises(ArgumentTypeError, match="handles"):
+        scheduler.cancel_many(5)  # type: ignore[arg-type]
+
+
+def test_a_batch_that_grows_while_it_is_read() -> None:
+    scheduler = Scheduler()
+    payloads: list[object] = [1, 2]
+
+    def grow() -> Iterator[int]:
+        for _ in range(2):
+            payloads.extend(range(1000))
+            yield 3
+
+    assert len(scheduler.schedule_many(payloads, grow())) == 2
+    assert scheduler.next_many(10**6) == [1, 2]
 
 
 def test_a_scheduler_that_was_not_initialised_is_harmless() -> None:
@@ -812,6 +846,67 @@ def test_a_busy_worker_does_not_hold_up_a_periodic_task_of_its_own() -> None:
         assert scheduler.cancel(handle)
 
 
+def test_compiled_callables_leave_room_for_other_threads() -> None:
+    """They never give the interpreter a chance to switch: the worker has to."""
+    with Scheduler(workers=1) as scheduler:
+        handle = scheduler.schedule(time.monotonic_ns, period_ns=1)
+        while scheduler.stats().completed < 1000:
+            time.sleep(0)
+        assert scheduler.cancel(handle)
+
+
+def test_all_sleepers_know_when_the_next_task_is_due() -> None:
+    scheduler = Scheduler()
+    got: list[Any] = []
+    patient = threading.Thread(target=lambda: got.append(scheduler.next_wait(PATIENCE_S)))
+    hasty = threading.Thread(target=lambda: got.append(scheduler.next_wait(0.05)))
+    hasty.start()
+    time.sleep(0.01)
+    patient.start()
+    time.sleep(0.01)
+    # The first to be woken leaves before this is due; the other one must know of it.
+    scheduler.schedule("due", at_ns=time.monotonic_ns() + 150_000_000)
+    hasty.join(PATIENCE_S)
+    patient.join(PATIENCE_S)
+    assert got == [None, "due"]
+
+
+def test_cancelling_the_last_task_ends_run() -> None:
+    scheduler = Scheduler()
+    for cancel in (scheduler.cancel, lambda _: scheduler.clear()):
+        handle = scheduler.schedule(int, at_ns=time.monotonic_ns() + FAR_NS)
+        runner = threading.Thread(target=scheduler.run)
+        runner.start()
+        time.sleep(0.01)
+        cancel(handle)
+        runner.join(PATIENCE_S)
+        assert not runner.is_alive()
+
+
+def test_start_after_a_worker_stopped_the_scheduler() -> None:
+    scheduler = Scheduler(workers=1).start()
+    stopped, done = threading.Event(), threading.Event()
+    refused: list[BaseException] = []
+
+    def stop_and_start() -> None:
+        scheduler.stop()
+        try:
+            scheduler.start()
+        except RuntimeError as error:
+            refused.append(error)
+        stopped.set()
+
+    scheduler.schedule(stop_and_start)
+    wait_for(stopped)
+    assert len(refused) == 1
+    scheduler.start()
+    scheduler.schedule(done.set)
+    wait_for(done)
+    scheduler.stop()
+    scheduler.schedule(int)
+    assert scheduler.next() is int  # without workers it is anybody's
+
+
 def test_start_and_stop_can_be_repeated() -> None:
     scheduler = Scheduler(workers=2)
     scheduler.stop()
@@ -1023,6 +1118,24 @@ def test_the_child_of_a_fork_has_the_tasks_and_no_workers() -> None:
         assert os.waitpid(child, 0)[1] == 0
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_callable_that_forks() -> None:
+    for workers in (0, 1):
+        children: list[int] = []
+        after: list[int] = []
+        scheduler = Scheduler(workers=workers)
+        scheduler.schedule(lambda children=children: children.append(os.fork()))
+        scheduler.schedule(lambda after=after: after.append(os.getpid()))
+        with scheduler:
+            count = scheduler.run() if workers == 0 else 2
+        if children == [0]:  # only where the caller ran it: a worker's child ends with the worker
+            os._exit(0 if (count, after, len(scheduler)) == (1, [], 1) else 1)
+        assert count == 2
+        assert after == [os.getpid()]
+        assert os.waitpid(children[0], 0)[1] == 0
+
+
 # ---- many threads ----
 
 
@@ -1214,6 +1327,24 @@ async def test_async_for_after_stop() -> None:
     async for payload in scheduler:
         assert payload == "d"
         break
+
+
+async def test_waits_that_are_given_up_leave_nothing_behind() -> None:
+    scheduler = Scheduler()
+    for _ in range(20):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(aiter(scheduler)), 1e-4)
+    assert len(scheduler._waiters) == 0
+
+
+async def test_a_batch_that_is_partly_refused_wakes_async_for() -> None:
+    scheduler = Scheduler(capacity=5)
+    waiting = asyncio.ensure_future(anext(aiter(scheduler)))
+    await asyncio.sleep(0)
+    with pytest.raises(QueueFullError):
+        scheduler.schedule_many(range(9))
+    async with asyncio.timeout(PATIENCE_S):
+        assert await waiting == 0
 
 
 def test_a_closed_loop_does_not_disturb_producers() -> None:
