@@ -68,8 +68,8 @@ static int counter_is_trusted(void)
 #endif
 }
 
-/* Read both at one time. A thread that is put aside in between reads again, a bounded number of times:
- * the readings that were closest together count. */
+/* Read both at one time. A thread that is put aside in between reads again, a bounded number of
+ * times: the readings that were closest together count. */
 static void read_both(uint64_t *ticks, int64_t *ns)
 {
     uint64_t closest = UINT64_MAX;

@@ -18,7 +18,7 @@ enum flags {
 #ifndef MS_SCHED_HALT
 #define MS_SCHED_HALT(point) ((void)0)
 #endif
-enum halt { HALT_CHOSEN = 1, HALT_TAKEN, HALT_FILLED };
+enum halt { HALT_CHOSEN = 1, HALT_TAKEN, HALT_FILLED, HALT_FULL };
 
 /* Order of arrival, in the low bits of a rank: 900 years at ten million a second. */
 enum { ORDER_BITS = 58 };
@@ -689,7 +689,7 @@ static uint32_t victim(const ms_sched *s, unsigned level)
 }
 
 /* Make room for a newcomer; the caller has the lock. *slot is the victim's, if one had to go: handed
- * on, not given back, where another newcomer could be quicker and a second victim would have to go. */
+ * on, not given back, as another newcomer could be quicker and a second one would have to go. */
 static ms_sched_status make_room(ms_sched *s, unsigned level, uint32_t *slot, void **evicted)
 {
     settle(s);
@@ -727,6 +727,7 @@ static ms_sched_status find_slot(ms_sched *s, const ms_sched_request *r, int loc
     while (reserve(s, slot, 1) == 0) {
         if (s->overload == MS_SCHED_REJECT)
             return MS_SCHED_FULL;
+        MS_SCHED_HALT(HALT_FULL);
         if (!locked && !enter_soon(s))
             return MS_SCHED_FULL;
         ms_sched_status status = make_room(s, r->level, slot, evicted);

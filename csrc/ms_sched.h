@@ -155,7 +155,8 @@ typedef struct ms_sched {
     uint64_t shed_levels;
     ms_wheel wheel;
     ms_hdr latency;
-    uint64_t again; /* submitted without taking a slot: later releases, newcomers shed or in a victim's */
+    /* submitted without taking a slot: later releases, newcomers that were shed or got a victim's */
+    uint64_t again;
     ms_sched_counts counts;
 } ms_sched;
 

@@ -7,6 +7,7 @@
  *   order   several producers, one consumer: first in, first out among equals
  *   model   one thread against a list that is searched: every policy and overload mode
  *   halt    a producer that stops at each step of a submission while others go on
+ *   extreme periodic tasks and deadlines at both ends of time
  *   signal  halts producers at random instructions, ITEMS times
  *   wheel   the timing wheel against a list, from nanoseconds to centuries
  *   heap    the heap against a list
@@ -82,6 +83,7 @@ enum { PRODUCERS = 3, TAKERS = 2, WORKERS = 2, MAILBOXES = 64, BATCH = 40 };
 typedef struct item {
     _Atomic int owned; /* references of the scheduler's */
     _Atomic int awaited; /* will go out by itself, and has not yet */
+    int64_t at_ns;       /* not before */
 } item;
 
 typedef struct tally {
@@ -99,6 +101,8 @@ static void retain(void *payload)
 {
     CHECK(atomic_fetch_add(&((item *)payload)->owned, 1) > 0);
 }
+
+static void check_not_early(const item *it) { CHECK(ms_clock_ns() >= it->at_ns); }
 
 /* The scheduler has parted with it, or with a reference that it took. */
 static void hand_over(void *payload)
@@ -144,6 +148,7 @@ static ms_sched_request random_request(uint64_t *random, item *it)
     }
     it->awaited = goes;
     it->owned = 1;
+    it->at_ns = r.at_ns;
     return r;
 }
 
@@ -156,8 +161,8 @@ static void submit_one(uint64_t *random, item *it)
     void *evicted;
     ms_sched_status status = ms_sched_submit(sched, &r, &handle, &evicted);
     CHECK((handle != 0) == (status == MS_SCHED_OK));
-    CHECK(!evicted || sched->overload != MS_SCHED_REJECT);
-    CHECK(status != MS_SCHED_SHED || (sched->overload == MS_SCHED_DROP_LOWEST && !evicted));
+    CHECK(!evicted || (sched->overload != MS_SCHED_REJECT && status == MS_SCHED_OK));
+    CHECK(status != MS_SCHED_SHED || sched->overload == MS_SCHED_DROP_LOWEST);
     CHECK(status != MS_SCHED_REFUSED || sched->admission);
     if (evicted) {
         atomic_fetch_add(&told.evicted, 1);
@@ -176,6 +181,7 @@ static void submit_many(uint64_t *random, item *its, size_t n)
 {
     ms_sched_request common = random_request(random, its);
     int goes = its->awaited;
+    int64_t at_ns = its->at_ns;
     void *payloads[BATCH];
     uint8_t lanes[BATCH], levels[BATCH];
     int64_t deadlines_ns[BATCH];
@@ -183,6 +189,7 @@ static void submit_many(uint64_t *random, item *its, size_t n)
     for (size_t i = 0; i < n; i++) {
         ms_sched_request r = random_request(random, &its[i]);
         its[i].awaited = goes;
+        its[i].at_ns = at_ns;
         payloads[i] = &its[i];
         lanes[i] = r.lane;
         levels[i] = r.level;
@@ -249,8 +256,10 @@ static void *take(void *argument)
     while (!atomic_load(&stop)) {
         size_t n = ms_sched_take(sched, 3, payloads, 1 + below(&t->random, BATCH));
         atomic_fetch_add(&told.completed, n);
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n; i++) {
+            check_not_early(payloads[i]);
             hand_over(payloads[i]);
+        }
         if (n == 0)
             sleep_for_work(MS_SCHED_LANES, 3);
         else
@@ -270,6 +279,7 @@ static void *work(void *argument)
             continue;
         }
         item *it = taken.payload;
+        check_not_early(it);
         CHECK(atomic_load(&it->owned) > 0 && taken.handle != 0); /* more: its last release */
         int stopped = 0, failed = below(&t->random, 8) == 0;
         if (below(&t->random, 16) == 0) {
@@ -352,7 +362,7 @@ static void *read_counts(void *argument)
 }
 
 /* Nothing is left behind by what is gone. */
-static void check_empty(void)
+static void check_traces(void)
 {
     void *payload;
     CHECK(ms_sched_clear(sched, &payload, 1) == 0);
@@ -369,9 +379,15 @@ static void check_empty(void)
         ms_admission *a = sched->admission;
         CHECK(a->n == 0 && a->n_periodic == 0 && a->load == 0 && a->log_load == 0);
     }
+}
+
+static void check_empty(void)
+{
+    check_traces();
     /* Each slot is there once. */
+    void *payload;
     item *its = calloc(sched->capacity + 1, sizeof *its);
-    ms_sched_request r = {NULL, MS_SCHED_NEVER, MS_SCHED_AT_ONCE, 0, 0, 0, 0};
+    ms_sched_request r = {NULL, INT64_MAX - 1, MS_SCHED_AT_ONCE, 0, 0, 0, 0};
     uint64_t handle;
     for (uint32_t i = 0; i < sched->capacity; i++) {
         r.payload = &its[i];
@@ -382,6 +398,7 @@ static void check_empty(void)
           (sched->overload == MS_SCHED_DROP_OLDEST ? MS_SCHED_FULL : MS_SCHED_OK));
     while (ms_sched_clear(sched, &payload, 1))
         CHECK(its[(item *)payload - its].owned++ == 0);
+    check_traces();
     free(its);
 }
 
@@ -662,7 +679,7 @@ static void run_model(uint64_t *random)
                                    capacity, random);
 }
 
-/* ---- halt and signal ---- */
+/* ---- halt ---- */
 
 static void *submit_and_halt(void *argument)
 {
@@ -714,6 +731,72 @@ static void run_halt(uint64_t *random)
         ms_sched_free(sched);
     }
 }
+
+/* A producer found all slots taken, and before it can make room, everything is taken out. */
+static void run_halt_full(ms_sched_overload overload)
+{
+    sched = ms_sched_new(MS_SCHED_FIXED, overload, 2, 0, NULL);
+    atomic_store(&resume, 0);
+    ms_sched_request r = {number(0, 0), MS_SCHED_NEVER, MS_SCHED_AT_ONCE, 0, 0, 0, 0};
+    uint64_t handle;
+    void *payloads[2];
+    for (int i = 0; i < 2; i++)
+        CHECK(ms_sched_submit(sched, &r, &handle, payloads) == MS_SCHED_OK);
+    pthread_t id;
+    int point = HALT_FULL;
+    pthread_create(&id, NULL, submit_and_halt, &point);
+    AWAIT(atomic_load(&halted));
+    CHECK(ms_sched_take(sched, 1, payloads, 2) == 2);
+    atomic_store(&resume, 1);
+    pthread_join(id, NULL);
+    CHECK(ms_sched_take(sched, 3, payloads, 1) == 1 && payloads[0] == number(9, 0));
+    check_empty();
+    ms_sched_free(sched);
+}
+
+/* ---- extreme ---- */
+
+static void keep_number(void *payload) { CHECK(payload != NULL); }
+
+static void run_extreme(uint64_t *random)
+{
+    const int64_t starts[] = {INT64_MIN + 1, INT64_MIN / 2, -1, 0, 1};
+    const int64_t periods[] = {1, 7, 1000000007, INT64_C(1) << 62, INT64_MAX};
+    const int64_t deadlines[] = {INT64_MIN, INT64_MIN + 1, -1, 0, INT64_MAX - 1, MS_SCHED_NEVER};
+    for (int k = 0; k < 5 * 5 * 6; k++) {
+        int64_t at_ns = starts[k % 5], period_ns = periods[k / 5 % 5], deadline_ns = deadlines[k / 25];
+        ms_sched_policy policy = (ms_sched_policy)below(random, 4);
+        sched = ms_sched_new(policy, MS_SCHED_REJECT, 2, 0, keep_number);
+        ms_sched_request r = {number(0, 0), deadline_ns, at_ns, period_ns, INT64_MAX, 0, 0};
+        uint64_t handle;
+        void *payload;
+        ms_sched_counts counts;
+        CHECK(ms_sched_submit(sched, &r, &handle, &payload) == MS_SCHED_OK);
+        int64_t before_ns = ms_clock_ns();
+        CHECK(ms_sched_take(sched, 1, &payload, 1) == 1 && payload == r.payload);
+        int64_t after_ns = ms_clock_ns();
+        ms_sched_read(sched, &counts, NULL);
+        uint64_t most = span(at_ns, after_ns) / (uint64_t)period_ns;
+        CHECK(counts.missed >= span(at_ns, before_ns) / (uint64_t)period_ns && counts.missed <= most);
+        CHECK(counts.late_start == (deadline_ns < INT64_MAX - 1));
+        /* The next release: of this period, and the deadline as far behind it as it was. */
+        uint32_t i = (uint32_t)(handle & 1);
+        int64_t next_ns = sched->more[i].at_ns, shifted_ns = sched->tasks[i].deadline_ns;
+        uint64_t shift = (uint64_t)period_ns * (counts.missed + 1);
+        if (shift > span(at_ns, INT64_MAX)) /* never */
+            shift = span(at_ns, INT64_MAX);
+        CHECK(next_ns > before_ns && span(at_ns, next_ns) == shift);
+        if (span(deadline_ns, INT64_MAX) <= shift)
+            CHECK(shifted_ns == MS_SCHED_NEVER);
+        else
+            CHECK(span(deadline_ns, shifted_ns) == shift);
+        CHECK(ms_sched_cancel(sched, handle, &payload) == 1);
+        check_empty();
+        ms_sched_free(sched);
+    }
+}
+
+/* ---- signal ---- */
 
 static void on_signal(int number_)
 {
@@ -1004,8 +1087,12 @@ int main(int argc, char **argv)
         run_order(&random);
     else if (is("model"))
         run_model(&random);
-    else if (is("halt"))
+    else if (is("halt")) {
         run_halt(&random);
+        run_halt_full(MS_SCHED_DROP_LOWEST);
+        run_halt_full(MS_SCHED_DROP_OLDEST);
+    } else if (is("extreme"))
+        run_extreme(&random);
     else if (is("signal"))
         run_signal(&random);
     else if (is("clock"))
