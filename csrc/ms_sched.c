@@ -506,11 +506,14 @@ static void release_again(ms_sched *s, uint32_t i, int64_t now_ns)
      * distance of two times may be more than an int64 holds. */
     uint64_t step = (uint64_t)more->period_ns;
     if (now_ns > more->at_ns) {
-        uint64_t late = (uint64_t)now_ns - (uint64_t)more->at_ns;
+        /* Less one: a release at this very moment is not missed. */
+        uint64_t late = (uint64_t)now_ns - (uint64_t)more->at_ns - 1;
         s->counts.missed += late / step;
         step = late + (step - late % step);
     }
-    more->at_ns = later(more->at_ns, step);
+    int64_t next_ns = later(more->at_ns, step);
+    step = (uint64_t)next_ns - (uint64_t)more->at_ns; /* less, where that is the end of time */
+    more->at_ns = next_ns;
     if (task->deadline_ns != MS_SCHED_NEVER)
         task->deadline_ns = later(task->deadline_ns, step);
     task->key = key_of(s->policy, task->deadline_ns, more->at_ns, more->period_ns, more->cost_ns);
@@ -617,7 +620,7 @@ int ms_sched_cancel(ms_sched *s, uint64_t handle, void **payload)
     ms_lock_take(&s->lock);
     drain(s);
     ms_task *task = &s->tasks[i];
-    unsigned lane = task->lane;
+    unsigned lane = 0;
     int cancelled = 0;
     if (task->state != FREE && handle_of(s, (uint32_t)i) == handle) {
         if (task->state == RUNNING) {
@@ -626,6 +629,7 @@ int ms_sched_cancel(ms_sched *s, uint64_t handle, void **payload)
                 task->flags |= STOPPED;
         } else {
             cancelled = 1;
+            lane = task->lane;
             if (task->state == READY)
                 make_unready(s, (uint32_t)i);
             else
@@ -635,7 +639,7 @@ int ms_sched_cancel(ms_sched *s, uint64_t handle, void **payload)
             give_back(s, (uint32_t)i);
         }
     }
-    int idle = cancelled && is_idle(s, lane);
+    int idle = *payload && is_idle(s, lane);
     ms_lock_give(&s->lock);
     if (idle)
         wake(s, lane, EVERYBODY);

@@ -794,7 +794,9 @@ cdef class TaskQueue:
 
 cdef bint is_many(object value):
     """Whether it is one for each task: neither a number nor None."""
-    return value is not None and not PyIndex_Check(value)
+    if value is None or PyLong_Check(value):
+        return False
+    return hasattr(value, "__iter__") or not PyIndex_Check(value)  # arrays are both
 
 
 cdef list listed(str name, object values):

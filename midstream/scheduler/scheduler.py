@@ -51,7 +51,7 @@ class Scheduler(TaskQueue):
         What happens when no slot is free: the newcomer is refused with `QueueFullError`; or, of
         those that are ready and the newcomer, the last one of the lowest priority goes; or the one
         that has been ready for longest. Tasks that run, or wait for their time, are not dropped: if
-        there are no others, the newcomer is refused.
+        there are no others, the newcomer is refused. A periodic task that goes is gone for good.
     cpu_affinity : int or iterable of int, optional
         Processors that the workers may use.
     realtime : bool, default False
@@ -116,10 +116,10 @@ class Scheduler(TaskQueue):
     is not run: a callable that never ends keeps the interpreter from exiting. On a free-threaded
     build, importing this module turns the GIL on.
 
-    **Fork.** After `os.fork` the child has a copy of everything that was pending and no workers, as
-    threads are not copied; `start` makes new ones. What ran in other threads stays pending there
-    for ever. A callable may fork: in the child it ends as in the parent, and nothing else is run; if
-    it ran in a worker, the child ends with it (`os._exit` says how).
+    **Fork.** After `os.fork` the child has a copy of everything that was pending and no workers,
+    as threads are not copied; `start` makes new ones. What ran in other threads stays pending
+    there for ever. A callable may fork: in the child it ends as in the parent, and nothing else
+    is run; if it ran in a worker, the child ends with it (`os._exit` says how).
 
     References
     ----------
@@ -266,7 +266,7 @@ class Scheduler(TaskQueue):
                 from midstream.scheduler.realtime import apply_to_this_thread
 
                 grants = apply_to_this_thread(cpu_affinity=self._affinity, realtime=self._realtime)
-        except Exception as error:  # start() waits for an answer, and raises it
+        except Exception as error:  # noqa: BLE001 - start() waits for an answer, and raises it
             settled.put(error)
             return
         settled.put(grants)

@@ -758,6 +758,15 @@ static void run_halt_full(ms_sched_overload overload)
 
 static void keep_number(void *payload) { CHECK(payload != NULL); }
 
+/* From `a` on until `b`, which is not before; any two times fit. */
+static uint64_t span(int64_t a, int64_t b) { return (uint64_t)b - (uint64_t)a; }
+
+/* Releases after the first one whose time is before `now_ns`. */
+static uint64_t releases_before(int64_t now_ns, int64_t at_ns, int64_t period_ns)
+{
+    return now_ns > at_ns ? (span(at_ns, now_ns) - 1) / (uint64_t)period_ns : 0;
+}
+
 static void run_extreme(uint64_t *random)
 {
     const int64_t starts[] = {INT64_MIN + 1, INT64_MIN / 2, -1, 0, 1};
@@ -776,8 +785,8 @@ static void run_extreme(uint64_t *random)
         CHECK(ms_sched_take(sched, 1, &payload, 1) == 1 && payload == r.payload);
         int64_t after_ns = ms_clock_ns();
         ms_sched_read(sched, &counts, NULL);
-        uint64_t most = span(at_ns, after_ns) / (uint64_t)period_ns;
-        CHECK(counts.missed >= span(at_ns, before_ns) / (uint64_t)period_ns && counts.missed <= most);
+        CHECK(counts.missed >= releases_before(before_ns, at_ns, period_ns));
+        CHECK(counts.missed <= releases_before(after_ns, at_ns, period_ns));
         CHECK(counts.late_start == (deadline_ns < INT64_MAX - 1));
         /* The next release: of this period, and the deadline as far behind it as it was. */
         uint32_t i = (uint32_t)(handle & 1);
@@ -785,7 +794,7 @@ static void run_extreme(uint64_t *random)
         uint64_t shift = (uint64_t)period_ns * (counts.missed + 1);
         if (shift > span(at_ns, INT64_MAX)) /* never */
             shift = span(at_ns, INT64_MAX);
-        CHECK(next_ns > before_ns && span(at_ns, next_ns) == shift);
+        CHECK(next_ns >= before_ns && span(at_ns, next_ns) == shift);
         if (span(deadline_ns, INT64_MAX) <= shift)
             CHECK(shifted_ns == MS_SCHED_NEVER);
         else
