@@ -170,7 +170,7 @@ class Scheduler(TaskQueue):
         admission: bool = False,
         max_failures: int = 1000,
     ) -> None:
-        if self.capacity is not None:
+        if getattr(self, "capacity", None) is not None:  # None before, whatever the stub says
             raise ArgumentTypeError("a scheduler cannot be initialised twice")
         n_workers = check_int("workers", workers, low=0, high=4096)
         for name, flag in (("realtime", realtime), ("admission", admission)):
