@@ -144,9 +144,12 @@ cdef enum:
 cdef enum:
     CLEARED_AT_ONCE = 256
 
-# Compiled callables give the interpreter no chance to switch threads or see signals; we do, this often.
+# Compiled callables give the interpreter no chance to switch threads or see signals. A call of
+# bytecode does, where somebody has asked for it; just to let go of the GIL would not, as who waits for
+# it would not be awake in time, and would never come to ask.
 cdef enum:
     TURN_NS = 1_000_000
+cdef object BYTECODE = eval("lambda: None")
 
 # Priority.NORMAL. The member itself would have to be looked up for every task.
 cdef enum:
@@ -630,9 +633,7 @@ cdef class TaskQueue:
                     # The child of a callable that forked: the parent does the rest.
                     break
                 if now - turn > TURN_NS:
-                    PyErr_CheckSignals()
-                    with nogil:
-                        pass
+                    BYTECODE()
                     turn = now
                 if now >= until:
                     break
