@@ -14,7 +14,7 @@ from ._timing import Comparison, Peer
 from .sleep import latenesses
 
 
-def time_sleep(until):
+def plain_sleep(until):
     time.sleep((until - time.monotonic_ns()) / 1e9)
 
 
@@ -31,7 +31,7 @@ class _Lateness(Peer):
         return latenesses(sleep_until_ns, wakes=1)[0]
 
     def peer(self):
-        return latenesses(time_sleep, wakes=1)[0]
+        return latenesses(plain_sleep, wakes=1)[0]
 
     def measure(self):
         ours, peers = [], []

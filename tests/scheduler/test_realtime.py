@@ -61,7 +61,7 @@ print(json.dumps(told))
 
 def unprivileged(memory_limit: int) -> Any:
     done = subprocess.run(
-        [sys.executable, "-c", UNPRIVILEGED, str(memory_limit)],
+        [sys.executable, "-P", "-c", UNPRIVILEGED, str(memory_limit)],
         check=True,
         capture_output=True,
         text=True,

@@ -123,10 +123,15 @@ def test_control_c_ends_it() -> None:
     main = threading.main_thread().ident
     assert main is not None
     interrupter = threading.Timer(0.02, signal.pthread_kill, (main, signal.SIGINT))
-    interrupter.start()
-    with pytest.raises(KeyboardInterrupt):
-        sleep_until_ns(2**63 - 1)
-    interrupter.join()
+    # A shell starts what is to run in the background with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        interrupter.start()
+        with pytest.raises(KeyboardInterrupt):
+            sleep_until_ns(2**63 - 1)
+        interrupter.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("spin_ns", [0, 10**12])
