@@ -274,8 +274,10 @@ static void run_signal(thread *threads)
     for (int i = 0; i < PRODUCERS + CONSUMERS; i++)
         pthread_create(&threads[i].id, NULL, i < PRODUCERS ? produce_until_stopped : consume_until_stopped,
                        &threads[i]);
-    while (done_by_others(threads, -1) < PROGRESS)
-        sched_yield();
+    /* All of them have begun: the handler needs to know whose thread it interrupts. */
+    for (int i = 0; i < PRODUCERS + CONSUMERS; i++)
+        while (!atomic_load(&threads[i].done))
+            sched_yield();
     for (uint64_t halts = 0; halts < items; halts++) {
         int victim = (int)random_below(&threads[0], PRODUCERS + CONSUMERS);
         atomic_store(&resume, 0);
