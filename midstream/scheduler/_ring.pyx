@@ -533,7 +533,7 @@ cdef class RingQueue:
             self.patience -= (self.patience + 3) // 4
         try:
             PyErr_CheckSignals()
-        except:
+        except BaseException:
             # The wake-up was for one who looks; this one will not.
             ms_event_raise(event, 1)
             raise
