@@ -20,14 +20,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from midstream import compare, errors, plot, scheduler, stream
+    from midstream import attractor, compare, errors, plot, scheduler, stream
     from midstream._core.errors import MidstreamError
 
 __version__ = "0.1.0"
 
-__all__ = ["MidstreamError", "__version__", "compare", "errors", "plot", "scheduler", "stream"]
+__all__ = [
+    "MidstreamError",
+    "__version__",
+    "attractor",
+    "compare",
+    "errors",
+    "plot",
+    "scheduler",
+    "stream",
+]
 
-_PACKAGES = frozenset({"compare", "errors", "plot", "scheduler", "stream"})
+_PACKAGES = frozenset({"attractor", "compare", "errors", "plot", "scheduler", "stream"})
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,10 @@
 
 `ArgumentTypeError`, `ArgumentValueError`, `ConfigurationError`
     what the caller gave cannot be used; also TypeError, ValueError, ValueError
+`ExpressionError`
+    text that is no expression, with a caret under the place; also ValueError
+`IntegrationError`
+    a trajectory blew up: the step and the state before it; also ArithmeticError
 `MemoryLimitError`
     the work needs more memory than the machine has; also MemoryError
 `AdmissionError`
@@ -29,7 +33,9 @@ from midstream._core.errors import (
     ArgumentValueError,
     ConfigurationError,
     EndpointError,
+    ExpressionError,
     IdleTimeoutError,
+    IntegrationError,
     MalformedStreamError,
     MemoryLimitError,
     MidstreamError,
@@ -46,7 +52,9 @@ __all__ = [
     "ArgumentValueError",
     "ConfigurationError",
     "EndpointError",
+    "ExpressionError",
     "IdleTimeoutError",
+    "IntegrationError",
     "MalformedStreamError",
     "MemoryLimitError",
     "MidstreamError",

@@ -15,7 +15,9 @@ __all__ = [
     "ArgumentValueError",
     "ConfigurationError",
     "EndpointError",
+    "ExpressionError",
     "IdleTimeoutError",
+    "IntegrationError",
     "MalformedStreamError",
     "MemoryLimitError",
     "MidstreamError",
@@ -37,6 +39,45 @@ class ArgumentValueError(MidstreamError, ValueError):
 
 class ArgumentTypeError(MidstreamError, TypeError):
     """An argument has a type that cannot be used."""
+
+
+class ExpressionError(ArgumentValueError):
+    """Text that is no expression: the message shows it with a caret under the place.
+
+    Attributes
+    ----------
+    text : str
+        The expression.
+    position : int
+        Index of the character where it goes wrong.
+    """
+
+    def __init__(self, message: str, *, text: str, position: int) -> None:
+        super().__init__(f"{message}\n    {text}\n    {' ' * position}^")
+        self.text = text
+        self.position = position
+
+
+class IntegrationError(MidstreamError, ArithmeticError):
+    """A trajectory left the numbers: a component became infinite or NaN.
+
+    Attributes
+    ----------
+    step : int
+        The first step whose result is not finite, counted from the start, 1 for the first.
+    state : tuple of float
+        The last finite state, before that step.
+    trajectory : int or None
+        Which start of an ensemble.
+    """
+
+    def __init__(
+        self, message: str, *, step: int, state: tuple[float, ...], trajectory: int | None = None
+    ) -> None:
+        super().__init__(message)
+        self.step = step
+        self.state = state
+        self.trajectory = trajectory
 
 
 class ConfigurationError(MidstreamError, ValueError):
