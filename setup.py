@@ -23,6 +23,9 @@ from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).parent
 CSRC = Path("csrc")
+#: C that is written while building, from the text of the built-in systems.
+GENERATED = Path("build", "generated")
+GENERATED_HEADER = GENERATED / "ms_native_systems.h"
 
 ELASTIC = [
     "ms_elastic.c",
@@ -70,6 +73,15 @@ SCHEDULER = [
     "ms_sched.c",
     "ms_wheel.c",
 ]
+ATTRACTOR = [
+    "ms_dopri5.c",
+    "ms_flow.c",
+    *(
+        f"ms_{part}{level}.c"
+        for part in ("native", "program")
+        for level in ("", "_scalar", "_avx2", "_avx512", "_neon")
+    ),
+]
 
 #: Compiled module -> the C files it links, in csrc/.
 MODULES = {
@@ -89,12 +101,16 @@ MODULES = {
     "midstream.compare._profile": PROFILE + SEARCH,
     "midstream.compare._search": SEARCH,
     "midstream.compare._spring": ["ms_spring.c"],
+    "midstream.attractor._flow": ATTRACTOR,
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
     "midstream.scheduler._scheduler": SCHEDULER,
     "midstream.scheduler._sleep": ["ms_sleep.c"],
     "midstream.scheduler._ring": ["ms_park.c", "ms_ring.c"],
 }
+
+#: Modules that call libm lane by lane: none reads errno, and sqrt is one instruction without it.
+NO_ERRNO = {"midstream.attractor._flow"}
 
 #: Modules whose unrolled templates gain nothing from -O3 and take it twice as long to compile.
 OPTIMISED_FOR_SIZE = {"midstream.compare._elastic"}
@@ -144,14 +160,15 @@ def compiler_flags():
 
 
 def headers_of(file, found=None):
-    """Headers in csrc/ that a C or Cython file includes, directly or not."""
+    """Headers of ours that a C or Cython file includes, directly or not."""
     found = set() if found is None else found
     for name in re.findall(
         r'^\s*(?:#include|cdef extern from) "(ms_\w+\.h)"', file.read_text(), re.M
     ):
-        if CSRC / name not in found:
-            found.add(CSRC / name)
-            headers_of(CSRC / name, found)
+        header = GENERATED_HEADER if name == GENERATED_HEADER.name else CSRC / name
+        if header not in found:
+            found.add(header)
+            headers_of(header, found)
     return found
 
 
@@ -160,18 +177,34 @@ def extensions():
     for name, c_files in MODULES.items():
         pyx = Path(*name.split(".")).with_suffix(".pyx")
         headers = set().union(*map(headers_of, [pyx, *(CSRC / c_file for c_file in c_files)]))
-        smaller = ["-O2"] if name in OPTIMISED_FOR_SIZE and sys.platform != "win32" else []
+        extra = ["-O2"] if name in OPTIMISED_FOR_SIZE and sys.platform != "win32" else []
+        if name in NO_ERRNO and sys.platform != "win32":
+            extra = [*extra, "-fno-math-errno"]
         yield Extension(
             name,
             sources=[str(pyx), *(str(CSRC / c_file) for c_file in c_files)],
             depends=sorted(map(str, headers)),
-            include_dirs=[str(CSRC)],
-            extra_compile_args=[*compile_flags, *smaller],
+            include_dirs=[str(CSRC), str(GENERATED)],
+            extra_compile_args=[*compile_flags, *extra],
             extra_link_args=link_flags,
         )
 
 
+def generate():
+    """Write the steps of the built-in systems as C, if they changed."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        from midstream.attractor import _native
+    finally:
+        sys.path.remove(str(ROOT))
+    text = _native.source()
+    GENERATED.mkdir(parents=True, exist_ok=True)
+    if not GENERATED_HEADER.exists() or GENERATED_HEADER.read_text() != text:
+        GENERATED_HEADER.write_text(text)
+
+
 os.chdir(ROOT)
+generate()
 setup(
     ext_modules=cythonize(
         list(extensions()),

@@ -22,9 +22,26 @@ CONSTANTS = {"pi": math.pi, "e": math.e}
 #: Name -> number of arguments.
 FUNCTIONS = {
     **dict.fromkeys(
-        "sin cos tan asin acos atan sinh cosh tanh exp log sqrt abs sign floor".split(), 1
+        [
+            "sin",
+            "cos",
+            "tan",
+            "asin",
+            "acos",
+            "atan",
+            "sinh",
+            "cosh",
+            "tanh",
+            "exp",
+            "log",
+            "sqrt",
+            "abs",
+            "sign",
+            "floor",
+        ],
+        1,
     ),
-    **dict.fromkeys("atan2 min max mod pow".split(), 2),
+    **dict.fromkeys(["atan2", "min", "max", "mod", "pow"], 2),
     "where": 3,
 }
 
@@ -71,12 +88,12 @@ class _Reader:
         self.code = "".join(pieces)
 
     def fail(self, message: str, column: int) -> ExpressionError:
-        inside = self.columns[column] if 0 <= column < len(self.columns) else (
-            self.columns[-1] + 1 if self.columns else 0
+        inside = (
+            self.columns[column]
+            if 0 <= column < len(self.columns)
+            else (self.columns[-1] + 1 if self.columns else 0)
         )
-        return ExpressionError(
-            message, text=self.source.text, position=self.source.start + inside
-        )
+        return ExpressionError(message, text=self.source.text, position=self.source.start + inside)
 
     def read(self) -> Node:
         if not self.code.strip():
@@ -139,7 +156,9 @@ class _Reader:
             return self.names[tree.id]
         if tree.id in FUNCTIONS:
             raise self.fail(f"{tree.id} is a function and needs arguments", tree.col_offset)
-        raise self.fail(f"unknown name {tree.id!r}{self.hint(tree.id, self.names)}", tree.col_offset)
+        raise self.fail(
+            f"unknown name {tree.id!r}{self.hint(tree.id, self.names)}", tree.col_offset
+        )
 
     @staticmethod
     def hint(name: str, known: Iterable[str]) -> str:
@@ -174,7 +193,9 @@ class _Reader:
             raise self.fail("only functions by name can be called", tree.col_offset)
         name = tree.func.id
         if name not in FUNCTIONS:
-            what = f"{name!r} is no function" if name in self.names else f"unknown function {name!r}"
+            what = (
+                f"{name!r} is no function" if name in self.names else f"unknown function {name!r}"
+            )
             raise self.fail(what + self.hint(name, FUNCTIONS), tree.col_offset)
         if tree.keywords or any(isinstance(arg, ast.Starred) for arg in tree.args):
             raise self.fail(f"{name} takes plain arguments", tree.col_offset)
@@ -239,9 +260,7 @@ def parse_equations(
             named.append(name)
             components.append((name, _Source(entry, derivative.end())))
         elif definition := _DEFINITION.match(entry):
-            definitions.append(
-                (definition[1], _Source(entry, definition.end()), len(components))
-            )
+            definitions.append((definition[1], _Source(entry, definition.end()), len(components)))
         else:
             components.append((None, _Source(entry, 0)))
     if named and len(named) != len(components):
@@ -251,9 +270,8 @@ def parse_equations(
     if dim is None:
         dim = len(components)
     if dim != len(components) or dim == 0:
-        raise ArgumentValueError(
-            f"rhs must have {dim or 'at least 1'} component{'s' * (dim != 1)}, got {len(components)}"
-        )
+        wanted = f"{dim} component{'s' * (dim != 1)}" if dim else "components"
+        raise ArgumentValueError(f"rhs must have {wanted}, got {len(components)}")
     if variables is None:
         variables = named or default_variables(dim)
     names = _names(variables, params, dim)
@@ -268,9 +286,7 @@ def parse_equations(
     meaning = {name: make(graph) for name, make in names.items()}
     for name, source, _ in definitions:
         if name in meaning and name not in CONSTANTS:
-            raise ExpressionError(
-                f"{name!r} is defined already", text=source.text, position=0
-            )
+            raise ExpressionError(f"{name!r} is defined already", text=source.text, position=0)
         if name in FUNCTIONS:
             raise ExpressionError(f"{name!r} is a function", text=source.text, position=0)
         meaning[name] = _Reader(graph, meaning, source).read()
@@ -292,9 +308,7 @@ def _names(
             if not isinstance(name, str) or not name.isidentifier():
                 raise ArgumentValueError(f"{what} must be names, got {name!r}")
             if name in FUNCTIONS or name in seen or name in ("t", "dt"):
-                raise ArgumentValueError(
-                    f"{what} must be new names, got {name!r}, which is taken"
-                )
+                raise ArgumentValueError(f"{what} must be new names, got {name!r}, which is taken")
             seen.add(name)
             if what == "variables":
                 names[name] = lambda graph, index=index: graph.var(index)

@@ -23,6 +23,7 @@ __all__ = [
     "Node",
     "Program",
     "carries_volume",
+    "copy",
     "divergence",
     "jacobian_program",
     "map_program",
@@ -356,9 +357,7 @@ class Graph:
             "tan": lambda: apply("add", const(1.0), apply("mul", node, node)),
             "asin": lambda: self._over_root(a),
             "acos": lambda: apply("neg", self._over_root(a)),
-            "atan": lambda: apply(
-                "div", const(1.0), apply("add", const(1.0), apply("mul", a, a))
-            ),
+            "atan": lambda: apply("div", const(1.0), apply("add", const(1.0), apply("mul", a, a))),
             "sinh": lambda: apply("cosh", a),
             "cosh": lambda: apply("sinh", a),
             "tanh": lambda: apply("sub", const(1.0), apply("mul", node, node)),
@@ -425,8 +424,7 @@ class Graph:
                 left, right = self.args[node]
                 signs = -1 if op == "sub" else 1
                 return self._terms(factor, left, shared, False) + [
-                    (signs * sign, term)
-                    for sign, term in self._terms(factor, right, shared, False)
+                    (signs * sign, term) for sign, term in self._terms(factor, right, shared, False)
                 ]
             if op == "neg":
                 inner = self._terms(factor, self.args[node][0], shared, False)
@@ -453,6 +451,23 @@ class Graph:
                 return self._times(self.apply("div", factor, b), a)
             return self.apply("div", self._times(factor, a), b)
         return self.apply("mul", factor, node)
+
+
+def copy(graph: Graph, roots: Sequence[Node]) -> tuple[Graph, list[Node]]:
+    """The roots in a graph of their own.
+
+    A graph grows as programs are made from it, and the order of their instructions follows the
+    nodes' numbers: programs start from a copy, so that they depend on the equations alone.
+    """
+    new = Graph()
+    memory: dict[Node, Node] = {}
+    for node in graph.order(roots):
+        op, value = graph.ops[node], graph.values[node]
+        if graph.args[node]:
+            memory[node] = new.apply(op, *(memory[arg] for arg in graph.args[node]))
+        else:
+            memory[node] = new._intern(op, (), value)
+    return new, [memory[root] for root in roots]
 
 
 class Step(NamedTuple):
@@ -529,7 +544,8 @@ def _fuse(graph: Graph, order: list[Node], roots: Sequence[Node]) -> dict[Node, 
         swallowed.add(chosen)
         if kind == "muladd":
             for one, two in ((left, right), (right, left)):
-                if graph.ops[one] == "sub" and uses[one] == 1 and not graph.invariant[one]:
+                plain = graph.ops[one] == "sub" and one not in fused
+                if plain and uses[one] == 1 and not graph.invariant[one]:
                     swallowed.add(one)
                     fused[node] = ("diffmuladd", *graph.args[one], two, other)  # type: ignore[assignment]
                     break
@@ -602,9 +618,8 @@ def _assemble(
     listed: list[Step] = []
     for index, (op, args, node) in enumerate(steps):
         registers = tuple(place[arg] for arg in args)
-        for arg in dict.fromkeys(args):
-            if last[arg] == index and place[arg] >= fixed:
-                free.append(place[arg])
+        over = [arg for arg in dict.fromkeys(args) if last[arg] == index]
+        free.extend(place[arg] for arg in over if place[arg] >= fixed)
         if node not in last:
             raise AssertionError("a value that nothing uses")
         home = successor.get(node, -1)
@@ -674,16 +689,19 @@ def carries_volume(dim: int, kind: str) -> bool:
 
 def rhs_program(graph: Graph, rhs: Sequence[Node]) -> Program:
     """The right-hand side itself."""
+    graph, rhs = copy(graph, rhs)
     return _assemble(graph, list(rhs), len(rhs))
 
 
 def jacobian_program(graph: Graph, rhs: Sequence[Node]) -> Program:
     """The right-hand side and one product of its Jacobian with a tangent."""
+    graph, rhs = copy(graph, rhs)
     return _assemble(graph, [*rhs, *_tangents(graph, rhs)], len(rhs), tangents=True)
 
 
 def map_program(graph: Graph, rhs: Sequence[Node], *, tangents: bool = False) -> Program:
     """One iteration. With tangents, and where dim <= 3, the volume's logarithm comes last."""
+    graph, rhs = copy(graph, rhs)
     roots, dim = list(rhs), len(rhs)
     if not tangents:
         return _assemble(graph, roots, dim)
@@ -705,6 +723,7 @@ def rk4_program(graph: Graph, rhs: Sequence[Node], *, tangents: bool = False) ->
     With tangents each column moves as the derivative of the step does, and the last component is
     the integral of the divergence along the trajectory.
     """
+    graph, rhs = copy(graph, rhs)
     dim = len(rhs)
     extra = tangents and carries_volume(dim, "flow")
     rhs = [*rhs, divergence(graph, rhs)] if extra else list(rhs)

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from midstream._core._poll import Poll
+from midstream._core.blocks import in_blocks, worker_count
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.memory import check_memory
 from midstream._core.progress import Progress, as_progress
 from midstream._core.validate import check_choice
 from midstream.compare import measures
-from midstream.compare._blocks import in_blocks, worker_count
 from midstream.compare._symbols import Numbering
 
 __all__ = ["METRICS", "cdist", "pdist"]

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from midstream._core._poll import Poll
+from midstream._core.blocks import in_blocks, worker_count
 from midstream._core.memory import check_memory
 from midstream._core.progress import Progress, as_progress
 from midstream._core.validate import check_int
-from midstream.compare._blocks import in_blocks, worker_count
 from midstream.compare._profile import LAGS, Best, Profiler
 from midstream.compare._search import apart
 from midstream.compare.results import Match, MatrixProfile, Motif

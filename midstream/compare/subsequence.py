@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from midstream._core._poll import Poll
+from midstream._core.blocks import in_blocks, worker_count
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.memory import check_memory
 from midstream._core.progress import Progress, as_progress
 from midstream._core.validate import check_choice, check_int, check_real
-from midstream.compare._blocks import in_blocks, worker_count
 from midstream.compare._search import Searcher, apart
 from midstream.compare._series import series_array
 from midstream.compare.results import Match

@@ -10,8 +10,8 @@ import time
 import numpy as np
 import pytest
 
+from midstream._core.blocks import in_blocks
 from midstream.compare import Spring, matrix_profile, search
-from midstream.compare._blocks import in_blocks
 
 SERIES = np.random.default_rng(0).normal(size=400_000)
 
