@@ -103,28 +103,29 @@ def lorenz96_equations(n: int) -> tuple[str, ...]:
     return tuple(f"(x{(i + 1) % n} - x{(i - 2) % n})*x{(i - 1) % n} - x{i} + F" for i in range(n))
 
 
-def mackey_glass_equations(points: int, time_step: float) -> tuple[str, ...]:
+def mackey_glass_equations(steps: int, time_step: float) -> tuple[str, ...]:
     """Equations of the Mackey-Glass delay equation as a map over its history.
 
-    ``x0`` is the present, ``x{points}`` the value a delay of ``points*time_step`` ago. One
-    iteration is one step of RK4 (method of steps); the delayed value in the middle of a step comes
-    from the cubic through the four oldest points, so the map is of fourth order in `time_step`.
+    The delay is ``steps*time_step``. ``x0`` is the present, ``x{i}`` the value ``i`` half steps
+    ago, ``x{2*steps}`` the oldest. One iteration is one step of RK4; the value in its middle comes
+    from RK4's cubic, and is what a later step finds in the middle of its delayed interval. No
+    interval straddles a multiple of the delay, where a derivative jumps, so the map is of fourth
+    order in `time_step` from any history that is smooth.
     """
-    old = [f"x{points - i}" for i in range(4)]
-    half = f"(5*{old[0]} + 15*{old[1]} - 5*{old[2]} + {old[3]})/16"
+    last = 2 * steps
     feedback = "beta*{0}/(1 + {0}**n)"
     h = repr(float(time_step))
     return (
-        f"middle = {half}",
-        f"d0 = {feedback.format(old[0])}",
-        f"d1 = {feedback.format('middle')}",
-        f"d2 = {feedback.format(old[1])}",
+        f"d0 = {feedback.format(f'x{last}')}",
+        f"d1 = {feedback.format(f'x{last - 1}')}",
+        f"d2 = {feedback.format(f'x{last - 2}')}",
         "k1 = d0 - gamma*x0",
         f"k2 = d1 - gamma*(x0 + {h}/2*k1)",
         f"k3 = d1 - gamma*(x0 + {h}/2*k2)",
         f"k4 = d2 - gamma*(x0 + {h}*k3)",
         f"x0 + {h}/6*(k1 + 2*k2 + 2*k3 + k4)",
-        *(f"x{i}" for i in range(points)),
+        f"x0 + {h}/24*(5*k1 + 4*k2 + 4*k3 - k4)",
+        *(f"x{i}" for i in range(last - 1)),
     )
 
 
@@ -775,19 +776,18 @@ _add(
     "E. N. Lorenz, Proc. Seminar on Predictability, ECMWF 1996; E. N. Lorenz, K. A. Emanuel, "
     "J. Atmos. Sci. 55 (1998) 399",
 )
-_MG_POINTS = 34
 _add(
     "mackey_glass",
-    " ".join(f"x{i}" for i in range(_MG_POINTS + 1)),
-    mackey_glass_equations(_MG_POINTS, 17.0 / _MG_POINTS),
+    " ".join(f"x{i}" for i in range(2 * 17 + 1)),
+    mackey_glass_equations(17, 1.0),
     {"beta": 0.2, "gamma": 0.1, "n": 10.0},
-    (0.5,) * (_MG_POINTS + 1),
+    (0.5,) * (2 * 17 + 1),
     None,
     "strange",
     "Production of blood cells with a delay, as a map over its history.",
     "M. C. Mackey, L. Glass, Science 197 (1977) 287; exponents: J. D. Farmer, Physica D 4 (1982) "
     "366",
-    time_step=17.0 / _MG_POINTS,
+    time_step=1.0,
 )
 
 # ----------------------------------------------------------------------------------- maps
