@@ -7,13 +7,14 @@
 
 #define ROW(i) (regs + (long)in->arg[i] * lanes)
 #define PASS(expression)                                                                         \
+    MS_UNROLL                                                                                    \
     for (long l = 0; l < lanes; l += MS_W) ms_store(out + l, (expression));                      \
     break
 
-#define A ms_load(ROW(0) + l)
-#define B ms_load(ROW(1) + l)
-#define C ms_load(ROW(2) + l)
-#define D ms_load(ROW(3) + l)
+#define A ms_load(a + l)
+#define B ms_load(b + l)
+#define C ms_load(c + l)
+#define D ms_load(d + l)
 #define CALL_1(name) v_##name(A)
 #define CALL_2(name) v_##name(A, B)
 #define CALL_3(name) v_##name(A, B, C)
@@ -57,6 +58,7 @@ static void JOIN(run_, MS_SUFFIX)(const ms_instr *code, long count, double *regs
     }
     for (const ms_instr *in = code; in < code + count; in++) {
         double *out = regs + (long)in->out * lanes;
+        const double *a = ROW(0), *b = ROW(1), *c = ROW(2), *d = ROW(3);
         if (columns && in->uniform && in->op >= FIRST_COSTLY) {
             fill(out, lanes, once(in, regs, lanes));
             continue;

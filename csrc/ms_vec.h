@@ -18,7 +18,11 @@
 #define MS_INLINE static inline __attribute__((always_inline, unused))
 #endif
 
-typedef double ms_v1;
+#if defined(__GNUC__) && !defined(__clang__)
+#define MS_UNROLL _Pragma("GCC unroll 4")
+#else
+#define MS_UNROLL
+#endif
 
 #if MS_W == 1
 typedef double V;
@@ -101,12 +105,11 @@ MS_INLINE V v_muladd(V a, V b, V c) { return a * b + c; }
 MS_INLINE V v_mulsub(V a, V b, V c) { return a * b - c; }
 MS_INLINE V v_nmuladd(V a, V b, V c) { return c - a * b; }
 MS_INLINE V v_diffmuladd(V a, V b, V c, V d) { return (a - b) * c + d; }
-/* x + ((xa - x) + 2 (xb - x) + (xc - x)) / 3, with xc last as it is known last. A third is rounded,
- * but x - x / 3 + xc / 3 rounds it both times alike, so that nothing drifts. */
+/* x + ((xa - x) + 2 (xb - x) + (xc - x)) / 3, with xc last as it is known last. Differences first:
+ * a component that does not move keeps its bits, however many steps are made. */
 MS_INLINE V v_rk4(V x, V xa, V xb, V xc) {
-    const V third = MS_SPLAT(1.0 / 3.0);
-    const V twice = xb - x;
-    return ((x + third * ((xa - x) + (twice + twice))) - third * x) + third * xc;
+    const V third = MS_SPLAT(1.0 / 3.0), two = MS_SPLAT(2.0);
+    return (x + third * ((xa - x) + two * (xb - x))) + third * (xc - x);
 }
 
 #if MS_W == 1
@@ -123,8 +126,8 @@ MS_INLINE double u_mulsub(double a, double b, double c) { return a * b - c; }
 MS_INLINE double u_nmuladd(double a, double b, double c) { return c - a * b; }
 MS_INLINE double u_diffmuladd(double a, double b, double c, double d) { return (a - b) * c + d; }
 MS_INLINE double u_rk4(double x, double xa, double xb, double xc) {
-    const double third = 1.0 / 3.0, twice = xb - x;
-    return ((x + third * ((xa - x) + (twice + twice))) - third * x) + third * xc;
+    const double third = 1.0 / 3.0;
+    return (x + third * ((xa - x) + 2.0 * (xb - x))) + third * (xc - x);
 }
 MS_INLINE double u_lt(double a, double b) { return a < b ? 1.0 : 0.0; }
 MS_INLINE double u_le(double a, double b) { return a <= b ? 1.0 : 0.0; }

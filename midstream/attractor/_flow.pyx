@@ -102,7 +102,7 @@ cdef extern from "ms_flow.h":
                           int64_t *count, ms_poll *poll) noexcept nogil
 
 #: Trajectories that are advanced together: enough to hide latencies, few enough for the first cache.
-BUNDLE = 64
+BUNDLE = 128
 
 
 cdef double[::1] aligned(size_t count):

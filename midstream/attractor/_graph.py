@@ -372,9 +372,7 @@ class Graph:
 
     def rk4(self, x: Node, xa: Node, xb: Node, xc: Node) -> Node:
         if x == xa == xb == xc:
-            # A component that does not move: two thirds of it are missing from the sum, and the
-            # last stage adds nothing.
-            return x
+            return x  # a component that does not move
         return self._intern("rk4", (x, xa, xb, xc))
 
     def evaluate(self, nodes: Iterable[Node], params: Mapping[str, float]) -> dict[Node, float]:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from midstream._core._poll import Poll
 from midstream._core.blocks import in_blocks, worker_count
-from midstream._core.errors import ArgumentValueError
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.memory import check_memory
 from midstream._core.progress import Progress, as_progress
 from midstream._core.validate import check_choice, check_int, check_real
@@ -36,6 +36,7 @@ def integrate(
     t0: float = 0.0,
     rtol: float = 1e-8,
     atol: float = 1e-10,
+    out: Floats | None = None,
 ) -> Floats:
     """Follow one trajectory.
 
@@ -59,6 +60,8 @@ def integrate(
         Time of the start, before the transient; the number of the first iteration for maps.
     rtol, atol : float
         Tolerances of ``"rk45"``, relative and absolute, per component and step.
+    out : ndarray, shape (steps // every + 1, dim), optional
+        C-contiguous float64 to write to. The first use of new memory can cost more than the steps.
 
     Returns
     -------
@@ -95,16 +98,28 @@ def integrate(
     t0 = check_real("t0", t0)
     check_choice("method", method, ("rk4", "rk45"))
     rows = steps // every + 1
-    check_memory(f"a trajectory of {rows} states", rows * system.dim * 8)
+    if out is None:
+        check_memory(f"a trajectory of {rows} states", rows * system.dim * 8)
+        out = np.empty((rows, system.dim))
+    else:
+        _check_out(out, (rows, system.dim))
     if method == "rk45":
         if system.kind == "map":
             raise ArgumentValueError("method must be 'rk4' for a map, which has no step to adapt")
         first = t0 + transient * step
         times = first + step * every * np.arange(rows)
-        return _sample(system, start, t0, times, rtol, atol)
-    out = np.empty((rows, system.dim))
+        return _sample(system, start, t0, times, rtol, atol, out)
     system.stepper(dt=step, t0=t0).path(start, transient, rows, every, out, Poll())
     return out
+
+
+def _check_out(out: Floats, shape: tuple[int, int]) -> None:
+    if not isinstance(out, np.ndarray) or out.dtype != np.float64:
+        raise ArgumentTypeError(f"out must be an ndarray of float64, got {out!r}")
+    if out.shape != shape or not out.flags.c_contiguous or not out.flags.writeable:
+        raise ArgumentValueError(
+            f"out must be writeable, C-contiguous and of shape {shape}, got shape {out.shape}"
+        )
 
 
 def ensemble(
@@ -186,9 +201,10 @@ def ensemble(
         )
         out = np.empty((len(ends), rows, system.dim))
 
+    flow = system.stepper(dt=step, t0=t0)
+
     def work(start: int, poll: Poll) -> int | None:
         stop = min(start + BUNDLE, len(ends))
-        flow = system.stepper(dt=step, t0=t0)
         part = None if out is None else out[start:stop]
         flow.bundle(ends[start:stop], transient, rows, stride, part, blowup == "nan", start, poll)
         return None if poll.stopped else stop
@@ -350,12 +366,17 @@ def solve(
 
 
 def _sample(
-    system: System, start: Floats, t0: float, times: Floats, rtol: float, atol: float
+    system: System,
+    start: Floats,
+    t0: float,
+    times: Floats,
+    rtol: float,
+    atol: float,
+    out: Floats,
 ) -> Floats:
     """States at increasing times, without keeping the steps between them."""
     rtol, atol = _tolerances(rtol, atol)
     solver = Adaptive(system.slopes(), start, t0, times[-1], rtol, atol, np.inf, 0.0)
-    out = np.empty((len(times), system.dim))
     done, poll, over = 0, Poll(), False
     while not over:
         steps, dense, over = solver.run(_FETCH, poll)
