@@ -20,7 +20,8 @@ def lazy_exports(
     package : str
         ``__name__`` of the package.
     exports : Mapping of str to str
-        Public name -> module below `package` that defines it.
+        Public name -> module below `package` that defines it; ``"."`` where the name is a module
+        itself.
 
     Returns
     -------
@@ -36,13 +37,13 @@ def lazy_exports(
         except KeyError:
             raise AttributeError(f"module {package!r} has no attribute {name!r}") from None
         try:
-            loaded = importlib.import_module(f"{package}.{module}")
+            loaded = importlib.import_module(f"{package}.{name if module == '.' else module}")
         except ModuleNotFoundError as missing:
             hint = _unbuilt(missing.name or "")
             if hint is None:
                 raise
             raise ModuleNotFoundError(hint, name=missing.name) from missing
-        value = getattr(loaded, name)
+        value = loaded if module == "." else getattr(loaded, name)
         vars(importlib.import_module(package))[name] = value
         return value
 
