@@ -9,7 +9,7 @@ import ast
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, ExpressionError
@@ -274,7 +274,8 @@ def parse_equations(
         raise ArgumentValueError(f"rhs must have {wanted}, got {len(components)}")
     if variables is None:
         variables = named or default_variables(dim)
-    names = _names(variables, params, dim)
+    graph = Graph()
+    meaning = _names(graph, variables, params, dim)
     if named:
         if sorted(named) != sorted(variables):
             raise ArgumentValueError(
@@ -282,8 +283,6 @@ def parse_equations(
             )
         components.sort(key=lambda part: list(variables).index(part[0] or ""))
 
-    graph = Graph()
-    meaning = {name: make(graph) for name, make in names.items()}
     for name, source, _ in definitions:
         if name in meaning and name not in CONSTANTS:
             raise ExpressionError(f"{name!r} is defined already", text=source.text, position=0)
@@ -295,13 +294,11 @@ def parse_equations(
 
 
 def _names(
-    variables: Sequence[str], params: Mapping[str, float], dim: int
-) -> dict[str, Callable[[Graph], Node]]:
+    graph: Graph, variables: Sequence[str], params: Mapping[str, float], dim: int
+) -> dict[str, Node]:
     if isinstance(variables, str) or len(variables) != dim:
         raise ArgumentValueError(f"variables must be {dim} names, got {variables!r}")
-    names: dict[str, Callable[[Graph], Node]] = {
-        name: (lambda graph, value=value: graph.const(value)) for name, value in CONSTANTS.items()
-    }
+    names = {name: graph.const(value) for name, value in CONSTANTS.items()}
     seen: set[str] = set()
     for what, given in (("variables", variables), ("params", params)):
         for index, name in enumerate(given):
@@ -310,9 +307,6 @@ def _names(
             if name in FUNCTIONS or name in seen or name in ("t", "dt"):
                 raise ArgumentValueError(f"{what} must be new names, got {name!r}, which is taken")
             seen.add(name)
-            if what == "variables":
-                names[name] = lambda graph, index=index: graph.var(index)
-            else:
-                names[name] = lambda graph, name=name: graph.param(name)
-    names["t"] = lambda graph: graph.time()
+            names[name] = graph.var(index) if what == "variables" else graph.param(name)
+    names["t"] = graph.time()
     return names

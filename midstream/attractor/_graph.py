@@ -506,15 +506,17 @@ class Program:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _fuse(graph: Graph, order: list[Node], roots: Sequence[Node]) -> dict[Node, tuple[str, ...]]:
-    """Which additions take the product or difference before them along: fewer passes."""
+def _fuse(
+    graph: Graph, order: list[Node], roots: Sequence[Node]
+) -> dict[Node, tuple[str, tuple[Node, ...]] | None]:
+    """Which additions take the product or difference before them along; None: taken along."""
     uses: dict[Node, int] = dict.fromkeys(order, 0)
     for node in order:
         for arg in graph.args[node]:
             uses[arg] += 1
     for root in roots:
         uses[root] += 1
-    fused: dict[Node, tuple[str, ...]] = {}
+    fused: dict[Node, tuple[str, tuple[Node, ...]] | None] = {}
     swallowed: set[Node] = set()
 
     def product(node: Node) -> bool:
@@ -545,14 +547,14 @@ def _fuse(graph: Graph, order: list[Node], roots: Sequence[Node]) -> dict[Node, 
                 plain = graph.ops[one] == "sub" and one not in fused
                 if plain and uses[one] == 1 and not graph.invariant[one]:
                     swallowed.add(one)
-                    fused[node] = ("diffmuladd", *graph.args[one], two, other)  # type: ignore[assignment]
+                    fused[node] = ("diffmuladd", (*graph.args[one], two, other))
                     break
             else:
-                fused[node] = (kind, left, right, other)  # type: ignore[assignment]
+                fused[node] = (kind, (left, right, other))
         else:
-            fused[node] = (kind, left, right, other)  # type: ignore[assignment]
+            fused[node] = (kind, (left, right, other))
     for node in swallowed:
-        fused[node] = ()
+        fused[node] = None
     return fused
 
 
@@ -565,13 +567,9 @@ def _assemble(
     fused = _fuse(graph, order, roots)
     steps: list[tuple[str, tuple[Node, ...], Node]] = []
     for node in live:
-        how = fused.get(node)
-        if how == ():
-            continue
-        if how is None:
-            steps.append((graph.ops[node], graph.args[node], node))
-        else:
-            steps.append((how[0], how[1:], node))  # type: ignore[arg-type]
+        how = fused.get(node, (graph.ops[node], graph.args[node]))
+        if how is not None:
+            steps.append((*how, node))
 
     needed = {arg for _, args, _ in steps for arg in args} | set(roots)
     invariants = tuple(node for node in order if graph.invariant[node] and node in needed)
@@ -580,9 +578,9 @@ def _assemble(
     for node in order:
         op, value = graph.ops[node], graph.values[node]
         if op == "var":
-            place[node] = int(value)  # type: ignore[arg-type]
+            place[node] = int(value or 0)
         elif op == "tangent":
-            place[node] = dim + int(value)  # type: ignore[arg-type]
+            place[node] = dim + int(value or 0)
         elif op == "time":
             place[node] = inputs
             uses_time = uses_time or node in needed

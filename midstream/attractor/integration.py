@@ -107,7 +107,7 @@ def integrate(
         if system.kind == "map":
             raise ArgumentValueError("method must be 'rk4' for a map, which has no step to adapt")
         first = t0 + transient * step
-        times = first + step * every * np.arange(rows)
+        times = first + step * every * np.arange(rows, dtype=np.float64)
         return _sample(system, start, t0, times, rtol, atol, out)
     system.stepper(dt=step, t0=t0).path(start, transient, rows, every, out, Poll())
     return out
@@ -253,7 +253,7 @@ class Solution:
         if len(flat) and (flat.min() < low or flat.max() > high or np.isnan(flat).any()):
             raise ArgumentValueError(f"t must lie in [{low!r}, {high!r}], got {t!r}")
         result = _evaluate(self.t[:-1], self._lengths, self._dense, self.x[-1], flat)
-        return result.reshape(*times.shape, self.x.shape[1])
+        return result.reshape(*np.shape(t), self.x.shape[1])
 
 
 def _evaluate(

@@ -269,7 +269,7 @@ class _Run:
             divergence=float(mean[k]) if carried else math.nan,
             history=history,
             history_stderr=errors,
-            times=counts * self.width * span,
+            times=np.asarray(counts * self.width * span, dtype=np.float64),
             time=self.intervals * span,
             every=self.every,
             exact_jacobian=system.exact_jacobian,

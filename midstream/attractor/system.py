@@ -33,6 +33,9 @@ _OPS = tuple(ARITY)
 #: Arguments of the C functions that are taken: t, x, dx, params.
 _C_ARGUMENTS = 4
 
+#: ctypes keeps the class of its functions to itself.
+_CFunction: Any = ctypes.CFUNCTYPE(None).__mro__[1]
+
 Kind = Literal["flow", "map"]
 
 
@@ -59,7 +62,7 @@ def _address(name: str, value: Any) -> int | None:
     """Address of a C function in one of the wrappers that Python has for them, or None."""
     if hasattr(value, "address") and hasattr(value, "ctypes"):  # numba.cfunc
         value = value.ctypes
-    if isinstance(value, ctypes._CFuncPtr):
+    if isinstance(value, _CFunction):
         arguments = value.argtypes
         if arguments is not None and len(arguments) != _C_ARGUMENTS:
             raise ArgumentTypeError(
@@ -77,16 +80,18 @@ def _address(name: str, value: Any) -> int | None:
             raise ArgumentTypeError(
                 f"{name} must be void (double, double *, double *, double *), got {got!r}"
             )
+        # The capsule may keep its name elsewhere than the signature that scipy shows.
+        name_of = ctypes.pythonapi.PyCapsule_GetName
+        name_of.restype, name_of.argtypes = ctypes.c_void_p, [ctypes.py_object]
         pointer = ctypes.pythonapi.PyCapsule_GetPointer
-        pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-        return int(pointer(value[0], got.encode()))
+        pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_void_p]
+        capsule = tuple.__getitem__(value, 0)  # scipy forbids plain indexing
+        return int(pointer(capsule, name_of(capsule)))
     return None
 
 
-def _wrap(
-    name: str, function: Any, params: Mapping[str, float], shape: tuple[int, ...]
-) -> Callable[[Floats, float], Floats]:
-    """A callable of one to three arguments as ``f(x, t)`` that returns checked, flat values."""
+def _count_arguments(name: str, function: Any) -> int:
+    """How many of (x, t, params) a callable takes."""
     try:
         given = [
             parameter
@@ -99,6 +104,14 @@ def _wrap(
         count = 2
     if not 1 <= count <= 3:
         raise ArgumentTypeError(f"{name} must take (x), (x, t) or (x, t, params), takes {count}")
+    return count
+
+
+def _wrap(
+    name: str, function: Any, params: Mapping[str, float], shape: tuple[int, ...]
+) -> Callable[[Floats, float], Floats]:
+    """A callable of one to three arguments as ``f(x, t)`` that returns checked, flat values."""
+    count = _count_arguments(name, function)
     extra = dict(params)
 
     def call(x: Floats, t: float) -> Floats:
@@ -200,6 +213,9 @@ class System:
         self._given = rhs
         self._given_jacobian = jacobian
         self._equations: Equations | None = None
+        if isinstance(rhs, Equations):
+            self._equations = rhs
+            self._dim, self._variables = len(rhs.rhs), rhs.variables
         text = isinstance(rhs, str) or (
             isinstance(rhs, (list, tuple)) and type(rhs).__name__ != "LowLevelCallable"
         )
@@ -220,7 +236,7 @@ class System:
             self._equations = _parsed(entries, dim, names, tuple(self._params))
             self._dim = len(self._equations.rhs)
             self._variables = self._equations.variables
-        else:
+        elif self._equations is None:
             if dim is None:
                 raise ArgumentValueError("dim must be given where rhs is a function")
             self._dim = dim
@@ -250,6 +266,55 @@ class System:
         self._time_step = _positive("time_step", time_step)
         if self._kind == "flow" and self._time_step != 1.0:
             raise ArgumentValueError(f"time_step must be 1 for a flow, got {time_step!r}")
+
+    @classmethod
+    def trace(
+        cls,
+        function: Callable[..., Any],
+        dim: int,
+        *,
+        params: Mapping[str, float] | None = None,
+        **options: Any,
+    ) -> System:
+        """Make a system at the speed of text from a Python function, by calling it once.
+
+        The function is called with symbols; what it does to them becomes the equations.
+
+        Parameters
+        ----------
+        function : callable
+            Of (x), (x, t) or (x, t, params), returning `dim` numbers. Arithmetic, indexing, loops
+            of fixed length and numpy's functions of one number; no branch on the state.
+        dim : int
+        params : mapping of str to float, optional
+            Given to the function as a dict.
+        **options
+            `kind`, `variables`, `name`, `x0`, `dt`, `time_step`.
+
+        Raises
+        ------
+        ArgumentTypeError
+            The function looks at the value of the state, or returns no numbers.
+
+        Examples
+        --------
+        >>> def rossler(x, t, p):
+        ...     return [-x[1] - x[2], x[0] + p["a"]*x[1], p["b"] + x[2]*(x[0] - p["c"])]
+        >>> System.trace(rossler, 3, params={"a": 0.2, "b": 0.2, "c": 5.7}).native
+        True
+        """
+        from midstream.attractor._tracing import trace
+
+        dim = check_int("dim", dim, low=1)
+        if not callable(function):
+            raise ArgumentTypeError(f"function must be callable, got {function!r}")
+        variables = options.pop("variables", None) or default_variables(dim)
+        if len(variables) != dim:
+            raise ArgumentValueError(f"variables must be {dim} names, got {variables!r}")
+        count = _count_arguments("function", function)
+        equations = trace(function, count, variables, params or {})
+        options.setdefault("name", getattr(function, "__name__", "traced"))
+        return cls(equations, params=params, **options)
 
     # --- what it is -------------------------------------------------------------------------
 
@@ -481,8 +546,8 @@ class System:
     # --- for people -------------------------------------------------------------------------
 
     def _lines(self) -> list[str]:
-        if self._equations is None:
-            return [f"{self._given!r}"]
+        if not isinstance(self._given, (str, list, tuple)) or self._equations is None:
+            return []
         entries = [self._given] if isinstance(self._given, str) else list(self._given)
         lines: list[str] = []
         component = 0
