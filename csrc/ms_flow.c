@@ -223,7 +223,7 @@ int64_t ms_flow_path(const ms_flow *flow, double *state, int64_t transient, int6
     load(flow, &p, state, 1);
     int64_t row = 1, first = transient;
     while (row < rows) {
-        if (!flow->path) {
+        if (!flow->path || every > CHUNK) {
             status = advance(flow, &p, 1, first, every, 0, &lane, poll);
             memcpy(out + (size_t)row * dim, p.regs, bytes);
             row++, first += every;

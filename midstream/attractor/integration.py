@@ -202,14 +202,15 @@ def ensemble(
         out = np.empty((len(ends), rows, system.dim))
 
     flow = system.stepper(dt=step, t0=t0)
+    width = BUNDLE if system.is_text else 1
 
     def work(start: int, poll: Poll) -> int | None:
-        stop = min(start + BUNDLE, len(ends))
+        stop = min(start + width, len(ends))
         part = None if out is None else out[start:stop]
         flow.bundle(ends[start:stop], transient, rows, stride, part, blowup == "nan", start, poll)
         return None if poll.stopped else stop
 
-    for done in in_blocks(work, range(0, len(ends), BUNDLE), threads):
+    for done in in_blocks(work, range(0, len(ends), width), threads):
         tell(done, len(ends))
     result = ends if out is None else out
     if blowup == "nan":
