@@ -291,8 +291,10 @@ def _stderr(means: Floats) -> Floats:
     """Standard error of the mean of a correlated series, from overlapping batches of a 16th.
 
     Growth in neighbouring intervals is correlated, mostly negatively: what a direction gains in one
-    it loses in the next. Long batches see little of it; shorter ones tell three times too much for
-    Lorenz. Overlapping, they know the error to about 15 %.
+    it loses in the next. Batches see the less of it the longer they are. What is left makes errors
+    too large and never too small: measured over runs of 30,000 steps, 1.0 times the true one for
+    Henon, 1.2 for Rossler, 3 to 5 for Lorenz, whose growth swings widely. Overlapping, batches know
+    the error to about 15 %.
     """
     count = len(means)
     if count < 2 * _ERROR_BATCHES:
