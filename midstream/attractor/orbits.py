@@ -134,10 +134,10 @@ def periodic_orbit(
     -----
     Damped Newton iterations on the closing conditions of all segments at once [1]_. The flow and
     its derivative come from RK4, whose steps are halved until the orbit closes to 2e-13 with half
-    the step too (1e-11 for systems of functions), so neither the period nor the multipliers depend on the system's step. In a
-    family of orbits, as conservative systems have, one next to the guess is taken. Multipliers
-    smaller than 1e-15 of the largest are lost in rounding. Takes milliseconds for text, seconds for
-    functions. Safe to call from any thread.
+    the step too (1e-11 for systems of functions): neither the period nor the multipliers depend on
+    the system's step. In a family of orbits, as conservative systems have, one next to the guess is
+    taken. Multipliers smaller than 1e-15 of the largest are lost in rounding. Takes milliseconds
+    for text, seconds for functions. Safe to call from any thread.
 
     References
     ----------
