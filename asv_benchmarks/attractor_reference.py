@@ -265,8 +265,8 @@ def markdown(rows: list[Row], pairs: list[tuple[str, Spectrum]], full: bool) -> 
         "all. Nats per unit of time, or per iteration. A ± is one standard error. *ok*: each "
         "exponent within 0.5 % or two standard errors of the reference; *in source's error*: not "
         "that, but within what the source itself allows. A dash in place of a ratio: every step "
-        "grows alike, there is nothing to sample. A reference is *exact* (closed form), *published*, or "
-        "*recompute*: an independent long run, or a quote that nobody has verified.",
+        "grows alike, there is nothing to sample. A reference is *exact* (closed form), "
+        "*published*, or *recompute*: an independent long run, or a quote nobody has verified.",
         "",
         "| " + " | ".join([*HEADER[:5], "sum less mean divergence", HEADER[6]]) + " |",
         "|" + "---|" * len(HEADER),
