@@ -10,6 +10,8 @@
     the directions that grow and shrink; where in a region neighbours part
 `poincare_section`, `periodic_orbit`
     crossings of a plane; closed orbits with their Floquet multipliers
+`bifurcation`
+    what a system settles to at many values of a parameter
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from midstream._core.lazy import lazy_exports
 if TYPE_CHECKING:
     from midstream.attractor import systems
     from midstream.attractor.covariant import CovariantVectors, covariant_vectors
+    from midstream.attractor.diagrams import Bifurcation, bifurcation
     from midstream.attractor.estimate import Estimate, Fit
     from midstream.attractor.ftle import FTLEField, ftle_field
     from midstream.attractor.integration import Solution, ensemble, integrate, solve
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from midstream.attractor.system import System
 
 __all__ = [
+    "Bifurcation",
     "CovariantVectors",
     "Estimate",
     "FTLEField",
@@ -39,6 +43,7 @@ __all__ = [
     "Solution",
     "Spectrum",
     "System",
+    "bifurcation",
     "covariant_vectors",
     "ensemble",
     "ftle_field",
@@ -54,6 +59,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "Bifurcation": "diagrams",
         "CovariantVectors": "covariant",
         "Estimate": "estimate",
         "FTLEField": "ftle",
@@ -63,6 +69,7 @@ __getattr__, __dir__ = lazy_exports(
         "Solution": "integration",
         "Spectrum": "spectrum",
         "System": "system",
+        "bifurcation": "diagrams",
         "covariant_vectors": "covariant",
         "ensemble": "integration",
         "ftle_field": "ftle",

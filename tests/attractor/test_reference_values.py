@@ -33,7 +33,7 @@ def measured(system: System, row: dict[str, Any]) -> Any:
         steps = 100_000 if flow else 4000
     if system.name == "standard_map":
         # Its chaotic orbits stick to islands for long.
-        steps = 20_000_000
+        steps = 6_000_000
     start = row["initial_condition"]
     if system.dim > 10 or (start is not None and len(start) != system.dim):
         start = None
