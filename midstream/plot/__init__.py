@@ -2,6 +2,8 @@
 
 `gantt`
     a schedule, as `midstream.scheduler.simulate` computes it
+`phase_portrait`, `spectrum_convergence`, `bifurcation_diagram`, `ftle_map`
+    trajectories, exponents, orbit diagrams and fields of `midstream.attractor`
 
 matplotlib is imported when something is drawn, not before.
 """
@@ -13,8 +15,29 @@ from typing import TYPE_CHECKING
 from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from midstream.plot.orbits import (
+        bifurcation_diagram,
+        ftle_map,
+        phase_portrait,
+        spectrum_convergence,
+    )
     from midstream.plot.schedules import gantt
 
-__all__ = ["gantt"]
+__all__ = [
+    "bifurcation_diagram",
+    "ftle_map",
+    "gantt",
+    "phase_portrait",
+    "spectrum_convergence",
+]
 
-__getattr__, __dir__ = lazy_exports(__name__, {"gantt": "schedules"})
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "bifurcation_diagram": "orbits",
+        "ftle_map": "orbits",
+        "gantt": "schedules",
+        "phase_portrait": "orbits",
+        "spectrum_convergence": "orbits",
+    },
+)
