@@ -83,6 +83,14 @@ ATTRACTOR = [
     ),
 ]
 
+ONLINE = [
+    "ms_online.c",
+    "ms_online_scalar.c",
+    "ms_online_avx2.c",
+    "ms_online_avx512.c",
+    "ms_online_neon.c",
+]
+
 #: Compiled module -> the C files it links, in csrc/.
 MODULES = {
     "midstream._core._cpu": ["ms_cpu.c"],
@@ -102,6 +110,7 @@ MODULES = {
     "midstream.compare._search": SEARCH,
     "midstream.compare._spring": ["ms_spring.c"],
     "midstream.attractor._flow": ATTRACTOR,
+    "midstream.attractor._online": ONLINE,
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
     "midstream.scheduler._scheduler": SCHEDULER,
