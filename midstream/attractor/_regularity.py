@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from midstream.attractor._checks import Floats
 
-__all__ = ["find_period", "mismatch"]
+__all__ = [
+    "EXACT",
+    "SMOOTH",
+    "Repeat",
+    "find_repeat",
+    "interpolation_floor",
+    "mismatch",
+    "mismatch_between",
+    "sharpen",
+]
 
 #: Mismatch at lag 1 below which samples follow a smooth curve.
-SMOOTH = 0.1
+SMOOTH = 0.35
 #: Mismatch that rounding alone leaves.
 EXACT = 1e-10
+#: Dips that are looked at between the samples.
+CANDIDATES = 12
 
 
 def mismatch(points: Floats, most: int | None = None) -> Floats:
@@ -54,57 +67,135 @@ def mismatch(points: Floats, most: int | None = None) -> Floats:
     return np.where(both > 0, np.maximum(out, 0.0), 0.0)
 
 
-def _dip(curve: Floats, lag: int) -> float:
-    """Place of the parabola's minimum through a dip and its neighbours."""
-    if not 0 < lag < len(curve) - 1:
-        return float(lag)
-    left, middle, right = curve[lag - 1 : lag + 2]
-    bend = left - 2 * middle + right
-    return float(lag + 0.5 * (left - right) / bend) if bend > 0 else float(lag)
+def mismatch_between(points: Floats, lag: float) -> float:
+    """`mismatch` at a lag that need not be whole, by Lagrange interpolation of sixth order.
+
+    O(n d); NaN where fewer than 8 points are left.
+    """
+    whole = int(np.floor(lag))
+    part = lag - whole
+    if part < 1e-9:
+        late, early = points[whole:], points[: len(points) - whole]
+    else:
+        # x(t - lag) lies between the samples t - whole - 1 and t - whole.
+        nodes = np.arange(-2, 4)
+        weights = [
+            np.prod([(part - other) / (node - other) for other in nodes if other != node])
+            for node in nodes
+        ]
+        first, last = whole + 3, len(points) + min(0, whole - 2)
+        if last - first < 8:
+            return float("nan")
+        late = points[first:last]
+        early = np.zeros_like(late)
+        for node, weight in zip(nodes, weights, strict=True):
+            early += weight * points[first - whole - node : last - whole - node]
+    if len(late) < 8:
+        return float("nan")
+    centre = points.mean(axis=0)
+    both = float(((late - centre) ** 2).sum() + ((early - centre) ** 2).sum())
+    return float(((late - early) ** 2).sum()) / both if both > 0 else 0.0
 
 
-def find_period(curve: Floats, *, worst: float = 0.1) -> tuple[float, float, float] | None:
-    """Period of a trajectory that repeats itself, from `mismatch`.
+def sharpen(points: Floats, curve: Floats, lag: float) -> tuple[float, float]:
+    """The lag near a dip of the curve where the trajectory repeats itself best, and its mismatch.
+
+    For samples of a smooth curve; a parabola through three mismatches, twice.
+    """
+    low, high = max(1, int(lag) - 2), min(len(curve) - 2, int(lag) + 3)
+    if low > high:
+        return lag, float(curve[min(int(lag), len(curve) - 1)])
+    middle = float(low + int(np.argmin(curve[low : high + 1])))
+    value = float(curve[int(middle)])
+    step = 0.5
+    for _ in range(3):
+        left = mismatch_between(points, middle - step)
+        right = mismatch_between(points, middle + step)
+        bend = left - 2 * value + right
+        if not bend > 0:
+            break
+        move = float(np.clip(0.5 * step * (left - right) / bend, -step, step))
+        moved = mismatch_between(points, middle + move)
+        if not moved < value:
+            break
+        middle, value = middle + move, moved
+        step = max(0.2 * step, 1e-3)
+    return middle, value
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """How a trajectory repeats itself: lag in samples, mismatch after one lag, two, and the most.
+
+    `twice` is NaN where the curve does not reach two lags; `last` is at `multiple` lags.
+    """
+
+    lag: float
+    once: float
+    twice: float
+    last: float
+    multiple: int
+
+    def periodic(self, floor: float) -> bool:
+        """Whether missing does not add up from turn to turn, as it does on a torus."""
+        again = self.twice if np.isfinite(self.twice) else self.once
+        return self.once <= floor or (again <= 2.2 * self.once + floor and np.isfinite(self.twice))
+
+
+def interpolation_floor(curve: Floats) -> float:
+    """Mismatch that interpolation between samples may leave where there is none."""
+    smooth = len(curve) > 1 and curve[1] < SMOOTH
+    return EXACT + (2e-3 * float(curve[1]) ** 2 if smooth else 0.0)
+
+
+def find_repeat(points: Floats, curve: Floats, *, worst: float = 0.1) -> Repeat | None:
+    """The shortest lag after which a trajectory repeats itself about as well as it ever does.
 
     Parameters
     ----------
+    points : ndarray, shape (n, d)
     curve : ndarray, shape (m,)
+        Its `mismatch`.
     worst : float
         Mismatch above which nothing repeats.
-
-    Returns
-    -------
-    (period, mismatch there, mismatch at the last whole multiple) or None
-        The period in samples: the first dip that is about as deep as any, sharpened by the dips at
-        its multiples.
     """
     inner = curve[1:-1]
     dips = 1 + np.flatnonzero((inner <= curve[:-2]) & (inner < curve[2:]))
     # A dip is one only if the trajectory has left its start in between.
     dips = dips[np.maximum.accumulate(curve)[dips] > 4 * curve[dips] + 1e-12]
-    if len(dips) == 0:
-        return None
-    depth = curve[dips]
+    smooth = bool(len(curve) > 1 and EXACT < curve[1] < SMOOTH)
     # Of a smooth curve a dip is missed by up to half a sample, which costs a quarter of what a whole
     # one does.
-    missed = 0.3 * curve[1] if curve[1] < SMOOTH else 0.0
-    limit = max(4 * depth.min(), depth.min() + missed, 1e-9)
-    if depth.min() > worst:
+    missed = 0.4 * float(curve[1]) if smooth else 0.0
+    dips = dips[curve[dips] <= worst + missed]
+    if len(dips) == 0:
         return None
-    lag = int(dips[np.flatnonzero(depth <= limit)[0]])
-    if curve[lag] < EXACT:
-        return float(lag), float(curve[lag]), float(curve[lag * ((len(curve) - 1) // lag)])
-    period = _dip(curve, lag)
-    multiple, last = 1, lag
-    while (multiple + 1) * period < len(curve) - 1:
-        guess = round((multiple + 1) * period)
-        reach = max(1, min(lag // 4, 3))
-        around = np.arange(max(1, guess - reach), min(len(curve) - 1, guess + reach) + 1)
-        found = int(around[np.argmin(curve[around])])
-        if curve[found] > max(4 * limit, worst):
-            break
-        multiple, last = multiple + 1, found
-        sharper = _dip(curve, found) / multiple
-        if abs(sharper - period) * multiple < 1.0:
-            period = sharper
-    return period, float(curve[lag]), float(curve[last])
+    if smooth:
+        shallow = dips[curve[dips] <= 4 * curve[dips].min() + missed][:CANDIDATES]
+        deepest = dips[int(np.argmin(curve[dips]))]
+        found = [sharpen(points, curve, float(lag)) for lag in (*shallow, deepest)]
+    else:
+        found = [(float(lag), float(curve[lag])) for lag in dips]
+    best = min(value for _, value in found)
+    if best > worst:
+        return None
+    floor = interpolation_floor(curve)
+    lag, once = next((lag, value) for lag, value in found if value <= max(4 * best, floor))
+
+    def at(multiple: int, guess: float) -> tuple[float, float]:
+        if smooth:
+            return sharpen(points, curve, guess)
+        return guess, float(curve[round(guess)])
+
+    twice, period, last, multiple = float("nan"), lag, once, 1
+    if 2 * lag < len(curve) - 3:
+        place, twice = at(2, 2 * lag)
+        period, last, multiple = place / 2, twice, 2
+        most = int((len(curve) - 4) / period)
+        for reach in (4, 8, 16, 32, most):
+            if multiple < reach <= most:
+                place, value = at(reach, reach * period)
+                if not value <= worst:
+                    break
+                period, last, multiple = place / reach, value, reach
+    return Repeat(period, once, twice, last, multiple)

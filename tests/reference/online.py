@@ -92,7 +92,12 @@ def window_measures(
         "neighbours": len(near),
         "coincident": len(neighbour) - len(near),
         "depth": float(
-            np.mean([0.5 * math.log(mean) - 0.5 * math.log(nearest) for _, nearest, mean in near.values()])
+            np.mean(
+                [
+                    0.5 * math.log(mean) - 0.5 * math.log(nearest)
+                    for _, nearest, mean in near.values()
+                ]
+            )
         )
         if near
         else 0.0,
