@@ -64,6 +64,13 @@ PROFILE = [
     "ms_profile_avx512.c",
     "ms_profile_neon.c",
 ]
+PAIRS = [
+    "ms_pairs.c",
+    "ms_pairs_scalar.c",
+    "ms_pairs_avx2.c",
+    "ms_pairs_avx512.c",
+    "ms_pairs_neon.c",
+]
 SCHEDULER = [
     "ms_admission.c",
     "ms_clock.c",
@@ -95,6 +102,9 @@ ONLINE = [
 MODULES = {
     "midstream._core._cpu": ["ms_cpu.c"],
     "midstream._core._poll": [],
+    "midstream.attractor._ordinal": ["ms_ordinal.c"],
+    "midstream.attractor._pairs": PAIRS,
+    "midstream.attractor._recurrence": ["ms_recurrence.c", *PAIRS],
     "midstream.compare._edit": EDIT,
     "midstream.compare._editbatch": EDIT,
     "midstream.compare._symbols": ["ms_symbols.c"],

@@ -1,0 +1,229 @@
+/* Kernels of ms_pairs.h in the operations of an ms_lanes_*.h and V_ABS; included once for each. */
+#include <string.h>
+
+#include "ms_bits.h"
+#include "ms_pairs.h"
+
+#if defined(_MSC_VER)
+#define INLINE static __forceinline
+#else
+#define INLINE static inline __attribute__((always_inline))
+#endif
+
+#if defined(_MSC_VER) && !defined(__clang__)
+INLINE unsigned count_bits(uint64_t x) {
+    x -= x >> 1 & 0x5555555555555555u;
+    x = (x & 0x3333333333333333u) + (x >> 2 & 0x3333333333333333u);
+    return (unsigned)(((x + (x >> 4)) & 0x0f0f0f0f0f0f0f0fu) * 0x0101010101010101u >> 56);
+}
+#else
+#define count_bits(x) ((unsigned)__builtin_popcountll(x))
+#endif
+
+/* Distance of `a` and `b` by the components from `from` on, joined with `d` unless that is 0. */
+#define JOIN(d, q, a, b)                                               \
+    do {                                                               \
+        const ms_vec difference = V_SUB(a, b);                         \
+        if (euclidean) {                                               \
+            const ms_vec square = V_MUL(difference, difference);       \
+            d = (q) == 0 ? square : V_ADD(d, square);                  \
+        } else {                                                       \
+            const ms_vec size = V_ABS(difference);                     \
+            d = (q) == 0 ? size : V_MAX(d, size);                      \
+        }                                                              \
+    } while (0)
+
+/* One word of comparisons; `broadcast`: of one row with points from `right` on. */
+MS_LANES_TARGET INLINE uint64_t word_of(const double *const *component, size_t components,
+                                        int euclidean, size_t left, size_t right, int broadcast,
+                                        ms_vec limit) {
+#if MS_LANES == 8
+    uint8_t part[8];
+#endif
+    uint64_t word = 0;
+    for (size_t k = 0; k < 64; k += MS_LANES) {
+        unsigned near;
+        if (euclidean) {
+            ms_vec d = V_SET1(0.0);
+            for (size_t q = 0; q < components; q++) {
+                const double *x = component[q];
+                JOIN(d, q, (broadcast ? V_SET1(x[left]) : V_LOAD(x + left + k)),
+                     V_LOAD(x + right + k));
+            }
+            near = V_GE(limit, d);
+        } else {
+            near = ~0u;
+            for (size_t q = 0; q < components; q++) {
+                const double *x = component[q];
+                const ms_vec a = broadcast ? V_SET1(x[left]) : V_LOAD(x + left + k);
+                near &= V_GE(limit, V_ABS(V_SUB(a, V_LOAD(x + right + k))));
+            }
+        }
+#if MS_LANES == 8
+        part[k / 8] = (uint8_t)near;
+#else
+        word |= (uint64_t)near << k;
+#endif
+    }
+#if MS_LANES == 8
+    memcpy(&word, part, 8); /* lanes of eight: x86 alone, whose bytes ascend */
+#endif
+    return word;
+}
+
+MS_LANES_TARGET static void along(const ms_pairs_points *p, size_t lag, size_t words, double limit,
+                                  uint64_t *out) {
+    const ms_vec most = V_SET1(limit);
+    if (p->euclidean)
+        for (size_t w = 0; w < words; w++)
+            out[w] = word_of(p->component, p->components, 1, 64 * w, 64 * w + lag, 0, most);
+    else if (p->components == 1)
+        for (size_t w = 0; w < words; w++)
+            out[w] = word_of(p->component, 1, 0, 64 * w, 64 * w + lag, 0, most);
+    else
+        for (size_t w = 0; w < words; w++)
+            out[w] = word_of(p->component, p->components, 0, 64 * w, 64 * w + lag, 0, most);
+}
+
+MS_LANES_TARGET static void across(const ms_pairs_points *p, size_t row, size_t words, double limit,
+                                   uint64_t *out) {
+    const ms_vec most = V_SET1(limit);
+    if (p->euclidean)
+        for (size_t w = 0; w < words; w++)
+            out[w] = word_of(p->component, p->components, 1, row, 64 * w, 1, most);
+    else if (p->components == 1)
+        for (size_t w = 0; w < words; w++)
+            out[w] = word_of(p->component, 1, 0, row, 64 * w, 1, most);
+    else
+        for (size_t w = 0; w < words; w++)
+            out[w] = word_of(p->component, p->components, 0, row, 64 * w, 1, most);
+}
+
+MS_LANES_TARGET INLINE void extend_by(const ms_pairs_points *p, size_t row, size_t first,
+                                      size_t count, size_t from, size_t stop, double *out,
+                                      int euclidean) {
+    for (size_t k = 0; k < count; k += MS_LANES) {
+        ms_vec d = from == 0 ? V_SET1(0.0) : V_LOAD(out + k);
+        for (size_t q = from; q < stop; q++) {
+            const double *x = p->component[q];
+            JOIN(d, q, V_SET1(x[row]), V_LOAD(x + first + k));
+        }
+        V_STORE(out + k, d);
+    }
+}
+
+MS_LANES_TARGET static void extend(const ms_pairs_points *p, size_t row, size_t first, size_t count,
+                                   size_t from, size_t stop, double *out) {
+    if (p->euclidean)
+        extend_by(p, row, first, count, from, stop, out, 1);
+    else
+        extend_by(p, row, first, count, from, stop, out, 0);
+}
+
+MS_LANES_TARGET INLINE size_t rung_of(const ms_pairs_ladder *ladder, double distance) {
+    uint64_t bits;
+    memcpy(&bits, &distance, 8);
+    bits >>= ladder->shift;
+    uint64_t cell = bits > ladder->lowest ? bits - ladder->lowest : 0;
+    cell = cell < ladder->cells ? cell : ladder->cells - 1;
+    size_t k = ladder->first[cell];
+    while (distance > ladder->rung[k]) k++;
+    return k;
+}
+
+MS_LANES_TARGET static void climb(const ms_pairs_ladder *ladder, const double *distance,
+                                  size_t count, uint64_t *counts) {
+    size_t i = 0;
+    /* Four counters a rung: one alone would wait for its own last store. */
+    for (; i + 4 <= count; i += 4)
+        for (size_t k = 0; k < 4; k++) counts[4 * rung_of(ladder, distance[i + k]) + k]++;
+    for (; i < count; i++) counts[4 * rung_of(ladder, distance[i])]++;
+}
+
+/* 64 bits from bit `at` on; needs one word more than the last that `at` points to. */
+INLINE uint64_t word_at(const uint64_t *words, size_t at) {
+    const uint64_t *here = words + at / 64;
+    const unsigned by = at % 64;
+    return by ? here[0] >> by | here[1] << (64 - by) : here[0];
+}
+
+MS_LANES_TARGET static uint64_t common(const uint64_t *words, size_t count, size_t depth,
+                                       size_t step) {
+    uint64_t total = 0;
+    for (size_t at = 0; at < count; at += 64) {
+        uint64_t word = words[at / 64];
+        for (size_t q = 1; q < depth; q++) word &= word_at(words, at + q * step);
+        if (count - at < 64) word &= ((uint64_t)1 << (count - at)) - 1;
+        total += count_bits(word);
+    }
+    return total;
+}
+
+MS_LANES_TARGET static void both(const uint64_t *words, size_t out_words, size_t depth, size_t step,
+                                 uint64_t *out) {
+    for (size_t w = 0; w < out_words; w++) {
+        uint64_t word = words[w];
+        for (size_t q = 1; q < depth; q++) word &= word_at(words, 64 * w + q * step);
+        out[w] = word;
+    }
+}
+
+/* Clear what is behind the first `count` bits of the word that they end in. */
+static void end_bits(uint64_t *words, size_t count) {
+    if (count % 64) words[count / 64] &= ((uint64_t)1 << count % 64) - 1;
+}
+
+MS_LANES_TARGET INLINE uint64_t scan(uint64_t *words, size_t count, uint64_t *lengths,
+                                     uint64_t *times) {
+    uint64_t set = 0, carry = 0;
+    size_t start = 0;  /* of the run that goes on */
+    size_t behind = 0; /* end of the last run */
+    size_t before = 0; /* half of that run, plus the gap behind it */
+    int follows = 0;   /* there was one */
+    end_bits(words, count);
+    for (size_t w = 0; 64 * w < count; w++) {
+        const uint64_t word = words[w];
+        uint64_t edges = word ^ (word << 1 | carry);
+        if (carry) {
+            if (!edges) continue; /* all ones */
+            goto close;
+        }
+        while (edges) {
+            start = 64 * w + ms_low_bit(edges);
+            edges &= edges - 1;
+            if (times != NULL) before += start - behind;
+            if (!edges) break;
+        close:
+            behind = 64 * w + ms_low_bit(edges);
+            edges &= edges - 1;
+            const size_t length = behind - start;
+            lengths[length]++;
+            set += length;
+            if (times != NULL) {
+                if (follows) times[before + length / 2]++;
+                follows = 1;
+                before = length / 2;
+            }
+        }
+        carry = word >> 63;
+    }
+    if (carry) {
+        const size_t length = count - start;
+        lengths[length]++;
+        set += length;
+        if (times != NULL && follows) times[before + length / 2]++;
+    }
+    return set;
+}
+
+MS_LANES_TARGET static uint64_t runs(uint64_t *words, size_t count, uint64_t *lengths) {
+    return scan(words, count, lengths, NULL);
+}
+
+MS_LANES_TARGET static uint64_t lines(uint64_t *words, size_t count, uint64_t *lengths,
+                                      uint64_t *times) {
+    return scan(words, count, lengths, times);
+}
+
+const ms_pairs_kernels MS_LANES_NAME(ms_pairs) = {along,  across, extend, climb,
+                                                  common, both,   runs,   lines};
