@@ -71,6 +71,13 @@ PAIRS = [
     "ms_pairs_avx512.c",
     "ms_pairs_neon.c",
 ]
+NEIGHBOURS = [
+    "ms_neighbours.c",
+    "ms_neighbours_scalar.c",
+    "ms_neighbours_avx2.c",
+    "ms_neighbours_avx512.c",
+    "ms_neighbours_neon.c",
+]
 SCHEDULER = [
     "ms_admission.c",
     "ms_clock.c",
@@ -105,6 +112,7 @@ MODULES = {
     "midstream.attractor._ordinal": ["ms_ordinal.c"],
     "midstream.attractor._pairs": PAIRS,
     "midstream.attractor._recurrence": ["ms_recurrence.c", *PAIRS],
+    "midstream.attractor._neighbours": NEIGHBOURS,
     "midstream.compare._edit": EDIT,
     "midstream.compare._editbatch": EDIT,
     "midstream.compare._symbols": ["ms_symbols.c"],
