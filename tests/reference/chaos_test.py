@@ -21,9 +21,7 @@ def correlation(x: Sequence[float], c: float, damping: float) -> float:
     variance = sum((value - mean) ** 2 for value in x) / n
     displacement = []
     for lag in range(1, most + 1):
-        terms = [
-            (p[j + lag] - p[j]) ** 2 + (q[j + lag] - q[j]) ** 2 for j in range(n - most)
-        ]
+        terms = [(p[j + lag] - p[j]) ** 2 + (q[j + lag] - q[j]) ** 2 for j in range(n - most)]
         mean_square = sum(terms) / (n - most)
         displacement.append(mean_square + damping * variance * math.sin(math.sqrt(2) * lag))
     return float(np.corrcoef(np.arange(1, most + 1), displacement)[0, 1])
