@@ -63,13 +63,43 @@ void ms_pairs_ladder_init(ms_pairs_ladder *ladder, const double *rung, size_t ru
     }
 }
 
+void ms_pairs_ladder_even(ms_pairs_ladder *ladder, double low, size_t rungs, int parts_bits) {
+    ladder->rungs = rungs;
+    ladder->cells = rungs + 1;
+    ladder->shift = 52 - parts_bits;
+    ladder->first = NULL;
+    ladder->lowest = cell_of(low, ladder->shift) - 1;
+    for (size_t k = 0; k < rungs; k++) {
+        const uint64_t bits = (ladder->lowest + 1 + k) << ladder->shift;
+        memcpy(&ladder->rung[k], &bits, 8);
+    }
+    ladder->rung[rungs] = INFINITY;
+}
+
+/* Take the table of two distances apart again. */
+static void disjoin(const uint32_t *joint, uint64_t *counts, size_t bins) {
+    for (size_t b = 0; b < bins; b++) {
+        const uint32_t *row = joint + MS_PAIRS_JOINT * b;
+        for (size_t a = 0; a < bins; a++) {
+            counts[4 * a] += row[a];
+            counts[4 * b] += row[a];
+        }
+    }
+}
+
 int ms_pairs_count(const ms_pairs_kernels *kernels, const ms_pairs_points *p,
                    const ms_pairs_ladder *ladder, size_t i_first, size_t i_stop, size_t every,
                    size_t j_first, size_t j_stop, const int64_t *start, const size_t *take,
-                   size_t takes, uint64_t *counts, ms_poll *poll) {
+                   size_t takes, uint64_t *counts, uint32_t *joint, ms_poll *poll) {
     double distance[CHUNK];
-    const size_t bins = ladder->rungs + 1;
-    for (size_t i = i_first; i < i_stop; i += every) {
+    const size_t bins = ladder->rungs + 1, table = MS_PAIRS_JOINT * MS_PAIRS_JOINT;
+    const size_t rows = i_stop > i_first ? (i_stop - i_first + every - 1) / every : 0;
+    if (ladder->first != NULL || bins > MS_PAIRS_JOINT || rows == 0 || j_stop <= j_first ||
+        (j_stop - j_first) > UINT32_MAX / rows)
+        joint = NULL;
+    if (joint != NULL) memset(joint, 0, takes * table * sizeof *joint);
+    int status = 0;
+    for (size_t i = i_first; i < i_stop && status == 0; i += every) {
         const size_t begin = (size_t)start[i] > j_first ? (size_t)start[i] : j_first;
         for (size_t j = begin; j < j_stop; j += CHUNK) {
             const size_t count = j_stop - j < CHUNK ? j_stop - j : CHUNK;
@@ -77,13 +107,19 @@ int ms_pairs_count(const ms_pairs_kernels *kernels, const ms_pairs_points *p,
             for (size_t t = 0; t < takes; t++) {
                 kernels->extend(p, i, j, count, from, take[t], distance);
                 from = take[t];
-                kernels->climb(ladder, distance, count, counts + 4 * bins * t);
+                if (joint != NULL)
+                    kernels->climb_jointly(ladder, distance, count, joint + table * t,
+                                           counts + 4 * bins * t);
+                else
+                    kernels->climb(ladder, distance, count, counts + 4 * bins * t);
             }
         }
         if (begin < j_stop && ms_poll_spend(poll, (j_stop - begin) * takes * 4))
-            return MS_PAIRS_STOPPED;
+            status = MS_PAIRS_STOPPED;
     }
-    return 0;
+    for (size_t t = 0; joint != NULL && t < takes; t++)
+        disjoin(joint + table * t, counts + 4 * bins * t, bins);
+    return status;
 }
 
 int ms_pairs_templates(const ms_pairs_kernels *kernels, const double *x, size_t n, size_t m,

@@ -20,6 +20,8 @@
 #define MS_PAIRS_STOPPED 1
 /* Radii of a ladder, at most. */
 #define MS_PAIRS_RUNGS 1024
+/* Bins up to which the even ladder counts two distances by one increment, in a table of both. */
+#define MS_PAIRS_JOINT 64
 
 typedef struct ms_pairs_points {
     const double *const *component;
@@ -31,7 +33,7 @@ typedef struct ms_pairs_points {
 /* Ascending radii, and where to begin among them: cell (bits of a distance >> shift) - lowest. */
 typedef struct ms_pairs_ladder {
     double rung[MS_PAIRS_RUNGS + 1]; /* one more: infinity */
-    uint16_t *first;                 /* `cells` of them */
+    uint16_t *first;                 /* `cells` of them; NULL: see ms_pairs_ladder_even */
     size_t rungs, cells;
     uint64_t lowest;
     int shift;
@@ -50,6 +52,10 @@ typedef struct ms_pairs_kernels {
     /* counts[4 * k + any]: add the distances above rung k - 1 and not above rung k. */
     void (*climb)(const ms_pairs_ladder *ladder, const double *distance, size_t count,
                   uint64_t *counts);
+    /* The same for an even ladder of less than MS_PAIRS_JOINT rungs: two distances a time go to
+     * joint[a + MS_PAIRS_JOINT * b], what is left over to counts. */
+    void (*climb_jointly)(const ms_pairs_ladder *ladder, const double *distance, size_t count,
+                          uint32_t *joint, uint64_t *counts);
     /* Number of bits i < count set in all `depth` copies of `words`, each `step` further on. */
     uint64_t (*common)(const uint64_t *words, size_t count, size_t depth, size_t step);
     /* out[w] = bits of all `depth` copies of `words`, each `step` further on. out may be `words`. */
@@ -69,13 +75,18 @@ size_t ms_pairs_ladder_cells(const double *rung, size_t rungs, int shift);
 void ms_pairs_ladder_init(ms_pairs_ladder *ladder, const double *rung, size_t rungs, int shift,
                           uint16_t *first);
 
+/* A ladder that cuts every octave into 2^parts_bits equal parts, from `low`, a power of two, on. Cells
+ * are rungs then, with no comparison left to do: a distance equal to a rung counts as above it. */
+void ms_pairs_ladder_even(ms_pairs_ladder *ladder, double low, size_t rungs, int parts_bits);
+
 /* Count pairs i < j by distance, i of [i_first, i_stop) in steps of `every`, j of
  * [max(j_first, start[i]), j_stop), once for each number of components in take[0 .. takes - 1],
- * ascending: counts[4 * (t * (rungs + 1) + k) + any] += pairs above rung k - 1, not above rung k. */
+ * ascending: counts[4 * (t * (rungs + 1) + k) + any] += pairs above rung k - 1, not above rung k.
+ * joint: takes * MS_PAIRS_JOINT^2 of work, or NULL. */
 int ms_pairs_count(const ms_pairs_kernels *kernels, const ms_pairs_points *p,
                    const ms_pairs_ladder *ladder, size_t i_first, size_t i_stop, size_t every,
                    size_t j_first, size_t j_stop, const int64_t *start, const size_t *take,
-                   size_t takes, uint64_t *counts, ms_poll *poll);
+                   size_t takes, uint64_t *counts, uint32_t *joint, ms_poll *poll);
 
 /* Sample entropy's counts of a series of n: pairs of templates of m samples, `delay` apart, that
  * are within `limit`: matches[0] of m samples, matches[1] of m + 1, over the n - m * delay

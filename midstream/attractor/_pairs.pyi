@@ -11,6 +11,14 @@ PAD: int
 RUNGS: int
 
 @disjoint_base
+class Ladder:
+    def __new__(cls, rungs: NDArray[np.float64]) -> Self: ...
+    @staticmethod
+    def even(lowest: int, octaves: int, parts_bits: int) -> Ladder: ...
+    @property
+    def rungs(self) -> NDArray[np.float64]: ...
+
+@disjoint_base
 class Pairs:
     def __new__(
         cls,
@@ -21,7 +29,7 @@ class Pairs:
     ) -> Self: ...
     def count(
         self,
-        rungs: NDArray[np.float64],
+        ladder: Ladder,
         i_range: tuple[int, int],
         j_range: tuple[int, int],
         every: int,
