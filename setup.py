@@ -113,6 +113,7 @@ MODULES = {
     "midstream.attractor._pairs": PAIRS,
     "midstream.attractor._recurrence": ["ms_recurrence.c", *PAIRS],
     "midstream.attractor._neighbours": NEIGHBOURS,
+    "midstream.attractor._tangent": ["ms_tangent.c"],
     "midstream.compare._edit": EDIT,
     "midstream.compare._editbatch": EDIT,
     "midstream.compare._symbols": ["ms_symbols.c"],

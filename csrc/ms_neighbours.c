@@ -137,18 +137,19 @@ int ms_neighbours_all(const ms_neighbours_tree *tree, const ms_neighbours_query 
 
 int ms_neighbours_diverge(const double *series, size_t n, size_t m, size_t delay,
                           const int64_t *first, const int64_t *second, size_t pairs, size_t steps,
-                          double *out, ms_poll *poll) {
+                          size_t every, double *out, ms_poll *poll) {
     const size_t span = (m - 1) * delay;
     for (size_t p = 0; p < pairs; p++) {
         double *row = out + p * steps;
         const size_t a = (size_t)first[p], b = second[p] < 0 ? n : (size_t)second[p];
         const size_t later = a > b ? a : b;
-        const size_t known = later + span < n ? n - span - later : 0;
+        const size_t known = later + span < n ? (n - span - later - 1) / every + 1 : 0;
         const size_t end = known < steps ? known : steps;
         for (size_t s = 0; s < end; s++) row[s] = 0;
         for (size_t c = 0; c < m && end > 0; c++) {
             const double *x = series + a + c * delay, *y = series + b + c * delay;
-            for (size_t s = 0; s < end; s++) row[s] += (x[s] - y[s]) * (x[s] - y[s]);
+            for (size_t s = 0, t = 0; s < end; s++, t += every)
+                row[s] += (x[t] - y[t]) * (x[t] - y[t]);
         }
         for (size_t s = end; s < steps; s++) row[s] = NAN;
         if (ms_poll_spend(poll, m * steps)) return MS_NEIGHBOURS_STOPPED;

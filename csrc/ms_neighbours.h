@@ -66,12 +66,12 @@ int ms_neighbours_all(const ms_neighbours_tree *tree, const ms_neighbours_query 
                       const int64_t *centres, size_t n_centres, int64_t *index, double *distance,
                       ms_simd_level level, ms_poll *poll);
 
-/* Squared distances of pairs of points as time goes on: out[p, s] = |y[first[p] + s] -
- * y[second[p] + s]|^2 for s < steps, NaN beyond the end. The points are delay vectors of the series
- * y with m coordinates `delay` apart, so a step costs one new coordinate. second[p] < 0: all NaN. */
+/* Squared distances of pairs of delay vectors of a series, m coordinates `delay` apart, as time goes
+ * on: out[p, s] = |v[first[p] + s every] - v[second[p] + s every]|^2 for s < steps; NaN beyond the
+ * end and where a sample is NaN. second[p] < 0: all NaN. */
 int ms_neighbours_diverge(const double *series, size_t n, size_t m, size_t delay,
                           const int64_t *first, const int64_t *second, size_t pairs, size_t steps,
-                          double *out, ms_poll *poll);
+                          size_t every, double *out, ms_poll *poll);
 
 extern const ms_neighbours_kernels ms_neighbours_scalar;
 #if defined(MS_X86_64)

@@ -31,5 +31,6 @@ def diverge(
     first: NDArray[np.int64],
     second: NDArray[np.int64],
     steps: int,
+    every: int,
     poll: Poll,
 ) -> NDArray[np.float64] | None: ...

@@ -43,7 +43,8 @@ cdef extern from "ms_neighbours.h":
                           double *distance, ms_simd_level level, ms_poll *poll) noexcept nogil
     int ms_neighbours_diverge(const double *series, size_t n, size_t m, size_t delay,
                               const int64_t *first, const int64_t *second, size_t pairs,
-                              size_t steps, double *out, ms_poll *poll) noexcept nogil
+                              size_t steps, size_t every, double *out,
+                              ms_poll *poll) noexcept nogil
 
 #: Coordinates that a point may have.
 MOST_COORDINATES = MS_NEIGHBOURS_MOST
@@ -156,17 +157,18 @@ cdef class Tree:
 
 
 def diverge(const double[::1] series, Py_ssize_t emb_dim, Py_ssize_t delay,
-            const int64_t[::1] first, const int64_t[::1] second, Py_ssize_t steps, Poll poll):
-    """Squared distances of delay vectors ``first[p] + s`` and ``second[p] + s``: (pairs, steps).
+            const int64_t[::1] first, const int64_t[::1] second, Py_ssize_t steps, Py_ssize_t every,
+            Poll poll):
+    """Squared distances of delay vectors `first` and `second`, `every` samples apart and again.
 
-    NaN beyond the end of the series, and everywhere where ``second[p]`` is negative. None if
-    stopped.
+    (pairs, steps). NaN beyond the end of the series, where it is NaN, and where ``second[p]`` is
+    negative. None if stopped.
     """
     cdef double[:, ::1] out
     cdef int status
     cdef Py_ssize_t pairs = first.shape[0]
     vectors = series.shape[0] - (emb_dim - 1) * delay
-    if emb_dim < 1 or delay < 1 or steps < 1 or second.shape[0] != pairs or vectors < 1:
+    if emb_dim < 1 or delay < 1 or steps < 1 or every < 1 or second.shape[0] != pairs or vectors < 1:
         raise ValueError("no such pairs")
     result = np.empty((pairs, steps))
     if pairs == 0:
@@ -177,7 +179,7 @@ def diverge(const double[::1] series, Py_ssize_t emb_dim, Py_ssize_t delay,
     out = result
     with nogil:
         status = ms_neighbours_diverge(&series[0], series.shape[0], emb_dim, delay, &first[0],
-                                       &second[0], pairs, steps, &out[0, 0], &poll.poll)
+                                       &second[0], pairs, steps, every, &out[0, 0], &poll.poll)
     if status:
         poll.reraise()
         return None
