@@ -2,7 +2,8 @@
 
 #include <math.h>
 
-#define MOST MS_TANGENT_MOST
+#define BLOCK ((size_t)4)
+#define MOST ((MS_TANGENT_MOST + 3) / 4 * 4)
 /* Beyond the largest distance, so that the farthest neighbour counts too, by this much. */
 #define REACH 1.001
 
@@ -47,14 +48,18 @@ static void fit_row(const ms_tangent_input *in, size_t row, double *coefficients
     const double *here = in->series + in->centres[row];
     const int64_t *index = in->index + row * in->stride;
     const double *distance = in->distance + row * in->stride;
-    double second[MOST][MOST] = {{0}}, first[MOST] = {0}, mixed[MOST] = {0}, gap[MOST];
-    double total = 0, sum = 0, mean[MOST];
+    double second[MOST][MOST], first[MOST] = {0}, mixed[MOST] = {0}, gap[MOST] = {0}, mean[MOST];
+    double total = 0, sum = 0;
     size_t count = 0, p = ms_tangent_unknowns(m, in->quadratic);
+    /* Rows of whole blocks, whose padding stays 0, so that the compiler can keep them in vectors. */
+    const size_t width = (p + BLOCK - 1) / BLOCK * BLOCK;
     while (count < in->k && index[count] >= 0) count++;
     *residual = NAN;
     for (size_t i = 0; i < m; i++) coefficients[i] = NAN;
     if (count < p + 2 || !(distance[count - 1] > 0)) return;
     const double reach = distance[count - 1] * REACH, scale = sqrt(reach);
+    for (size_t i = 0; i < p; i++)
+        for (size_t j = 0; j < width; j++) second[i][j] = 0;
     /* Moments around the centre itself, so that they lose nothing to cancellation. */
     for (size_t q = 0; q < count; q++) {
         const double *there = in->series + index[q], weight = 1 - distance[q] / reach;
@@ -66,8 +71,9 @@ static void fit_row(const ms_tangent_input *in, size_t row, double *coefficients
         for (size_t i = 0; i < p; i++) {
             const double weighted = weight * gap[i];
             first[i] += weighted;
-            for (size_t j = 0; j <= i; j++) second[i][j] += weighted * gap[j];
             mixed[i] += weighted * future;
+            for (size_t b = 0; b < width && b <= i; b += BLOCK)
+                for (size_t j = b; j < b + BLOCK; j++) second[i][j] += weighted * gap[j];
         }
     }
     double trace = 0, predicted = sum / total;

@@ -30,7 +30,7 @@ Indices = NDArray[np.int64]
 #: Neighbours of a local map, over its dimension; the errors of prediction choose among them.
 FACTORS = (4, 7, 14, 28)
 #: Reference points, spread over the data in chains.
-REFERENCES = 1500
+REFERENCES = 1000
 #: Ridge of the local maps, over the mean variance of a coordinate among the neighbours.
 RIDGE = 0.01
 #: An orbit takes about so many delays.
@@ -73,7 +73,10 @@ def prepare(
         series[start : start + len(piece)] = part
     correlation = correlations(smoothed.series, max(n // 10, 2))
     lost = max(first_below(correlation, LOST), 1)
-    chosen = choose_delay(smoothed.series).delay if delay is None else delay
+    if delay is None:
+        chosen = choose_delay(smoothed.series, min(2 * lost + 4, n // 4)).delay
+    else:
+        chosen = delay
     # Where memory is lost before the information has its minimum, a delay of that length would
     # fold the attractor over itself.
     step = max(min(chosen, lost), 1) if delay is None else delay
@@ -167,7 +170,7 @@ def local_maps(data: Data, dimensions: tuple[int, ...]) -> tuple[Maps, Indices, 
     spread = np.full((len(dimensions), len(FACTORS)), np.nan)
     linear = np.array([_linear_error(x, centres, most, m, step) for m in dimensions])
     near = np.empty((0, 0), dtype=np.int64)
-    for batch in ((0, 1), (2, 3)):
+    for batch in ((0, 1), (2,), (3,)):
         wanted = min(FACTORS[batch[-1]] * most, len(rows) // 8)
         found, distance = neighbours(tree, places, wanted, data.theiler, len(rows))
         index = np.where(found >= 0, rows[found], -1)
@@ -181,26 +184,31 @@ def local_maps(data: Data, dimensions: tuple[int, ...]) -> tuple[Maps, Indices, 
                 if len(growth) > 1:
                     exponents[row, column] = growth.mean() / step
                     spread[row, column] = growth.std(ddof=1) / math.sqrt(len(growth)) / step
-        if not errors[:, 1].mean() < errors[:, 0].mean():
+        # More neighbours are looked up only while they predict better.
+        mean = errors.mean(axis=0)
+        if not mean[batch[-1]] < mean[batch[-1] - 1]:
             break
-    mean = errors.mean(axis=0)
-    if not np.isfinite(mean.min()):
+    usable = (
+        np.isfinite(mean) & np.isfinite(exponents).all(axis=0) & np.isfinite(spread).all(axis=0)
+    )
+    if not usable[0]:
         return None
+    mean[~usable] = np.inf
     best = int(np.flatnonzero(mean <= 1.02 * mean.min())[-1])
     orbits = len(rows) / (ORBIT * step)
-    statistical = max(float(np.nanmean(spread[:, best])), 0.4 / math.sqrt(orbits) / (ORBIT * step))
+    statistical = max(float(spread[:, best].mean()), 0.4 / math.sqrt(orbits) / (ORBIT * step))
     drop = 0.0
-    if best == 0:
-        fewest, more = np.nanmean(exponents[:, :2], axis=0)
+    if best == 0 and usable[1]:
+        fewest, more = exponents[:, :2].mean(axis=0)
         drop = math.log(fewest / more) if min(fewest, more) > 0 else 0.5
     maps = Maps(
-        exponent=float(np.nanmean(exponents[:, best])),
+        exponent=float(exponents[:, best].mean()),
         error=statistical,
         by_dimension=exponents[:, best],
         ratio=float(np.mean(errors[:, best] / np.maximum(linear, 1e-300))),
         factor=FACTORS[best],
         drop=drop,
-        steepness=float(np.log(mean[1] / mean[0])),
+        steepness=math.log(mean[1] / mean[0]) if usable[1] and mean[0] > 0 else 0.5,
         references=len(places),
     )
     return maps, centres, near
@@ -238,12 +246,13 @@ def _products(
     stretches = []
     start = 0
     for chain in chains:
-        part = np.ascontiguousarray(coefficients[start : start + len(chain)])
+        growth = _tangent.chain(coefficients[start : start + len(chain)], np.full((1, m), m**-0.5))
         start += len(chain)
-        growth = _tangent.chain(part, np.full((1, m), m**-0.5))[:, 0]
-        growth = growth[min(10, len(growth) // 5) :]
-        for piece in np.array_split(growth, max(len(growth) // 40, 1)):
-            some = piece[np.isfinite(piece)]
-            if len(some):
-                stretches.append(float(some.mean()))
-    return float(np.sqrt(np.mean(good**2))), np.array(stretches)
+        growth = growth[min(10, len(growth) // 5) :, 0]
+        # Stretches of 40 maps or more.
+        edges = np.arange(max(len(growth) // 40, 1)) * 40
+        known = np.isfinite(growth)
+        count = np.add.reduceat(known.astype(np.int64), edges)
+        total = np.add.reduceat(np.where(known, growth, 0.0), edges)
+        stretches.append(total[count > 0] / count[count > 0])
+    return float(np.sqrt(np.mean(good**2))), np.concatenate(stretches)
