@@ -129,7 +129,11 @@ def judge_regular(
                 return found, repeat, lines
         steady = repeat is not None and repeat.multiple >= 4 and repeat.last <= 4 * floor
         if steady and repeat is not None and repeat.once <= floor:
-            return _cycle(repeat.lag, repeat, "to the accuracy of interpolation", 0.9), repeat, lines
+            return (
+                _cycle(repeat.lag, repeat, "to the accuracy of interpolation", 0.9),
+                repeat,
+                lines,
+            )
     if repeat is not None and repeat.multiple >= 2:
         flat = repeat.periodic(floor) and repeat.last <= max(4 * repeat.once, 10 * floor)
         limit = 30 * floor if clean else 0.02
@@ -164,9 +168,7 @@ def _cycle(period: float, repeat: Repeat | None, how: str, confidence: float) ->
     reasons = [f"the points repeat themselves after {period:.8g} samples, {how}"]
     if repeat is not None and repeat.multiple > 1:
         reasons.append(f"still after {repeat.multiple} turns: mismatch {repeat.last:.1e}")
-    return Judgement(
-        "limit_cycle", confidence, reasons, lyapunov=0.0, period=period, dimension=1.0
-    )
+    return Judgement("limit_cycle", confidence, reasons, lyapunov=0.0, period=period, dimension=1.0)
 
 
 def judge_points(points: Floats, *, seed: int) -> Judgement:
@@ -440,9 +442,7 @@ def exponents_of_points(points: Floats, *, smooth: bool) -> tuple[Floats, Floats
     half = len(now) // 2
     for degree in range(1, 8):
         terms = [
-            term
-            for d in range(degree + 1)
-            for term in combinations_with_replacement(range(dim), d)
+            term for d in range(degree + 1) for term in combinations_with_replacement(range(dim), d)
         ]
         if len(terms) > min(n // 8, 300):
             break
@@ -480,9 +480,7 @@ def _least_squares(features: Floats, values: Floats) -> Floats:
 
 
 def _monomials(states: Floats, terms: list[tuple[int, ...]]) -> Floats:
-    columns = [
-        np.prod(states[:, term], axis=1) if term else np.ones(len(states)) for term in terms
-    ]
+    columns = [np.prod(states[:, term], axis=1) if term else np.ones(len(states)) for term in terms]
     return np.column_stack(columns)
 
 

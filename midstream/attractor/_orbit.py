@@ -285,9 +285,7 @@ def _bounded(orbit: Floats) -> Floats:
     if not running.any():
         return out
     angles = orbit[:, running]
-    return np.ascontiguousarray(
-        np.hstack([orbit[:, ~running], np.cos(angles), np.sin(angles)])
-    )
+    return np.ascontiguousarray(np.hstack([orbit[:, ~running], np.cos(angles), np.sin(angles)]))
 
 
 def _sampling(system: System, state: Floats, dt: float, time: float) -> int:
