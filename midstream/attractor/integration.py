@@ -87,8 +87,10 @@ def integrate(
     Examples
     --------
     >>> from midstream.attractor import integrate, systems
-    >>> integrate(systems.henon(), steps=4)[-1].round(4)
-    array([-1.1763,  0.3782])
+    >>> integrate(systems.henon(), [0, 0], steps=2)
+    array([[ 0. ,  0. ],
+           [ 1. ,  0. ],
+           [-0.4,  0.3]])
     """
     start = system.start(x0)
     step = system.step_length(dt)
@@ -327,8 +329,8 @@ def solve(
     --------
     >>> from midstream.attractor import solve, systems
     >>> circle = solve(systems.stuart_landau(), [1.0, 0.0], t_span=(0, 6.283185307179586))
-    >>> circle.x[-1].round(6) + 0.0
-    array([ 1., 0.])
+    >>> bool(abs(circle.x[-1] - [1, 0]).max() < 1e-7)
+    True
     """
     if system.kind == "map":
         raise ArgumentValueError("system must be a flow, got a map")

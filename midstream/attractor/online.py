@@ -7,6 +7,7 @@ import math
 import struct
 import zlib
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
@@ -567,7 +568,7 @@ class _Reading:
         quarter = self.n // 4
         blocks = [self.points[k * quarter : (k + 1) * quarter] for k in range(4)]
         spreads = [float(block.std(axis=0).max()) for block in blocks]
-        falling = all(b <= 1.05 * a for a, b in zip(spreads, spreads[1:], strict=False))
+        falling = all(b <= 1.05 * a for a, b in pairwise(spreads))
         if falling and spreads[3] < 1e-3 * spreads[0]:
             share = spreads[3] / spreads[0]
             return (
