@@ -234,8 +234,9 @@ def bifurcation_diagram(
         found.values,
         found.points,
         linestyle="none",
-        marker=",",
+        marker=".",
         markersize=markersize,
+        markeredgewidth=0,
         alpha=0.5,
         color=_ink() if color is None else color,
         rasterized=True,
@@ -258,7 +259,8 @@ def ftle_map(
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
     cmap : optional
-        Colours as matplotlib takes them. The scale ends at the 99.9th percentile.
+        Colours as matplotlib takes them. The scale ends at the 99th percentile:
+        single ridges and border points may lie far above.
     colorbar : bool
         Whether to draw a scale beside it.
 
@@ -292,7 +294,7 @@ def ftle_map(
         raise ArgumentValueError("field must have been computed on a grid, not at points")
     ax = _axes(ax)
     finite = field.values[np.isfinite(field.values)]
-    low, high = (finite.min(), np.percentile(finite, 99.9)) if len(finite) else (0.0, 1.0)
+    low, high = (finite.min(), np.percentile(finite, 99)) if len(finite) else (0.0, 1.0)
     mesh = ax.pcolormesh(
         field.x,
         field.y,
