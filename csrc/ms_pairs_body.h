@@ -71,32 +71,53 @@ MS_LANES_TARGET INLINE uint64_t word_of(const double *const *component, size_t c
     return word;
 }
 
+/* All words; `components` and the flags are constants where this is called, so loops unroll. */
+MS_LANES_TARGET INLINE void words_of(const ms_pairs_points *p, size_t components, int euclidean,
+                                     size_t at, int broadcast, size_t words, double limit,
+                                     uint64_t *out) {
+    const ms_vec most = V_SET1(limit);
+    const double *component[4];
+    for (size_t q = 0; q < 4 && q < components; q++) component[q] = p->component[q];
+    for (size_t w = 0; w < words; w++)
+        out[w] = word_of(components <= 4 ? component : p->component, components, euclidean,
+                         broadcast ? at : 64 * w, broadcast ? 64 * w : 64 * w + at, broadcast,
+                         most);
+}
+
+MS_LANES_TARGET INLINE void compare_all(const ms_pairs_points *p, int euclidean, size_t at,
+                                        int broadcast, size_t words, double limit, uint64_t *out) {
+    switch (p->components) {
+    case 1:
+        words_of(p, 1, euclidean, at, broadcast, words, limit, out);
+        return;
+    case 2:
+        words_of(p, 2, euclidean, at, broadcast, words, limit, out);
+        return;
+    case 3:
+        words_of(p, 3, euclidean, at, broadcast, words, limit, out);
+        return;
+    case 4:
+        words_of(p, 4, euclidean, at, broadcast, words, limit, out);
+        return;
+    default:
+        words_of(p, p->components, euclidean, at, broadcast, words, limit, out);
+    }
+}
+
 MS_LANES_TARGET static void along(const ms_pairs_points *p, size_t lag, size_t words, double limit,
                                   uint64_t *out) {
-    const ms_vec most = V_SET1(limit);
     if (p->euclidean)
-        for (size_t w = 0; w < words; w++)
-            out[w] = word_of(p->component, p->components, 1, 64 * w, 64 * w + lag, 0, most);
-    else if (p->components == 1)
-        for (size_t w = 0; w < words; w++)
-            out[w] = word_of(p->component, 1, 0, 64 * w, 64 * w + lag, 0, most);
+        compare_all(p, 1, lag, 0, words, limit, out);
     else
-        for (size_t w = 0; w < words; w++)
-            out[w] = word_of(p->component, p->components, 0, 64 * w, 64 * w + lag, 0, most);
+        compare_all(p, 0, lag, 0, words, limit, out);
 }
 
 MS_LANES_TARGET static void across(const ms_pairs_points *p, size_t row, size_t words, double limit,
                                    uint64_t *out) {
-    const ms_vec most = V_SET1(limit);
     if (p->euclidean)
-        for (size_t w = 0; w < words; w++)
-            out[w] = word_of(p->component, p->components, 1, row, 64 * w, 1, most);
-    else if (p->components == 1)
-        for (size_t w = 0; w < words; w++)
-            out[w] = word_of(p->component, 1, 0, row, 64 * w, 1, most);
+        compare_all(p, 1, row, 1, words, limit, out);
     else
-        for (size_t w = 0; w < words; w++)
-            out[w] = word_of(p->component, p->components, 0, row, 64 * w, 1, most);
+        compare_all(p, 0, row, 1, words, limit, out);
 }
 
 MS_LANES_TARGET INLINE void extend_by(const ms_pairs_points *p, size_t row, size_t first,
