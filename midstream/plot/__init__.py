@@ -4,6 +4,8 @@
     a schedule, as `midstream.scheduler.simulate` computes it
 `phase_portrait`, `spectrum_convergence`, `bifurcation_diagram`, `ftle_map`
     trajectories, exponents, orbit diagrams and fields of `midstream.attractor`
+`recurrence_plot`, `delay_choice`
+    what is measured from series: recurrences, and the choice of an embedding delay
 
 matplotlib is imported when something is drawn, not before.
 """
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
         spectrum_convergence,
     )
     from midstream.plot.schedules import gantt
+    from midstream.plot.series import delay_choice, recurrence_plot
 
 __all__ = [
     "bifurcation_diagram",
@@ -40,4 +43,9 @@ __getattr__, __dir__ = lazy_exports(
         "phase_portrait": "orbits",
         "spectrum_convergence": "orbits",
     },
+__all__ = ["delay_choice", "gantt", "recurrence_plot"]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {"delay_choice": "series", "gantt": "schedules", "recurrence_plot": "series"},
 )
