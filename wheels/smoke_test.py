@@ -13,6 +13,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 import midstream
+from midstream.attractor import (
+    System,
+    classify,
+    ensemble,
+    integrate,
+    lyapunov,
+    lyapunov_spectrum,
+    rqa,
+    systems,
+)
 from midstream.compare import RunDetector, cdist, dtw, dtw_path, lcs, levenshtein, repeats, search
 from midstream.scheduler import Histogram, RingQueue, Scheduler, sleep_ns
 from midstream.stream import replay, shipped_recordings, watch
@@ -95,6 +105,27 @@ def check_kernels() -> None:
     check(queue.put_many("abc", block=False) == 2 and queue.get() == "a", "a ring lost its order")
 
 
+def check_dynamics() -> None:
+    lorenz = systems.lorenz()
+    check(lorenz.native, "no compiled system")
+    path = integrate(lorenz, [1, 1, 1], dt=0.01, steps=8000, transient=1000)
+    own = System(
+        "a*(y - x); x*(r - z) - y; x*y - b*z + 1e-300*x", params={"a": 10, "r": 28, "b": 8 / 3}
+    )
+    check(not own.native, "text of one's own was compiled")
+    ends = ensemble(own, [[1, 1, 1]] * 9, dt=0.01, steps=100)
+    check(
+        abs(ends - integrate(lorenz, [1, 1, 1], dt=0.01, steps=100)[-1]).max() < 1e-9,
+        "text differs",
+    )
+    spectrum = lyapunov_spectrum(lorenz, dt=0.01, steps=50_000, transient=1000)
+    check(abs(spectrum.exponents[0] - 0.906) < 0.05, f"exponents of Lorenz: {spectrum}")
+    found = lyapunov(path[::5, 0], dt=0.05)
+    check(found.verdict == "chaotic", f"Lorenz from data: {found}")
+    check(classify(systems.van_der_pol()).kind == "limit_cycle", "a cycle is none")
+    check(rqa(path[::20], recurrence_rate=0.05).det > 0.5, "no lines in a recurrence plot")
+
+
 async def severities(name: str) -> list[str]:
     watched = watch(replay(shipped_recordings()[name]))
     async for _ in watched:
@@ -118,6 +149,7 @@ def main() -> None:
     if len(sys.argv) > 1:
         check_against_source(Path(sys.argv[1]), compiled)
     check_kernels()
+    check_dynamics()
     shipped = check_recordings()
     print(f"midstream {midstream.__version__} in {PACKAGE}")
     print(f"{len(compiled)} compiled modules, {shipped} recordings: all well")

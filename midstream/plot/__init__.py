@@ -5,7 +5,7 @@
 `phase_portrait`, `spectrum_convergence`, `bifurcation_diagram`, `ftle_map`
     trajectories, exponents, orbit diagrams and fields of `midstream.attractor`
 `recurrence_plot`, `delay_choice`
-    what is measured from series: recurrences, and the choice of an embedding delay
+    when a series comes back to itself; how a delay was chosen
 
 matplotlib is imported when something is drawn, not before.
 """
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "bifurcation_diagram",
+    "delay_choice",
     "ftle_map",
     "gantt",
     "phase_portrait",
+    "recurrence_plot",
     "spectrum_convergence",
 ]
 
@@ -38,14 +40,11 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "bifurcation_diagram": "orbits",
+        "delay_choice": "series",
         "ftle_map": "orbits",
         "gantt": "schedules",
         "phase_portrait": "orbits",
+        "recurrence_plot": "series",
         "spectrum_convergence": "orbits",
     },
-__all__ = ["delay_choice", "gantt", "recurrence_plot"]
-
-__getattr__, __dir__ = lazy_exports(
-    __name__,
-    {"delay_choice": "series", "gantt": "schedules", "recurrence_plot": "series"},
 )
