@@ -58,13 +58,13 @@ MS_INLINE V v_min(V a, V b) { return ms_blend(a < b, a, b); }
 MS_INLINE V v_max(V a, V b) { return ms_blend(a > b, a, b); }
 #define MS_EACH(name, call)                                                                      \
     MS_INLINE V v_##name(V a) {                                                                  \
-        V r;                                                                                     \
+        V r = a;                                                                                   \
         for (int i = 0; i < MS_W; i++) r[i] = call(a[i]);                                        \
         return r;                                                                                \
     }
 #define MS_EACH2(name, call)                                                                     \
     MS_INLINE V v_##name(V a, V b) {                                                             \
-        V r;                                                                                     \
+        V r = a;                                                                                   \
         for (int i = 0; i < MS_W; i++) r[i] = call(a[i], b[i]);                                  \
         return r;                                                                                \
     }
