@@ -69,6 +69,17 @@ def settled(points: Floats, *, tolerance: float = 1e-9) -> Judgement | None:
                 f"eighth to {spreads[-1]:.1e} in the last"
             ],
         )
+    logs = np.log(np.maximum(spreads, rounding))
+    line = np.polyval(np.polyfit(np.arange(8), logs, 1), np.arange(8))
+    if falling and logs[0] - logs[-1] > 0.4 and np.ptp(logs - line) < 0.05 * (logs[0] - logs[-1]):
+        return Judgement(
+            "fixed_point",
+            0.85,
+            [
+                "the spread of the points falls by the same factor in equal times, by "
+                f"{spreads[-1] / spreads[0]:.2g} in all"
+            ],
+        )
     if spreads[-3:].max() <= tolerance * level:
         return Judgement("fixed_point", 0.97, ["the points become constant"])
     # It fell, and then stays at the level of the noise that lies over it.
@@ -117,7 +128,10 @@ def judge_regular(
     if repeat is not None and not smooth and repeat.once <= EXACT:
         return _cycle(repeat.lag, repeat, "exactly", 0.99), repeat, None
     lines = find_lines(points)
-    foretold = lines is not None and lines.outside < FORETOLD
+    foretold = lines is not None and (
+        lines.outside < FORETOLD
+        or (clean and lines.outside < min(2 * FORETOLD, 1.5 * lines.inside))
+    )
     if lines is not None and foretold and smooth:
         base = common_base(lines, share=max(1e-4, 3 * lines.inside))
         if base is not None:
@@ -400,8 +414,8 @@ def _add_spectrum(
     from midstream.attractor.spectrum import kaplan_yorke
 
     dimension = kaplan_yorke(exponents)
-    if dimension > cap + 1.2:
-        return  # directions that the points do not fill
+    if dimension > cap + 1.0 or exponents.sum() > 3 * errors.max():
+        return  # directions that the points do not fill, which the model had to invent
     found.exponents, found.errors = exponents, errors
     found.dimension = dimension
     found.lyapunov = float(exponents[0])
@@ -457,12 +471,18 @@ def exponents_of_points(points: Floats, *, smooth: bool) -> tuple[Floats, Floats
         return None
     _, terms, solution = best
     jacobians = _derivatives(now, terms, solution)
+    # Of a flow, directions part little from one sample to the next.
+    every = 4 if smooth else 1
+    whole = len(jacobians) // every * every
+    products = jacobians[:whole:every]
+    for k in range(1, every):
+        products = jacobians[k:whole:every] @ products
     frame = np.eye(dim)
-    logs = np.empty((len(jacobians), dim))
-    for k, jacobian in enumerate(jacobians):
-        frame, triangle = np.linalg.qr(jacobian @ frame)
-        logs[k] = np.log(np.maximum(np.abs(np.diag(triangle)), 1e-300))
-    logs = logs[len(logs) // 20 :]
+    logs = np.empty((len(products), dim))
+    for k, product in enumerate(products):
+        frame, triangle = np.linalg.qr(product @ frame)
+        logs[k] = np.abs(triangle.diagonal())
+    logs = np.log(np.maximum(logs[len(logs) // 20 :], 1e-300)) / every
     exponents = logs.mean(axis=0)
     blocks = np.array([block.mean(axis=0) for block in np.array_split(logs, 16)])
     errors = blocks.std(axis=0, ddof=1) / 4
@@ -475,7 +495,7 @@ def _least_squares(features: Floats, values: Floats) -> Floats:
     gram = features.T @ features
     gram[np.diag_indices_from(gram)] *= 1 + 1e-12
     gram[np.diag_indices_from(gram)] += 1e-12 * len(features)
-    solution: Floats = np.linalg.solve(gram, features.T @ values)
+    solution: Floats = np.linalg.solve(gram, features.T @ values).astype(np.float64, copy=False)
     return solution
 
 
@@ -502,7 +522,7 @@ def _local_dimension(states: Floats, neighbours: int = 12) -> float:
 
     Maximum likelihood of Levina and Bickel (2004), averaged as MacKay and Ghahramani propose.
     """
-    from scipy.spatial import cKDTree
+    from scipy.spatial import cKDTree  # type: ignore[import-untyped, unused-ignore]
 
     distances = cKDTree(states).query(states, k=neighbours + 1)[0][:, 1:]
     usable = distances[:, 0] > 0

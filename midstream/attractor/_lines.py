@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from midstream.attractor._checks import Floats
 
@@ -12,6 +13,10 @@ __all__ = ["Lines", "common_base", "find_lines", "independent_frequencies"]
 
 #: Share of the trajectory that lines are fitted to; the rest is foretold.
 FITTED = 0.6
+#: Samples that frequencies are fitted to.
+SAMPLES = 1000
+#: Harmonics that are looked for where sampling folds them back.
+MULTIPLES = 24
 #: After so many lines, so much of the variance may be left, or the fit is given up.
 HOPELESS = {4: 0.6, 8: 0.4, 16: 0.15}
 
@@ -105,16 +110,19 @@ def find_lines(
         return None
     centred = centred - centred[:cut].mean(axis=0)
     total = float((centred[:cut] ** 2).sum())
-    times = np.arange(n) - 0.5 * (cut - 1)
+    times: Floats = np.arange(n, dtype=np.float64) - 0.5 * (cut - 1)
     frequencies: list[float] = []
+    # Frequencies are sharpened on some samples of the whole stretch: as long, and much faster.
+    some = _some(cut)
     residual = centred[:cut]
     for _ in range(most):
         frequency = _peak(residual, frequencies)
         if not 0 < frequency < 0.5:
             break
-        frequencies.append(frequency)
-        omega, residual = _sharpen(times[:cut], centred[:cut], np.array(frequencies))
+        omega = np.array([*frequencies, frequency])
+        omega = _sharpen(times[some], centred[some], omega)
         frequencies = omega.tolist()
+        residual, _ = _remove(times[:cut], centred[:cut], omega)
         inside = float((residual**2).sum()) / total
         if inside < enough or inside > hopeless.get(len(frequencies), 1.0):
             break
@@ -122,10 +130,8 @@ def find_lines(
     if len(omega) == 0:
         return None
     for _ in range(3):
-        omega, _ = _sharpen(times[:cut], centred[:cut], omega)
-    basis = _basis(times[:cut], omega)
-    amplitudes = _fit(basis, centred[:cut])
-    residual = centred[:cut] - basis @ amplitudes
+        omega = _sharpen(times[some], centred[some], omega)
+    residual, amplitudes = _remove(times[:cut], centred[:cut], omega)
     inside = float((residual**2).sum()) / total
     foretold = _basis(times[cut:], omega) @ amplitudes
     rest = centred[cut:]
@@ -143,12 +149,26 @@ def _fit(basis: Floats, data: Floats) -> Floats:
     """Least squares by normal equations, with just enough of a ridge for lines that nearly meet."""
     gram = basis.T @ basis
     gram[np.diag_indices_from(gram)] += 1e-13 * len(basis)
-    solution: Floats = np.linalg.solve(gram, basis.T @ data)
+    solution: Floats = np.linalg.solve(gram, basis.T @ data).astype(np.float64, copy=False)
     return solution
 
 
-def _sharpen(times: Floats, data: Floats, omega: Floats) -> tuple[Floats, Floats]:
-    """One Gauss-Newton step of all frequencies; the residual is that of before."""
+def _some(n: int) -> NDArray[np.intp]:
+    """Up to SAMPLES of n places, irregular, so that no frequency is folded."""
+    if n <= SAMPLES:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(0).permutation(n)[:SAMPLES])
+
+
+def _remove(times: Floats, data: Floats, omega: Floats) -> tuple[Floats, Floats]:
+    """What lines of given frequencies leave, and their amplitudes."""
+    basis = _basis(times, omega)
+    amplitudes = _fit(basis, data)
+    return data - basis @ amplitudes, amplitudes
+
+
+def _sharpen(times: Floats, data: Floats, omega: Floats) -> Floats:
+    """One Gauss-Newton step of all frequencies."""
     k = len(omega)
     basis = _basis(times, omega)
     amplitudes = _fit(basis, data)
@@ -164,9 +184,10 @@ def _sharpen(times: Floats, data: Floats, omega: Floats) -> tuple[Floats, Floats
         right += slope.T @ residual[:, c]
     normal[np.diag_indices(k)] *= 1 + 1e-9
     normal[np.diag_indices(k)] += 1e-300
-    most = 0.25 / len(times)
+    most = 0.25 / (times[-1] - times[0] + 1)
     move = np.clip(np.linalg.solve(normal, right), -most, most)
-    return np.clip(omega + move, 1e-9, 0.5), residual
+    sharper: Floats = np.clip(omega + move, 1e-9, 0.5)
+    return sharper
 
 
 def common_base(lines: Lines, *, share: float = 1e-3) -> float | None:
@@ -179,14 +200,18 @@ def common_base(lines: Lines, *, share: float = 1e-3) -> float | None:
     frequencies, errors = lines.frequencies[strong], lines.errors[strong]
     for divisor in range(1, 21):
         base = frequencies[0] / divisor
-        multiples = np.rint(frequencies / base)
-        allowed = errors + multiples * errors[0] / divisor
-        # A base so low that its multiples lie within the errors explains anything.
-        if base < 4 * allowed.max():
+        doubt = errors[0] / divisor
+        if base < 8 * errors.max():
             return None
-        if multiples.min() > 0 and np.all(np.abs(frequencies - multiples * base) <= allowed):
-            weights = 1 / errors**2
-            return float((weights * frequencies * multiples).sum() / (weights * multiples**2).sum())
+        # Sampling folds harmonics above a half back.
+        multiples = np.arange(1, max(MULTIPLES, int(0.5 / base)) + 1)
+        folded = np.abs(multiples * base - np.rint(multiples * base))
+        misses = np.abs(folded[:, None] - frequencies)
+        best = misses.argmin(axis=0)
+        if np.all(misses.min(axis=0) <= errors + multiples[best] * doubt):
+            plain = multiples[best] * base < 0.5
+            weights, turns = 1 / errors[plain] ** 2, multiples[best][plain]
+            return float((weights * frequencies[plain] * turns).sum() / (weights * turns**2).sum())
     return None
 
 

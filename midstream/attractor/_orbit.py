@@ -23,8 +23,10 @@ NATS = 40.0
 ERRORS = 5.0
 #: Each run is so many times as long as the one before.
 LONGER = 4
-#: Points that regular motion is recognised from.
-POINTS = 4000
+#: Points that regular motion is recognised from, in the first run and at most.
+POINTS, MOST_POINTS = 4000, 16_000
+#: Nats and steps: who has grown by less in more is taken to grow like a power of the time.
+LITTLE, MANY = 15.0, 500_000
 #: Longest period of a map that is looked for by exact return.
 LONGEST = 4096
 
@@ -67,6 +69,7 @@ def judge_system(
     state, time = start, t0
     unit = dt if system.kind == "flow" else 1.0
     count = system.dim if system.dim <= 12 else 6
+    points = POINTS
     best: Judgement | None = None
     while True:
         try:
@@ -77,7 +80,7 @@ def judge_system(
                 time += transient * unit
                 spent += transient
             signs = _measure(system, state, dt, length, count, time, seed)
-            found = _decide(system, state, dt, signs, time)
+            found = _decide(system, state, dt, signs, time, points)
             spent += length
         except IntegrationError as error:
             return Judgement(
@@ -85,12 +88,13 @@ def judge_system(
                 0.95,
                 [f"the orbit blows up: {error}"],
             )
-        if best is None or found.confidence >= 0.5 or found.confidence > best.confidence:
+        if best is None or found.confidence >= min(best.confidence, 0.5):
             best = found
         if found.confidence >= 0.9 or spent + length * (LONGER + 1) > most:
             break
         # The next run begins where this one ended.
         transient, length = length, length * LONGER
+        points = min(2 * points, MOST_POINTS)
     best.exponents, best.errors = signs.exponents, signs.errors
     if not math.isfinite(best.lyapunov):
         best.lyapunov = float(signs.exponents[0])
@@ -118,13 +122,15 @@ def _measure(
     return _Signs(exponents, errors, signs, taken, spectrum.kaplan_yorke)
 
 
-def _decide(system: System, state: Floats, dt: float, signs: _Signs, time: float) -> Judgement:
+def _decide(
+    system: System, state: Floats, dt: float, signs: _Signs, time: float, points: int
+) -> Judgement:
     rest = _at_rest(system, state, dt, signs, time)
     if rest is not None:
         return rest
     if signs.signs[0] == 1:
         return _chaos(system, signs)
-    regular = _regular(system, state, dt, signs, time)
+    regular = _regular(system, state, dt, signs, time, points)
     if regular is not None:
         return regular
     if signs.signs[0] == -1 and system.kind == "flow" and system.autonomous:
@@ -141,6 +147,12 @@ def _decide(system: System, state: Floats, dt: float, signs: _Signs, time: float
             0.55,
             [signs.say(), f"neighbours part by {grown:.0f} nats: more than a torus would let them"],
             dimension=signs.kaplan_yorke,
+        )
+    if abs(grown) < LITTLE and signs.steps > MANY:
+        return Judgement(
+            "torus",
+            0.75,
+            [signs.say(), f"neighbours part by {grown:.1f} nats only, and nothing repeats itself"],
         )
     return Judgement(
         "unknown",
@@ -250,23 +262,25 @@ def _paired(signs: _Signs) -> bool:
 
 
 def _regular(
-    system: System, state: Floats, dt: float, signs: _Signs, time: float
+    system: System, state: Floats, dt: float, signs: _Signs, time: float, points: int
 ) -> Judgement | None:
     """A cycle or a torus, seen in the orbit itself."""
     sampled = system.kind == "flow" or system.time_step != 1.0
     every = _sampling(system, state, dt, time) if sampled else 1
     orbit = integrate(
-        system, state, dt=_given(system, dt), steps=POINTS * every, every=every, t0=time
+        system, state, dt=_given(system, dt), steps=points * every, every=every, t0=time
     )
-    points = _bounded(orbit)
-    curve = mismatch(points, 3 * len(points) // 4)
-    found, _, _ = judge_regular(points, curve, smooth=sampled, clean=True)
+    bounded = _bounded(orbit)
+    curve = mismatch(bounded, 3 * len(bounded) // 4)
+    found, _, _ = judge_regular(bounded, curve, smooth=sampled, clean=True)
     if found is None:
         return None
     found = replace(found, period=None if found.period is None else found.period * every)
     found.reasons.append(signs.say())
     largest = float(signs.exponents[0]) * signs.steps
     residue = found.details.get("residue", 0.0)
+    if abs(largest) < LITTLE:
+        found.confidence = max(found.confidence, 0.93)
     if signs.signs[0] == -1 and system.kind == "flow" and system.autonomous:
         return None
     if residue > 1e-3 and abs(largest) > 15:

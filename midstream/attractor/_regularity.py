@@ -164,8 +164,7 @@ def find_repeat(points: Floats, curve: Floats, *, worst: float = 0.1) -> Repeat 
     # A dip is one only if the trajectory has left its start in between.
     dips = dips[np.maximum.accumulate(curve)[dips] > 4 * curve[dips] + 1e-12]
     smooth = bool(len(curve) > 1 and EXACT < curve[1] < SMOOTH)
-    # Of a smooth curve a dip is missed by up to half a sample, which costs a quarter of what a whole
-    # one does.
+    # Of a smooth curve a dip is missed by up to half a sample: a quarter of what a whole one costs.
     missed = 0.4 * float(curve[1]) if smooth else 0.0
     dips = dips[curve[dips] <= worst + missed]
     if len(dips) == 0:
