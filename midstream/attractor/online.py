@@ -8,7 +8,6 @@ import math
 import struct
 import zlib
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, Self
 
 import numpy as np
