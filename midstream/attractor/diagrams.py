@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -11,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from midstream._core.errors import ArgumentValueError
 from midstream._core.validate import check_choice, check_int, check_text
-from midstream.attractor._arguments import check_system
+from midstream.attractor._arguments import check_system, is_named, text_entries
 from midstream.attractor._checks import Floats, as_series
 from midstream.attractor.integration import ensemble
 from midstream.attractor.system import System
@@ -20,8 +19,6 @@ __all__ = ["Bifurcation", "bifurcation"]
 
 #: Bytes of trajectories that are kept at a time.
 _MEMORY = 64 << 20
-#: An entry of text that names its component: ``x' = ...`` or ``dx/dt = ...``.
-_NAMED = re.compile(r"\s*(\w+\s*'|d\s*\w+\s*/\s*dt)\s*=")
 
 
 @dataclass(frozen=True)
@@ -126,7 +123,7 @@ def bifurcation(
     start = system.start(x0)
     step = system.step_length(dt) if flow else None
     parameters, points, lost = [], [], []
-    entries = _entries(system)
+    entries = text_entries(system)
     runs: Iterator[tuple[float, Floats]]
     if entries is not None:
         wide = _widened(system, entries, parameter)
@@ -159,18 +156,10 @@ def _component(system: System, component: int | str) -> int:
     return check_int("component", component, low=0, high=system.dim - 1)
 
 
-def _entries(system: System) -> list[str] | None:
-    """The text of a system, or None for functions."""
-    given = system._given
-    if isinstance(given, str):
-        return [part for part in given.replace(";", "\n").splitlines() if part.strip()]
-    return list(given) if isinstance(given, (list, tuple)) and system.is_text else None
-
-
 def _widened(system: System, entries: list[str], parameter: str) -> System:
     """The system with the parameter as its last component."""
     fixed = "0" if system.kind == "flow" else parameter
-    if any(_NAMED.match(entry) for entry in entries):
+    if any(is_named(entry) for entry in entries):
         fixed = f"{parameter}' = {fixed}"
     params = system.params
     del params[parameter]

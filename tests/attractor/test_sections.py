@@ -54,6 +54,23 @@ def test_crossings_lie_on_the_trajectory() -> None:
         assert oracle.rk4(f, path[index], time - index * 0.02, 1) == pytest.approx(point, abs=1e-12)
 
 
+@pytest.mark.parametrize("form", ["list", "text", "callable"])
+def test_time_in_the_equations(form: str) -> None:
+    """x = sin(t + t^2/2), whatever form the equations come in: each crossing at its own time."""
+    rhs: Any = {
+        "list": ["rate = 1 + t", "rate*y", "-rate*x"],
+        "text": "x' = (1 + t)*y; y' = -(1 + t)*x",
+        "callable": lambda x, t: [(1 + t) * x[1], -(1 + t) * x[0]],
+    }[form]
+    system = System(rhs, 2, x0=[0.0, 1.0], dt=0.002)
+    section = poincare_section(system, (0, 0.0), direction=0, steps=4000, transient=10)
+    # t + t^2/2 = k pi
+    exact = np.sqrt(1 + 2 * math.pi * np.arange(1, len(section) + 1)) - 1
+    assert len(section) == 12
+    assert section.times == pytest.approx(exact, abs=1e-8)
+    assert np.abs(section.points[:, 0]).max() < 1e-15
+
+
 def test_chunks_leave_no_seam() -> None:
     """More steps than are fetched at once give the crossings of one long trajectory."""
     system = systems.lorenz()
