@@ -17,6 +17,7 @@ from midstream._core.progress import Progress, as_progress
 from midstream._core.validate import check_int, check_real
 from midstream.attractor._arguments import check_system
 from midstream.attractor._checks import Floats, as_array, as_points
+from midstream.attractor._flow import Flow
 from midstream.attractor.system import System
 
 __all__ = ["FTLEField", "ftle_field"]
@@ -156,10 +157,12 @@ def ftle_field(
     # Functions are asked once for all lanes: these have to be of one trajectory.
     block = max(1, _LANES // system.dim) if system.is_text else 1
 
+    flow = system.stepper(dt=signed, t0=t0, tangents=True, columns=not system.is_text)
+
     def work(begin: int, poll: Poll) -> int | None:
         stop = min(begin + block, len(starts))
         part = slice(begin, stop)
-        ends[part], stretch[part] = _stretch(system, starts[part], signed, steps, t0, poll)
+        ends[part], stretch[part] = _stretch(flow, starts[part], steps, poll)
         return None if poll.stopped else stop
 
     for done in in_blocks(work, range(0, len(starts), block), threads):
@@ -177,12 +180,9 @@ def ftle_field(
     )
 
 
-def _stretch(
-    system: System, starts: Floats, dt: float, steps: int, t0: float, poll: Poll
-) -> tuple[Floats, Floats]:
+def _stretch(flow: Flow, starts: Floats, steps: int, poll: Poll) -> tuple[Floats, Floats]:
     """Ends of starts (m, dim), and the largest singular values of the derivatives, (m,)."""
     count, dim = starts.shape
-    flow = system.stepper(dt=dt, t0=t0, tangents=True, columns=False)
     lanes = (count * dim + 7) // 8 * 8
     state = np.zeros((flow.inputs, lanes))
     # Start i has lanes i * dim and on, one for each unit vector; lanes to spare repeat the last.
