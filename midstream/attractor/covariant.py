@@ -147,7 +147,7 @@ def covariant_vectors(
     itself under time, and one of them is the direction of motion of a flow. Where two exponents
     are equal only the plane of their vectors is defined.
 
-    Costs what `lyapunov_spectrum` costs, some 5 microseconds a time for the way back, and
+    Costs what `lyapunov_spectrum` costs, about 10 microseconds a time for the way back, and
     ``8*(dim*k + k*k)`` bytes a time. Safe to call from any thread.
 
     References

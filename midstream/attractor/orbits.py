@@ -15,6 +15,7 @@ from midstream._core.errors import ArgumentValueError
 from midstream._core.validate import check_int, check_real
 from midstream.attractor._arguments import check_positive, check_system
 from midstream.attractor._checks import Floats, as_array
+from midstream.attractor._slopes import Slopes, many_slopes
 from midstream.attractor.integration import integrate
 
 if TYPE_CHECKING:
@@ -375,6 +376,7 @@ class _FlowProblem(_Problem):
     ) -> None:
         super().__init__(system, nodes, period, angles)
         self.free = free
+        self.slopes = many_slopes(system)
         #: Steps of RK4 in a segment.
         self.steps = _FIRST
 
@@ -398,7 +400,7 @@ class _FlowProblem(_Problem):
         return self._judged(iterations, residual * self.size(self.nodes), tol)
 
     def velocities(self, points: Floats) -> Floats:
-        return np.array([self.system.rhs(point, 0.0) for point in points])
+        return self.slopes(points, np.zeros(len(points)))
 
     def orbit(self, iterations: int, residual: float, samples: int) -> Orbit:
         extent = float(np.abs(self.nodes - self.nodes[0]).max())
@@ -407,7 +409,7 @@ class _FlowProblem(_Problem):
                 "guess leads to no closed orbit: it shrinks to one point,"
                 f" {self.nodes[0].tolist()}, with period {self.period:.3g}"
             )
-        path = _Path(self.system, self.nodes, self.period)
+        path = _Path(self.system, self.slopes, self.nodes, self.period)
         period = self.period
         turns = self._turns(path) if self.free else 1
         _, slopes = self.shoot(self.nodes, period)
@@ -440,34 +442,34 @@ class _FlowProblem(_Problem):
 class _Path:
     """An orbit as a function of time: cubics between the small steps of each segment."""
 
-    def __init__(self, system: System, nodes: Floats, period: float) -> None:
-        self.system = system
+    def __init__(self, system: System, slopes: Slopes, nodes: Floats, period: float) -> None:
+        self.slopes = slopes
         self.length = period / len(nodes)
         # A cubic is off by (length/steps)^4/384 of the fourth derivative.
         self.steps = 1024
-        self.segments = [
-            integrate(
-                system,
-                node,
-                dt=self.length / self.steps,
-                steps=self.steps,
-                t0=index * self.length,
-            )
-            for index, node in enumerate(nodes)
-        ]
+        self.segments = np.array(
+            [
+                integrate(
+                    system,
+                    node,
+                    dt=self.length / self.steps,
+                    steps=self.steps,
+                    t0=index * self.length,
+                )
+                for index, node in enumerate(nodes)
+            ]
+        )
 
     def __call__(self, times: NDArray[Any]) -> Floats:
-        return np.array([self._at(float(t)) for t in times])
-
-    def _at(self, t: float) -> Floats:
-        segment = min(int(t / self.length), len(self.segments) - 1)
+        """States at times in [0, period], shape (n, dim)."""
         step = self.length / self.steps
-        place = t / step - segment * self.steps
-        index = min(int(place), self.steps - 1)
-        s = place - index
+        segment = np.minimum((times / self.length).astype(int), len(self.segments) - 1)
+        place = times / step - segment * self.steps
+        index = np.clip(place.astype(int), 0, self.steps - 1)
         begin = segment * self.length + index * step
-        a, b = self.segments[segment][index : index + 2]
-        va, vb = self.system.rhs(a, begin), self.system.rhs(b, begin + step)
+        a, b = self.segments[segment, index], self.segments[segment, index + 1]
+        va, vb = self.slopes(a, begin), self.slopes(b, begin + step)
+        s = (place - index)[:, None]
         rest = 1 - s
         return np.asarray(
             a * (1 + 2 * s) * rest**2

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from midstream._core._poll import Poll
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_choice, check_int, check_real
-from midstream.attractor._arguments import (
-    check_positive,
-    check_system,
-    is_named,
-    text_entries,
-)
+from midstream.attractor._arguments import check_positive, check_system
 from midstream.attractor._checks import Floats, as_array, as_points
+from midstream.attractor._slopes import Slopes, many_slopes
 from midstream.attractor.integration import integrate
 from midstream.attractor.system import System
 
@@ -206,7 +199,7 @@ def _cut_flow(
     else:
         limit = check_int("steps", steps, low=1)
     state = system.start(x0)
-    slopes = _slopes(system)
+    slopes = many_slopes(system)
     states: list[Floats] = []
     times: list[float] = []
     signs: list[int] = []
@@ -234,56 +227,8 @@ def _cut_flow(
     return states, times, signs
 
 
-#: ``f(points, times)``: the right-hand side at many points, shape (n, dim), each at its time.
-_Slopes = Callable[[Floats, Floats], Floats]
-
-
-def _slopes(system: System) -> _Slopes:
-    """The right-hand side at many points at once, where the system is text."""
-    if system.autonomous:
-        together = _in_lanes(system)
-        return lambda points, times: together(points)
-    timed = _with_clock(system)
-    if timed is not None:
-        together = _in_lanes(timed)
-        return lambda points, times: together(np.column_stack([points, times]))[:, :-1]
-    return lambda points, times: np.array(
-        [system.rhs(x, float(t)) for x, t in zip(points, times, strict=True)]
-    )
-
-
-def _in_lanes(system: System) -> Callable[[Floats], Floats]:
-    flow = system.slopes()
-
-    def slopes(points: Floats) -> Floats:
-        count, dim = points.shape
-        lanes = np.zeros((flow.inputs, (count + 7) // 8 * 8))
-        lanes[:dim] = points[-1][:, None]
-        lanes[:dim, :count] = points.T
-        flow.tangent_bundle(lanes, 0, 1, True, Poll())
-        return lanes[:dim, :count].T.copy()
-
-    return slopes
-
-
-def _with_clock(system: System) -> System | None:
-    """The system with the time as its last component, if it is text."""
-    entries = text_entries(system)
-    if entries is None:
-        return None
-    clock = "clock"
-    while any(clock in entry for entry in entries) or clock in system.params:
-        clock += "_"
-    last = f"{clock}' = 1" if any(is_named(entry) for entry in entries) else "1"
-    return System(
-        [*(re.sub(r"\bt\b", clock, entry) for entry in entries), last],
-        params=system.params,
-        variables=[*system.variables, clock],
-    )
-
-
 def _land(
-    slopes: _Slopes,
+    slopes: Slopes,
     x: Floats,
     heights: Floats,
     normal: Floats,
@@ -321,7 +266,7 @@ def _land(
     return points, after
 
 
-def _rk4(slopes: _Slopes, x: Floats, t: Floats, h: Floats) -> Floats:
+def _rk4(slopes: Slopes, x: Floats, t: Floats, h: Floats) -> Floats:
     half, column = h / 2, h[:, None]
     k1 = slopes(x, t)
     k2 = slopes(x + column / 2 * k1, t + half)
