@@ -211,7 +211,7 @@ def _make(entry: Entry) -> Callable[..., System]:
     signature = inspect.Signature(
         [
             inspect.Parameter(
-                name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=value, annotation="float"
+                name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=value, annotation=float
             )
             for name, value in entry.params.items()
         ],
