@@ -357,6 +357,7 @@ def _judge(
     exponent, error = maps.exponent, maps.error
     low, high = exponent - 1.96 * error, exponent + 1.96 * error
     share = line_share(data.longest)
+    orbit = ORBIT * data.delay
     if maps.ratio >= NONLINEAR:
         reasons.append(
             f"Local prediction is no better than linear (ratio of errors {maps.ratio:.2f})."
@@ -365,7 +366,9 @@ def _judge(
             reasons.append(f"Spectral lines hold {share:.0%} of the variance: it is noise.")
             return done("noise", "linear")
         reasons.append(f"Spectral lines hold {share:.0%} of the variance: it oscillates.")
-        return done("regular", "linear", exponent, low, high)
+        if low <= 0:
+            return done("regular", "linear", exponent, low, max(high, 0.0))
+        return done("regular", "linear", *_flat(times, curve, orbit))
     reasons.append(f"Local prediction beats linear (ratio of errors {maps.ratio:.2f}).")
     if p_value > 0.05:
         reasons.append(f"So it does for the surrogates (p = {p_value:.2g}).")
@@ -381,17 +384,24 @@ def _judge(
             return done("chaotic", "ok", *_pool(maps, region))
         reasons.append("Slope and local maps disagree.")
         return done("insufficient", "no_scaling_region")
-    orbit = ORBIT * data.delay
     if low <= 0 and (rise < RISE or high * orbit < 0.15):
         reasons.append("Neighbours stay together: there is no divergence.")
         return done("regular", "no_divergence", exponent, low, max(high, 0.0))
     if (rise < RISE / 2 or last <= LEVEL) and share >= LINES:
         # Jumps, as those of a square wave, break the local maps, but not the curve.
         reasons.append("Neighbours stay together, and spectral lines hold the variance.")
-        flat = float(np.polyfit(times, curve, 1)[0])
-        return done("regular", "no_divergence", flat, flat - RISE / orbit, flat + RISE / orbit)
+        return done("regular", "no_divergence", *_flat(times, curve, orbit))
     reasons.append("There is no scaling region that both would agree on.")
     return done("insufficient", "no_scaling_region")
+
+
+def _flat(times: Floats, curve: Floats, orbit: int) -> tuple[float, float, float]:
+    """Overall slope of a curve that does not rise, with an interval of a rise per orbit."""
+    if len(times) < 2:
+        return math.nan, math.nan, math.nan
+    centred = times - times.mean()
+    slope = float(centred @ curve / (centred @ centred))
+    return slope, min(slope, 0.0) - RISE / orbit, max(slope, 0.0) + RISE / orbit
 
 
 def _pool(maps: Maps, region: Region) -> tuple[float, float, float]:

@@ -29,6 +29,7 @@ def lorenz() -> np.ndarray:
 # A small part of .ci/attractor_calibration, with seeds of its own.
 def test_intervals_cover_and_chaos_is_found() -> None:
     covered = found = count = 0
+    factors = []
     for name in ("lorenz.05", "rossler.2", "henon", "mg23"):
         for n in (2000, 4000):
             for seed, x in enumerate(chaotic(name, n, range(30, 32))):
@@ -40,9 +41,10 @@ def test_intervals_cover_and_chaos_is_found() -> None:
                     found += estimate.verdict == "chaotic"
                     if estimate.verdict == "chaotic":
                         assert low < float(estimate) < high
-                        assert high < 7 * low  # of use to someone
+                        factors.append(high / low)
     assert covered >= 0.9 * count
     assert found >= 0.9 * count
+    assert np.median(factors) < 2.2  # of use to someone
 
 
 @pytest.mark.parametrize("name", NOISES)
@@ -268,7 +270,8 @@ def test_smoothing_knows_the_noise() -> None:
         left = np.std(found.series - clean) / clean.std()
         assert left < 0.7 * level
         assert found.left == pytest.approx(left, rel=0.25)
-    assert np.std(smooth(clean).series - clean) < 1e-4 * clean.std()
+    inside = slice(300, -300)  # the ends are reflected
+    assert np.std((smooth(clean).series - clean)[inside]) < 1e-4 * clean.std()
     henon = orbits.henon(2000, range(1))[0]
     assert math.isnan(smooth(henon).noise)
     assert smooth(henon).series is henon
