@@ -131,13 +131,13 @@ int ms_pairs_templates(const ms_pairs_kernels *kernels, const double *x, size_t 
     uint64_t *near = work, *there = work + n / 64 + 2;
     for (size_t lag = first_lag; lag < stop_lag && lag < templates; lag++) {
         const size_t words = (n - lag + 63) / 64, count = templates - lag;
-        kernels->along(&points, lag, words, limit, near);
+        kernels->along(&points, lag, 0, words, limit, near);
         near[words] = 0;
         if (gaps) {
             /* Both samples exist where they are at any distance; those behind both templates have
              * to, so that both counts are of the same pairs. */
             const size_t behind = m * delay;
-            kernels->along(&points, lag, words, INFINITY, there);
+            kernels->along(&points, lag, 0, words, INFINITY, there);
             there[words] = 0;
             matches[1] += kernels->common(near, count, m + 1, delay);
             kernels->both(near, (count + 63) / 64, m, delay, near);

@@ -39,12 +39,24 @@ typedef struct ms_pairs_ladder {
     int shift;
 } ms_pairs_ladder;
 
+/* A sequence of bits that arrives in pieces, and is cut into runs of ones. All 0 at first. */
+typedef struct ms_pairs_runs {
+    size_t start;  /* of the run that goes on */
+    size_t behind; /* end of the last run */
+    size_t before; /* half of that run, plus the gap behind it as far as it is known */
+    uint64_t set;  /* ones in runs that have ended */
+    int open;      /* the last bit so far was 1 */
+    int follows;   /* a run has ended already */
+} ms_pairs_runs;
+
 typedef struct ms_pairs_kernels {
-    /* Bit i of `out`: points i and i + lag are within `limit`; `words` * 64 bits from i = 0 on. Bits
-     * of pairs that do not exist may be anything. */
-    void (*along)(const ms_pairs_points *p, size_t lag, size_t words, double limit, uint64_t *out);
-    /* Bit j of `out`: points `row` and j are within `limit`. */
-    void (*across)(const ms_pairs_points *p, size_t row, size_t words, double limit, uint64_t *out);
+    /* Bit i of `out`: points first + i and first + i + lag are within `limit`; `words` * 64 bits.
+     * Bits of pairs that do not exist may be anything. */
+    void (*along)(const ms_pairs_points *p, size_t lag, size_t first, size_t words, double limit,
+                  uint64_t *out);
+    /* Bit j of `out`: points `row` and first + j are within `limit`. */
+    void (*across)(const ms_pairs_points *p, size_t row, size_t first, size_t words, double limit,
+                   uint64_t *out);
     /* Distances of point `row` to `count` points from `first` on by components from .. stop - 1, joined
      * with those that are in `out` already unless from is 0. Writes up to a multiple of 8. */
     void (*extend)(const ms_pairs_points *p, size_t row, size_t first, size_t count, size_t from,
@@ -60,10 +72,12 @@ typedef struct ms_pairs_kernels {
     uint64_t (*common)(const uint64_t *words, size_t count, size_t depth, size_t step);
     /* out[w] = bits of all `depth` copies of `words`, each `step` further on. out may be `words`. */
     void (*both)(const uint64_t *words, size_t out_words, size_t depth, size_t step, uint64_t *out);
-    /* lengths[l] += runs of l ones among the first `count` bits. Returns how many bits are set. */
-    uint64_t (*runs)(uint64_t *words, size_t count, uint64_t *lengths);
+    /* Go on with bits first .. first + 64 * words - 1: lengths[l] += runs of l ones that end. */
+    void (*runs)(ms_pairs_runs *runs, size_t first, const uint64_t *bits, size_t words,
+                 uint64_t *lengths);
     /* The same, and times[t] += neighbouring runs whose middles are t apart. */
-    uint64_t (*lines)(uint64_t *words, size_t count, uint64_t *lengths, uint64_t *times);
+    void (*lines)(ms_pairs_runs *runs, size_t first, const uint64_t *bits, size_t words,
+                  uint64_t *lengths, uint64_t *times);
 } ms_pairs_kernels;
 
 const ms_pairs_kernels *ms_pairs_select(ms_simd_level level);

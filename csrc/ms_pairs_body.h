@@ -71,53 +71,56 @@ MS_LANES_TARGET INLINE uint64_t word_of(const double *const *component, size_t c
     return word;
 }
 
-/* All words; `components` and the flags are constants where this is called, so loops unroll. */
+/* All words of points from `first` on; `components` and the flags are constants where this is
+ * called, so that loops unroll. */
 MS_LANES_TARGET INLINE void words_of(const ms_pairs_points *p, size_t components, int euclidean,
-                                     size_t at, int broadcast, size_t words, double limit,
-                                     uint64_t *out) {
+                                     size_t at, int broadcast, size_t first, size_t words,
+                                     double limit, uint64_t *out) {
     const ms_vec most = V_SET1(limit);
     const double *component[4];
     for (size_t q = 0; q < 4 && q < components; q++) component[q] = p->component[q];
-    for (size_t w = 0; w < words; w++)
+    for (size_t w = 0; w < words; w++) {
+        const size_t here = first + 64 * w;
         out[w] = word_of(components <= 4 ? component : p->component, components, euclidean,
-                         broadcast ? at : 64 * w, broadcast ? 64 * w : 64 * w + at, broadcast,
-                         most);
-}
-
-MS_LANES_TARGET INLINE void compare_all(const ms_pairs_points *p, int euclidean, size_t at,
-                                        int broadcast, size_t words, double limit, uint64_t *out) {
-    switch (p->components) {
-    case 1:
-        words_of(p, 1, euclidean, at, broadcast, words, limit, out);
-        return;
-    case 2:
-        words_of(p, 2, euclidean, at, broadcast, words, limit, out);
-        return;
-    case 3:
-        words_of(p, 3, euclidean, at, broadcast, words, limit, out);
-        return;
-    case 4:
-        words_of(p, 4, euclidean, at, broadcast, words, limit, out);
-        return;
-    default:
-        words_of(p, p->components, euclidean, at, broadcast, words, limit, out);
+                         broadcast ? at : here, broadcast ? here : here + at, broadcast, most);
     }
 }
 
-MS_LANES_TARGET static void along(const ms_pairs_points *p, size_t lag, size_t words, double limit,
-                                  uint64_t *out) {
-    if (p->euclidean)
-        compare_all(p, 1, lag, 0, words, limit, out);
-    else
-        compare_all(p, 0, lag, 0, words, limit, out);
+MS_LANES_TARGET INLINE void compare_all(const ms_pairs_points *p, int euclidean, size_t at,
+                                        int broadcast, size_t first, size_t words, double limit,
+                                        uint64_t *out) {
+    switch (p->components) {
+    case 1:
+        words_of(p, 1, euclidean, at, broadcast, first, words, limit, out);
+        return;
+    case 2:
+        words_of(p, 2, euclidean, at, broadcast, first, words, limit, out);
+        return;
+    case 3:
+        words_of(p, 3, euclidean, at, broadcast, first, words, limit, out);
+        return;
+    case 4:
+        words_of(p, 4, euclidean, at, broadcast, first, words, limit, out);
+        return;
+    default:
+        words_of(p, p->components, euclidean, at, broadcast, first, words, limit, out);
+    }
 }
 
-MS_LANES_TARGET static void across(const ms_pairs_points *p, size_t row, size_t words, double limit,
-                                   uint64_t *out) {
+MS_LANES_TARGET static void along(const ms_pairs_points *p, size_t lag, size_t first, size_t words,
+                                  double limit, uint64_t *out) {
     if (p->euclidean)
-        compare_all(p, 1, row, 1, words, limit, out);
+        compare_all(p, 1, lag, 0, first, words, limit, out);
     else
-        compare_all(p, 0, row, 1, words, limit, out);
+        compare_all(p, 0, lag, 0, first, words, limit, out);
+}
+
+MS_LANES_TARGET static void across(const ms_pairs_points *p, size_t row, size_t first, size_t words,
+                                   double limit, uint64_t *out) {
+    if (p->euclidean)
+        compare_all(p, 1, row, 1, first, words, limit, out);
+    else
+        compare_all(p, 0, row, 1, first, words, limit, out);
 }
 
 MS_LANES_TARGET INLINE void extend_by(const ms_pairs_points *p, size_t row, size_t first,
@@ -239,61 +242,47 @@ MS_LANES_TARGET static void both(const uint64_t *words, size_t out_words, size_t
     }
 }
 
-/* Clear what is behind the first `count` bits of the word that they end in. */
-static void end_bits(uint64_t *words, size_t count) {
-    if (count % 64) words[count / 64] &= ((uint64_t)1 << count % 64) - 1;
-}
-
-MS_LANES_TARGET INLINE uint64_t scan(uint64_t *words, size_t count, uint64_t *lengths,
-                                     uint64_t *times) {
-    uint64_t set = 0, carry = 0;
-    size_t start = 0;  /* of the run that goes on */
-    size_t behind = 0; /* end of the last run */
-    size_t before = 0; /* half of that run, plus the gap behind it */
-    int follows = 0;   /* there was one */
-    end_bits(words, count);
-    for (size_t w = 0; 64 * w < count; w++) {
-        const uint64_t word = words[w];
+MS_LANES_TARGET INLINE void scan(ms_pairs_runs *runs, size_t first, const uint64_t *bits,
+                                 size_t words, uint64_t *lengths, uint64_t *times) {
+    ms_pairs_runs r = *runs;
+    uint64_t carry = (uint64_t)r.open;
+    for (size_t w = 0; w < words; w++) {
+        const uint64_t word = bits[w];
+        const size_t at = first + 64 * w;
         uint64_t edges = word ^ (word << 1 | carry);
-        if (carry) {
-            if (!edges) continue; /* all ones */
-            goto close;
-        }
+        if (!edges) continue; /* all zeros, or all ones */
+        if (carry) goto close;
         while (edges) {
-            start = 64 * w + ms_low_bit(edges);
+            r.start = at + ms_low_bit(edges);
             edges &= edges - 1;
-            if (times != NULL) before += start - behind;
+            if (times != NULL) r.before += r.start - r.behind;
             if (!edges) break;
         close:
-            behind = 64 * w + ms_low_bit(edges);
+            r.behind = at + ms_low_bit(edges);
             edges &= edges - 1;
-            const size_t length = behind - start;
+            const size_t length = r.behind - r.start;
             lengths[length]++;
-            set += length;
+            r.set += length;
             if (times != NULL) {
-                if (follows) times[before + length / 2]++;
-                follows = 1;
-                before = length / 2;
+                if (r.follows) times[r.before + length / 2]++;
+                r.follows = 1;
+                r.before = length / 2;
             }
         }
         carry = word >> 63;
     }
-    if (carry) {
-        const size_t length = count - start;
-        lengths[length]++;
-        set += length;
-        if (times != NULL && follows) times[before + length / 2]++;
-    }
-    return set;
+    r.open = (int)carry;
+    *runs = r;
 }
 
-MS_LANES_TARGET static uint64_t runs(uint64_t *words, size_t count, uint64_t *lengths) {
-    return scan(words, count, lengths, NULL);
+MS_LANES_TARGET static void runs(ms_pairs_runs *state, size_t first, const uint64_t *bits,
+                                 size_t words, uint64_t *lengths) {
+    scan(state, first, bits, words, lengths, NULL);
 }
 
-MS_LANES_TARGET static uint64_t lines(uint64_t *words, size_t count, uint64_t *lengths,
-                                      uint64_t *times) {
-    return scan(words, count, lengths, times);
+MS_LANES_TARGET static void lines(ms_pairs_runs *state, size_t first, const uint64_t *bits,
+                                  size_t words, uint64_t *lengths, uint64_t *times) {
+    scan(state, first, bits, words, lengths, times);
 }
 
 const ms_pairs_kernels MS_LANES_NAME(ms_pairs) = {along,         across, extend, climb,

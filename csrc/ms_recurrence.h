@@ -1,7 +1,8 @@
 /* Lines in recurrence plots, in memory that grows with the series and not with its square.
  *
- * A plot is made of rows of bits, or of diagonals, each computed, cut into runs and forgotten. With
- * the maximum norm a delay vector recurs where all its samples do, so the bits of an embedding are
+ * Pieces of many neighbouring rows, or diagonals, are computed as bits, so that the points that they
+ * share stay in the first-level cache; they are cut into runs, whose state alone is kept. With the
+ * maximum norm a delay vector recurs where all its samples do, so the bits of an embedding are
  * those of the series, shifted and joined; only they cost distances.
  */
 #ifndef MS_RECURRENCE_H
@@ -17,9 +18,12 @@ typedef struct ms_recurrence {
     double limit;           /* radius, or its square */
 } ms_recurrence;
 
-/* Words for ms_recurrence_diagonals, and for ms_recurrence_rows. */
-size_t ms_recurrence_diagonals_words(const ms_recurrence *in);
-size_t ms_recurrence_rows_words(const ms_recurrence *in);
+/* Diagonals, and rows, that are visited together. */
+#define MS_RECURRENCE_LAGS 64
+size_t ms_recurrence_together(const ms_recurrence *in);
+
+/* Words of work for the functions below. */
+size_t ms_recurrence_words(const ms_recurrence *in);
 
 /* Lags first .. stop - 1, above theiler and below n. lengths[l] += runs of l, l <= n, above the
  * main diagonal; points[lag] = recurrences. */
@@ -32,7 +36,7 @@ int ms_recurrence_rows(const ms_pairs_kernels *kernels, const ms_recurrence *in,
                        size_t stop, uint64_t *lengths, uint64_t *times, uint64_t *work,
                        ms_poll *poll);
 
-/* One row, without the Theiler window: bit j of out, n of them. work: ms_recurrence_rows_words. */
+/* One row, with the Theiler window: bit j of out, n of them. */
 void ms_recurrence_row(const ms_pairs_kernels *kernels, const ms_recurrence *in, size_t row,
                        uint64_t *out, uint64_t *work);
 

@@ -10,6 +10,8 @@ from midstream._core._poll import Poll
 class Lines:
     @property
     def n(self) -> int: ...
+    @property
+    def together(self) -> tuple[int, int]: ...
     def __new__(
         cls,
         components: NDArray[np.float64],

@@ -31,8 +31,9 @@ cdef extern from "ms_recurrence.h":
         size_t n
         size_t theiler
         double limit
-    size_t ms_recurrence_diagonals_words(const ms_recurrence *in_) noexcept nogil
-    size_t ms_recurrence_rows_words(const ms_recurrence *in_) noexcept nogil
+    size_t MS_RECURRENCE_LAGS
+    size_t ms_recurrence_together(const ms_recurrence *in_) noexcept nogil
+    size_t ms_recurrence_words(const ms_recurrence *in_) noexcept nogil
     int ms_recurrence_diagonals(const ms_pairs_kernels *kernels, const ms_recurrence *in_,
                                 size_t first, size_t stop, uint64_t *lengths, uint64_t *points,
                                 uint64_t *work, ms_poll *poll) noexcept nogil
@@ -85,8 +86,14 @@ cdef class Lines:
     def __dealloc__(self):
         free(<void *>self.component)
 
-    cdef uint64_t *room(self, size_t words) except NULL:
-        cdef uint64_t *work = <uint64_t *>malloc(words * sizeof(uint64_t))
+    @property
+    def together(self):
+        """Diagonals, and rows, that are visited together: a block of work should have as many."""
+        return MS_RECURRENCE_LAGS, ms_recurrence_together(&self.plot)
+
+    cdef uint64_t *room(self) except NULL:
+        cdef uint64_t *work = <uint64_t *>malloc(ms_recurrence_words(&self.plot) *
+                                                 sizeof(uint64_t))
         if work == NULL:
             raise MemoryError("no memory for rows of bits")
         return work
@@ -103,7 +110,7 @@ cdef class Lines:
             raise IndexError("no such diagonals")
         if lengths.shape[0] != self.n + 1 or points.shape[0] != self.n:
             raise ValueError("not of this plot")
-        cdef uint64_t *work = self.room(ms_recurrence_diagonals_words(&self.plot))
+        cdef uint64_t *work = self.room()
         with nogil:
             status = ms_recurrence_diagonals(kernels, &self.plot, first, stop, &lengths[0],
                                              &points[0], work, &poll.poll)
@@ -125,7 +132,7 @@ cdef class Lines:
             raise IndexError("no such rows")
         if lengths.shape[0] != self.n + 1 or times.shape[0] != self.n + 1:
             raise ValueError("not of this plot")
-        cdef uint64_t *work = self.room(ms_recurrence_rows_words(&self.plot))
+        cdef uint64_t *work = self.room()
         with nogil:
             status = ms_recurrence_rows(kernels, &self.plot, first, stop, &lengths[0], &times[0],
                                         work, &poll.poll)
@@ -143,7 +150,7 @@ cdef class Lines:
             raise IndexError("no such rows")
         cdef Py_ssize_t words = (self.n + 63) // 64, row
         out = np.empty((stop - first, words), dtype="<u8")
-        cdef uint64_t *work = self.room(ms_recurrence_rows_words(&self.plot))
+        cdef uint64_t *work = self.room()
         with nogil:
             for row in range(first, stop):
                 ms_recurrence_row(kernels, &self.plot, row, &out[row - first, 0], work)
