@@ -392,9 +392,13 @@ def _judge_irregular(
         )
     confidence = 0.8 + 0.18 * min(1.0, (advantage - ADVANTAGE) / 1.0)
     found = Judgement("strange", confidence, [text, _say(parting)], lyapunov=rate, details=details)
-    spectrum = exponents_of_points(points, smooth=smooth)
+    if smooth:
+        from midstream.attractor._model import judge_by_model
+
+        return judge_by_model(points, found)
+    spectrum = exponents_of_points(points)
     if spectrum is not None:
-        _add_spectrum(found, *spectrum, smooth=smooth)
+        _add_spectrum(found, *spectrum)
     return found
 
 
@@ -407,9 +411,7 @@ def _say(parting: _Parting) -> str:
     )
 
 
-def _add_spectrum(
-    found: Judgement, exponents: Floats, errors: Floats, cap: float, *, smooth: bool
-) -> None:
+def _add_spectrum(found: Judgement, exponents: Floats, errors: Floats, cap: float) -> None:
     """Tell chaos from hyperchaos by the exponents of a model of the points."""
     from midstream.attractor.spectrum import kaplan_yorke
 
@@ -421,10 +423,6 @@ def _add_spectrum(
     found.lyapunov = float(exponents[0])
     positive = exponents > np.maximum(3 * errors, 0.02 * exponents[0])
     count = int(positive.sum())
-    if smooth and count:
-        # One direction is that of the flow, and its exponent is 0.
-        zero = int(np.argmin(np.abs(exponents)))
-        count -= int(positive[zero])
     words = ", ".join(f"{v:.3g} +- {e:.1g}" for v, e in zip(exponents[:4], errors, strict=False))
     found.reasons.append(f"a polynomial model of the points has exponents {words} nats a sample")
     if count >= 2:
@@ -432,7 +430,7 @@ def _add_spectrum(
         found.reasons.append(f"{count} of them are positive")
 
 
-def exponents_of_points(points: Floats, *, smooth: bool) -> tuple[Floats, Floats, float] | None:
+def exponents_of_points(points: Floats) -> tuple[Floats, Floats, float] | None:
     """Exponents of a polynomial map fitted to points that are full states, nats a sample.
 
     Returns
@@ -449,7 +447,7 @@ def exponents_of_points(points: Floats, *, smooth: bool) -> tuple[Floats, Floats
     states = centred @ axes[keep].T
     states = states / states.std(axis=0)
     dim = states.shape[1]
-    if dim < (3 if smooth else 2):
+    if dim < 2:
         return None
     now, after = states[:-1], states[1:]
     best: tuple[float, list[tuple[int, ...]], Floats] | None = None
@@ -460,7 +458,7 @@ def exponents_of_points(points: Floats, *, smooth: bool) -> tuple[Floats, Floats
         ]
         if len(terms) > min(n // 8, 300):
             break
-        features = _monomials(now, terms)
+        features = monomials(now, terms)
         solution = _least_squares(features[:half], after[:half])
         wrong = features[half:] @ solution - after[half:]
         moved = after[half:] - now[half:]
@@ -471,18 +469,12 @@ def exponents_of_points(points: Floats, *, smooth: bool) -> tuple[Floats, Floats
         return None
     _, terms, solution = best
     jacobians = _derivatives(now, terms, solution)
-    # Of a flow, directions part little from one sample to the next.
-    every = 4 if smooth else 1
-    whole = len(jacobians) // every * every
-    products = jacobians[:whole:every]
-    for k in range(1, every):
-        products = jacobians[k:whole:every] @ products
     frame = np.eye(dim)
-    logs = np.empty((len(products), dim))
-    for k, product in enumerate(products):
-        frame, triangle = np.linalg.qr(product @ frame)
+    logs = np.empty((len(jacobians), dim))
+    for k, jacobian in enumerate(jacobians):
+        frame, triangle = np.linalg.qr(jacobian @ frame)
         logs[k] = np.abs(triangle.diagonal())
-    logs = np.log(np.maximum(logs[len(logs) // 20 :], 1e-300)) / every
+    logs = np.log(np.maximum(logs[len(logs) // 20 :], 1e-300))
     exponents = logs.mean(axis=0)
     blocks = np.array([block.mean(axis=0) for block in np.array_split(logs, 16)])
     errors = blocks.std(axis=0, ddof=1) / 4
@@ -499,7 +491,7 @@ def _least_squares(features: Floats, values: Floats) -> Floats:
     return solution
 
 
-def _monomials(states: Floats, terms: list[tuple[int, ...]]) -> Floats:
+def monomials(states: Floats, terms: list[tuple[int, ...]]) -> Floats:
     columns = [np.prod(states[:, term], axis=1) if term else np.ones(len(states)) for term in terms]
     return np.column_stack(columns)
 

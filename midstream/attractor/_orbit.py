@@ -15,7 +15,7 @@ from midstream.attractor.integration import integrate
 from midstream.attractor.spectrum import lyapunov_spectrum
 from midstream.attractor.system import System
 
-__all__ = ["judge_system"]
+__all__ = ["judge_chaos", "judge_system", "measure"]
 
 #: Nats that a growth must add up to before it is exponential: powers of the time stay below.
 NATS = 40.0
@@ -32,7 +32,7 @@ LONGEST = 4096
 
 
 @dataclass
-class _Signs:
+class Signs:
     """Exponents of a run (nats a step) and what their signs are known to be: 1, -1, 0 for open."""
 
     exponents: Floats
@@ -79,7 +79,7 @@ def judge_system(
                 )[-1]
                 time += transient * unit
                 spent += transient
-            signs = _measure(system, state, dt, length, count, time, seed)
+            signs = measure(system, state, dt, length, count, time, seed)
             found = _decide(system, state, dt, signs, time, points)
             spent += length
         except IntegrationError as error:
@@ -105,9 +105,9 @@ def _given(system: System, dt: float) -> float | None:
     return dt if system.kind == "flow" else None
 
 
-def _measure(
+def measure(
     system: System, state: Floats, dt: float, steps: int, count: int, t0: float, seed: int
-) -> _Signs:
+) -> Signs:
     spectrum = lyapunov_spectrum(
         system, state, dt=_given(system, dt), steps=steps, k=count, t0=t0, seed=seed
     )
@@ -119,17 +119,17 @@ def _measure(
         clear = abs(value) > ERRORS * error if math.isfinite(error) else True
         certain = clear and abs(value) * taken > NATS
         signs.append(0 if not certain else 1 if value > 0 else -1)
-    return _Signs(exponents, errors, signs, taken, spectrum.kaplan_yorke)
+    return Signs(exponents, errors, signs, taken, spectrum.kaplan_yorke)
 
 
 def _decide(
-    system: System, state: Floats, dt: float, signs: _Signs, time: float, points: int
+    system: System, state: Floats, dt: float, signs: Signs, time: float, points: int
 ) -> Judgement:
     rest = _at_rest(system, state, dt, signs, time)
     if rest is not None:
         return rest
     if signs.signs[0] == 1:
-        return _chaos(system, signs)
+        return judge_chaos(system, signs)
     regular = _regular(system, state, dt, signs, time, points)
     if regular is not None:
         return regular
@@ -162,7 +162,7 @@ def _decide(
 
 
 def _at_rest(
-    system: System, state: Floats, dt: float, signs: _Signs, time: float
+    system: System, state: Floats, dt: float, signs: Signs, time: float
 ) -> Judgement | None:
     """A fixed point; or, of a map, an orbit that closes exactly."""
     steps = 2 * LONGEST
@@ -218,7 +218,7 @@ def _exact_period(orbit: Floats, size: float) -> int | None:
     return None
 
 
-def _chaos(system: System, signs: _Signs) -> Judgement:
+def judge_chaos(system: System, signs: Signs) -> Judgement:
     positive = signs.positive
     flow = system.kind == "flow" and system.autonomous
     reasons = [signs.say()]
@@ -250,7 +250,7 @@ def _chaos(system: System, signs: _Signs) -> Judgement:
     return Judgement("strange", 0.7, reasons, dimension=dimension)
 
 
-def _paired(signs: _Signs) -> bool:
+def _paired(signs: Signs) -> bool:
     """Whether all exponents are there and add up, first to last, to 0 within what they vary by."""
     values, errors = signs.exponents, signs.errors
     if len(values) % 2 or len(values) < 4:
@@ -262,7 +262,7 @@ def _paired(signs: _Signs) -> bool:
 
 
 def _regular(
-    system: System, state: Floats, dt: float, signs: _Signs, time: float, points: int
+    system: System, state: Floats, dt: float, signs: Signs, time: float, points: int
 ) -> Judgement | None:
     """A cycle or a torus, seen in the orbit itself."""
     sampled = system.kind == "flow" or system.time_step != 1.0
