@@ -182,7 +182,7 @@ class Online(Window):
     >>> from midstream.attractor import Online
     >>> online = Online(2, window=64)
     >>> for k in range(100):
-    ...     online.update((k % 5, k % 5 == 0))
+    ...     online.update((k % 5, k % 5 // 4))
     >>> online.report().kind, online.report().period
     ('limit_cycle', 5.0)
     """

@@ -34,8 +34,7 @@ from midstream.attractor._catalogue import (
 if TYPE_CHECKING:
     from midstream.attractor.system import System
 
-__all__ = ["get", "lorenz96", "mackey_glass", "names", "regime", *CATALOGUE]
-__all__.sort()
+__all__ = sorted({"get", "names", "regime", *CATALOGUE})
 
 #: Regime of the catalogue -> what documentation says of the default parameters.
 _REGIMES = {

@@ -84,15 +84,14 @@ def phase_portrait(
 
         phase_portrait(systems.lorenz(), components="xz").figure.savefig("lorenz.png")
     """
-    from midstream.attractor import System, integrate
-    from midstream.attractor._checks import as_points
+    from midstream.attractor import System, embed, integrate
 
     if isinstance(source, System):
         names: Sequence[str] = source.variables
         path = integrate(source, dt=dt, steps=steps, transient=transient)
         dots, title = source.kind == "map", source.name
     else:
-        path = as_points("source", source)
+        path = embed(source, 1, 1)  # the points themselves, checked
         names = [f"component {index}" for index in range(path.shape[1])]
         dots, title = False, ""
     flat = ax is not None and not hasattr(ax, "get_zlim")
