@@ -132,8 +132,8 @@ def lyapunov(
     scatter of 11 %. The constants were fitted to Lorenz, Roessler, Henon, logistic, Ikeda, Chua and
     Mackey-Glass series of 2000 to 20000 samples with 0 to 5 % noise, so the interval is an
     empirical one; ``.ci/attractor_calibration`` prints its coverage, also for systems and seeds
-    that were not used (99 % of 1500 in its last run: it is on the safe side). With more noise the
-    value is too low, at 20 % by half. It covers no errors of the data's own, as coloured measurement noise or
+    that were not used (99 % of 1500 in its last run: it is on the safe side). With more noise
+    the value is too low, at 20 % by half. It covers no errors of the data's own, as coloured measurement noise or
     drifting parameters, and none of attractors of high dimension.
 
     Verdicts, in this order:
@@ -153,8 +153,8 @@ def lyapunov(
     Dynamical noise on a nonlinear oscillator can pass for chaos: test such series against
     `surrogates` of the pseudo-periodic kind.
 
-    Cost: some 15 to 25 ms for 5000 samples, up to three times that where noise asks for larger
-    neighbourhoods.
+    Cost: some 15 to 25 ms for 5000 samples, up to three times that where noise asks for
+    larger neighbourhoods.
     Thread-safe; kernels release the GIL and answer Ctrl-C.
 
     References
