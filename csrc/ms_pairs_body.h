@@ -123,16 +123,47 @@ MS_LANES_TARGET static void across(const ms_pairs_points *p, size_t row, size_t 
         compare_all(p, 0, row, 1, first, words, limit, out);
 }
 
+/* `some` components at once, a constant where this is called: their samples stay in registers. */
+MS_LANES_TARGET INLINE void extend_some(const ms_pairs_points *p, size_t row, size_t first,
+                                        size_t count, size_t from, size_t some, double *out,
+                                        int euclidean) {
+    const double *x[4];
+    ms_vec own[4];
+    for (size_t q = 0; q < some; q++) {
+        own[q] = V_SET1(p->component[from + q][row]);
+        x[q] = p->component[from + q] + first;
+    }
+    if (from == 0)
+        for (size_t k = 0; k < count; k += MS_LANES) {
+            ms_vec d = V_SET1(0.0);
+            for (size_t q = 0; q < some; q++) JOIN(d, q, own[q], V_LOAD(x[q] + k));
+            V_STORE(out + k, d);
+        }
+    else
+        for (size_t k = 0; k < count; k += MS_LANES) {
+            ms_vec d = V_LOAD(out + k);
+            for (size_t q = 0; q < some; q++) JOIN(d, 1, own[q], V_LOAD(x[q] + k));
+            V_STORE(out + k, d);
+        }
+}
+
 MS_LANES_TARGET INLINE void extend_by(const ms_pairs_points *p, size_t row, size_t first,
                                       size_t count, size_t from, size_t stop, double *out,
                                       int euclidean) {
-    for (size_t k = 0; k < count; k += MS_LANES) {
-        ms_vec d = from == 0 ? V_SET1(0.0) : V_LOAD(out + k);
-        for (size_t q = from; q < stop; q++) {
-            const double *x = p->component[q];
-            JOIN(d, q, V_SET1(x[row]), V_LOAD(x + first + k));
-        }
-        V_STORE(out + k, d);
+    for (; from + 4 <= stop; from += 4)
+        extend_some(p, row, first, count, from, 4, out, euclidean);
+    switch (stop - from) {
+    case 1:
+        extend_some(p, row, first, count, from, 1, out, euclidean);
+        return;
+    case 2:
+        extend_some(p, row, first, count, from, 2, out, euclidean);
+        return;
+    case 3:
+        extend_some(p, row, first, count, from, 3, out, euclidean);
+        return;
+    default:
+        return;
     }
 }
 

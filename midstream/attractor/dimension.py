@@ -320,7 +320,9 @@ def correlation_dimension(
     tenth of all. Pairs share points, and neighbouring points are alike, so errors of the
     regression would be far too small. Instead, eight blocks of reference points, consecutive in
     time, are left out in turn (a jackknife for U-statistics [2]_); the interval adds how much the
-    halves of the region and the dimensions that agree differ.
+    halves of the region and the dimensions that agree differ. It knows of sampling alone: noise on
+    the series fills all dimensions below its own size and biases the slope upwards (1 % on the
+    Hénon map by 0.06).
 
     Of more than some 20,000 vectors every k-th is a reference point, paired with all later ones, so
     that 2e8 pairs are not exceeded. Cost: some 2 ns a pair and dimension: 3 ms for 2000 vectors;

@@ -159,6 +159,21 @@ def test_known_dimensions(x, arguments, expected, tolerance) -> None:
     assert "scaling region" in ours.reasons[0]
 
 
+def test_intervals_hold_the_truth() -> None:
+    """Of twenty orbits: 95 % are meant to, and 16 leave room for chance in either direction."""
+    held = []
+    for seed in range(20):
+        x, y = np.random.default_rng(seed).uniform(-0.1, 0.1, 2).tolist()
+        kept = []
+        for _ in range(1600):
+            x, y = 1 - 1.4 * x * x + y, 0.3 * x
+            kept.append(x)
+        low, high = correlation_dimension(kept[100:], emb_dim=3, delay=1, theiler=2).ci
+        held.append(low <= 1.21 <= high)
+        assert high - low < 0.4
+    assert sum(held) >= 16
+
+
 def test_noise_does_not_saturate() -> None:
     slopes = []
     for emb_dim in (2, 3, 4, 5):
