@@ -372,7 +372,10 @@ def _judge_irregular(
         f"neighbours foretell the points {advantage:.2f} nats better than those of {SURROGATES} "
         f"linear surrogates do ({significance:.1f} standard deviations)"
     )
-    if advantage < ADVANTAGE or significance < SIGNIFICANCE:
+    rate = parting.rate
+    last = float(parting.growth[min(len(parting.growth) - 1, 9)])
+    still = last < 0.12 and parting.first < 0.02
+    if not still and (advantage < ADVANTAGE or significance < SIGNIFICANCE):
         clear = min(1.0, max(0.0, (ADVANTAGE - advantage) / ADVANTAGE))
         return Judgement(
             "noise",
@@ -380,9 +383,7 @@ def _judge_irregular(
             [text.replace(" better", " better only") if advantage > 0 else text, _say(parting)],
             details=details,
         )
-    rate = parting.rate
-    last = float(parting.growth[min(len(parting.growth) - 1, 9)])
-    if last < 0.12:
+    if still:
         return Judgement(
             "torus",
             0.6,
@@ -395,10 +396,16 @@ def _judge_irregular(
     if smooth:
         from midstream.attractor._model import judge_by_model
 
-        return judge_by_model(points, found)
-    spectrum = exponents_of_points(points)
-    if spectrum is not None:
-        _add_spectrum(found, *spectrum)
+        found = judge_by_model(points, found)
+    else:
+        spectrum = exponents_of_points(points)
+        if spectrum is not None:
+            _add_spectrum(found, *spectrum)
+    if len(found.exponents) == 0 and points.shape[1] >= (4 if smooth else 2):
+        found.confidence = min(found.confidence, 0.75)
+        found.reasons.append(
+            "no equations explain the points: whether a second exponent is positive is not known"
+        )
     return found
 
 
@@ -416,7 +423,7 @@ def _add_spectrum(found: Judgement, exponents: Floats, errors: Floats, cap: floa
     from midstream.attractor.spectrum import kaplan_yorke
 
     dimension = kaplan_yorke(exponents)
-    if dimension > cap + 1.0 or exponents.sum() > 3 * errors.max():
+    if dimension > cap + 1.0:
         return  # directions that the points do not fill, which the model had to invent
     found.exponents, found.errors = exponents, errors
     found.dimension = dimension

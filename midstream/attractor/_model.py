@@ -130,13 +130,16 @@ def judge_by_model(points: Floats, found: Judgement) -> Judgement:
             return found
         signs = measure(system, state, dt, steps, min(system.dim, 12), 0.0, 0)
         judged = judge_chaos(system, signs)
-        # Of three components the second exponent is 0; of more it has to be measured.
-        while judged.confidence < 0.9 and system.dim > 3 and steps < 300_000 * 4 // system.dim:
-            steps *= 4
-            signs = measure(system, state, dt, steps, min(system.dim, 12), 0.0, 0)
-            judged = judge_chaos(system, signs)
     except IntegrationError:
         return found
+    # Of three components the second exponent is 0; of more it has to be measured.
+    while judged.confidence < 0.9 and system.dim > 3 and steps < 300_000 * 4 // system.dim:
+        steps *= 4
+        try:
+            signs = measure(system, state, dt, steps, min(system.dim, 12), 0.0, 0)
+        except IntegrationError:
+            break  # what was learned is not quite the flow: in the long run it leaves
+        judged = judge_chaos(system, signs)
     if signs.signs[0] != 1:
         return found
     found.kind = judged.kind
