@@ -20,7 +20,6 @@ __all__ = ["Attractor", "classify"]
 
 #: Points below which a series is not judged.
 ENOUGH = 100
-#: What the confidence of a right answer is shown to be worth; see `Attractor.confidence`.
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,9 @@ class Attractor:
         0, 1, number of frequencies of a torus, Kaplan-Yorke dimension where there is a spectrum;
         else NaN.
     confidence : float
-        Share of answers given with this confidence that are right, as calibrated on labelled orbits
-        (``.ci/attractor_classify`` prints the table).
+        0 to 1, meant as the share of such answers that are right; ``.ci/attractor_classify`` prints
+        that share beside it, on the labelled orbits that thresholds were chosen on. 0.75 where
+        chaos is certain and a second positive exponent cannot be excluded.
     reasons : tuple of str
         What was found, in the order in which it decided.
     exponents, stderr : tuple of float
@@ -136,8 +136,8 @@ def classify(
     the last 40 % of the points: multiples of one frequency are a cycle, combinations of several a
     torus; neighbours that foretell the points no better than those of linear surrogates [2]_ do
     are noise; the rest is strange, and hyperchaotic where the points are full states, a polynomial
-    model of them foretells them, and it has two positive exponents. From a single series
-    hyperchaos is not told from chaos. A cycle sampled less than 8 times a turn looks like a torus.
+    model of them foretells them, and it has two positive exponents. From a single series, and
+    under noise of 1 %, hyperchaos is not told from chaos: both are strange. A cycle sampled less than 8 times a turn looks like a torus.
 
     **Cost.** Systems: 5 to 100 ms for three dimensions, seconds where `max_steps` are needed. Data:
     O(n^2) up to 6000 points, of which more are thinned or cut: 0.1 to 1 s. Thread-safe, for systems
