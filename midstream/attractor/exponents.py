@@ -133,8 +133,8 @@ def lyapunov(
     Mackey-Glass series of 2000 to 20000 samples with 0 to 5 % noise, so the interval is an
     empirical one; ``.ci/attractor_calibration`` prints its coverage, also for systems and seeds
     that were not used (99 % of 1500 in its last run: it is on the safe side). With more noise
-    the value is too low, at 20 % by half. It covers no errors of the data's own, as coloured measurement noise or
-    drifting parameters, and none of attractors of high dimension.
+    the value is too low, at 20 % by half. It covers no errors of the data's own, as coloured
+    measurement noise or drifting parameters, and none of attractors of high dimension.
 
     Verdicts, in this order:
 
