@@ -128,6 +128,11 @@ static int custom_step(const ms_flow *flow, double *state, long lanes, double t)
 
 static int steps_of(const ms_flow *flow, const parts *p, long lanes, int64_t first, int64_t steps) {
     double *regs = p->regs;
+    if (flow->native && lanes == 1 && flow->path) {
+        /* The loops of vectors would store whole ones, over the end of a single column. */
+        p->bad[0] += flow->path(regs, flow->c, flow->t0, flow->dt, first, 1, steps, p->spare);
+        return 0;
+    }
     if (flow->native) {
         flow->native(regs, lanes, flow->c, flow->t0, flow->dt, first, steps, p->bad);
         return 0;
