@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from midstream.errors import IntegrationError
 from midstream.attractor import ensemble, integrate, systems
+from midstream.errors import IntegrationError
 
 CASES = [
     ("van_der_pol", [1e9, 1e9]),
