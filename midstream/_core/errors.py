@@ -52,8 +52,9 @@ class ExpressionError(ArgumentValueError):
         Index of the character where it goes wrong.
     """
 
-    def __init__(self, message: str, *, text: str, position: int) -> None:
-        super().__init__(f"{message}\n    {text}\n    {' ' * position}^")
+    def __init__(self, message: str, *, text: str = "", position: int = 0) -> None:
+        shown = f"\n    {text}\n    {' ' * position}^" if text else ""
+        super().__init__(message + shown)
         self.text = text
         self.position = position
 
@@ -72,7 +73,12 @@ class IntegrationError(MidstreamError, ArithmeticError):
     """
 
     def __init__(
-        self, message: str, *, step: int, state: tuple[float, ...], trajectory: int | None = None
+        self,
+        message: str,
+        *,
+        step: int = 0,
+        state: tuple[float, ...] = (),
+        trajectory: int | None = None,
     ) -> None:
         super().__init__(message)
         self.step = step

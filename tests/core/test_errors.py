@@ -16,7 +16,9 @@ BUILT_IN = {
     "ArgumentValueError": ValueError,
     "ConfigurationError": ValueError,
     "EndpointError": ConnectionError,
+    "ExpressionError": ValueError,
     "IdleTimeoutError": TimeoutError,
+    "IntegrationError": ArithmeticError,
     "MalformedStreamError": ValueError,
     "MemoryLimitError": MemoryError,
     "MidstreamError": Exception,
@@ -49,6 +51,16 @@ def test_either_except_catches(name: str) -> None:
 def test_message_survives_pickling(name: str) -> None:
     error = getattr(errors, name)("n must be at least 1, got 0")
     assert str(pickle.loads(pickle.dumps(error))) == "n must be at least 1, got 0"
+
+
+def test_facts_survive_pickling() -> None:
+    written = errors.ExpressionError("unknown name 'q'", text="x + q", position=4)
+    read = pickle.loads(pickle.dumps(written))
+    assert str(read) == str(written) == "unknown name 'q'\n    x + q\n        ^"
+    assert (read.text, read.position) == ("x + q", 4)
+    blown = errors.IntegrationError("not finite", step=3, state=(1.0, 2.0), trajectory=7)
+    read = pickle.loads(pickle.dumps(blown))
+    assert (read.step, read.state, read.trajectory) == (3, (1.0, 2.0), 7)
 
 
 def test_source_errors_say_where() -> None:
