@@ -53,7 +53,12 @@ class ExpressionError(ArgumentValueError):
     """
 
     def __init__(self, message: str, *, text: str = "", position: int = 0) -> None:
-        shown = f"\n    {text}\n    {' ' * position}^" if text else ""
+        # A terminal's width around the place: equations can be long.
+        start = max(0, position - 40)
+        part = text[start : start + 80]
+        before, after = "..." * (start > 0), "..." * (start + 80 < len(text))
+        caret = " " * (len(before) + position - start) + "^"
+        shown = f"\n    {before}{part}{after}\n    {caret}" if text else ""
         super().__init__(message + shown)
         self.text = text
         self.position = position

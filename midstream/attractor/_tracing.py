@@ -110,9 +110,10 @@ class Symbol:
 
     def _decide(self, *_: Any) -> NoReturn:
         raise ArgumentTypeError(
-            "rhs cannot be traced: it looks at the value of the state (a branch, a comparison, or "
-            "a function of the math module). Write the equations as text, with "
-            "where(condition, a, b), or call numpy's functions"
+            "rhs cannot be traced: it looks at the value of the state (a branch, a comparison as in "
+            "np.maximum, an array of numbers that it fills, or a function of the math module). "
+            "Return a list, call numpy's functions of one number, or write the equations as text, "
+            "which has where(condition, a, b), min and max"
         )
 
     __bool__ = __float__ = __int__ = __index__ = __lt__ = __le__ = __gt__ = __ge__ = _decide
@@ -135,7 +136,15 @@ def trace(
     x = np.array([Symbol(graph, graph.var(i)) for i in range(len(variables))], dtype=object)
     t = Symbol(graph, graph.time())
     named = {name: Symbol(graph, graph.param(name)) for name in params}
-    result = np.asarray(function(*(x, t, named)[:arguments]), dtype=object)
+    try:
+        returned = function(*(x, t, named)[:arguments])
+    except TypeError as error:
+        if isinstance(error, ArgumentTypeError):
+            raise
+        raise ArgumentTypeError(
+            f"rhs cannot be traced: it does something to the state that only numbers allow ({error})"
+        ) from error
+    result = np.asarray(returned, dtype=object)
     if result.shape != (len(variables),):
         raise ArgumentValueError(
             f"rhs must return shape ({len(variables)},), returned shape {result.shape}"

@@ -121,6 +121,9 @@ def test_what_numpy_functions_and_arrays_do_to_traced_numbers() -> None:
         lambda x: [math.sin(x[0])],
         lambda x: [float(x[0])],
         lambda x: ["x"],
+        lambda x: [np.log10(x[0])],
+        lambda x: np.maximum(x, 0),
+        lambda x: [open(x[0])],
     ],
 )
 def test_what_cannot_be_traced(function) -> None:

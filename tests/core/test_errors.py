@@ -63,6 +63,12 @@ def test_facts_survive_pickling() -> None:
     assert (read.step, read.state, read.trajectory) == (3, (1.0, 2.0), 7)
 
 
+def test_long_expressions_are_shown_in_part() -> None:
+    error = errors.ExpressionError("no", text="a" * 5000 + "?" + "b" * 5000, position=5000)
+    first, line, caret = str(error).splitlines()
+    assert first == "no" and len(line) < 100 and line[caret.index("^")] == "?"
+
+
 def test_source_errors_say_where() -> None:
     error = errors.MalformedStreamError("not JSON", place="event 17")
     assert str(error) == "event 17: not JSON"
