@@ -326,3 +326,11 @@ def test_spectrum_refusals(arguments, message: str) -> None:
     given = {"x": orbits.henon(500, range(1))[0], **arguments}
     with pytest.raises(MidstreamError, match=message):
         lyapunov_spectrum_from_data(given.pop("x"), **given)
+
+
+def test_short_series_are_not_called_noise() -> None:
+    noise = np.random.default_rng(0).normal(size=1000)
+    assert lyapunov(noise).verdict == "noise"
+    short = lyapunov(noise[:500])
+    assert (short.verdict, short.reason) == ("insufficient", "too_short")
+    assert math.isnan(short.value) and "500 samples" in " ".join(short.reasons)
