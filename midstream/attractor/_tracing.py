@@ -110,8 +110,8 @@ class Symbol:
 
     def _decide(self, *_: Any) -> NoReturn:
         raise ArgumentTypeError(
-            "rhs cannot be traced: it looks at the value of the state (a branch, a comparison as in "
-            "np.maximum, an array of numbers that it fills, or a function of the math module). "
+            "rhs cannot be traced: it looks at the value of the state (a branch, a comparison as "
+            "in np.maximum, an array of numbers that it fills, or a function of the math module). "
             "Return a list, call numpy's functions of one number, or write the equations as text, "
             "which has where(condition, a, b), min and max"
         )
@@ -142,7 +142,7 @@ def trace(
         if isinstance(error, ArgumentTypeError):
             raise
         raise ArgumentTypeError(
-            f"rhs cannot be traced: it does something to the state that only numbers allow ({error})"
+            f"rhs cannot be traced: it does to the state what only numbers allow ({error})"
         ) from error
     result = np.asarray(returned, dtype=object)
     if result.shape != (len(variables),):

@@ -371,8 +371,8 @@ def _judge(
         if share < LINES:
             if len(data.longest) < LEAST_FOR_NOISE:
                 reasons.append(
-                    f"Of {len(data.longest)} samples neighbours are too far away to tell noise from "
-                    f"chaos; {LEAST_FOR_NOISE} are the least."
+                    f"Of {len(data.longest)} samples neighbours are too far away to tell noise "
+                    f"from chaos; {LEAST_FOR_NOISE} are the least."
                 )
                 return done("insufficient", "too_short")
             reasons.append(f"Spectral lines hold {share:.0%} of the variance: it is noise.")
