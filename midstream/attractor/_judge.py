@@ -357,6 +357,15 @@ def _judge_irregular(
     rng = np.random.default_rng(seed)
     stretch = _closed(points)
     own = _Parting.of(stretch, unit, smooth)
+    if not own.horizons or not parting.horizons:
+        return Judgement(
+            "unknown",
+            0.6,
+            [
+                f"the points stay correlated over {unit} of {len(points)} samples: they drift, or "
+                "the record is too short to tell what they come back to"
+            ],
+        )
     others = np.array(
         [_Parting.of(_surrogate(stretch, rng), unit, smooth).foretold for _ in range(SURROGATES)]
     )

@@ -165,3 +165,12 @@ def test_answers_read_well():
     found = classify(np.tile([0.0, 1.0, 4.0], 100), dt=0.5)
     assert str(found).startswith("limit_cycle, period 1.5")
     assert "<li>the points repeat themselves after 3 samples" in found._repr_html_()
+
+
+def test_a_trend_is_nothing_that_comes_back() -> None:
+    steps = np.arange(4000.0)
+    for drifting in (steps, 0.01 * steps + np.sin(0.1 * steps)):
+        found = classify(drifting)
+        assert found.kind in ("unknown", "noise")  # and no IndexError, as once
+    assert classify(steps).kind == "unknown"
+    assert "drift" in " ".join(classify(steps).reasons)
