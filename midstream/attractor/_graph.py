@@ -348,8 +348,9 @@ class Graph:
             slope = apply("mul", b, apply("pow", a, apply("sub", b, const(1.0))))
             total = apply("mul", slope, da)
             if not self.is_const(d[1], 0.0):
-                growth = apply("mul", node, apply("log", a))
-                total = apply("add", total, apply("mul", growth, d[1]))
+                growth = apply("mul", apply("mul", node, apply("log", a)), d[1])
+                # Of a negative base it is NaN, and counts only where the exponent moves.
+                total = apply("add", total, apply("select", d[1], growth, const(0.0)))
             return total
         slope = {
             "sin": lambda: apply("cos", a),

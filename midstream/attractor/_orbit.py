@@ -82,6 +82,10 @@ def judge_system(
             signs = measure(system, state, dt, length, count, time, seed)
             found = _decide(system, state, dt, signs, time, points)
             spent += length
+            if found.kind not in ("fixed_point", "unknown") and _escapes(
+                system, state, _given(system, dt), length, time
+            ):
+                return Judgement("unknown", 0.95, ["the orbit grows without bound"])
         except IntegrationError as error:
             return Judgement(
                 "unknown",
@@ -99,6 +103,14 @@ def judge_system(
     if not math.isfinite(best.lyapunov):
         best.lyapunov = float(signs.exponents[0])
     return best
+
+
+def _escapes(system: System, state: Floats, dt: float | None, steps: int, t0: float) -> bool:
+    """Whether some component grows tenfold from quarter to quarter; an angle grows fourfold."""
+    path = integrate(system, state, dt=dt, steps=steps, every=max(1, steps // 400), t0=t0)
+    quarters = np.array([np.abs(part).max(axis=0) for part in np.array_split(path, 4)])
+    rising = (np.diff(quarters, axis=0) > 0).all(axis=0)
+    return bool((rising & (quarters[3] > 10 * quarters[0])).any())
 
 
 def _given(system: System, dt: float) -> float | None:

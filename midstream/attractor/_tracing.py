@@ -149,7 +149,7 @@ def trace(
         raise ArgumentValueError(
             f"rhs must return shape ({len(variables)},), returned shape {result.shape}"
         )
-    nodes = [x[0]._other(value) for value in result] if len(result) else []
+    nodes = [t._other(value) for value in result]
     for value, node in zip(result, nodes, strict=True):
         if node is None:
             raise ArgumentTypeError(f"rhs must return numbers, returned {value!r}")

@@ -273,6 +273,12 @@ def _backward(frames: Floats, factors: Floats, rng: np.random.Generator) -> tupl
         raise ArgumentValueError(
             f"k must be at most {lost}: direction {lost} shrinks to nothing between two times"
         )
+    # Below this a direction is what rounding left of the one that grows most.
+    parted = np.abs(diagonal).min(axis=1) < 1e-12 * np.abs(diagonal).max(axis=1)
+    if parted.any():
+        raise ArgumentValueError(
+            "every must be smaller: between two times directions part by more than 12 digits"
+        )
     inverses = np.linalg.inv(factors)
     coordinates = np.triu(rng.normal(size=(count, count)))
     coordinates /= np.linalg.norm(coordinates, axis=0)

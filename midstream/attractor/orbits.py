@@ -515,6 +515,11 @@ def _flow_problem(
             )
         period = index * step
     period = check_positive("period", period)
+    if not free and not _recurs(system, nodes[0], period):
+        raise ArgumentValueError(
+            f"period must be a multiple of the forcing's, got {period!r}: after that time the law "
+            "is another"
+        )
     if len(nodes) == 1:
         each = max(1, math.ceil(period / segments / (system.dt or period / 1000)))
         nodes = integrate(
@@ -525,6 +530,15 @@ def _flow_problem(
             every=each,
         )[:-1]
     return _FlowProblem(system, nodes, period, angles, free)
+
+
+def _recurs(system: System, x: Floats, period: float) -> bool:
+    """Whether the law is the same a period later, to the digits that a period may be given with."""
+    for t in (0.0, 0.1, 0.7, 1.9, 11.3):
+        first, later = system.rhs(x, t), system.rhs(x, t + period)
+        if np.abs(later - first).max() > 1e-4 * (1 + np.abs(first).max()):
+            return False
+    return True
 
 
 def _depends_on_time(system: System, x: Floats) -> bool:

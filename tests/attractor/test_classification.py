@@ -174,3 +174,14 @@ def test_a_trend_is_nothing_that_comes_back() -> None:
         assert found.kind in ("unknown", "noise")  # and no IndexError, as once
     assert classify(steps).kind == "unknown"
     assert "drift" in " ".join(classify(steps).reasons)
+
+
+def test_what_grows_without_bound_has_no_attractor() -> None:
+    for system, start in (
+        (System(["0.1*x", "-0.4*y"]), [1, 1]),
+        (System("0.01*x"), [1]),
+        (System("x*1.01", kind="map"), [1]),
+    ):
+        dt = None if system.kind == "map" else 0.01
+        found = classify(system, start, dt=dt)
+        assert found.kind == "unknown", found

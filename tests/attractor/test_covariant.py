@@ -18,6 +18,7 @@ from midstream.attractor import (
     systems,
 )
 from midstream.attractor._catalogue import CATALOGUE
+from midstream.errors import ArgumentValueError
 
 
 def aligned(a: np.ndarray, b: np.ndarray) -> float:
@@ -139,3 +140,8 @@ def test_bad_indices(lorenz: CovariantVectors) -> None:
         lorenz.angle(3, 0)
     with pytest.raises(MidstreamError, match="unstable must be at most 2"):
         lorenz.splitting(3)
+
+
+def test_too_few_orthonormalisations_are_refused() -> None:
+    with pytest.raises(ArgumentValueError, match="every must be smaller"):
+        covariant_vectors(systems.lorenz(), dt=0.01, steps=4000, every=400)

@@ -10,6 +10,7 @@ import pytest
 
 from midstream import MidstreamError
 from midstream.attractor import Orbit, System, integrate, periodic_orbit, systems
+from midstream.errors import ArgumentValueError
 
 TURN = 2 * math.pi
 
@@ -214,3 +215,8 @@ def test_python_functions_close_too() -> None:
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(MidstreamError, match=message):
         periodic_orbit(**{"system": systems.van_der_pol(), "guess": [2.0, 0.0], **arguments})
+
+
+def test_a_period_that_is_not_the_forcings_is_refused() -> None:
+    with pytest.raises(ArgumentValueError, match="multiple of the forcing's"):
+        periodic_orbit(systems.duffing(), [1, 0], 1.0)
