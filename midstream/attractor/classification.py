@@ -138,7 +138,8 @@ def classify(
     are noise; the rest is strange, and hyperchaotic where the points are full states, a polynomial
     model of them foretells them, and it has two positive exponents. From a single series, and
     under noise of 1 %, hyperchaos is not told from chaos: both are strange. A cycle sampled less
-    than 8 times a turn looks like a torus.
+    than 8 times a turn looks like a torus. Linear noise seen through a cube or an exponential, a
+    chirp, and an oscillator pushed by noise can pass for strange: ask `lyapunov` as well.
 
     **Cost.** Systems: 5 to 100 ms for three dimensions, seconds where `max_steps` are needed. Data:
     O(n^2) up to 6000 points, of which more are thinned or cut: 0.1 to 1 s. Thread-safe, for systems

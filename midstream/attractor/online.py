@@ -53,6 +53,8 @@ class Regime:
     lyapunov : float
         Growth rate of the distance between neighbours, nats per unit of time; NaN without
         neighbours. The first samples after a window filled are few: see `lyapunov_stderr`.
+        A figure to watch, not an estimate: in a short window neighbours are far apart, and it may
+        be twice the exponent, or above zero for a torus. `midstream.attractor.lyapunov` estimates.
     lyapunov_stderr : float
         Standard error of the slope, without bias.
     period : float or None
