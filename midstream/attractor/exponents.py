@@ -441,6 +441,8 @@ def _pool(maps: Maps, region: Region) -> tuple[float, float, float]:
 class DataSpectrum:
     """Exponents from a series, and which of them may be spurious.
 
+    There is no verdict in it: noise has exponents here too, and `lyapunov` says that it is noise.
+
     Attributes
     ----------
     exponents : ndarray, shape (emb_dim,)
