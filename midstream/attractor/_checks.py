@@ -10,7 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_choice, check_int
 
-__all__ = ["Floats", "as_array", "as_points", "as_segments", "as_series", "check_embedding"]
+__all__ = [
+    "Floats",
+    "as_array",
+    "as_points",
+    "as_segments",
+    "as_series",
+    "check_embedding",
+    "samples_with_gaps",
+]
 
 Floats = NDArray[np.float64]
 
@@ -98,3 +106,42 @@ def as_segments(
 def check_embedding(emb_dim: Any, delay: Any) -> tuple[int, int]:
     """Return both as integers of at least one."""
     return check_int("emb_dim", emb_dim, low=1), check_int("delay", delay, low=1)
+
+
+def samples_with_gaps(
+    name: str,
+    value: ArrayLike,
+    emb_dim: int,
+    delay: int,
+    theiler: int,
+    nan_policy: Any,
+    omitted: str,
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """Samples of shape (n, d), and which of their delay vectors have no gap, at least one.
+
+    `omitted` ends the sentence "nan_policy='omit' ...".
+    """
+    check_choice("nan_policy", nan_policy, ("raise", "omit"))
+    samples = as_array(name, value, ndim=(1, 2))
+    if samples.ndim == 1:
+        samples = samples[:, None]
+    least = (emb_dim - 1) * delay + theiler + 2
+    if len(samples) < least or samples.shape[1] == 0:
+        raise ArgumentValueError(
+            f"{name} must have at least {least} samples of at least one component, "
+            f"got shape {samples.shape}"
+        )
+    finite = np.asarray(np.isfinite(samples).all(axis=1))
+    if nan_policy == "raise" and not finite.all():
+        bad = int(np.flatnonzero(~finite)[0])
+        raise ArgumentValueError(
+            f"{name} must be finite, got {samples[bad].tolist()} at index {bad}; "
+            f"nan_policy='omit' {omitted}"
+        )
+    n = len(samples) - (emb_dim - 1) * delay
+    present = finite[:n].copy()
+    for k in range(1, emb_dim):
+        present &= finite[k * delay : k * delay + n]
+    if not present.any():
+        raise ArgumentValueError(f"{name} must have {least - theiler - 1} finite samples in a row")
+    return samples, present

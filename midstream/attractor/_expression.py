@@ -249,7 +249,7 @@ def parse_equations(
     params = params or {}
     named: list[str] = []
     components: list[tuple[str | None, _Source]] = []
-    definitions: list[tuple[str, _Source, int]] = []
+    definitions: list[tuple[str, _Source]] = []
     for entry in _split(entries):
         if derivative := _DERIVATIVE.match(entry):
             name = derivative[1] or derivative[2]
@@ -260,7 +260,7 @@ def parse_equations(
             named.append(name)
             components.append((name, _Source(entry, derivative.end())))
         elif definition := _DEFINITION.match(entry):
-            definitions.append((definition[1], _Source(entry, definition.end()), len(components)))
+            definitions.append((definition[1], _Source(entry, definition.end())))
         else:
             components.append((None, _Source(entry, 0)))
     if named and len(named) != len(components):
@@ -283,7 +283,7 @@ def parse_equations(
             )
         components.sort(key=lambda part: list(variables).index(part[0] or ""))
 
-    for name, source, _ in definitions:
+    for name, source in definitions:
         if name in meaning and name not in CONSTANTS:
             raise ExpressionError(f"{name!r} is defined already", text=source.text, position=0)
         if name in FUNCTIONS:

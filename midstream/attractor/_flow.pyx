@@ -1,6 +1,6 @@
 """Binding of csrc/ms_flow: trajectories, ensembles and tangent spaces of one system."""
 
-from libc.stdint cimport int32_t, int64_t, intptr_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset, strcmp
 

@@ -15,7 +15,7 @@ from midstream._core.errors import ArgumentValueError
 from midstream._core.memory import check_memory
 from midstream._core.progress import Progress, as_progress
 from midstream._core.validate import check_choice, check_int, check_real
-from midstream.attractor._checks import Floats, as_array, check_embedding
+from midstream.attractor._checks import Floats, as_array, check_embedding, samples_with_gaps
 from midstream.attractor._pairs import PAD, RUNGS, Ladder, Pairs
 from midstream.attractor.embedding import choose_delay, theiler_window
 from midstream.attractor.estimate import Estimate, Fit
@@ -63,31 +63,11 @@ class Vectors(NamedTuple):
 
 def make_vectors(x: ArrayLike, emb_dim: int, delay: int, theiler: int, nan_policy: Any) -> Vectors:
     """Embed a series or points; vectors with a sample that is not finite are left out on demand."""
-    check_choice("nan_policy", nan_policy, ("raise", "omit"))
-    samples = as_array("x", x, ndim=(1, 2))
-    if samples.ndim == 1:
-        samples = samples[:, None]
-    least = (emb_dim - 1) * delay + theiler + 2
-    if len(samples) < least or samples.shape[1] == 0:
-        raise ArgumentValueError(
-            f"x must have at least {least} samples of at least one component, "
-            f"got shape {samples.shape}"
-        )
-    finite = np.asarray(np.isfinite(samples).all(axis=1))
-    if nan_policy == "raise" and not finite.all():
-        bad = int(np.flatnonzero(~finite)[0])
-        raise ArgumentValueError(
-            f"x must be finite, got {samples[bad].tolist()} at index {bad}; "
-            "nan_policy='omit' leaves such vectors out"
-        )
-    n = len(samples) - (emb_dim - 1) * delay
-    present = finite[:n].copy()
-    for k in range(1, emb_dim):
-        present &= finite[k * delay : k * delay + n]
+    samples, present = samples_with_gaps(
+        "x", x, emb_dim, delay, theiler, nan_policy, "leaves such vectors out"
+    )
     times = np.flatnonzero(present)
-    if len(times) == 0:
-        raise ArgumentValueError(f"x must have {least - theiler - 1} finite samples in a row")
-    factor = power_of_two(samples[finite])
+    factor = power_of_two(samples[np.isfinite(samples).all(axis=1)])
     width = samples.shape[1]
     check_memory(f"{len(times)} vectors", 8 * width * emb_dim * (len(times) + PAD))
     components = np.zeros((width * emb_dim, len(times) + PAD))

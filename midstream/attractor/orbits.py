@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -242,7 +243,7 @@ def _folded(points: Floats, angles: Floats) -> Floats:
     return points
 
 
-class _Problem:
+class _Problem(ABC):
     """Closing conditions of an orbit, and Newton's method on them."""
 
     #: Whether the period is an unknown.
@@ -254,13 +255,13 @@ class _Problem:
         self.period = period
         self.angles = angles
 
+    @abstractmethod
     def shoot(self, nodes: Floats, period: float) -> tuple[Floats, Floats]:
         """Ends of all segments, shape (n, dim), and their derivatives, (n, dim, dim)."""
-        raise NotImplementedError
 
     def velocities(self, points: Floats) -> Floats:
-        """Right-hand sides, for a free period."""
-        raise NotImplementedError
+        """By which points move with the period: not at all, where it is fixed."""
+        return np.zeros_like(points)
 
     def gaps(self, nodes: Floats, ends: Floats) -> Floats:
         return _wrapped(ends - np.roll(nodes, -1, axis=0), self.angles)
@@ -336,8 +337,9 @@ class _Problem:
         stretch = float(moves[-1]) if self.free else 0.0
         return moves[: count * dim].reshape(count, dim), stretch
 
+    @abstractmethod
     def orbit(self, iterations: int, residual: float, samples: int) -> Orbit:
-        raise NotImplementedError
+        """What was found."""
 
 
 class _MapProblem(_Problem):

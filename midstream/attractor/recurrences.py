@@ -18,7 +18,7 @@ from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.memory import check_memory
 from midstream._core.progress import Progress, as_progress
 from midstream._core.validate import check_choice, check_int, check_real
-from midstream.attractor._checks import Floats, as_array, check_embedding
+from midstream.attractor._checks import Floats, check_embedding, samples_with_gaps
 from midstream.attractor._pairs import PAD, Ladder, Pairs
 from midstream.attractor._recurrence import Lines
 from midstream.attractor.dimension import partners, power_of_two
@@ -283,7 +283,9 @@ def recurrence(
         rate = check_real("recurrence_rate", rate, low=0, high=1)
         if not rate > 0:
             raise ArgumentValueError(f"recurrence_rate must be above 0, got {rate!r}")
-    samples, present = _samples(x, emb_dim, delay, theiler, nan_policy)
+    samples, present = samples_with_gaps(
+        "x", x, emb_dim, delay, theiler, nan_policy, "lets such samples recur nowhere"
+    )
     euclidean = norm == "euclidean"
     scale = power_of_two(samples[np.isfinite(samples).all(axis=1)])
     # NaN recurs nowhere; an infinite sample would, with itself.
@@ -303,35 +305,6 @@ def recurrence(
         euclidean,
     )
     return Recurrence(lines.n, emb_dim, delay, theiler, threshold, norm, lines, present)
-
-
-def _samples(
-    x: ArrayLike, emb_dim: int, delay: int, theiler: int, nan_policy: str
-) -> tuple[Floats, NDArray[np.bool_]]:
-    """Samples (n, d), and which vectors have no gap."""
-    samples = as_array("x", x, ndim=(1, 2))
-    if samples.ndim == 1:
-        samples = samples[:, None]
-    least = (emb_dim - 1) * delay + theiler + 2
-    if len(samples) < least or samples.shape[1] == 0:
-        raise ArgumentValueError(
-            f"x must have at least {least} samples of at least one component, "
-            f"got shape {samples.shape}"
-        )
-    finite = np.asarray(np.isfinite(samples).all(axis=1))
-    if nan_policy == "raise" and not finite.all():
-        bad = int(np.flatnonzero(~finite)[0])
-        raise ArgumentValueError(
-            f"x must be finite, got {samples[bad].tolist()} at index {bad}; "
-            "nan_policy='omit' lets such samples recur nowhere"
-        )
-    n = len(samples) - (emb_dim - 1) * delay
-    present = finite[:n].copy()
-    for k in range(1, emb_dim):
-        present &= finite[k * delay : k * delay + n]
-    if not present.any():
-        raise ArgumentValueError(f"x must have {least - theiler - 1} finite samples in a row")
-    return samples, present
 
 
 def _components(samples: Floats, emb_dim: int, delay: int) -> Floats:

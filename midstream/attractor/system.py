@@ -256,9 +256,10 @@ class System:
                     raise ArgumentTypeError(
                         f"jacobian must be a callable or a C function, got {jacobian!r}"
                     )
-                wrapped = _wrap if address is None else None
                 self._jac = (
-                    wrapped("jacobian", jacobian, self._params, (dim, dim)) if wrapped else address
+                    _wrap("jacobian", jacobian, self._params, (dim, dim))
+                    if address is None
+                    else address
                 )
         self._name = name or self._kind
         self._x0 = None if x0 is None else self.check_state("x0", x0)
