@@ -8,6 +8,10 @@ Packages load when first used (PEP 562), so ``import midstream`` costs milliseco
     distances between sequences, search in long series, repeats: `dtw`, `levenshtein`, `RunDetector`
 `midstream.scheduler`
     tasks by priority or deadline, lock-free queues, exact time: `Scheduler`, `RingQueue`
+`midstream.attractor`
+    integrate, measure and recognise dynamics: `lyapunov`, `classify`, `Online`
+`midstream.logic`
+    temporal logic: `parse`, `compile`, `Monitor`, `RuleBook`, `satisfiable`, `synthesize`
 `midstream.plot`
     pictures: `gantt`
 `midstream.errors`
@@ -20,7 +24,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from midstream import attractor, compare, errors, plot, scheduler, stream
+    from midstream import attractor, compare, errors, logic, plot, scheduler, stream
     from midstream._core.errors import MidstreamError
 
 __version__ = "0.1.0"
@@ -31,12 +35,13 @@ __all__ = [
     "attractor",
     "compare",
     "errors",
+    "logic",
     "plot",
     "scheduler",
     "stream",
 ]
 
-_PACKAGES = frozenset({"attractor", "compare", "errors", "plot", "scheduler", "stream"})
+_PACKAGES = frozenset({"attractor", "compare", "errors", "logic", "plot", "scheduler", "stream"})
 
 
 def __getattr__(name: str) -> Any:

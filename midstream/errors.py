@@ -4,6 +4,11 @@
     what the caller gave cannot be used; also TypeError, ValueError, ValueError
 `ExpressionError`
     text that is no expression, with a caret under the place; also ValueError
+`FormulaSyntaxError`
+    text that is no formula, with line, column and caret; an `ExpressionError`
+`StateLimitError`, `UndecidedError`
+    an automaton outgrew its limit; a question has no answer in the time allowed; also RuntimeError
+    and TimeoutError
 `IntegrationError`
     a trajectory blew up: the step and the state before it; also ArithmeticError
 `MemoryLimitError`
@@ -34,6 +39,7 @@ from midstream._core.errors import (
     ConfigurationError,
     EndpointError,
     ExpressionError,
+    FormulaSyntaxError,
     IdleTimeoutError,
     IntegrationError,
     MalformedStreamError,
@@ -44,6 +50,8 @@ from midstream._core.errors import (
     QueueShutDownError,
     RecordingError,
     SourceError,
+    StateLimitError,
+    UndecidedError,
 )
 
 __all__ = [
@@ -53,6 +61,7 @@ __all__ = [
     "ConfigurationError",
     "EndpointError",
     "ExpressionError",
+    "FormulaSyntaxError",
     "IdleTimeoutError",
     "IntegrationError",
     "MalformedStreamError",
@@ -63,4 +72,6 @@ __all__ = [
     "QueueShutDownError",
     "RecordingError",
     "SourceError",
+    "StateLimitError",
+    "UndecidedError",
 ]

@@ -16,6 +16,7 @@ __all__ = [
     "ConfigurationError",
     "EndpointError",
     "ExpressionError",
+    "FormulaSyntaxError",
     "IdleTimeoutError",
     "IntegrationError",
     "MalformedStreamError",
@@ -26,6 +27,8 @@ __all__ = [
     "QueueShutDownError",
     "RecordingError",
     "SourceError",
+    "StateLimitError",
+    "UndecidedError",
 ]
 
 
@@ -64,6 +67,29 @@ class ExpressionError(ArgumentValueError):
         self.position = position
 
 
+class FormulaSyntaxError(ExpressionError):
+    """Text that is no formula.
+
+    Attributes
+    ----------
+    line, column : int
+        Where it goes wrong, both counted from 1; `position` counts characters from 0.
+    """
+
+    def __init__(self, message: str, *, text: str = "", position: int = 0) -> None:
+        self.line = text.count("\n", 0, position) + 1
+        start = text.rfind("\n", 0, position) + 1
+        self.column = position - start + 1
+        end = text.find("\n", position)
+        super().__init__(
+            f"line {self.line}, column {self.column}: {message}" if text else message,
+            text=text[start : end if end >= 0 else len(text)],
+            position=position - start,
+        )
+        self.text = text
+        self.position = position
+
+
 class IntegrationError(MidstreamError, ArithmeticError):
     """A trajectory left the numbers: a component became infinite or NaN.
 
@@ -89,6 +115,24 @@ class IntegrationError(MidstreamError, ArithmeticError):
         self.step = step
         self.state = state
         self.trajectory = trajectory
+
+
+class StateLimitError(MidstreamError, RuntimeError):
+    """An automaton, a game or a search outgrew the limit that was set for it.
+
+    Attributes
+    ----------
+    limit : int or None
+        The limit, in states or nodes as the message says.
+    """
+
+    def __init__(self, message: str, *, limit: int | None = None) -> None:
+        super().__init__(message)
+        self.limit = limit
+
+
+class UndecidedError(MidstreamError, TimeoutError):
+    """A question could not be answered within the time or memory allowed: the answer is unknown."""
 
 
 class ConfigurationError(MidstreamError, ValueError):

@@ -17,6 +17,7 @@ BUILT_IN = {
     "ConfigurationError": ValueError,
     "EndpointError": ConnectionError,
     "ExpressionError": ValueError,
+    "FormulaSyntaxError": ValueError,
     "IdleTimeoutError": TimeoutError,
     "IntegrationError": ArithmeticError,
     "MalformedStreamError": ValueError,
@@ -28,6 +29,8 @@ BUILT_IN = {
     "QueueShutDownError": getattr(queue, "ShutDown", Exception),
     "RecordingError": ValueError,
     "SourceError": Exception,
+    "StateLimitError": RuntimeError,
+    "UndecidedError": TimeoutError,
 }
 
 
@@ -64,6 +67,9 @@ def test_facts_survive_pickling() -> None:
 
 
 def test_long_expressions_are_shown_in_part() -> None:
+    error = errors.FormulaSyntaxError("unknown operator", text="G a\n& ?b", position=6)
+    assert (error.line, error.column, error.position) == (2, 3, 6)
+    assert str(error) == "line 2, column 3: unknown operator\n    & ?b\n      ^"
     error = errors.ExpressionError("no", text="a" * 5000 + "?" + "b" * 5000, position=5000)
     first, line, caret = str(error).splitlines()
     assert first == "no" and len(line) < 100 and line[caret.index("^")] == "?"

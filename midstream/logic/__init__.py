@@ -1,0 +1,1 @@
+"""Temporal logic: parse, compile, monitor, decide."""
