@@ -125,8 +125,8 @@ RESERVED = frozenset(
     "F G X N U W R V M Y Z O H S T true false xor and or not implies iff always eventually until "
     "unless historically once since next prev s_next s_prev rise fall".split()
 )
-#: Bare atoms. Spot reads F, G and X at the head of a name as operators, as in GFa.
-_BARE = re.compile(r"(?![FGX]+[a-zA-Z_])[A-Za-z_][A-Za-z0-9_.]*\Z")
+#: Bare atoms. Spot reads F, G and X at the head of a name as operators, as in GFa; F1 is a name.
+_BARE = re.compile(r"(?![FGX][A-Za-z_.])[A-Za-z_][A-Za-z0-9_.]*\Z")
 
 #: A longer text than this many nodes is refused: shared subformulas can make it exponential.
 MAX_TEXT_NODES = 10_000_000
@@ -645,9 +645,7 @@ def make(op: Op, args: Iterable[Formula], interval: tuple[float, float] | None =
         if interval is not None:
             raise ArgumentValueError(f"interval must be None for {op.name}, not {interval!r}")
         if any(arg.op == op for arg in args):
-            args = tuple(
-                inner for arg in args for inner in (arg.args if arg.op == op else (arg,))
-            )
+            args = tuple(inner for arg in args for inner in (arg.args if arg.op == op else (arg,)))
         if len(args) == 1:
             return args[0]
         return _intern(op, args) if args else (true if op == Op.AND else false)
@@ -804,9 +802,7 @@ def always(f: Formula, low: float | None = None, high: float | None = None) -> F
     return make(Op.ALWAYS, (f,), _window(low, high))
 
 
-def until(
-    f: Formula, g: Formula, low: float | None = None, high: float | None = None
-) -> Formula:
+def until(f: Formula, g: Formula, low: float | None = None, high: float | None = None) -> Formula:
     """``f U g`` or ``f U[low:high] g``."""
     return make(Op.UNTIL, (f, g), _window(low, high))
 
@@ -816,9 +812,7 @@ def weak_until(f: Formula, g: Formula) -> Formula:
     return make(Op.WEAK_UNTIL, (f, g))
 
 
-def release(
-    f: Formula, g: Formula, low: float | None = None, high: float | None = None
-) -> Formula:
+def release(f: Formula, g: Formula, low: float | None = None, high: float | None = None) -> Formula:
     """``f R g`` or ``f R[low:high] g``."""
     return make(Op.RELEASE, (f, g), _window(low, high))
 
@@ -848,16 +842,12 @@ def historically(f: Formula, low: float | None = None, high: float | None = None
     return make(Op.HISTORICALLY, (f,), _window(low, high))
 
 
-def since(
-    f: Formula, g: Formula, low: float | None = None, high: float | None = None
-) -> Formula:
+def since(f: Formula, g: Formula, low: float | None = None, high: float | None = None) -> Formula:
     """``f S g`` or ``f S[low:high] g``."""
     return make(Op.SINCE, (f, g), _window(low, high))
 
 
-def trigger(
-    f: Formula, g: Formula, low: float | None = None, high: float | None = None
-) -> Formula:
+def trigger(f: Formula, g: Formula, low: float | None = None, high: float | None = None) -> Formula:
     """``f T g`` or ``f T[low:high] g``: the dual of since."""
     return make(Op.TRIGGER, (f, g), _window(low, high))
 
