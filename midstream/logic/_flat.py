@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from midstream._core.errors import ArgumentValueError
-from midstream.logic._ops import Op
 from midstream.logic.formula import Formula, Predicate
 
 __all__ = ["Flat", "flatten"]

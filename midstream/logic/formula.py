@@ -1,4 +1,4 @@
-"""Formulas of temporal logic: immutable, interned, built by `parse` or by functions and operators."""
+"""Formulas of temporal logic: immutable, interned, built from text or by functions."""
 
 from __future__ import annotations
 
@@ -122,8 +122,8 @@ _UNARY_LEVEL = 6
 #: Words that the default dialect reads as operators or constants, so that an atom of this name
 #: wants quotes.
 RESERVED = frozenset(
-    "F G X N U W R V M Y Z O H S T true false xor and or not implies iff always eventually until "
-    "unless historically once since next prev s_next s_prev rise fall".split()
+    {"F", "G", "X", "N", "U", "W", "R", "V", "M", "Y", "Z", "O", "H", "S", "T", "wX", "true", "false", "xor", "and", "or", "not", "implies", "iff", "always", "eventually", "until", "unless", "historically", "once", "since", "next", "prev", "s_next", "s_prev", "rise", "fall"}
+)
 )
 #: Bare atoms. Spot reads F, G and X at the head of a name as operators, as in GFa; F1 is a name.
 _BARE = re.compile(r"(?![FGX][A-Za-z_.])[A-Za-z_][A-Za-z0-9_.]*\Z")
@@ -522,7 +522,7 @@ class Formula:
         return f"Formula({str(self)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        rows = []
+        rows: list[tuple[Any, ...]] = []
         index: dict[Formula, int] = {}
         for node in self.nodes():
             index[node] = len(rows)

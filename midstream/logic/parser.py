@@ -10,7 +10,6 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, FormulaSyntaxError
 from midstream._core.validate import check_choice
@@ -319,8 +318,8 @@ class _Reader:
         self.waiting: list[_Entry] = []
         self.symbols = dialect.symbols()
 
-    def fail(self, message: str, position: int | None = None) -> NoReturn:
-        raise FormulaSyntaxError(
+    def fail(self, message: str, position: int | None = None) -> FormulaSyntaxError:
+        return FormulaSyntaxError(
             message, text=self.text, position=self.position if position is None else position
         )
 
@@ -361,10 +360,12 @@ class _Reader:
                 self.infix()
                 wants_operand = True
         if wants_operand:
-            self.fail("the text is empty" if not text.strip() else "expected a formula at the end")
+            raise self.fail(
+                "the text is empty" if not text.strip() else "expected a formula at the end"
+            )
         while self.waiting:
             if self.waiting[-1].level == _PARENTHESIS:
-                self.fail("this parenthesis is never closed", self.waiting[-1].position)
+                raise self.fail("this parenthesis is never closed", self.waiting[-1].position)
             self.reduce()
         return self.operands[0]
 
@@ -375,20 +376,20 @@ class _Reader:
         if character in "\"'":
             match = _QUOTED.match(text, start)
             if not match:
-                self.fail("this quote is never closed")
+                raise self.fail("this quote is never closed")
             body = match.group(1) if match.group(1) is not None else match.group(2)
             name = _ESCAPE.sub(
                 lambda escape: {"n": "\n", "r": "\r"}.get(escape[1], escape[1]), body
             )
             if not name:
-                self.fail("an atom's name must not be empty")
+                raise self.fail("an atom's name must not be empty")
             return self.named(name, match.end())
         if character == "{":
             match = _BRACED.match(text, start)
             if not match:
-                self.fail("this brace is never closed")
+                raise self.fail("this brace is never closed")
             if not match.group(1):
-                self.fail("an atom's name must not be empty")
+                raise self.fail("an atom's name must not be empty")
             return self.named(match.group(1), match.end())
         word = _WORD.match(text, start)
         if word:
@@ -405,7 +406,7 @@ class _Reader:
         number = _NUMBER.match(text, start)
         if number:
             return self.number(number.group())
-        self.fail(f"expected a formula, found {self.found()}")
+        raise self.fail(f"expected a formula, found {self.found()}")
 
     def word(self, word: str) -> bool:
         dialect = self.dialect
@@ -418,7 +419,7 @@ class _Reader:
             self.position += len(word)
             return False
         if word in dialect.infix:
-            self.fail(
+            raise self.fail(
                 f"expected a formula, found the operator {word!r} "
                 f"(an atom of this name wants quotes)"
             )
@@ -428,7 +429,9 @@ class _Reader:
             return self.prefix(word[0], op)
         name = dialect.name.match(word)
         if name is None or name.end() < len(word):
-            self.fail(f"{word[:40]!r} is no name in this dialect (quotes make any text an atom)")
+            raise self.fail(
+                f"{word[:40]!r} is no name in this dialect (quotes make any text an atom)"
+            )
         return self.named(word, self.position + len(word))
 
     def named(self, name: str, end: int) -> bool:
@@ -438,13 +441,13 @@ class _Reader:
             comparison = "!=" if compared.group(1) == "!==" else compared.group(1)
             threshold = float(compared.group(2))
             if not math.isfinite(threshold):
-                self.fail("a threshold must be finite", compared.start(2))
+                raise self.fail("a threshold must be finite", compared.start(2))
             self.operands.append(predicate(name, comparison, threshold))
             self.position = compared.end()
             return False
         comparison_alone = _COMPARISON.match(self.text, end)
         if comparison_alone:
-            self.fail("expected a number after the comparison", comparison_alone.end())
+            raise self.fail("expected a number after the comparison", comparison_alone.end())
         formula = atom(name)
         wring = _WRING.match(self.text, end) if self.dialect.glued else None
         if wring:
@@ -474,13 +477,13 @@ class _Reader:
             else:
                 signal = ""
             if not signal:
-                self.fail("expected the name of a signal after the comparison")
+                raise self.fail("expected the name of a signal after the comparison")
             operator = _FLIPPED["!=" if comparison.group(1) == "!==" else comparison.group(1)]
             self.operands.append(predicate(signal, operator, float(text)))
             return False
         constant = self.dialect.constants.get(text)
         if constant is None or self.text[end : end + 1].isalnum():
-            self.fail(f"expected a formula, found the number {text}")
+            raise self.fail(f"expected a formula, found the number {text}")
         self.operands.append(constant)
         self.position = end
         return False
@@ -496,7 +499,9 @@ class _Reader:
                     op = Op.STRONG_NEXT
                 count = 1 if repeat.group(1) is None else int(repeat.group(1)[:9])
                 if count > MAX_REPEAT:
-                    self.fail(f"at most {MAX_REPEAT} steps can be written so", repeat.start(1))
+                    raise self.fail(
+                        f"at most {MAX_REPEAT} steps can be written so", repeat.start(1)
+                    )
                 self.position = repeat.end()
                 if count != 1:
                     op = _repeated(op, count)
@@ -511,19 +516,19 @@ class _Reader:
         match = _INTERVAL.match(text, self.position)
         if match is None:
             if text.startswith("[", self.position) and not text.startswith("[]", self.position):
-                self.fail(
+                raise self.fail(
                     "expected an interval such as [0:5], [0,5] or [2:] "
                     "(a single number could mean [0:n] or [n:n])"
                 )
             return None
         low_text, low_unit, high_text, high_unit, _ = match.groups()
         if low_text is None and high_text is None and match.group(5) is None:
-            self.fail("an interval wants a bound")
+            raise self.fail("an interval wants a bound")
         # rtamt: a unit behind the upper bound alone is meant for both.
         low = _bound(low_text, low_unit or high_unit, 0.0)
         high = _bound(high_text, high_unit, math.inf)
         if not 0 <= low <= high:
-            self.fail(f"the interval {match.group().strip()} is empty or begins before 0")
+            raise self.fail(f"the interval {match.group().strip()} is empty or begins before 0")
         self.position = match.end()
         return low, high
 
@@ -533,7 +538,7 @@ class _Reader:
         spelling = word.group() if word else self.symbol()
         entry = self.dialect.infix.get(spelling) if spelling is not None else None
         if entry is None or spelling is None:
-            self.fail(f"expected an operator, found {self.found()}")
+            raise self.fail(f"expected an operator, found {self.found()}")
         self.position += len(spelling)
         op, level, right = entry
         interval = self.interval() if isinstance(op, Op) and op >= Op.UNTIL else None
@@ -563,14 +568,14 @@ class _Reader:
             else:
                 formula = entry.op(*args)
         except ArgumentValueError as error:
-            self.fail(str(error), entry.position)
+            raise self.fail(str(error), entry.position)
         self.operands.append(formula)
 
     def close(self) -> None:
         while self.waiting and self.waiting[-1].level != _PARENTHESIS:
             self.reduce()
         if not self.waiting:
-            self.fail("this parenthesis was never opened")
+            raise self.fail("this parenthesis was never opened")
         self.waiting.pop()
         self.position += 1
 
