@@ -122,8 +122,31 @@ _UNARY_LEVEL = 6
 #: Words that the default dialect reads as operators or constants, so that an atom of this name
 #: wants quotes.
 RESERVED = frozenset(
-    {"F", "G", "X", "N", "U", "W", "R", "V", "M", "Y", "Z", "O", "H", "S", "T", "wX", "true", "false", "xor", "and", "or", "not", "implies", "iff", "always", "eventually", "until", "unless", "historically", "once", "since", "next", "prev", "s_next", "s_prev", "rise", "fall"}
-)
+    (
+        *"FGXNUWRVMYZOHST",
+        "wX",
+        "true",
+        "false",
+        "xor",
+        "and",
+        "or",
+        "not",
+        "implies",
+        "iff",
+        "always",
+        "eventually",
+        "until",
+        "unless",
+        "historically",
+        "once",
+        "since",
+        "next",
+        "prev",
+        "s_next",
+        "s_prev",
+        "rise",
+        "fall",
+    )
 )
 #: Bare atoms. Spot reads F, G and X at the head of a name as operators, as in GFa; F1 is a name.
 _BARE = re.compile(r"(?![FGX][A-Za-z_.])[A-Za-z_][A-Za-z0-9_.]*\Z")

@@ -568,7 +568,7 @@ class _Reader:
             else:
                 formula = entry.op(*args)
         except ArgumentValueError as error:
-            raise self.fail(str(error), entry.position)
+            raise self.fail(str(error), entry.position) from None
         self.operands.append(formula)
 
     def close(self) -> None:
