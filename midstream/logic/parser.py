@@ -144,7 +144,7 @@ DIALECTS: dict[str, Dialect] = {
         glued=True,
         next_words=frozenset({"X", "()"}),
     ),
-    # black-sat's documentation; its implication binds tighter than its conjunction.
+    # As its documentation has it: implication binds tighter than conjunction.
     "black": Dialect(
         prefix={**_NOT, **_FUTURE, **_PAST, "wX": Op.NEXT},
         infix=_levels(
@@ -153,12 +153,13 @@ DIALECTS: dict[str, Dialect] = {
         constants={"True": true, "False": false},
         strong_next=True,
     ),
+    # Chains of implications are read from the left, in contrast to those of until.
     "ltlf2dfa": Dialect(
         prefix={**_NOT, **_FUTURE, **_PAST, "WX": Op.NEXT},
         infix=_levels(
             [
-                ([_IFF], True),
-                ([_IMPLIES], True),
+                ([_IFF], False),
+                ([_IMPLIES], False),
                 ([_OR], False),
                 ([_AND], False),
                 ([("U", Op.UNTIL)], True),
@@ -166,7 +167,13 @@ DIALECTS: dict[str, Dialect] = {
                 ([("S", Op.SINCE)], True),
             ]
         ),
-        constants={"true": true, "false": false, "tt": true, "ff": false},
+        constants={
+            "true": true,
+            "false": false,
+            "tt": true,
+            "ff": false,
+            "last": make(Op.NEXT, (false,)),
+        },
         strong_next=True,
         name=re.compile(r"[a-z][a-z0-9_]*"),
     ),
@@ -202,7 +209,7 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"|\'((?:[^\'\\]|\\.)*)\'', re.DOTALL)
 _BRACED = re.compile(r"\{([^{}]*)\}")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _COMPARED = re.compile(rf"\s*(>=|<=|!==|==|!=|>|<)\s*({_NUMBER_TEXT})(?![\w.])")
-_COMPARISON = re.compile(r"\s*(>=|<=(?!>)|!==|==|!=|>|<(?!-|=>|>))")
+_COMPARISON = re.compile(r"\s*(>=|<=(?!>)|!==|==|!=|>|<(?!-|=>|>))\s*")
 _WRING = re.compile(r"\s*=\s*([01])(?![\w.=])")
 _BOUND = rf"({_NUMBER_TEXT})\s*(s|ms|us|ns|ps)?"
 _INTERVAL = re.compile(rf"\s*\[\s*(?:{_BOUND})?\s*(?::|,|\.\.)\s*(?:{_BOUND}|(inf|\$))?\s*\]")
@@ -245,7 +252,8 @@ def parse(text: str, *, dialect: str = "spot", next: str | None = None) -> Formu
     ``spot``      ``->`` ``<->`` (right); ``|``; ``xor``; ``&``;                   weak
                   ``U R W M S T`` (right)
     ``black``     ``|``; ``&``; ``->`` ``<->``; ``U R W M S T`` (all left)         strong
-    ``ltlf2dfa``  ``<->``; ``->``; ``|``; ``&``; ``U``; ``R``; ``S`` (right)       strong
+    ``ltlf2dfa``  ``<->``; ``->`` (left); ``|``; ``&``; ``U``; ``R``; ``S``        strong
+                  (right)
     ``rtamt``     ``xor``; ``<->``; ``->``; ``or``; ``and``;                       weak
                   ``until unless since`` (all left)
     ============  ==============================================================  =============
@@ -462,10 +470,7 @@ class _Reader:
         end = self.position + len(text)
         comparison = _COMPARISON.match(self.text, end)
         if comparison:
-            self.position = end = comparison.end()
-            space = _SPACE.match(self.text, end)
-            assert space is not None
-            self.position = space.end()
+            self.position = comparison.end()
             quoted = _QUOTED.match(self.text, self.position)
             word = _WORD.match(self.text, self.position)
             if quoted:

@@ -136,9 +136,7 @@ def _walk(formula, trace, times, leaf, bottom, top, negate, some, every):
                     for i in range(n)
                 ]
             case Op.STRONG_RELEASE:
-                rows = [
-                    some([every([a[j], *b[i : j + 1]]) for j in range(i, n)]) for i in range(n)
-                ]
+                rows = [some([every([a[j], *b[i : j + 1]]) for j in range(i, n)]) for i in range(n)]
             case Op.SINCE:
                 rows = [
                     some([every([b[j], *a[j + 1 : i + 1]]) for j in behind(i)]) for i in range(n)
