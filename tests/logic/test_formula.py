@@ -64,6 +64,7 @@ def test_equal_formulas_are_one_object():
 
 
 def test_interning_keeps_nothing_alive():
+    gc.collect()
     before = len(module._interned)
     kept = parse("F zzz1 & G zzz2")
     assert len(module._interned) == before + 5
