@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
@@ -11,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_int
+from midstream.plot._canvas import axes, matplotlib, text_color
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,7 +103,7 @@ def phase_portrait(
         )
     if ax is None:
         options = {"projection": "3d"} if len(chosen) == 3 else {}
-        _, ax = _matplotlib("pyplot").subplots(layout="constrained", subplot_kw=options)
+        _, ax = matplotlib("pyplot").subplots(layout="constrained", subplot_kw=options)
     assert ax is not None
     style: dict[str, Any] = {"color": _COLOURS[0] if color is None else color}
     if dots:
@@ -153,7 +153,7 @@ def spectrum_convergence(spectrum: Spectrum, *, ax: Axes | None = None) -> Axes:
 
     if not isinstance(spectrum, Spectrum):
         raise ArgumentTypeError(f"spectrum must be a Spectrum, got {type(spectrum).__name__}")
-    ax = _axes(ax)
+    ax = axes(ax)
     history, errors = spectrum.history, np.nan_to_num(spectrum.history_stderr)
     for index in range(min(history.shape[1], _MOST_LINES)):
         colour = _COLOURS[index % len(_COLOURS)]
@@ -173,7 +173,7 @@ def spectrum_convergence(spectrum: Spectrum, *, ax: Axes | None = None) -> Axes:
             alpha=0.25,
             linewidth=0,
         )
-    ax.axhline(0, color=_ink(), linewidth=0.6, alpha=0.5, zorder=1)
+    ax.axhline(0, color=text_color(), linewidth=0.6, alpha=0.5, zorder=1)
     ax.set_xscale("log")
     ax.set_xlabel("time")
     ax.set_ylabel("Lyapunov exponents (nats/time)")
@@ -228,7 +228,7 @@ def bifurcation_diagram(
     from midstream.attractor import bifurcation
 
     found = bifurcation(system, parameter, values, **options)
-    ax = _axes(ax)
+    ax = axes(ax)
     ax.plot(
         found.values,
         found.points,
@@ -237,7 +237,7 @@ def bifurcation_diagram(
         markersize=markersize,
         markeredgewidth=0,
         alpha=0.5,
-        color=_ink() if color is None else color,
+        color=text_color() if color is None else color,
         rasterized=True,
     )
     ax.set_xlabel(found.parameter)
@@ -291,7 +291,7 @@ def ftle_map(
         raise ArgumentTypeError(f"field must be an FTLEField, got {type(field).__name__}")
     if field.values.ndim != 2:
         raise ArgumentValueError("field must have been computed on a grid, not at points")
-    ax = _axes(ax)
+    ax = axes(ax)
     finite = field.values[np.isfinite(field.values)]
     low, high = (finite.min(), np.percentile(finite, 99)) if len(finite) else (0.0, 1.0)
     mesh = ax.pcolormesh(
@@ -332,25 +332,3 @@ def _components(
     if len(indices) not in (2, 3):
         raise ArgumentValueError(f"components must be two or three, got {chosen!r}")
     return indices
-
-
-def _axes(ax: Axes | None) -> Axes:
-    if ax is not None:
-        return ax
-    made: Axes = _matplotlib("pyplot").subplots(layout="constrained")[1]
-    return made
-
-
-def _ink() -> Any:
-    return _matplotlib("pyplot").rcParams["text.color"]
-
-
-def _matplotlib(module: str) -> Any:
-    try:
-        return importlib.import_module(f"matplotlib.{module}")
-    except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] != "matplotlib":
-            raise
-        raise ModuleNotFoundError(
-            'pictures need matplotlib: pip install "midstream[plot]"', name=missing.name
-        ) from missing

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_choice, check_int
+from midstream.plot._canvas import matplotlib, text_color
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,7 +98,7 @@ def gantt(
     if end <= start:
         raise ArgumentValueError(f"end_ns must be greater than start_ns = {start}, got {end}")
     palette = _palette(schedule, colors)
-    pyplot = _matplotlib("pyplot")
+    pyplot = matplotlib("pyplot")
     chart = _Chart(schedule, by, start, end, palette)
     if ax is None:
         height = 0.62 * len(chart.rows) + 1.1
@@ -106,17 +106,6 @@ def gantt(
     assert ax is not None
     chart.draw(ax, marks)
     return ax
-
-
-def _matplotlib(module: str) -> Any:
-    try:
-        return importlib.import_module(f"matplotlib.{module}")
-    except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] != "matplotlib":
-            raise
-        raise ModuleNotFoundError(
-            'pictures need matplotlib: pip install "midstream[plot]"', name=missing.name
-        ) from missing
 
 
 def _palette(
@@ -155,7 +144,7 @@ class _Chart:
         self.missed = {(job.task, job.job): job for job in schedule.jobs if job.missed}
 
     def draw(self, ax: Axes, marks: bool | None) -> None:
-        ink = _matplotlib("pyplot").rcParams["text.color"]
+        ink = text_color()
         self._frame(ax, ink)
         self._bars(ax)
         if self.schedule.processors > 1:
@@ -183,7 +172,7 @@ class _Chart:
         )
         span = self.end - self.start
         size, unit = max(pair for pair in _UNITS if 2 * pair[0] <= span or pair[0] == 1)
-        ax.xaxis.set_major_locator(_matplotlib("ticker").MaxNLocator(10, steps=[1, 2, 2.5, 5, 10]))
+        ax.xaxis.set_major_locator(matplotlib("ticker").MaxNLocator(10, steps=[1, 2, 2.5, 5, 10]))
         ax.xaxis.set_major_formatter(lambda value, _: f"{value / size:.10g}")
         ax.set_xlabel(f"time ({unit})")
         ax.grid(axis="x", alpha=0.2, linewidth=0.6)
@@ -232,7 +221,7 @@ class _Chart:
             )
 
     def _labels(self, ax: Axes) -> None:
-        to_rgb = _matplotlib("colors").to_rgb
+        to_rgb = matplotlib("colors").to_rgb
         for part in self._in_sight():
             begin, stop = max(part.start_ns, self.start), min(part.end_ns, self.end)
             text = f"P{part.processor}" if self.by_task else part.task
@@ -302,7 +291,7 @@ class _Chart:
         return keys
 
     def _legend(self, ax: Axes, keys: list[Any]) -> None:
-        patch = _matplotlib("patches").Patch
+        patch = matplotlib("patches").Patch
         parts = list(self._in_sight())
         if not self.by_task:
             shown = {part.task for part in parts}

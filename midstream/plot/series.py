@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_int, check_real
+from midstream.plot._canvas import axes, matplotlib, text_color
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,11 +91,9 @@ def recurrence_plot(
     else:
         plot = recurrence(source, **arguments)
     image = plot.image(pixels)
-    if ax is None:
-        _, ax = _matplotlib("pyplot").subplots(figsize=(5.5, 5.5), layout="constrained")
-    assert ax is not None
-    to_rgba = _matplotlib("colors").to_rgba
-    ink = _matplotlib("pyplot").rcParams["text.color"] if color is None else color
+    ax = axes(ax, figsize=(5.5, 5.5))
+    to_rgba = matplotlib("colors").to_rgba
+    ink = text_color() if color is None else color
     # One colour of which there is more or less, so that any background shows through.
     shades = np.empty((*image.shape, 4))
     shades[..., :3] = to_rgba(ink)[:3]
@@ -169,10 +167,8 @@ def delay_choice(
         choice = mutual_information_delay(source, most)
     if choice.curve.shape[1] == 0:
         raise ArgumentValueError(f"source has no curve to draw: {choice.reason}")
-    if ax is None:
-        _, ax = _matplotlib("pyplot").subplots(figsize=(7, 4), layout="constrained")
-    assert ax is not None
-    ink = _matplotlib("pyplot").rcParams["text.color"]
+    ax = axes(ax, figsize=(7, 4))
+    ink = text_color()
     lags, information = choice.curve
     (left,) = ax.plot(
         lags, information, ".-", color=_INFORMATION, markersize=3, label="mutual information"
@@ -194,14 +190,3 @@ def delay_choice(
     for axis in (ax, other):
         axis.spines["top"].set_visible(False)
     return ax
-
-
-def _matplotlib(module: str) -> Any:
-    try:
-        return importlib.import_module(f"matplotlib.{module}")
-    except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] != "matplotlib":
-            raise
-        raise ModuleNotFoundError(
-            'pictures need matplotlib: pip install "midstream[plot]"', name=missing.name
-        ) from missing
