@@ -1,0 +1,366 @@
+"""Temporal logic as pictures: automata, and what a formula says of a trace as it unfolds."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream._core.validate import check_int
+from midstream.plot._canvas import axes, matplotlib, text_color
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from midstream.logic import Automaton, Formula, Monitor
+
+__all__ = ["automaton_graph", "verdict_timeline"]
+
+#: By verdict, legible on white and on black; red means false, and the order is told by position
+#: and by words too, so that no meaning hangs on telling red from green.
+_COLOURS = ("#e5383b", "#e0a030", "#8a8f98", "#4c8ed9", "#3aa890")
+_RADIUS = 0.28
+
+
+def automaton_graph(
+    automaton: Automaton | Formula | str,
+    *,
+    ax: Axes | None = None,
+    max_states: int = 40,
+    max_guard: int = 40,
+) -> Axes:
+    """Draw an automaton: states in layers by distance from the start, guards on the arrows.
+
+    Parameters
+    ----------
+    automaton : Automaton, Formula or str
+        An automaton, or what `midstream.logic.compile` makes one of.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure as large as the automaton needs.
+    max_states : int, default 40
+        More states than this are refused: nobody could read them.
+    max_guard : int, default 40
+        Longest guard in characters; longer ones end in an ellipsis.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ModuleNotFoundError
+        matplotlib is missing; the message says how to install it.
+    ArgumentTypeError, ArgumentValueError
+        No automaton, or too large a one.
+
+    Notes
+    -----
+    Accepting states have a double ring. A state's colour is the verdict of a monitor in it: false,
+    presumably false, presumably true, true. A new figure is made by pyplot, which belongs to one
+    thread; with `ax` any thread may draw.
+
+    Examples
+    --------
+    ::
+
+        from midstream.plot import automaton_graph
+
+        automaton_graph("G(request -> F answer)").figure.savefig("response.png")
+    """
+    from midstream.logic import Automaton, Formula, Verdict, compile
+
+    max_states = check_int("max_states", max_states, low=1)
+    max_guard = check_int("max_guard", max_guard, low=4)
+    if isinstance(automaton, (str, Formula)):
+        automaton = compile(automaton)
+    elif not isinstance(automaton, Automaton):
+        raise ArgumentTypeError(
+            f"automaton must be an Automaton, a Formula or text, not {type(automaton).__name__}"
+        )
+    if automaton.n_states > max_states:
+        raise ArgumentValueError(
+            f"automaton has {automaton.n_states} states, more than max_states={max_states}"
+        )
+    edges = [(int(source), str(guard), int(target)) for source, guard, target in automaton.edges()]
+    place = _layers(automaton.n_states, int(automaton.initial), edges)
+    xs = [x for x, _ in place.values()]
+    ys = [y for _, y in place.values()]
+    width, height = max(xs) - min(xs), max(ys) - min(ys)
+    ax = axes(ax, figsize=(max(3.0, 1.6 * width + 2.4), max(2.6, 1.5 * height + 2.2)))
+    ink = text_color()
+    patches = matplotlib("patches")
+    joined: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for source, guard, target in edges:
+        joined[source, target].append(guard)
+    for (source, target), guards in joined.items():
+        text = " | ".join(guards)
+        if len(text) > max_guard:
+            text = text[: max_guard - 1] + "…"
+        if source == target:
+            _loop(ax, patches, place[source], text, ink)
+        else:
+            _arrow(ax, patches, place[source], place[target], text, ink)
+    for state, (x, y) in place.items():
+        colour = _COLOURS[int(automaton.colours[state])]
+        ring = {"facecolor": (0, 0, 0, 0), "edgecolor": colour, "linewidth": 1.6, "zorder": 3}
+        ax.add_patch(patches.Circle((x, y), _RADIUS, **ring))
+        if automaton.accepting[state]:
+            ax.add_patch(patches.Circle((x, y), 0.8 * _RADIUS, **ring))
+        ax.text(x, y, str(state), ha="center", va="center", color=ink, fontsize="small", zorder=4)
+    x, y = place[int(automaton.initial)]
+    ax.annotate(
+        "",
+        (x - _RADIUS, y),
+        (x - 2.2 * _RADIUS, y),
+        arrowprops={"arrowstyle": "-|>", "color": ink, "linewidth": 1},
+    )
+    shown = sorted({int(code) for code in automaton.colours})
+    handles = [
+        patches.Patch(facecolor="none", edgecolor=_COLOURS[code], label=str(Verdict(code)))
+        for code in shown
+    ]
+    ax.legend(
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        ncols=len(handles),
+        frameon=False,
+        fontsize="small",
+    )
+    ax.set_xlim(min(xs) - 0.9, max(xs) + 0.9)
+    ax.set_ylim(min(ys) - 0.8, max(ys) + 1.1)
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+    return ax
+
+
+def verdict_timeline(
+    monitor: Monitor | Formula | str,
+    trace: Any,
+    *,
+    ax: Axes | None = None,
+    max_events: int = 2000,
+) -> Axes:
+    """Draw a trace and what a monitor says after each event.
+
+    A row for each atom, filled where it is true; below them the verdicts, and a line where the
+    verdict became final.
+
+    Parameters
+    ----------
+    monitor : Monitor, Formula or str
+        A copy of the monitor is run from its beginning; a formula gets a monitor of its own.
+    trace : sequence of letters, array of masks, or mapping of columns
+        As `midstream.logic.Formula.holds` takes it.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw. Default: a new figure.
+    max_events : int, default 2000
+        Longer traces are refused: their events would be thinner than lines.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ModuleNotFoundError
+        matplotlib is missing; the message says how to install it.
+    ArgumentTypeError, ArgumentValueError
+        No monitor; an empty or too long trace.
+
+    Notes
+    -----
+    A new figure is made by pyplot, which belongs to one thread; with `ax` any thread may draw.
+
+    Examples
+    --------
+    ::
+
+        from midstream.plot import verdict_timeline
+
+        trace = [{"request"}, set(), {"answer"}, {"request"}, set()]
+        verdict_timeline("G(request -> F answer)", trace).figure.savefig("verdicts.png")
+    """
+    from midstream.logic import Formula, Monitor, Verdict
+
+    max_events = check_int("max_events", max_events, low=1)
+    if isinstance(monitor, (str, Formula)):
+        monitor = Monitor(monitor)
+    elif isinstance(monitor, Monitor):
+        monitor = monitor.copy()
+        monitor.reset()
+    else:
+        raise ArgumentTypeError(
+            f"monitor must be a Monitor, a Formula or text, not {type(monitor).__name__}"
+        )
+    formula = monitor.formula
+    leaves = {str(node): node for node in formula.nodes() if node.atom or node.predicate}
+    columns = [leaf.evaluate(trace) for leaf in leaves.values()]
+    if not columns:
+        columns = [formula.evaluate(trace)]
+    n_events = len(columns[0])
+    if n_events > max_events:
+        raise ArgumentValueError(f"trace must have 1 to {max_events} events, not {n_events}")
+    codes = [
+        int(
+            monitor.step(
+                {
+                    leaf.atom or str(leaf): column[i]
+                    for leaf, column in zip(leaves.values(), columns, strict=False)
+                }
+            )
+        )
+        for i in range(n_events)
+    ]
+    names = list(leaves)
+    ax = axes(ax, figsize=(max(4.0, min(12.0, 0.3 * len(codes) + 2)), 0.32 * len(names) + 1.5))
+    ink = text_color()
+    for row in range(len(names)):
+        ax.broken_barh(
+            _spans(columns[row]), (row - 0.32, 0.64), facecolors=ink, alpha=0.55, linewidth=0
+        )
+        ax.axhline(row, color=ink, linewidth=0.4, alpha=0.25, zorder=0)
+    bottom = len(names) + 0.4
+    for code in sorted(set(codes)):
+        spans = _spans(np.array(codes) == code)
+        ax.broken_barh(
+            spans,
+            (bottom - 0.32, 0.64),
+            facecolors=_COLOURS[code],
+            linewidth=0,
+            label=str(Verdict(code)),
+        )
+    final = next((index for index, code in enumerate(codes) if Verdict(code).final), None)
+    if final is not None:
+        ax.axvline(final, color=_COLOURS[codes[final]], linewidth=1, linestyle="--")
+    ax.set_yticks([*range(len(names)), bottom], [*names, "verdict"])
+    ax.set_ylim(bottom + 0.6, -0.6)
+    ax.set_xlim(0, len(codes))
+    ax.set_xlabel("event")
+    ax.xaxis.set_major_locator(matplotlib("ticker").MaxNLocator(10, integer=True))
+    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False, fontsize="small")
+    title = str(monitor.formula)
+    ax.set_title(title if len(title) <= 60 else title[:59] + "…", loc="left", fontsize="medium")
+    for side in ("top", "right", "left"):
+        ax.spines[side].set_visible(False)
+    return ax
+
+
+def _spans(mask: Any) -> list[tuple[int, int]]:
+    """Runs of true values as (start, length)."""
+    edges = np.flatnonzero(np.diff(np.concatenate(([0], mask.astype(np.int8), [0]))))
+    return [
+        (int(start), int(end - start)) for start, end in zip(edges[::2], edges[1::2], strict=True)
+    ]
+
+
+def _layers(
+    n_states: int, initial: int, edges: list[tuple[int, str, int]]
+) -> dict[int, tuple[float, float]]:
+    """A place for each state: x by distance from the start, y by where its neighbours are.
+
+    One sweep of barycentres, as in Sugiyama, Tagawa and Toda (1981).
+    """
+    successors: dict[int, list[int]] = defaultdict(list)
+    for source, _, target in edges:
+        successors[source].append(target)
+    distance = {initial: 0}
+    queue = deque([initial])
+    while queue:
+        state = queue.popleft()
+        for target in successors[state]:
+            if target not in distance:
+                distance[target] = distance[state] + 1
+                queue.append(target)
+    layers: dict[int, list[int]] = defaultdict(list)
+    for state in range(n_states):
+        layers[distance.get(state, 0)].append(state)
+    row: dict[int, float] = {}
+    for layer in sorted(layers):
+        states = layers[layer]
+        before = {
+            state: [row[source] for source, _, target in edges if target == state and source in row]
+            for state in states
+        }
+        states.sort(key=lambda state: (float(np.mean(before[state] or [0.0])), state))
+        for index, state in enumerate(states):
+            row[state] = index - (len(states) - 1) / 2
+    # An arrow between states of one row that skips a layer would run through what is between.
+    return {
+        state: (1.9 * layer, -1.5 * row[state] - 0.35 * (layer % 2))
+        for layer, states in layers.items()
+        for state in states
+    }
+
+
+def _arrow(
+    ax: Axes,
+    patches: Any,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    text: str,
+    ink: Any,
+) -> None:
+    # Both directions bend to their own right, so that they do not lie on each other.
+    bend = 0.22
+    ax.add_patch(
+        patches.FancyArrowPatch(
+            start,
+            end,
+            connectionstyle=f"arc3,rad={bend}",
+            arrowstyle="-|>",
+            mutation_scale=10,
+            # In points: from the middle of a circle to its rim, about.
+            shrinkA=0,
+            shrinkB=0,
+            patchA=patches.Circle(start, 1.1 * _RADIUS),
+            patchB=patches.Circle(end, 1.1 * _RADIUS),
+            color=ink,
+            linewidth=0.9,
+            zorder=2,
+        )
+    )
+    dx, dy = end[0] - start[0], end[1] - start[1]
+    # The middle of a quadratic curve lies half way to its control point.
+    middle = (
+        (start[0] + end[0]) / 2 + bend * dy / 2,
+        (start[1] + end[1]) / 2 - bend * dx / 2,
+    )
+    _label(ax, middle, text, ink)
+
+
+def _loop(ax: Axes, patches: Any, at: tuple[float, float], text: str, ink: Any) -> None:
+    x, y = at
+    ax.add_patch(
+        patches.FancyArrowPatch(
+            (x - 0.55 * _RADIUS, y + 0.85 * _RADIUS),
+            (x + 0.55 * _RADIUS, y + 0.85 * _RADIUS),
+            connectionstyle="arc3,rad=-1.6",
+            arrowstyle="-|>",
+            mutation_scale=10,
+            color=ink,
+            linewidth=0.9,
+            zorder=2,
+        )
+    )
+    _label(ax, (x, y + 2.15 * _RADIUS), text, ink)
+
+
+def _label(ax: Axes, at: tuple[float, float], text: str, ink: Any) -> None:
+    ax.text(
+        *at,
+        text,
+        ha="center",
+        va="center",
+        fontsize="x-small",
+        color=ink,
+        zorder=5,
+        bbox={
+            "facecolor": matplotlib("pyplot").rcParams["axes.facecolor"],
+            "edgecolor": "none",
+            "pad": 0.6,
+            "alpha": 0.8,
+        },
+    )
