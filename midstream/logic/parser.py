@@ -16,7 +16,7 @@ from midstream._core.validate import check_choice
 from midstream.logic._ops import Op
 from midstream.logic.formula import Formula, atom, false, make, predicate, true
 
-__all__ = ["DIALECTS", "parse"]
+__all__ = ["parse"]
 
 Builder = Callable[..., Formula]
 Operator = Op | Builder
