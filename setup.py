@@ -130,6 +130,7 @@ MODULES = {
     "midstream.compare._spring": ["ms_spring.c"],
     "midstream.attractor._flow": ATTRACTOR,
     "midstream.attractor._online": ONLINE,
+    "midstream.logic._ctl": ["ms_ctl.c"],
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
     "midstream.scheduler._scheduler": SCHEDULER,
