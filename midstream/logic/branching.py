@@ -1252,7 +1252,7 @@ def counterexample_ctl(
     >>> graph = Kripke([[1], [2, 0], [2]], {"p": [2], "q": [0, 1]})
     >>> evidence = counterexample_ctl(graph, "AG (q & AF p)", 0)
     >>> print(evidence)
-    AG (q & AF p) fails in 0: 0
+    AG (q & AF p) fails in 0
     >>> print(evidence.at(0)[0].at(0)[0])
     AF p fails in 0: 0 -> 1 -> back to 0
     """
