@@ -78,6 +78,13 @@ NEIGHBOURS = [
     "ms_neighbours_avx512.c",
     "ms_neighbours_neon.c",
 ]
+COLUMNS = [
+    "ms_columns.c",
+    "ms_columns_plan.c",
+    "ms_columns_scalar.c",
+    "ms_columns_avx2.c",
+    "ms_columns_avx512.c",
+]
 SCHEDULER = [
     "ms_admission.c",
     "ms_clock.c",
@@ -130,6 +137,7 @@ MODULES = {
     "midstream.compare._spring": ["ms_spring.c"],
     "midstream.attractor._flow": ATTRACTOR,
     "midstream.attractor._online": ONLINE,
+    "midstream.logic._columns": COLUMNS,
     "midstream.logic._ctl": ["ms_ctl.c"],
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
