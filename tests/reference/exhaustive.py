@@ -7,6 +7,7 @@ one formula costs a few array operations on the values of its operands.
 from __future__ import annotations
 
 import numpy as np
+from reference import temporal
 
 from midstream.logic._ops import Op
 from midstream.logic.formula import atom, false, make, true
@@ -143,3 +144,61 @@ class AllTraces:
         for count, j in enumerate(seen):
             found |= g[:, j] & f[:, seen[:count]].all(axis=1)
         return found
+
+
+class DisagreementError(AssertionError):
+    """An engine's answer that is not that of the definitions."""
+
+    def __init__(self, engine, formula, masks, expected):
+        letters = ["".join(name for i, name in enumerate("ab") if mask >> i & 1) for mask in masks]
+        super().__init__(
+            f"{engine}: {formula} on {letters}: the definitions say {expected}, it does not"
+        )
+
+
+def check_columns(every, traces, chunk=2048):
+    """The bit-parallel engine at every position of every trace; returns the pairs checked."""
+    from midstream.logic.columns import evaluate_many
+
+    for start in range(0, len(every), chunk):
+        some = every[start : start + chunk]
+        truth = [traces.truth(formula) for formula in some]
+        for n, masks in traces.masks.items():
+            expected = np.stack([rows[n] for rows in truth], axis=1)
+            for index, trace in enumerate(masks):
+                columns = {name: trace >> i & 1 == 1 for i, name in enumerate(traces.atoms)}
+                answer = evaluate_many(some, columns)
+                if not np.array_equal(answer, expected[index]):
+                    wrong = int(np.flatnonzero((answer != expected[index]).any(axis=1))[0])
+                    raise DisagreementError("columns", some[wrong], trace, expected[index][wrong])
+    return len(every) * sum(len(masks) for masks in traces.masks.values())
+
+
+def check_progression(every, traces):
+    """Progression through every trace, and the last letter by the definitions."""
+    from midstream.logic.progression import progress
+
+    step = {}
+    last = {}
+    for formula in every:
+        truth = traces.truth(formula)
+        reached = [formula]
+        for n in traces.masks:
+            ends = []
+            following = []
+            for rest in reached:
+                for mask in range(traces.letters):
+                    if (rest, mask) not in last:
+                        letter = {name for i, name in enumerate(traces.atoms) if mask >> i & 1}
+                        last[rest, mask] = bool(temporal.holds(rest, [letter]))
+                        step[rest, mask] = progress(rest, letter)
+                    ends.append(last[rest, mask])
+                    following.append(step[rest, mask])
+            expected = truth[n][:, 0]
+            if ends != expected.tolist():
+                wrong = int(np.flatnonzero(np.array(ends) != expected)[0])
+                raise DisagreementError(
+                    "progression", formula, traces.masks[n][wrong], expected[wrong]
+                )
+            reached = following
+    return len(every) * sum(len(masks) for masks in traces.masks.values())
