@@ -112,6 +112,8 @@ ONLINE = [
     "ms_online_neon.c",
 ]
 
+AUTOMATON = ["ms_bdd.c", "ms_clock.c", "ms_dfa.c", "ms_dfa_compile.c"]
+
 #: Compiled module -> the C files it links, in csrc/.
 MODULES = {
     "midstream._core._cpu": ["ms_cpu.c"],
@@ -137,6 +139,7 @@ MODULES = {
     "midstream.compare._spring": ["ms_spring.c"],
     "midstream.attractor._flow": ATTRACTOR,
     "midstream.attractor._online": ONLINE,
+    "midstream.logic._automaton": AUTOMATON,
     "midstream.logic._columns": COLUMNS,
     "midstream.logic._ctl": ["ms_ctl.c"],
     "midstream.stream._loops": ["ms_near.c"],
