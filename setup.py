@@ -142,6 +142,7 @@ MODULES = {
     "midstream.logic._automaton": AUTOMATON,
     "midstream.logic._columns": COLUMNS,
     "midstream.logic._ctl": ["ms_ctl.c"],
+    "midstream.logic._infinite": ["ms_buchi.c", "ms_buchi_bdd.c", "ms_buchi_machine.c"],
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
     "midstream.scheduler._scheduler": SCHEDULER,
