@@ -6,9 +6,15 @@
 from __future__ import annotations
 
 import pytest
-from reference.exhaustive import AllTraces, check_columns, check_progression, formulas
+from reference.exhaustive import (
+    AllTraces,
+    check_automata,
+    check_columns,
+    check_progression,
+    formulas,
+)
 
-SIZE, LONGEST = 3, 4
+SIZE, LONGEST = 4, 4
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +28,18 @@ def every_formula():
 
 
 def test_how_many_there_are(traces, every_formula):
-    assert len(every_formula) == len(set(every_formula)) == 4 + 36 + 500
+    assert len(every_formula) == len(set(every_formula)) == 8208
     assert sum(len(masks) for masks in traces.masks.values()) == 4 + 16 + 64 + 256
 
 
 def test_columns(traces, every_formula):
-    assert check_columns(every_formula, traces) == 540 * 340
+    assert check_columns(every_formula, traces) == 8208 * 340
 
 
 def test_progression(traces, every_formula):
     future = [formula for formula in every_formula if not formula.has_past]
     assert check_progression(future, traces) == len(future) * 340
+
+
+def test_automata(traces, every_formula):
+    assert check_automata(every_formula, traces) == 8208 * 340

@@ -158,16 +158,18 @@ class DisagreementError(AssertionError):
 
 def check_columns(every, traces, chunk=2048):
     """The bit-parallel engine at every position of every trace; returns the pairs checked."""
-    from midstream.logic.columns import evaluate_many
+    from midstream.logic import columns as engine
 
     for start in range(0, len(every), chunk):
         some = every[start : start + chunk]
         truth = [traces.truth(formula) for formula in some]
+        # What evaluate_many does, with the preparation of the formulas once and not for each trace.
+        prepared = engine._lowered(*some)
         for n, masks in traces.masks.items():
             expected = np.stack([rows[n] for rows in truth], axis=1)
             for index, trace in enumerate(masks):
                 columns = {name: trace >> i & 1 == 1 for i, name in enumerate(traces.atoms)}
-                answer = evaluate_many(some, columns)
+                answer = engine._run(prepared, columns, "false")
                 if not np.array_equal(answer, expected[index]):
                     wrong = int(np.flatnonzero((answer != expected[index]).any(axis=1))[0])
                     raise DisagreementError("columns", some[wrong], trace, expected[index][wrong])
@@ -202,3 +204,37 @@ def check_progression(every, traces):
                 )
             reached = following
     return len(every) * sum(len(masks) for masks in traces.masks.values())
+
+
+def check_automata(every, traces):
+    """The compiled automaton on every trace; its colours against what can still follow."""
+    from midstream.logic.automaton import compile
+
+    for formula in every:
+        automaton = compile(formula, alphabet=traces.atoms)
+        table = automaton.table()
+        truth = traces.truth(formula)
+        states = np.array([automaton.initial])
+        for n, masks in traces.masks.items():
+            states = table[states].ravel()
+            expected = truth[n][:, 0]
+            if not np.array_equal(automaton.accepting[states], expected):
+                wrong = int(np.flatnonzero(automaton.accepting[states] != expected)[0])
+                raise DisagreementError("automaton", formula, masks[wrong], expected[wrong])
+        check_colours(automaton, table, formula)
+    return len(every) * sum(len(masks) for masks in traces.masks.values())
+
+
+def check_colours(automaton, table, formula):
+    """Colours by their definition, on the graph of the automaton: what each state can reach."""
+    n = automaton.n_states
+    reach = np.eye(n, dtype=bool)
+    for row, successors in zip(reach, table, strict=True):
+        row[successors] = True
+    for _ in range(n.bit_length()):
+        reach = reach @ reach
+    some = (reach & automaton.accepting).any(axis=1)
+    every = (reach <= automaton.accepting).all(axis=1)
+    expected = np.where(every, 4, np.where(~some, 0, np.where(automaton.accepting, 3, 1)))
+    if not np.array_equal(expected, automaton.colours):
+        raise DisagreementError("colours", formula, [], expected.tolist())
