@@ -572,7 +572,10 @@ typedef struct explorer {
     ms_buchi *b;
     ms_machine *out;
     tuple_map walked; /* what is left, of a and x: (function, registers, legal) -> reference */
-    tuple_map states; /* (function, registers, fair) of x -> state */
+    tuple_map states; /* (function, registers, fair) of x, cut to fair -> state */
+    uint32_t *raw;    /* by state: function and registers before the cut. What a register holds must
+                       * depend on smaller formulas only, and fair brings in others. */
+    size_t raw_capacity;
     uint32_t *frames; /* a tuple for each level of the walk */
     uint32_t *member; /* state's tuple */
     uint32_t *by, *by_y;
@@ -616,6 +619,16 @@ static int32_t state_of(explorer *e, const uint32_t *tuple) {
         m->status = MS_BUCHI_TOO_MANY_STATES;
         return -1;
     }
+    if ((size_t)s == e->raw_capacity) {
+        uint32_t *raw = realloc(e->raw, 2 * e->raw_capacity * e->width * sizeof *raw);
+        if (raw == NULL) {
+            m->status = MS_BUCHI_NO_MEMORY;
+            return -1;
+        }
+        e->raw = raw;
+        e->raw_capacity *= 2;
+    }
+    memcpy(e->raw + e->width * (size_t)s, tuple, e->width * sizeof *tuple);
     if (verdict >= 0) {
         e->decided[verdict] = s;
         e->out->roots[s] = ~s;
@@ -695,12 +708,14 @@ int ms_buchi_machine(ms_buchi *b, int32_t max_states, ms_machine *out) {
     e.width = (size_t)b->n_y + 2;
     e.frames = malloc(((size_t)b->formula.n_atoms + 2) * e.width * sizeof *e.frames);
     e.member = malloc(e.width * sizeof *e.member);
+    e.raw_capacity = 16;
+    e.raw = malloc(e.raw_capacity * e.width * sizeof *e.raw);
     e.by = malloc(n_vars * sizeof *e.by);
     e.by_y = malloc(n_vars * sizeof *e.by_y);
     int status = ms_machine_init(out);
     if (status == MS_BUCHI_OK) status = tuples_init(&e.walked, e.width);
     if (status == MS_BUCHI_OK) status = tuples_init(&e.states, e.width);
-    if (e.frames == NULL || e.member == NULL || e.by == NULL ||
+    if (e.frames == NULL || e.member == NULL || e.raw == NULL || e.by == NULL ||
         e.by_y == NULL)
         status = MS_BUCHI_NO_MEMORY;
     if (status == MS_BUCHI_OK) {
@@ -709,13 +724,13 @@ int ms_buchi_machine(ms_buchi *b, int32_t max_states, ms_machine *out) {
         e.frames[0] = ms_bdd_var(m, var_x(b, b->root_x));
         for (int32_t k = 0; k < b->n_y; k++)
             e.frames[1 + k] = b->initial[k] ? MS_BDD_TRUE : MS_BDD_FALSE;
+        e.frames[1 + b->n_y] = MS_BDD_TRUE;
         state_of(&e, e.frames);
         status = m->status;
     }
     for (int32_t s = 0; status == MS_BUCHI_OK && s < out->n_states; s++) {
         if (out->colours[s] != 2) continue;
-        /* States are numbered as their tuples are put in. */
-        progress(&e, e.states.keys + e.width * (size_t)s);
+        progress(&e, e.raw + e.width * (size_t)s);
         const int32_t root = walk(&e, 0);
         out->roots[s] = root;
         status = m->status;
@@ -725,6 +740,7 @@ int ms_buchi_machine(ms_buchi *b, int32_t max_states, ms_machine *out) {
     tuples_free(&e.states);
     free(e.frames);
     free(e.member);
+    free(e.raw);
     free(e.by);
     free(e.by_y);
     return status;

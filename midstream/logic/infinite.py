@@ -14,8 +14,8 @@ from midstream._core.errors import ArgumentTypeError, ArgumentValueError, StateL
 from midstream._core.validate import check_int, check_real
 from midstream.logic._flat import flatten
 from midstream.logic._infinite import Tableau
-from midstream.logic.formula import Formula, and_, atom, make, not_, or_
 from midstream.logic._ops import Op
+from midstream.logic.formula import Formula, and_, atom, make, not_, or_
 from midstream.logic.parser import parse
 from midstream.logic.verdict import Verdict
 
@@ -169,9 +169,11 @@ def ltl3_machine(
     -----
     A state is a Boolean function of subformulas that are still to be satisfied, cut down to the
     combinations that some infinite word satisfies; one symbolic computation of fair paths gives
-    these for all states (source: Emerson and Lei, LICS 1986; Bauer, Leucker and Schallhart, "Runtime
-    verification for LTL and TLTL", TOSEM 2011). Time and memory can be doubly exponential in the
-    size of the formula. Releases the GIL; thread-safe.
+    these for all states. Time and memory can be doubly exponential in the size of the formula.
+    Releases the GIL; thread-safe.
+
+    Sources: Emerson and Lei, LICS 1986; Bauer, Leucker and Schallhart, "Runtime verification for
+    LTL and TLTL", TOSEM 2011.
 
     Examples
     --------
@@ -227,10 +229,11 @@ def monitorability(
 
     Notes
     -----
-    Sources: Alpern and Schneider, "Recognizing safety and liveness", Distributed Computing 2 (1987);
-    Pnueli and Zaks, "PSL model checking and run-time verification via testers", FM 2006. A word
-    violates a safety formula iff the three-valued machine reaches false on it, so one search for a
-    fair path beside the machine decides.
+    A word violates a safety formula iff the three-valued machine reaches false on it, so one search
+    for a fair path beside the machine decides.
+
+    Sources: Alpern and Schneider, "Recognizing safety and liveness", Distributed Computing 2
+    (1987); Pnueli and Zaks, "PSL model checking and run-time verification via testers", FM 2006.
 
     Examples
     --------
@@ -359,8 +362,7 @@ def legal_letters(letters: str | Formula, alphabet: tuple[str, ...]) -> Formula 
         return None
     if letters not in ("at_most_one", "exactly_one"):
         raise ArgumentValueError(
-            "letters must be 'all', 'at_most_one', 'exactly_one' or a Formula, got "
-            f"{letters!r:.60}"
+            f"letters must be 'all', 'at_most_one', 'exactly_one' or a Formula, got {letters!r:.60}"
         )
     atoms = [atom(name) for name in alphabet]
     single = and_(
@@ -404,12 +406,12 @@ def _unrolled_window(node: Formula, args: tuple[Formula, ...]) -> Formula:
     low, high = node.interval
     if low != int(low) or (high != math.inf and high != int(high)):
         raise ArgumentValueError(
-            f"windows must be whole steps here, not {node.interval} of {node!r:.80}; for windows in "
-            "time, see SignalMonitor"
+            f"windows must be whole steps here, not {tuple(node.interval)} of {node!r:.80}; "
+            "for windows in time, see SignalMonitor"
         )
     if low > MAX_WINDOW or (high != math.inf and high > MAX_WINDOW):
         raise StateLimitError(
-            f"windows of more than {MAX_WINDOW} steps are too large to be written out: {node!r:.80}",
+            f"windows of more than {MAX_WINDOW} steps are too large to write out: {node!r:.80}",
             limit=MAX_WINDOW,
         )
     step, end, hold = _STEPS[node.op]
