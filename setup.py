@@ -111,6 +111,7 @@ ONLINE = [
     "ms_online_avx512.c",
     "ms_online_neon.c",
 ]
+SAT = ["ms_sat.c", "ms_sat_reach.c", "ms_sat_system.c", "ms_sat_unroll.c"]
 
 AUTOMATON = ["ms_bdd.c", "ms_clock.c", "ms_dfa.c", "ms_dfa_compile.c"]
 
@@ -144,6 +145,7 @@ MODULES = {
     "midstream.logic._ctl": ["ms_ctl.c"],
     "midstream.logic._infinite": ["ms_buchi.c", "ms_buchi_bdd.c", "ms_buchi_machine.c"],
     "midstream.stream._loops": ["ms_near.c"],
+    "midstream.logic._sat": SAT,
     "midstream.scheduler._histogram": ["ms_hdr.c"],
     "midstream.scheduler._scheduler": SCHEDULER,
     "midstream.scheduler._sleep": ["ms_sleep.c"],
