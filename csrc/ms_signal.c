@@ -1,0 +1,790 @@
+#include "ms_signal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ms_logic.h"
+
+#define FEWEST ((size_t)16)
+
+static size_t capacity(const ms_signal_queue *q) { return q->items == NULL ? 0 : q->mask + 1; }
+
+/* Room for `used` items and one more, with a quarter to spare so that this is rarely asked. */
+static int grow(ms_signal_queue *q, size_t used, size_t limit, size_t *slack) {
+    size_t cap = capacity(q), room;
+    if (used >= limit) return MS_SIGNAL_FULL;
+    if (cap < FEWEST || cap - used <= cap / 4) {
+        size_t bigger = cap < FEWEST ? FEWEST : cap;
+        ms_signal_item *items;
+        while (bigger - used <= bigger / 4) {
+            if (bigger > SIZE_MAX / 4 / sizeof *items) return MS_SIGNAL_NOMEM;
+            bigger *= 2;
+        }
+        items = malloc(bigger * sizeof *items);
+        if (items == NULL) return MS_SIGNAL_NOMEM;
+        for (size_t i = 0; i < q->count; i++) items[i] = q->items[(q->head + i) & q->mask];
+        free(q->items);
+        q->items = items;
+        q->head = 0;
+        q->mask = bigger - 1;
+        cap = bigger;
+    }
+    room = (cap < limit ? cap : limit) - used;
+    if (room < *slack) *slack = room;
+    return MS_SIGNAL_OK;
+}
+
+int ms_signal_op_reserve(ms_signal_op *op, size_t limit, size_t *slack) {
+    int status = MS_SIGNAL_OK;
+    switch (op->code) {
+    case MS_SIG_ONCE_WITHIN:
+    case MS_SIG_SINCE_WITHIN:
+        return grow(&op->ripe, op->ripe.count, limit, slack);
+    case MS_SIG_SINCE_WINDOW:
+    case MS_SIG_SINCE_AFTER:
+        status = grow(&op->least, op->least.count, limit, slack);
+        break;
+    case MS_SIG_TRUE_ONCE_WINDOW:
+    case MS_SIG_TRUE_SINCE_WINDOW:
+        return grow(&op->pend, op->pend.count, limit, slack);
+    case MS_SIG_ONCE_WINDOW:
+    case MS_SIG_ONCE_AFTER:
+        break;
+    default:
+        return MS_SIGNAL_OK;
+    }
+    /* All that wait may become ripe in one step. */
+    if (status == MS_SIGNAL_OK) status = grow(&op->pend, op->pend.count, limit, slack);
+    if (status == MS_SIGNAL_OK && op->code != MS_SIG_ONCE_AFTER && op->code != MS_SIG_SINCE_AFTER) {
+        status = grow(&op->ripe, op->ripe.count + op->pend.count, limit, slack);
+    }
+    return status;
+}
+
+int ms_signal_op_room(ms_signal_op *op, size_t items) {
+    ms_signal_queue *queues[3] = {&op->pend, &op->least, &op->ripe};
+    for (size_t k = 0; k < 3; k++) {
+        size_t slack = SIZE_MAX;
+        int status;
+        queues[k]->head = queues[k]->count = 0;
+        if (capacity(queues[k]) > items) continue;
+        status = grow(queues[k], items, SIZE_MAX, &slack);
+        if (status != MS_SIGNAL_OK) return status;
+    }
+    return MS_SIGNAL_OK;
+}
+
+void ms_signal_op_clear(ms_signal_op *op) {
+    op->acc = op->first;
+    op->pend.head = op->pend.count = 0;
+    op->least.head = op->least.count = 0;
+    op->ripe.head = op->ripe.count = 0;
+}
+
+void ms_signal_op_free(ms_signal_op *op) {
+    free(op->pend.items);
+    free(op->least.items);
+    free(op->ripe.items);
+    memset(&op->pend, 0, sizeof op->pend);
+    memset(&op->least, 0, sizeof op->least);
+    memset(&op->ripe, 0, sizeof op->ripe);
+}
+
+int ms_signal_op_init(ms_signal_op *op, int32_t logic_op, double low, double high,
+                      int truth) {
+    int binary = 0;
+    memset(op, 0, sizeof *op);
+    op->a = op->b = -1;
+    op->sign_a = op->sign_b = op->sign = 1.0;
+    op->low = low;
+    op->high = high;
+    op->first = -INFINITY;
+    switch (logic_op) {
+    case MS_FALSE:
+    case MS_TRUE:
+        op->code = MS_SIG_CONST;
+        op->first = logic_op == MS_TRUE ? INFINITY : -INFINITY;
+        op->acc = op->first;
+        return 1;
+    case MS_AND:
+        op->code = MS_SIG_MIN;
+        return 1;
+    case MS_OR:
+        op->code = MS_SIG_MAX;
+        return 1;
+    case MS_IMPLIES:
+        op->code = MS_SIG_MAX;
+        op->sign_a = -1.0;
+        return 1;
+    case MS_XOR:
+        op->code = MS_SIG_XOR;
+        return 1;
+    case MS_IFF:
+        op->code = MS_SIG_XOR;
+        op->sign = -1.0;
+        return 1;
+    case MS_NEXT:
+    case MS_STRONG_NEXT:
+    case MS_YESTERDAY:
+    case MS_WEAK_YESTERDAY:
+        op->code = MS_SIG_SHIFT;
+        op->direction = logic_op == MS_NEXT || logic_op == MS_STRONG_NEXT ? -1 : 1;
+        op->first = logic_op == MS_NEXT || logic_op == MS_WEAK_YESTERDAY ? INFINITY : -INFINITY;
+        op->acc = op->first;
+        return 1;
+    case MS_ALWAYS:
+    case MS_HISTORICALLY:
+        op->sign_a = op->sign = -1.0;
+        break;
+    case MS_EVENTUALLY:
+    case MS_ONCE:
+        break;
+    case MS_STRONG_RELEASE: /* dual of weak until */
+        op->first = INFINITY;
+        binary = 1;
+        op->sign_a = op->sign_b = op->sign = -1.0;
+        break;
+    case MS_RELEASE:
+    case MS_TRIGGER:
+        binary = 1;
+        op->sign_a = op->sign_b = op->sign = -1.0;
+        break;
+    case MS_WEAK_UNTIL:
+        op->first = INFINITY;
+        binary = 1;
+        break;
+    case MS_UNTIL:
+    case MS_SINCE:
+        binary = 1;
+        break;
+    default:
+        return 0;
+    }
+    op->direction = logic_op >= MS_YESTERDAY ? 1 : -1;
+    op->acc = op->first;
+    op->code = (uint8_t)(binary ? MS_SIG_SINCE : MS_SIG_ONCE);
+    if (low > 0 && high == INFINITY) op->code += MS_SIG_ONCE_AFTER - MS_SIG_ONCE;
+    else if (low > 0) op->code += MS_SIG_ONCE_WINDOW - MS_SIG_ONCE;
+    else if (high < INFINITY) op->code += MS_SIG_ONCE_WITHIN - MS_SIG_ONCE;
+    if (truth) {
+        switch (op->code) {
+        case MS_SIG_ONCE_WITHIN: op->code = MS_SIG_TRUE_ONCE_WITHIN; break;
+        case MS_SIG_ONCE_WINDOW: op->code = MS_SIG_TRUE_ONCE_WINDOW; break;
+        case MS_SIG_SINCE_WITHIN: op->code = MS_SIG_TRUE_SINCE_WITHIN; break;
+        case MS_SIG_SINCE_WINDOW: op->code = MS_SIG_TRUE_SINCE_WINDOW; break;
+        default: break;
+        }
+    }
+    return 1;
+}
+
+static void init_leaf(ms_signal_op *op, int32_t input, int32_t compare, double threshold, int truth) {
+    memset(op, 0, sizeof *op);
+    op->a = input;
+    op->b = -1;
+    op->sign_a = op->sign_b = op->sign = 1.0;
+    op->low = threshold;
+    if (compare < 0) {
+        op->code = MS_SIG_ATOM;
+        return;
+    }
+    op->compare = (uint8_t)compare;
+    if (truth) {
+        op->code = MS_SIG_TRUTH;
+    } else if (compare == MS_SIG_GT || compare == MS_SIG_GE) {
+        op->code = MS_SIG_ABOVE;
+    } else if (compare == MS_SIG_LT || compare == MS_SIG_LE) {
+        op->code = MS_SIG_BELOW;
+    } else {
+        op->code = MS_SIG_EQUAL;
+        op->sign = compare == MS_SIG_EQ ? 1.0 : -1.0;
+    }
+}
+
+int ms_signal_compile(ms_signal_program *p, size_t n, const int32_t *ops, const int32_t *left,
+                      const int32_t *right, const double *low, const double *high,
+                      const int32_t *leaf_input, const int32_t *leaf_compare,
+                      const double *leaf_threshold, const int32_t *roots, size_t n_roots,
+                      int truth, size_t limit) {
+    /* Where each node is: negations only change a sign. -2: not needed, -1: needed. */
+    int32_t *slot = malloc((n + 1) * sizeof *slot);
+    double *sign = malloc((n + 1) * sizeof *sign);
+    p->ops = malloc((n + 1) * sizeof *p->ops);
+    p->value = calloc(n + 1, sizeof *p->value);
+    p->roots = malloc((n_roots + 1) * sizeof *p->roots);
+    p->root_sign = malloc((n_roots + 1) * sizeof *p->root_sign);
+    p->limit = limit;
+    p->slack = 0;
+    p->truth = 1;
+    if (!slot || !sign || !p->ops || !p->value || !p->roots || !p->root_sign) {
+        free(slot);
+        free(sign);
+        return MS_SIGNAL_NOMEM;
+    }
+    for (size_t i = 0; i < n; i++) slot[i] = -2;
+    for (size_t r = 0; r < n_roots; r++) slot[roots[r]] = -1;
+    for (size_t i = n; i-- > 0;) {
+        if (slot[i] == -2 || ops[i] <= MS_PREDICATE) continue;
+        slot[left[i]] = -1;
+        if (right[i] >= 0) slot[right[i]] = -1;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const int number = ops[i] == MS_PREDICATE && leaf_compare[left[i]] >= 0;
+        if (slot[i] != -2 && number && !truth) p->truth = 0;
+    }
+    for (size_t i = 0; i < n; i++) {
+        ms_signal_op *op = &p->ops[p->n_ops];
+        if (slot[i] == -2) continue;
+        sign[i] = 1.0;
+        if (ops[i] == MS_NOT) {
+            slot[i] = slot[left[i]];
+            sign[i] = -sign[left[i]];
+            continue;
+        }
+        if (ops[i] == MS_ATOM || ops[i] == MS_PREDICATE) {
+            int32_t k = left[i];
+            init_leaf(op, leaf_input[k], leaf_compare[k], leaf_threshold[k], truth);
+            op->b = k;
+        } else {
+            ms_signal_op_init(op, ops[i], low[i], high[i], p->truth);
+            if (ops[i] > MS_PREDICATE) {
+                op->a = slot[left[i]];
+                op->sign_a *= sign[left[i]];
+            }
+            if (ops[i] > MS_PREDICATE && right[i] >= 0) {
+                op->b = slot[right[i]];
+                op->sign_b *= sign[right[i]];
+            }
+        }
+        slot[i] = (int32_t)p->n_ops++;
+    }
+    for (size_t r = 0; r < n_roots; r++) {
+        p->roots[r] = slot[roots[r]];
+        p->root_sign[r] = sign[roots[r]];
+    }
+    p->n_roots = n_roots;
+    free(slot);
+    free(sign);
+    return MS_SIGNAL_OK;
+}
+
+void ms_signal_free(ms_signal_program *p) {
+    for (size_t i = 0; i < p->n_ops; i++) ms_signal_op_free(&p->ops[i]);
+    free(p->ops);
+    free(p->value);
+    free(p->roots);
+    free(p->root_sign);
+    memset(p, 0, sizeof *p);
+}
+
+void ms_signal_reset(ms_signal_program *p) {
+    for (size_t i = 0; i < p->n_ops; i++) ms_signal_op_clear(&p->ops[i]);
+    p->slack = 0;
+}
+
+static int refill(ms_signal_program *p) {
+    size_t slack = SIZE_MAX;
+    for (size_t i = 0; i < p->n_ops; i++) {
+        int status = ms_signal_op_reserve(&p->ops[i], p->limit, &slack);
+        if (status != MS_SIGNAL_OK) return status;
+    }
+    p->slack = slack;
+    return MS_SIGNAL_OK;
+}
+
+static inline double compared(double x, double c, int compare) {
+    int holds;
+    switch (compare) {
+    case MS_SIG_GT: holds = x > c; break;
+    case MS_SIG_GE: holds = x >= c; break;
+    case MS_SIG_LT: holds = x < c; break;
+    case MS_SIG_LE: holds = x <= c; break;
+    case MS_SIG_EQ: holds = x == c; break;
+    default: holds = x != c; break;
+    }
+    return holds ? INFINITY : -INFINITY;
+}
+
+static inline double either(double a, double b) {
+    return ms_signal_max(ms_signal_min(a, -b), ms_signal_min(-a, b));
+}
+
+static inline double leaf_value(const ms_signal_op *op, double x) {
+    switch (op->code) {
+    case MS_SIG_ATOM: return x != 0.0 ? INFINITY : -INFINITY;
+    case MS_SIG_ABOVE: return x - op->low;
+    case MS_SIG_BELOW: return op->low - x;
+    case MS_SIG_EQUAL: return op->sign * -fabs(x - op->low);
+    default: return compared(x, op->low, op->compare);
+    }
+}
+
+static inline void step(ms_signal_program *p, const double *inputs, const uint64_t *words,
+                        double time) {
+    double *value = p->value;
+    const size_t n = p->n_ops;
+    for (size_t i = 0; i < n; i++) {
+        ms_signal_op *op = &p->ops[i];
+        if (op->code < MS_SIG_CONST) {
+            if (inputs != NULL) {
+                value[i] = leaf_value(op, inputs[op->a]);
+            } else {
+                value[i] = words[op->b >> 6] >> (op->b & 63) & 1 ? INFINITY : -INFINITY;
+            }
+            continue;
+        }
+        switch (op->code) {
+        case MS_SIG_CONST:
+            value[i] = op->first;
+            break;
+        case MS_SIG_MAX:
+            value[i] = ms_signal_max(op->sign_a * value[op->a], op->sign_b * value[op->b]);
+            break;
+        case MS_SIG_MIN:
+            value[i] = ms_signal_min(op->sign_a * value[op->a], op->sign_b * value[op->b]);
+            break;
+        case MS_SIG_XOR:
+            value[i] = op->sign * either(op->sign_a * value[op->a], op->sign_b * value[op->b]);
+            break;
+        default:
+            value[i] = ms_signal_advance(op, value[op->a], op->b >= 0 ? value[op->b] : 0.0, time);
+            break;
+        }
+    }
+}
+
+int ms_signal_step(ms_signal_program *p, const double *inputs, double time) {
+    if (p->slack == 0) {
+        int status = refill(p);
+        if (status != MS_SIGNAL_OK) return status;
+    }
+    p->slack--;
+    step(p, inputs, NULL, time);
+    return MS_SIGNAL_OK;
+}
+
+int ms_signal_step_bits(ms_signal_program *p, const uint64_t *words, double time) {
+    if (p->slack == 0) {
+        int status = refill(p);
+        if (status != MS_SIGNAL_OK) return status;
+    }
+    p->slack--;
+    step(p, NULL, words, time);
+    return MS_SIGNAL_OK;
+}
+
+/* ---- whole columns ---- */
+
+static void leaf_column(const ms_signal_op *op, const double *x, size_t n, double *out) {
+    const double c = op->low;
+    switch (op->code) {
+    case MS_SIG_ATOM:
+        for (size_t i = 0; i < n; i++) out[i] = x[i] != 0.0 ? INFINITY : -INFINITY;
+        break;
+    case MS_SIG_ABOVE:
+        for (size_t i = 0; i < n; i++) out[i] = x[i] - c;
+        break;
+    case MS_SIG_BELOW:
+        for (size_t i = 0; i < n; i++) out[i] = c - x[i];
+        break;
+    case MS_SIG_EQUAL:
+        for (size_t i = 0; i < n; i++) out[i] = op->sign * -fabs(x[i] - c);
+        break;
+    default:
+        switch (op->compare) {
+#define COMPARE(code, how)                                                              \
+    case code:                                                                          \
+        for (size_t i = 0; i < n; i++) out[i] = x[i] how c ? INFINITY : -INFINITY;      \
+        break;
+            COMPARE(MS_SIG_GT, >)
+            COMPARE(MS_SIG_GE, >=)
+            COMPARE(MS_SIG_LT, <)
+            COMPARE(MS_SIG_LE, <=)
+            COMPARE(MS_SIG_EQ, ==)
+            COMPARE(MS_SIG_NE, !=)
+#undef COMPARE
+        default:
+            break;
+        }
+        break;
+    }
+}
+
+static void pointwise_column(const ms_signal_op *op, const double *a, const double *b, size_t n,
+                             double *out) {
+    const double sa = op->sign_a, sb = op->sign_b, s = op->sign;
+    switch (op->code) {
+    case MS_SIG_CONST:
+        for (size_t i = 0; i < n; i++) out[i] = op->first;
+        break;
+    case MS_SIG_MAX:
+        for (size_t i = 0; i < n; i++) out[i] = ms_signal_max(sa * a[i], sb * b[i]);
+        break;
+    case MS_SIG_MIN:
+        for (size_t i = 0; i < n; i++) out[i] = ms_signal_min(sa * a[i], sb * b[i]);
+        break;
+    default:
+        for (size_t i = 0; i < n; i++) out[i] = s * either(sa * a[i], sb * b[i]);
+        break;
+    }
+}
+
+/* The operator's code is a constant in each caller, so that its loop has no switch; a local copy of
+ * the operator stays in registers, since nothing can point to it. */
+static inline int run_column(ms_signal_op *op, uint8_t code, const double *a, const double *b,
+                             size_t n, const double *times, double start, double *out) {
+    const int forwards = op->direction > 0;
+    for (size_t done = 0; done < n;) {
+        size_t slack = n - done, i = forwards ? done : n - 1 - done;
+        const size_t stride = forwards ? 1 : (size_t)-1;
+        ms_signal_op local;
+        int status = ms_signal_op_reserve(op, SIZE_MAX, &slack);
+        if (status != MS_SIGNAL_OK) return status;
+        if (slack > n - done) slack = n - done;
+        local = *op;
+        local.code = code;
+        if (times == NULL) {
+            for (size_t k = 0; k < slack; k++, i += stride) {
+                out[i] = ms_signal_advance(&local, a[i], b == NULL ? 0.0 : b[i],
+                                           start + (double)(done + k));
+            }
+        } else {
+            const double sign = forwards ? 1.0 : -1.0;
+            for (size_t k = 0; k < slack; k++, i += stride) {
+                out[i] = ms_signal_advance(&local, a[i], b == NULL ? 0.0 : b[i], sign * times[i]);
+            }
+        }
+        *op = local;
+        done += slack;
+    }
+    return MS_SIGNAL_OK;
+}
+
+static int temporal_column(ms_signal_op *op, const double *a, const double *b, size_t n,
+                           const double *times, double start, double *out) {
+    switch (op->code) {
+#define CASE(code)                                                                     \
+    case code:                                                                         \
+        return run_column(op, code, a, b, n, times, start, out);
+        CASE(MS_SIG_SHIFT)
+        CASE(MS_SIG_ONCE)
+        CASE(MS_SIG_ONCE_WITHIN)
+        CASE(MS_SIG_ONCE_WINDOW)
+        CASE(MS_SIG_ONCE_AFTER)
+        CASE(MS_SIG_SINCE)
+        CASE(MS_SIG_SINCE_WITHIN)
+        CASE(MS_SIG_SINCE_WINDOW)
+        CASE(MS_SIG_SINCE_AFTER)
+        CASE(MS_SIG_TRUE_ONCE_WITHIN)
+        CASE(MS_SIG_TRUE_ONCE_WINDOW)
+        CASE(MS_SIG_TRUE_SINCE_WITHIN)
+        CASE(MS_SIG_TRUE_SINCE_WINDOW)
+#undef CASE
+    default: return MS_SIGNAL_OK;
+    }
+}
+
+#define BLOCK ((size_t)1024)
+#define BLOCK_VALUES ((size_t)1 << 20)
+
+static size_t block_size(size_t operators, size_t n) {
+    size_t block = BLOCK_VALUES / (operators + 1);
+    if (block > BLOCK) block = BLOCK;
+    if (block < 16) block = 16;
+    return block < n ? block : n;
+}
+
+/* Operators that are run together over one block after another, so that what goes between them
+ * stays in cache. */
+typedef struct stage {
+    const int32_t *list; /* operators, operands first; leaves are computed wherever they are read */
+    size_t count;
+    double *space; /* `block` values for each of them */
+    size_t block;
+    const size_t *slot; /* of each operator in `list` */
+    double *const *column; /* whole columns of what later stages read, else NULL */
+} stage;
+
+static const double *operand(const stage *g, int32_t op, size_t at) {
+    if (op < 0) return NULL;
+    if (g->column != NULL && g->column[op] != NULL) return g->column[op] + at;
+    return g->space + g->slot[op] * g->block;
+}
+
+/* Samples at, at + 1, ..., of which `before` samples were taken before, in the stage's direction. */
+static int run_block(ms_signal_program *p, const stage *g, const double *const *inputs, size_t at,
+                     size_t n, const double *times, double before) {
+    for (size_t k = 0; k < g->count; k++) {
+        ms_signal_op *op = &p->ops[g->list[k]];
+        double *out = g->space + k * g->block;
+        if (g->column != NULL && g->column[g->list[k]] != NULL) out = g->column[g->list[k]] + at;
+        if (op->code < MS_SIG_CONST) {
+            leaf_column(op, inputs[op->a] + at, n, out);
+        } else if (op->code < MS_SIG_SHIFT) {
+            pointwise_column(op, operand(g, op->a, at), operand(g, op->b, at), n, out);
+        } else {
+            int status = temporal_column(op, operand(g, op->a, at), operand(g, op->b, at), n,
+                                         times == NULL ? NULL : times + at, before, out);
+            if (status != MS_SIGNAL_OK) return status;
+        }
+    }
+    return MS_SIGNAL_OK;
+}
+
+/* Stage of every operator, where stage s runs forwards for even s and `first` = 1: as few as
+ * operators of one direction over those of the other make necessary. */
+static int32_t number_stages(const ms_signal_program *p, int first, int32_t *number) {
+    int32_t most = 0;
+    for (size_t i = 0; i < p->n_ops; i++) {
+        const ms_signal_op *op = &p->ops[i];
+        int32_t s = 0;
+        if (op->code >= MS_SIG_CONST) {
+            if (op->a >= 0) s = number[op->a];
+            if (op->b >= 0 && number[op->b] > s) s = number[op->b];
+            if (op->direction != 0 && op->direction != ((s & 1) == 0 ? first : -first)) s++;
+        }
+        number[i] = s;
+        if (s > most) most = s;
+    }
+    return most;
+}
+
+static int is_leaf(const ms_signal_op *op) { return op->code <= MS_SIG_CONST; }
+
+int ms_signal_offline(ms_signal_program *p, const double *const *inputs, size_t n,
+                      const double *times, double *out, ms_poll *poll) {
+    const size_t count = p->n_ops;
+    const size_t root = (size_t)p->roots[0];
+    int32_t *number = malloc((count + 1) * sizeof *number);
+    int32_t *last = malloc((count + 1) * sizeof *last); /* the last stage that reads it */
+    int32_t *list = malloc((count + 1) * sizeof *list); /* operators of the stage, and its leaves */
+    int32_t *order = malloc((count + 1) * sizeof *order); /* operators by stage */
+    int32_t *leaf_seen = malloc((count + 1) * sizeof *leaf_seen);
+    int32_t *alive = malloc((count + 1) * sizeof *alive); /* who has a column */
+    size_t *slot = malloc((count + 1) * sizeof *slot);
+    size_t *begin = NULL, *next = NULL;
+    size_t n_alive = 0;
+    double **column = calloc(count + 1, sizeof *column);
+    double *space = NULL;
+    int status = MS_SIGNAL_OK, first = 1;
+    int32_t stages = 0;
+    if (!number || !last || !list || !order || !leaf_seen || !alive || !slot || !column) {
+        status = MS_SIGNAL_NOMEM;
+        goto done;
+    }
+    if (number_stages(p, -1, number) <= number_stages(p, 1, number)) first = -1;
+    stages = number_stages(p, first, number) + 1;
+    begin = calloc((size_t)stages + 1, sizeof *begin);
+    if (begin == NULL) {
+        status = MS_SIGNAL_NOMEM;
+        goto done;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const ms_signal_op *op = &p->ops[i];
+        last[i] = number[i];
+        leaf_seen[i] = -1;
+        if (!is_leaf(op) && op->a >= 0 && last[op->a] < number[i]) last[op->a] = number[i];
+        if (!is_leaf(op) && op->b >= 0 && last[op->b] < number[i]) last[op->b] = number[i];
+        if (!is_leaf(op)) begin[number[i] + 1]++;
+    }
+    for (int32_t s = 0; s < stages; s++) begin[s + 1] += begin[s];
+    next = malloc(((size_t)stages + 1) * sizeof *next);
+    if (next == NULL) {
+        status = MS_SIGNAL_NOMEM;
+        goto done;
+    }
+    memcpy(next, begin, ((size_t)stages + 1) * sizeof *next);
+    for (size_t i = 0; i < count; i++) {
+        if (!is_leaf(&p->ops[i])) order[next[number[i]]++] = (int32_t)i;
+    }
+    for (int32_t s = 0; status == MS_SIGNAL_OK && s < stages; s++) {
+        const int direction = (s & 1) == 0 ? first : -first;
+        stage g = {list, 0, NULL, 0, slot, column};
+        size_t taken = 0, kept = 0;
+        for (size_t k = begin[s]; status == MS_SIGNAL_OK && k < begin[s + 1]; k++) {
+            const int32_t i = order[k];
+            const int32_t args[2] = {p->ops[i].a, p->ops[i].b};
+            for (int j = 0; j < 2; j++) {
+                if (args[j] < 0 || !is_leaf(&p->ops[args[j]]) || leaf_seen[args[j]] == s) continue;
+                leaf_seen[args[j]] = s;
+                slot[args[j]] = g.count;
+                list[g.count++] = args[j];
+            }
+            slot[i] = g.count;
+            list[g.count++] = i;
+            if (last[i] == s) continue;
+            column[i] = malloc(n * sizeof **column);
+            if (column[i] == NULL) status = MS_SIGNAL_NOMEM;
+            alive[n_alive++] = i;
+        }
+        if (g.count == 0) { /* a leaf alone */
+            slot[root] = 0;
+            list[g.count++] = (int32_t)root;
+        }
+        g.block = block_size(g.count, n);
+        free(space);
+        space = g.space = malloc(g.count * g.block * sizeof *space);
+        if (space == NULL) status = MS_SIGNAL_NOMEM;
+        while (status == MS_SIGNAL_OK && taken < n) {
+            const size_t m = n - taken < g.block ? n - taken : g.block;
+            const size_t at = direction > 0 ? taken : n - taken - m;
+            status = run_block(p, &g, inputs, at, m, times, (double)taken);
+            if (status == MS_SIGNAL_OK && s == stages - 1) {
+                /* Adding zero makes minus zero plus zero. */
+                const double *value = g.space + slot[root] * g.block;
+                for (size_t j = 0; j < m; j++) out[at + j] = p->root_sign[0] * value[j] + 0.0;
+            }
+            taken += m;
+            if (status == MS_SIGNAL_OK && ms_poll_spend(poll, m * (uint64_t)(g.count + 1))) {
+                status = MS_SIGNAL_STOP;
+            }
+        }
+        for (size_t k = 0; k < n_alive; k++) {
+            const int32_t i = alive[k];
+            if (last[i] > s) {
+                alive[kept++] = i;
+            } else {
+                free(column[i]);
+                column[i] = NULL;
+            }
+        }
+        n_alive = kept;
+        for (size_t k = begin[s]; k < begin[s + 1]; k++) {
+            ms_signal_op_clear(&p->ops[order[k]]);
+            ms_signal_op_free(&p->ops[order[k]]);
+        }
+    }
+done:
+    if (column != NULL) {
+        for (size_t i = 0; i < count; i++) free(column[i]);
+    }
+    free(number);
+    free(last);
+    free(list);
+    free(order);
+    free(leaf_seen);
+    free(alive);
+    free(next);
+    free(slot);
+    free(begin);
+    free(column);
+    free(space);
+    return status;
+}
+
+int ms_signal_feed(ms_signal_program *p, const double *const *inputs, size_t n, const double *times,
+                   double start, double *out, size_t *done, ms_poll *poll) {
+    int32_t *list = malloc((p->n_ops + 1) * sizeof *list);
+    size_t *slot = malloc((p->n_ops + 1) * sizeof *slot);
+    stage g = {list, p->n_ops, NULL, block_size(p->n_ops, n), slot, NULL};
+    int status = MS_SIGNAL_OK;
+    *done = 0;
+    g.space = malloc((p->n_ops * g.block + 1) * sizeof *g.space);
+    if (list == NULL || slot == NULL || g.space == NULL) status = MS_SIGNAL_NOMEM;
+    for (size_t i = 0; status == MS_SIGNAL_OK && i < p->n_ops; i++) {
+        list[i] = (int32_t)i;
+        slot[i] = i;
+    }
+    while (status == MS_SIGNAL_OK && *done < n) {
+        size_t m = n - *done < g.block ? n - *done : g.block;
+        if (p->slack == 0) status = refill(p);
+        if (status != MS_SIGNAL_OK) break;
+        if (m > p->slack) m = p->slack; /* so many fit for certain */
+        p->slack -= m;
+        run_block(p, &g, inputs, *done, m, times, start + (double)*done);
+        for (size_t i = 0; i < p->n_ops; i++) p->value[i] = g.space[i * g.block + m - 1];
+        for (size_t r = 0; r < p->n_roots; r++) {
+            const double *value = g.space + (size_t)p->roots[r] * g.block;
+            for (size_t k = 0; k < m; k++) {
+                out[(*done + k) * p->n_roots + r] = p->root_sign[r] * value[k] + 0.0;
+            }
+        }
+        *done += m;
+        if (ms_poll_spend(poll, m * (uint64_t)(p->n_ops + 1))) status = MS_SIGNAL_STOP;
+    }
+    free(list);
+    free(slot);
+    free(g.space);
+    return status;
+}
+
+/* ---- snapshots ---- */
+
+size_t ms_signal_held(const ms_signal_program *p) {
+    size_t held = 0;
+    for (size_t i = 0; i < p->n_ops; i++) {
+        held += p->ops[i].pend.count + p->ops[i].least.count + p->ops[i].ripe.count;
+    }
+    return held;
+}
+
+size_t ms_signal_save_size(const ms_signal_program *p) { return 5 * p->n_ops + 2 * ms_signal_held(p); }
+
+static double *save_queue(const ms_signal_queue *q, double *out) {
+    for (size_t i = 0; i < q->count; i++) {
+        *out++ = q->items[(q->head + i) & q->mask].t;
+        *out++ = q->items[(q->head + i) & q->mask].v;
+    }
+    return out;
+}
+
+void ms_signal_save(const ms_signal_program *p, double *out) {
+    for (size_t i = 0; i < p->n_ops; i++) {
+        const ms_signal_op *op = &p->ops[i];
+        *out++ = op->acc;
+        *out++ = p->value[i];
+        *out++ = (double)op->pend.count;
+        *out++ = (double)op->least.count;
+        *out++ = (double)op->ripe.count;
+        out = save_queue(&op->pend, out);
+        out = save_queue(&op->least, out);
+        out = save_queue(&op->ripe, out);
+    }
+}
+
+static int load_queue(ms_signal_queue *q, const double *in, size_t count) {
+    size_t slack = SIZE_MAX;
+    int status;
+    q->head = q->count = 0;
+    if (count == 0) return MS_SIGNAL_OK;
+    status = grow(q, count, SIZE_MAX, &slack);
+    if (status != MS_SIGNAL_OK) return status;
+    for (size_t i = 0; i < count; i++) ms_signal_push_back(q, in[2 * i], in[2 * i + 1]);
+    return MS_SIGNAL_OK;
+}
+
+int ms_signal_load(ms_signal_program *p, const double *in, size_t n, int *status) {
+    /* All counts first: nothing changes where they do not fit. */
+    size_t at = 0;
+    for (size_t i = 0; i < p->n_ops; i++) {
+        if (n - at < 5) return 0;
+        size_t items = 0;
+        for (size_t k = 2; k < 5; k++) {
+            double count = in[at + k];
+            if (!(count >= 0.0 && count <= (double)n) || count != floor(count)) return 0;
+            items += (size_t)count;
+        }
+        at += 5;
+        if ((n - at) / 2 < items) return 0;
+        at += 2 * items;
+    }
+    if (at != n) return 0;
+    at = 0;
+    *status = MS_SIGNAL_OK;
+    for (size_t i = 0; i < p->n_ops && *status == MS_SIGNAL_OK; i++) {
+        ms_signal_op *op = &p->ops[i];
+        const double *counts = in + at + 2;
+        op->acc = in[at];
+        p->value[i] = in[at + 1];
+        at += 5;
+        *status = load_queue(&op->pend, in + at, (size_t)counts[0]);
+        at += 2 * (size_t)counts[0];
+        if (*status == MS_SIGNAL_OK) *status = load_queue(&op->least, in + at, (size_t)counts[1]);
+        at += 2 * (size_t)counts[1];
+        if (*status == MS_SIGNAL_OK) *status = load_queue(&op->ripe, in + at, (size_t)counts[2]);
+        at += 2 * (size_t)counts[2];
+    }
+    p->slack = 0;
+    if (*status != MS_SIGNAL_OK) ms_signal_reset(p);
+    return 1;
+}

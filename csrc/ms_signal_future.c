@@ -1,0 +1,570 @@
+#include "ms_signal_future.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ms_logic.h"
+
+typedef struct range {
+    double low, high;
+} range;
+
+static const range ANYTHING = {-INFINITY, INFINITY};
+
+static range signed_range(range x, double sign) {
+    range negated = {-x.high, -x.low};
+    return sign > 0.0 ? x : negated;
+}
+
+static range at(const ms_signal_future *e, int32_t stream, double sign, uint64_t position) {
+    const ms_signal_stream *s = &e->streams[stream];
+    range x = {s->low[position - e->base], s->high[position - e->base]};
+    return signed_range(x, sign);
+}
+
+static range join(const ms_signal_op *op, range a, range b) {
+    range x;
+    a = signed_range(a, op->sign_a);
+    b = signed_range(b, op->sign_b);
+    switch (op->code) {
+    case MS_SIG_MAX:
+        x.low = ms_signal_max(a.low, b.low);
+        x.high = ms_signal_max(a.high, b.high);
+        break;
+    case MS_SIG_MIN:
+        x.low = ms_signal_min(a.low, b.low);
+        x.high = ms_signal_min(a.high, b.high);
+        break;
+    default: /* one of them, not both */
+        x.low = ms_signal_max(ms_signal_min(a.low, -b.high), ms_signal_min(-a.high, b.low));
+        x.high = ms_signal_max(ms_signal_min(a.high, -b.low), ms_signal_min(-a.low, b.high));
+        break;
+    }
+    return signed_range(x, op->sign);
+}
+
+static int init_op(ms_signal_op *op, int32_t logic_op, int32_t a, int32_t b, double low,
+                   double high, int truth) {
+    if (logic_op == MS_NOT) {
+        memset(op, 0, sizeof *op);
+        op->code = MS_SIG_MAX;
+        op->sign_a = op->sign_b = -1.0;
+        op->sign = 1.0;
+        op->a = op->b = a;
+        return 1;
+    }
+    if (!ms_signal_op_init(op, logic_op, low, high, truth)) return 0;
+    op->a = a;
+    op->b = b;
+    return 1;
+}
+
+int ms_signal_future_init(ms_signal_future *e, size_t n_streams, const int32_t *op,
+                          const int32_t *left, const int32_t *right, const double *low,
+                          const double *high, const int32_t *root, size_t n_tops,
+                          const int32_t *top_kind, const int32_t *top_op, const int32_t *top_left,
+                          const int32_t *top_right, const double *top_low, const double *top_high,
+                          const int64_t *top_position, int truth, size_t limit) {
+    e->streams = calloc(n_streams + 1, sizeof *e->streams);
+    e->tops = calloc(n_tops + 1, sizeof *e->tops);
+    if (e->streams == NULL || e->tops == NULL) return MS_SIGNAL_NOMEM;
+    e->n_streams = n_streams;
+    e->n_tops = n_tops;
+    e->limit = limit;
+    for (size_t i = 0; i < n_streams; i++) {
+        e->streams[i].root = root[i];
+        if (root[i] < 0) {
+            init_op(&e->streams[i].op, op[i], left[i], right[i], low[i], high[i], truth);
+        }
+    }
+    for (size_t i = 0; i < n_tops; i++) {
+        ms_signal_top *top = &e->tops[i];
+        top->kind = top_kind[i];
+        top->position = (uint64_t)top_position[i];
+        if (top->kind == MS_SIG_TOP_READ) top->op.a = top_left[i];
+        else init_op(&top->op, top_op[i], top_left[i], top_right[i], top_low[i], top_high[i], 0);
+    }
+    ms_signal_future_reset(e);
+    return MS_SIGNAL_OK;
+}
+
+void ms_signal_future_free(ms_signal_future *e) {
+    for (size_t i = 0; i < e->n_streams; i++) {
+        free(e->streams[i].low);
+        free(e->streams[i].high);
+        ms_signal_op_free(&e->streams[i].op);
+    }
+    free(e->streams);
+    free(e->tops);
+    free(e->times);
+    free(e->low);
+    free(e->high);
+    memset(e, 0, sizeof *e);
+}
+
+void ms_signal_future_reset(ms_signal_future *e) {
+    e->base = e->n = e->told = 0;
+    e->now = -INFINITY;
+    e->ended = 0;
+    for (size_t i = 0; i < e->n_streams; i++) e->streams[i].settled = e->streams[i].dirty = 0;
+    for (size_t i = 0; i < e->n_tops; i++) {
+        ms_signal_top *top = &e->tops[i];
+        top->started = top->final = 0;
+        top->most = -INFINITY;
+        top->least = INFINITY;
+        top->taken = top->position;
+        top->tried = 0;
+        top->low = -INFINITY;
+        top->high = INFINITY;
+    }
+}
+
+static int past_window(const ms_signal_op *op) {
+    return op->direction > 0 && op->code > MS_SIG_SHIFT && op->high < INFINITY;
+}
+
+/* The first position, from the front of the buffer, that is at most `high` before `time`. */
+static uint64_t window_start(const ms_signal_future *e, double time, double high) {
+    size_t low = 0, up = (size_t)(e->n - e->base);
+    while (low < up) {
+        size_t middle = low + (up - low) / 2;
+        if (time - e->times[middle] > high) low = middle + 1;
+        else up = middle;
+    }
+    return e->base + low;
+}
+
+static uint64_t needed_from(const ms_signal_future *e) {
+    uint64_t from = e->n_tops == 0 && e->told < e->n ? e->told : e->n;
+    for (size_t i = 0; i < e->n_streams; i++) {
+        const ms_signal_stream *s = &e->streams[i];
+        uint64_t first = s->settled > 0 ? s->settled - 1 : 0;
+        if (first < from) from = first;
+        if (s->root < 0 && past_window(&s->op)) {
+            double time = s->settled < e->n ? e->times[s->settled - e->base] : e->now;
+            first = window_start(e, time, s->op.high);
+            if (first < from) from = first;
+        }
+    }
+    for (size_t i = 0; i < e->n_tops; i++) {
+        const ms_signal_top *top = &e->tops[i];
+        uint64_t first = top->kind == MS_SIG_TOP_FOLD ? top->taken : top->position;
+        if (top->kind != MS_SIG_TOP_FOLD && top->kind != MS_SIG_TOP_READ) continue;
+        if (!top->final && first < from) from = first;
+    }
+    return from > e->base ? from : e->base;
+}
+
+static int resize(double **array, size_t capacity) {
+    double *bigger = realloc(*array, capacity * sizeof *bigger);
+    if (bigger == NULL) return 0;
+    *array = bigger;
+    return 1;
+}
+
+static int enlarge(ms_signal_future *e, size_t capacity) {
+    if (!resize(&e->times, capacity) || !resize(&e->low, capacity) || !resize(&e->high, capacity)) {
+        return MS_SIGNAL_NOMEM;
+    }
+    for (size_t i = 0; i < e->n_streams; i++) {
+        ms_signal_stream *s = &e->streams[i];
+        if (!resize(&s->low, capacity) || !resize(&s->high, capacity)) return MS_SIGNAL_NOMEM;
+        if (s->root < 0 && s->op.code > MS_SIG_SHIFT) {
+            int status = ms_signal_op_room(&s->op, capacity + 1);
+            if (status != MS_SIGNAL_OK) return status;
+        }
+    }
+    e->capacity = capacity;
+    return MS_SIGNAL_OK;
+}
+
+int ms_signal_future_reserve(ms_signal_future *e) {
+    size_t count = (size_t)(e->n - e->base), drop;
+    if (count < e->capacity && count < e->limit) return MS_SIGNAL_OK;
+    if (count > 0) {
+        drop = (size_t)(needed_from(e) - e->base);
+        if (count - drop >= e->limit) return MS_SIGNAL_FULL;
+        if (count < e->capacity) return MS_SIGNAL_OK;
+        if (drop > count / 2) {
+            size_t bytes = (count - drop) * sizeof(double);
+            memmove(e->times, e->times + drop, bytes);
+            for (size_t i = 0; i < e->n_streams; i++) {
+                memmove(e->streams[i].low, e->streams[i].low + drop, bytes);
+                memmove(e->streams[i].high, e->streams[i].high + drop, bytes);
+            }
+            e->base += drop;
+            return MS_SIGNAL_OK;
+        }
+    }
+    return enlarge(e, e->capacity == 0 ? 16 : 2 * e->capacity);
+}
+
+static void store(const ms_signal_future *e, ms_signal_stream *s, uint64_t position, range x) {
+    size_t i = (size_t)(position - e->base);
+    if (position < s->dirty && (s->low[i] != x.low || s->high[i] != x.high)) s->dirty = position;
+    s->low[i] = x.low;
+    s->high[i] = x.high;
+}
+
+static uint64_t later(uint64_t a, uint64_t b) { return a > b ? a : b; }
+static uint64_t earlier(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+static int window_open(const ms_signal_future *e, double t, double high) {
+    return !e->ended && !(e->now - t >= high);
+}
+
+/* An unbounded operator: backwards for the future, until nothing changes any more. */
+static void update_unbounded(ms_signal_future *e, ms_signal_stream *s, uint64_t start,
+                             uint64_t from, uint64_t known) {
+    const ms_signal_op *op = &s->op;
+    const int binary = op->code == MS_SIG_SINCE;
+    range acc = ANYTHING;
+    uint64_t i, count;
+    if (op->direction > 0) {
+        start = later(start, from);
+        if (start > 0 && start < e->n) {
+            range last = {s->low[start - 1 - e->base], s->high[start - 1 - e->base]};
+            acc = signed_range(last, op->sign);
+        }
+        if (start == 0) acc.low = acc.high = op->first;
+    } else if (e->ended) {
+        acc.low = acc.high = op->first;
+    }
+    count = e->n > start ? e->n - start : 0;
+    for (uint64_t k = 0; k < count; k++) {
+        range a, out;
+        i = op->direction > 0 ? start + k : e->n - 1 - k;
+        a = at(e, op->a, op->sign_a, i);
+        if (binary) {
+            range b = at(e, op->b, op->sign_b, i);
+            acc.low = ms_signal_max(b.low, ms_signal_min(a.low, acc.low));
+            acc.high = ms_signal_max(b.high, ms_signal_min(a.high, acc.high));
+        } else {
+            acc.low = ms_signal_max(a.low, acc.low);
+            acc.high = ms_signal_max(a.high, acc.high);
+        }
+        out = signed_range(acc, op->sign);
+        if (op->direction < 0 && i < from && i < known) {
+            size_t slot = (size_t)(i - e->base);
+            if (s->low[slot] == out.low && s->high[slot] == out.high) return;
+        }
+        store(e, s, i, out);
+    }
+}
+
+/* An operator with a window: two sweeps over what is not settled. */
+static void update_window(ms_signal_future *e, ms_signal_stream *s, uint64_t start) {
+    ms_signal_op *op = &s->op;
+    const ms_signal_stream *a = &e->streams[op->a];
+    const ms_signal_stream *b = op->b >= 0 ? &e->streams[op->b] : NULL;
+    const int future = op->direction < 0;
+    uint64_t first = start;
+    size_t from, count;
+    if (start >= e->n) return;
+    if (!future) first = window_start(e, e->times[start - e->base], op->high);
+    from = (size_t)(first - e->base);
+    count = (size_t)(e->n - first);
+    for (int side = 0; side < 2; side++) {
+        /* The operator changes signs itself: it wants the operand's other end then. */
+        const double *x = (op->sign_a > 0.0) == (side == 0) ? a->low : a->high;
+        const double *y = NULL;
+        double *out = side == 0 ? e->low : e->high;
+        if (b != NULL) y = (op->sign_b > 0.0) == (side == 0) ? b->low : b->high;
+        ms_signal_op_clear(op);
+        for (size_t k = 0; k < count; k++) {
+            size_t i = future ? from + count - 1 - k : from + k;
+            double t = future ? -e->times[i] : e->times[i];
+            out[i] = op->sign * ms_signal_advance(op, x[i], y == NULL ? 0.0 : y[i], t);
+        }
+    }
+    ms_signal_op_clear(op);
+    if (future) {
+        /* Where a sample may still come: what it could be worth after all that is known. */
+        double least = INFINITY;
+        for (size_t k = 0; k < count; k++) {
+            size_t i = from + count - 1 - k;
+            if (b != NULL) {
+                least = ms_signal_min(least, op->sign_a > 0.0 ? a->high[i] : -a->low[i]);
+            }
+            if (window_open(e, e->times[i], op->high)) e->high[i] = ms_signal_max(e->high[i], least);
+        }
+    }
+    for (uint64_t i = start; i < e->n; i++) {
+        range x = {e->low[i - e->base], e->high[i - e->base]};
+        store(e, s, i, signed_range(x, op->sign));
+    }
+}
+
+static void update_stream(ms_signal_future *e, ms_signal_stream *s, uint64_t known) {
+    ms_signal_op *op = &s->op;
+    uint64_t start = s->settled, from;
+    s->dirty = known;
+    if (s->root >= 0) {
+        s->settled = e->n; /* copied when the sample came */
+        return;
+    }
+    from = e->streams[op->a].dirty;
+    if (op->b >= 0) from = earlier(from, e->streams[op->b].dirty);
+    switch (op->code) {
+    case MS_SIG_MAX:
+    case MS_SIG_MIN:
+    case MS_SIG_XOR:
+        for (uint64_t i = later(start, from); i < e->n; i++) {
+            store(e, s, i, join(op, at(e, op->a, 1.0, i), at(e, op->b, 1.0, i)));
+        }
+        break;
+    case MS_SIG_SHIFT:
+        if (op->direction < 0 && from > 0) from--;
+        for (uint64_t i = later(start, from); i < e->n; i++) {
+            range x = {op->first, op->first};
+            if (op->direction < 0 && i + 1 < e->n) x = at(e, op->a, op->sign_a, i + 1);
+            else if (op->direction < 0 && !e->ended) x = ANYTHING;
+            else if (op->direction > 0 && i > 0) x = at(e, op->a, op->sign_a, i - 1);
+            store(e, s, i, x);
+        }
+        break;
+    case MS_SIG_ONCE:
+    case MS_SIG_SINCE:
+        update_unbounded(e, s, start, from, known);
+        break;
+    default:
+        update_window(e, s, start);
+        break;
+    }
+    while (s->settled < e->n &&
+           s->low[s->settled - e->base] == s->high[s->settled - e->base]) {
+        s->settled++;
+    }
+}
+
+static void update_fold(ms_signal_future *e, ms_signal_top *top) {
+    const ms_signal_op *op = &top->op;
+    const int binary = op->code >= MS_SIG_SINCE;
+    const int32_t g_stream = binary ? op->b : op->a;
+    const double g_sign = binary ? op->sign_b : op->sign_a;
+    uint64_t ready = e->streams[op->a].settled, changed = e->streams[op->a].dirty;
+    range out, tail = ANYTHING;
+    int closed;
+    if (top->final || e->n <= top->position) return;
+    if (!top->started) {
+        top->started = 1;
+        top->t0 = e->times[top->position - e->base];
+    }
+    if (binary) {
+        ready = earlier(ready, e->streams[op->b].settled);
+        changed = earlier(changed, e->streams[op->b].dirty);
+    }
+    closed = e->now - top->t0 >= op->high;
+    if (top->taken < ready || changed < top->tried || top->tried < top->taken) top->tried = 0;
+    while (top->taken < ready) {
+        double distance = e->times[top->taken - e->base] - top->t0;
+        if (distance > op->high) {
+            out.low = out.high = top->most;
+            goto decided;
+        }
+        if (distance >= op->low) {
+            double g = at(e, g_stream, g_sign, top->taken).low;
+            top->most = ms_signal_max(top->most, ms_signal_min(top->least, g));
+        }
+        if (binary) {
+            top->least = ms_signal_min(top->least, at(e, op->a, op->sign_a, top->taken).low);
+        }
+        top->taken++;
+        if (top->least <= top->most) {
+            out.low = out.high = top->most;
+            goto decided;
+        }
+    }
+    if (top->tried == 0) {
+        top->tried = top->taken;
+        top->most_low = top->most_high = top->most;
+        top->least_low = top->least_high = top->least;
+    }
+    for (; top->tried < e->n; top->tried++) {
+        double distance = e->times[top->tried - e->base] - top->t0;
+        if (distance > op->high) break;
+        if (distance >= op->low) {
+            range g = at(e, g_stream, g_sign, top->tried);
+            top->most_low = ms_signal_max(top->most_low, ms_signal_min(top->least_low, g.low));
+            top->most_high = ms_signal_max(top->most_high, ms_signal_min(top->least_high, g.high));
+        }
+        if (binary) {
+            range f = at(e, op->a, op->sign_a, top->tried);
+            top->least_low = ms_signal_min(top->least_low, f.low);
+            top->least_high = ms_signal_min(top->least_high, f.high);
+        }
+    }
+    if (closed) tail.low = tail.high = -INFINITY;
+    else if (e->ended) tail.low = tail.high = op->first;
+    out.low = ms_signal_max(top->most_low, ms_signal_min(top->least_low, tail.low));
+    out.high = ms_signal_max(top->most_high, ms_signal_min(top->least_high, tail.high));
+    out = signed_range(out, op->sign);
+    top->low = out.low;
+    top->high = out.high;
+    top->final = out.low == out.high;
+    return;
+decided:
+    out = signed_range(out, op->sign);
+    top->low = out.low;
+    top->high = out.high;
+    top->final = 1;
+}
+
+static void update_top(ms_signal_future *e, ms_signal_top *top) {
+    range x = ANYTHING, a, b;
+    if (top->final) return;
+    switch (top->kind) {
+    case MS_SIG_TOP_FOLD:
+        update_fold(e, top);
+        return;
+    case MS_SIG_TOP_READ:
+        if (top->position < e->n) x = at(e, top->op.a, 1.0, top->position);
+        break;
+    case MS_SIG_TOP_JOIN:
+        a.low = e->tops[top->op.a].low;
+        a.high = e->tops[top->op.a].high;
+        b = a;
+        if (top->op.b != top->op.a) {
+            b.low = e->tops[top->op.b].low;
+            b.high = e->tops[top->op.b].high;
+        }
+        x = join(&top->op, a, b);
+        break;
+    default: /* next */
+        if (top->position + 1 < e->n) {
+            x.low = e->tops[top->op.a].low;
+            x.high = e->tops[top->op.a].high;
+        } else if (e->ended) {
+            x.low = x.high = top->op.first;
+        }
+        break;
+    }
+    top->low = x.low;
+    top->high = x.high;
+    top->final = x.low == x.high;
+}
+
+static void update(ms_signal_future *e, uint64_t known) {
+    for (size_t i = 0; i < e->n_streams; i++) update_stream(e, &e->streams[i], known);
+    for (size_t i = 0; i < e->n_tops; i++) update_top(e, &e->tops[i]);
+}
+
+void ms_signal_future_push(ms_signal_future *e, const ms_signal_program *past, double time) {
+    size_t i = (size_t)(e->n - e->base);
+    e->times[i] = time;
+    e->now = time;
+    for (size_t k = 0; k < e->n_streams; k++) {
+        ms_signal_stream *s = &e->streams[k];
+        if (s->root >= 0) s->low[i] = s->high[i] = ms_signal_root(past, (size_t)s->root);
+    }
+    e->n++;
+    update(e, e->n - 1);
+}
+
+void ms_signal_future_tick(ms_signal_future *e, double time) {
+    e->now = time;
+    update(e, e->n);
+}
+
+void ms_signal_future_finish(ms_signal_future *e) {
+    e->ended = 1;
+    update(e, e->n);
+}
+
+/* ---- snapshots ---- */
+
+#define HEADER 5
+#define TOP_FIELDS 8
+
+size_t ms_signal_future_save_size(const ms_signal_future *e) {
+    size_t count = (size_t)(e->n - e->base);
+    return HEADER + count + e->n_streams * (1 + 2 * count) + TOP_FIELDS * e->n_tops;
+}
+
+void ms_signal_future_save(const ms_signal_future *e, double *out) {
+    size_t count = (size_t)(e->n - e->base);
+    *out++ = (double)e->base;
+    *out++ = (double)e->n;
+    *out++ = (double)e->told;
+    *out++ = e->now;
+    *out++ = (double)e->ended;
+    if (count > 0) memcpy(out, e->times, count * sizeof *out);
+    out += count;
+    for (size_t i = 0; i < e->n_streams; i++) {
+        *out++ = (double)e->streams[i].settled;
+        if (count > 0) memcpy(out, e->streams[i].low, count * sizeof *out);
+        out += count;
+        if (count > 0) memcpy(out, e->streams[i].high, count * sizeof *out);
+        out += count;
+    }
+    for (size_t i = 0; i < e->n_tops; i++) {
+        const ms_signal_top *top = &e->tops[i];
+        *out++ = (double)top->started;
+        *out++ = (double)top->final;
+        *out++ = top->t0;
+        *out++ = top->most;
+        *out++ = top->least;
+        *out++ = (double)top->taken;
+        *out++ = top->low;
+        *out++ = top->high;
+    }
+}
+
+static int whole(double x) { return x >= 0.0 && x <= 9007199254740992.0 && x == floor(x); }
+
+int ms_signal_future_load(ms_signal_future *e, const double *in, size_t n, int *status) {
+    double base, until;
+    size_t count, at_top, capacity;
+    const double *row;
+    *status = MS_SIGNAL_OK;
+    if (n < HEADER || !whole(in[0]) || !whole(in[1]) || !whole(in[2])) return 0;
+    base = in[0];
+    until = in[1];
+    if (base > until || until - base > (double)n || in[2] > until) return 0;
+    if (e->n_tops == 0 && in[2] < base) return 0;
+    count = (size_t)(until - base);
+    at_top = HEADER + count + e->n_streams * (1 + 2 * count);
+    if (at_top + TOP_FIELDS * e->n_tops != n) return 0;
+    for (size_t i = 0; i < e->n_streams; i++) {
+        double settled = in[HEADER + count + i * (1 + 2 * count)];
+        if (!whole(settled) || settled > until || settled < base) return 0;
+    }
+    for (size_t i = 0; i < e->n_tops; i++) {
+        double taken = in[at_top + TOP_FIELDS * i + 5];
+        if (!whole(taken) || (in[at_top + TOP_FIELDS * i + 1] == 0.0 && taken < base)) return 0;
+    }
+    ms_signal_future_reset(e);
+    for (capacity = 16; capacity <= count; capacity *= 2) {
+    }
+    if (capacity > e->capacity) *status = enlarge(e, capacity);
+    if (*status != MS_SIGNAL_OK) return 1;
+    e->base = (uint64_t)base;
+    e->n = (uint64_t)until;
+    e->told = (uint64_t)in[2];
+    e->now = in[3];
+    e->ended = in[4] != 0.0;
+    row = in + HEADER;
+    if (count > 0) memcpy(e->times, row, count * sizeof *row);
+    row += count;
+    for (size_t i = 0; i < e->n_streams; i++) {
+        e->streams[i].settled = (uint64_t)*row++;
+        if (count > 0) memcpy(e->streams[i].low, row, count * sizeof *row);
+        row += count;
+        if (count > 0) memcpy(e->streams[i].high, row, count * sizeof *row);
+        row += count;
+    }
+    for (size_t i = 0; i < e->n_tops; i++) {
+        ms_signal_top *top = &e->tops[i];
+        top->started = row[0] != 0.0;
+        top->final = row[1] != 0.0;
+        top->t0 = row[2];
+        top->most = row[3];
+        top->least = row[4];
+        top->taken = (uint64_t)row[5];
+        top->tried = 0;
+        top->low = row[6];
+        top->high = row[7];
+        row += TOP_FIELDS;
+    }
+    return 1;
+}
