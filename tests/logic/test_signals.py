@@ -1,0 +1,664 @@
+"""Robustness and truth over signals: offline and online, against the definitions."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError, StateLimitError
+from midstream.logic._flat import flatten
+from midstream.logic._signal import PastProgram
+from midstream.logic.formula import (
+    atom,
+    historically,
+    make,
+    not_,
+    once,
+    predicate,
+    since,
+    strong_next,
+    true,
+    until,
+)
+from midstream.logic.parser import parse
+from midstream.logic.signals import SignalMonitor, evaluate_timed, robustness
+from midstream.logic.verdict import Verdict
+from tests.logic.strategies import BOOLEAN, FUTURE, PAST, formulas
+from tests.reference import temporal
+
+INF = math.inf
+quarter = st.integers(-12, 12).map(lambda number: number / 4)
+
+
+@st.composite
+def samples(draw, least=1, most=14):
+    """Letters with two signals and two atoms, and times or None."""
+    n = draw(st.integers(least, most))
+    letters = [
+        {"x": draw(quarter), "y": draw(quarter), "a": draw(st.booleans()), "b": draw(st.booleans())}
+        for _ in range(n)
+    ]
+    if draw(st.booleans()):
+        return letters, None
+    steps = draw(st.lists(st.integers(1, 24), min_size=n, max_size=n))
+    return letters, (np.cumsum(steps) / 8 - 3).tolist()
+
+
+def any_formula(ops=(*BOOLEAN, *FUTURE, *PAST)):
+    return formulas(("a", "b"), ops=ops, timed=True, signals=("x", "y"), leaves=7)
+
+
+def columns(letters):
+    return {name: np.array([letter[name] for letter in letters]) for name in letters[0]}
+
+
+def expected(formula, letters, times, output):
+    """By the definitions; numbers for atoms are not wanted there."""
+    if output == "boolean":
+        return temporal.evaluate(formula, letters, times)
+    return temporal.robustness(formula, letters, times)
+
+
+def as_json(values):
+    return [float(value) for value in values]
+
+
+def data_rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_every_row_of_the_data(shared_data):
+    """374 formulas, 1122 traces: offline, online of the past, settled in order, at the start."""
+    seen = 0
+    for row in data_rows(shared_data("logic/mtl_traces.jsonl")):
+        formula = parse(row["formula"])
+        for case in row["cases"]:
+            seen += 1
+            n = len(case["times"])
+            if row["kind"] == "mtl-boolean":
+                cols = {a: np.array([a in letter for letter in case["trace"]]) for a in row["vars"]}
+            else:
+                cols = {name: np.array(values) for name, values in case["signals"].items()}
+            wanted = {"boolean": case["verdicts"]}
+            if "robustness" in case:
+                wanted["robustness"] = as_json(case["robustness"])
+            for times in (case["times"], None) if row["time"] == "discrete" else (case["times"],):
+                assert evaluate_timed(formula, cols, times).tolist() == wanted["boolean"]
+                if "robustness" in wanted:
+                    assert robustness(formula, cols, times).tolist() == wanted["robustness"]
+                for output, values in wanted.items():
+                    check_online(formula, cols, times, n, output, values)
+    assert seen == 1122
+
+
+def check_online(formula, cols, times, n, output, values):
+    letters = [{name: column[i].item() for name, column in cols.items()} for i in range(n)]
+    stamps = times or [None] * n
+    if not formula.has_future:
+        monitor = SignalMonitor(formula, output=output)
+        steps = zip(letters, stamps, strict=True)
+        assert [monitor.step(letter, time) for letter, time in steps] == values
+        monitor.reset()
+        assert monitor.feed(cols, times).tolist() == values
+    each = SignalMonitor(formula, output=output, at="each")
+    start = SignalMonitor(formula, output=output)
+    if not formula.has_future:
+        start = SignalMonitor(formula, output=output, at="start")
+    settled = []
+    interval = (-INF, INF)
+    for letter, time in zip(letters, stamps, strict=True):
+        settled += each.step(letter, time)
+        start.step(letter, time)
+        narrower = start.interval
+        assert interval[0] <= narrower[0] <= narrower[1] <= interval[1]
+        interval = narrower
+    assert settled == values[: len(settled)]
+    assert settled + each.finish() == values
+    goal = values[0] if output == "robustness" else (INF if values[0] else -INF)
+    assert interval[0] <= goal <= interval[1]
+    assert start.finish() == values[0]
+
+
+@settings(max_examples=400, deadline=None)
+@given(any_formula(), samples())
+def test_offline_is_the_definition(formula, trace):
+    letters, times = trace
+    cols = columns(letters)
+    assert robustness(formula, cols, times).tolist() == expected(
+        formula, letters, times, "robustness"
+    )
+    truth = expected(formula, letters, times, "boolean")
+    assert evaluate_timed(formula, cols, times).tolist() == truth
+    rows = np.array(
+        [
+            temporal.evaluate(atom(name) if name in "ab" else parse(name), letters, times)
+            for name in formula.atoms
+        ],
+        dtype=bool,
+    ).reshape(len(formula.atoms), len(letters))
+    assert evaluate_timed(formula, rows, times).tolist() == truth
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    any_formula((*BOOLEAN, *PAST)), samples(), st.sampled_from(["boolean", "robustness"]), st.data()
+)
+def test_past_online_is_the_definition(formula, trace, output, data):
+    letters, times = trace
+    wanted = expected(formula, letters, times, output)
+    stamps = times or [None] * len(letters)
+    monitor = SignalMonitor(formula, output=output)
+    cut = data.draw(st.integers(0, len(letters)))
+    saved = monitor.snapshot()
+    for i, (letter, time) in enumerate(zip(letters, stamps, strict=True)):
+        if i == cut:
+            saved = monitor.snapshot()
+        assert monitor.step(letter, time) == wanted[i]
+    if cut == len(letters):
+        saved = monitor.snapshot()
+    other = SignalMonitor(formula, output=output)
+    other.restore(saved)
+    assert other.n_seen == (cut if cut <= len(letters) else 0)
+    if cut < len(letters):
+        rest = {name: column[cut:] for name, column in columns(letters).items()}
+        got = other.feed(rest, times and times[cut:])
+        assert got.tolist() == wanted[cut:]
+    assert other.snapshot() == monitor.snapshot()
+
+
+def without_end_over_future(formula):
+    return any(
+        node.has_future
+        and node.op in PAST
+        and node.interval is not None
+        and node.interval.low > 0
+        and node.interval.high == INF
+        for node in formula.nodes()
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(any_formula(), samples(), st.sampled_from(["boolean", "robustness"]))
+def test_future_online_is_the_definition(formula, trace, output):
+    """Settled values are final, intervals only shrink, and any prefix can be the whole trace."""
+    letters, times = trace
+    if without_end_over_future(formula):
+        with pytest.raises(ArgumentValueError, match="no end"):
+            SignalMonitor(formula, at="each")
+        return
+    wanted = expected(formula, letters, times, output)
+    stamps = times or [None] * len(letters)
+    each = SignalMonitor(formula, output=output, at="each")
+    start = SignalMonitor(formula, output=output, at="start")
+    settled = []
+    interval = (-INF, INF)
+    for i, (letter, time) in enumerate(zip(letters, stamps, strict=True)):
+        settled += each.step(letter, time)
+        answer = start.step(letter, time)
+        low, high = start.interval
+        assert interval[0] <= low <= high <= interval[1]
+        interval = (low, high)
+        assert (answer is None) == (low < high)
+        prefix = expected(formula, letters[: i + 1], times and times[: i + 1], output)
+        assert start.copy().finish() == prefix[0]
+        assert settled + each.copy().finish() == prefix
+        if i % 3 == 2:
+            each, start = pickle.loads(pickle.dumps((each, start)))
+    goal = wanted[0] if output == "robustness" else (INF if wanted[0] else -INF)
+    assert interval[0] <= goal <= interval[1]
+    fed = SignalMonitor(formula, output=output, at="each")
+    assert fed.feed(columns(letters), times).tolist() == settled
+    assert settled == wanted[: len(settled)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(formulas(("a", "b"), ops=(*BOOLEAN, *PAST), timed=True), max_size=4), samples())
+def test_several_past_formulas_step_as_one_program(some, trace):
+    letters, times = trace
+    some = [*some, atom("a"), ~atom("b")]
+    program = PastProgram(flatten(*some, alphabet=("b", "unused", "a")))
+    assert len(program) == len(some)
+    wanted = [temporal.evaluate(formula, letters, times) for formula in some]
+    for i, letter in enumerate(letters):
+        words = np.array([letter["b"] | letter["a"] << 2], dtype=np.uint64)
+        state = program.state()
+        got = program.step(words, float(i) if times is None else times[i])
+        assert got == [row[i] for row in wanted]
+        if i == len(letters) // 2:
+            program.set_state(state)
+            assert program.step(words, float(i) if times is None else times[i]) == got
+
+
+# ---- long traces: windows much longer than blocks and queues ----
+
+
+@pytest.mark.parametrize("window", ["[0:5]", "[0:1000]", "[3:1000]", "[2000:]", "[0:100000]"])
+@pytest.mark.parametrize("text", ["O{}(x > 0)", "(y > -1) S{}(x > 1)", "H{}(x > 0)"])
+def test_long_traces(text, window):
+    rng = np.random.default_rng(3)
+    n = 5000
+    x, y = np.round(rng.normal(size=n), 1), np.round(rng.normal(size=n) + 2.5, 1)
+    formula = parse(text.format(window))
+    low, high = formula.interval
+    got = robustness(formula, {"x": x, "y": y})
+    monitor = SignalMonitor(formula, output="robustness")
+    assert monitor.feed({"x": x, "y": y}).tolist() == got.tolist()
+    one = SignalMonitor(formula, output="robustness")
+    place = [{"x": x, "y": y}[name] for name in one.inputs]
+    assert [one.step(row) for row in zip(*place, strict=True)] == got.tolist()
+    assert one.n_held <= 3 * min(n, high + 2)
+    for i in (0, 1, 6, 1023, 1024, 1025, 3001, n - 1):
+        first, last = max(0, i - min(high, n)), i - low
+        window_x = x[first : last + 1] if last >= 0 else x[:0]
+        if text.startswith("O"):
+            wanted = (window_x).max(initial=-INF)
+        elif text.startswith("H"):
+            wanted = (window_x).min(initial=INF)
+        else:
+            wanted = max(
+                (
+                    min(x[j] - 1, (y[j + 1 : i + 1] + 1).min(initial=INF))
+                    for j in range(first, last + 1)
+                ),
+                default=-INF,
+            )
+        assert got[i] == pytest.approx(wanted, abs=1e-12)
+    # Truth needs no values, only the last time that it was true.
+    truth = evaluate_timed(formula, {"x": x, "y": y})
+    assert (truth[got > 0]).all()
+    assert not truth[got < 0].any()
+    assert SignalMonitor(formula).feed({"x": x, "y": y}).tolist() == truth.tolist()
+    mirrored = parse(text.format(window).replace("O", "F").replace("H", "G").replace("S", "U"))
+    backwards = robustness(mirrored, {"x": x[::-1], "y": y[::-1]})
+    assert backwards[::-1].tolist() == got.tolist()
+
+
+def test_mixed_directions_over_blocks():
+    """Past over future over past, longer than a block."""
+    rng = np.random.default_rng(4)
+    x = rng.integers(-8, 8, size=3000) / 4
+    for text in ("O[0:3] F[2:700] H[0:2] (x > 0)", "G[0:9] (O[1:5] (x > 1) & F (x < 1)) | Y x < 0"):
+        formula = parse(text)
+        whole = robustness(formula, {"x": x})
+        assert len(whole) == 3000
+        for start in (0, 900, 2400):
+            part = x[start : start + 20]
+            short = temporal.robustness(formula, [{"x": value} for value in part])
+            assert robustness(formula, {"x": part}).tolist() == short
+    once_past = robustness(parse("O[0:3] (x > 0)"), {"x": x})
+    nested = robustness(parse("F[0:2000] O[0:3] (x > 0)"), {"x": x})
+    assert nested[0] == once_past[:2001].max()
+    assert nested[1500] == once_past[1500:].max()
+
+
+# ---- deadlines ----
+
+
+def test_deadline_is_seen_by_an_event_and_by_a_tick():
+    monitor = SignalMonitor(parse("G (a -> F[0:5] b)"))
+    assert monitor.step({"a"}, 1.0) is None
+    assert monitor.step({"b"}, 6.0) is None  # just in time
+    assert monitor.step({"a"}, 7.0) is None
+    assert monitor.n_held <= 16
+    before = monitor.snapshot()
+    assert monitor.step(set(), 12.5) is False
+    assert monitor.verdict is Verdict.FALSE
+    assert monitor.step({"b"}, 13.0) is False
+    monitor.restore(before)
+    assert monitor.advance(11.5) is None
+    assert monitor.step({"b"}, 11.75) is None
+    assert monitor.verdict is Verdict.INCONCLUSIVE
+    monitor.restore(before)
+    assert monitor.advance(7.0) is None  # the time of the last event: nothing new
+    assert monitor.advance(12.0) is False  # no event at 12.0 will follow
+    with pytest.raises(ArgumentValueError, match=r"got 12.0 after 12.0"):
+        monitor.step({"b"}, 12.0)
+
+
+def test_verdicts_come_as_soon_as_they_are_certain():
+    steps = [
+        SignalMonitor(parse("a U[2:4] b")).feed({"a": a, "b": b})
+        for a, b in (
+            ([1, 1, 1, 1], [1, 0, 0, 1]),
+            ([1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 1]),
+            ([1, 0, 1, 1], [0, 0, 1, 1]),
+        )
+    ]
+    assert [row.tolist() for row in steps] == [
+        [-1, -1, -1, 1],
+        [-1, -1, -1, -1, 0, 0],
+        [-1, 0, 0, 0],
+    ]
+    robust = SignalMonitor(parse("G (x > 1)"), output="interval")
+    assert robust.step(3.0) == (-INF, 2.0)
+    assert robust.step(0.5) == (-INF, -0.5)
+    assert robust.verdict is Verdict.FALSE
+    assert robust.step(0.75) == (-INF, -0.5)
+    assert robust.finish() == (-0.5, -0.5)
+
+
+def test_interval_of_nested_windows():
+    monitor = SignalMonitor(parse("F[0:1] G[0:2] (x > 0)"), output="interval")
+    assert monitor.step(5.0) == (-INF, INF)
+    assert monitor.step(1.0) == (-INF, 1.0)
+    assert monitor.step(3.0) == (1.0, 1.0)
+    assert monitor.horizon == 3.0
+
+
+def test_bounded_future_with_delay_is_constant_in_memory():
+    monitor = SignalMonitor(parse("F[0:50] (x > 0)"), output="robustness", at="each")
+    x = np.sin(np.arange(3000.0))
+    got = monitor.feed({"x": x})
+    assert got.tolist() == robustness(monitor.formula, {"x": x})[: len(got)].tolist()
+    assert len(got) == 3000 - 50
+    assert monitor.n_held <= 256
+    top = SignalMonitor(parse("G (x > -2)"), output="interval")
+    top.feed({"x": x})
+    assert top.n_held <= 64
+
+
+def test_unbounded_response_costs_only_what_changes():
+    """Each request waits: what is open grows, yet a step looks only at what changed."""
+    monitor = SignalMonitor(parse("G (a -> F b)"))
+    n = 20_000
+    answers = monitor.feed({"a": np.ones(n, bool), "b": np.zeros(n, bool)})
+    assert (answers == -1).all()
+    assert monitor.step({"b"}) is None
+    assert monitor.step({"a": False}) is None
+    assert monitor.finish() is True
+
+
+# ---- arguments ----
+
+
+def both():
+    return SignalMonitor(parse("O[0:2] (a & x > 1)"), output="robustness")
+
+
+def test_forms_of_samples():
+    monitor = both()
+    assert monitor.inputs == ("a", "x")
+    samples = (
+        {"a": True, "x": 3.0},
+        {"x": 3},
+        (True, 3.0),
+        [1, 3],
+        np.array([1.0, 3.0]),
+        (np.bool_(True), np.float32(3)),
+    )
+    answers = [both().step(sample) for sample in samples]
+    assert answers == [2.0, -INF, 2.0, 2.0, 2.0, 2.0]
+    atoms = parse("a & !b")
+    for sample in ({"a"}, frozenset("a"), 1, np.int64(1), (1, 0), {"a": 1}, [True, False]):
+        assert SignalMonitor(atoms).step(sample) is True, sample
+    for number in (2, 2.0, np.float64(2), np.int32(2), [2.0], True + 1):
+        assert SignalMonitor(parse("x > 1.5")).step(number) is True
+    assert SignalMonitor(parse("a")).step(True) is True
+    assert SignalMonitor(true).step({}) is True
+    assert SignalMonitor(parse("x > 1e300")).step(INF) is True
+
+
+@pytest.mark.parametrize(
+    ("sample", "error", "words"),
+    [
+        ({"a": True, "x": math.nan}, ArgumentValueError, "'x' must not be NaN"),
+        ((True, math.nan), ArgumentValueError, "NaN"),
+        ({"a": True}, ArgumentValueError, "must have 'x', a signal"),
+        ({"a": 0.5, "x": 1.0}, ArgumentValueError, "'a' must be true or false"),
+        ({"a": True, "x": "1"}, ArgumentTypeError, "real number"),
+        ({"a": True, "x": 10**400}, ArgumentValueError, "too large"),
+        ((1.0,), ArgumentTypeError, "2 values in the order of inputs"),
+        ({"a"}, ArgumentTypeError, "2 values"),
+        (3, ArgumentTypeError, "2 values"),
+        ("ab", ArgumentTypeError, "2 values"),
+        (None, ArgumentTypeError, "2 values"),
+    ],
+)
+def test_bad_samples_change_nothing(sample, error, words):
+    monitor = both()
+    monitor.step((True, 4.0), 1.0)
+    before = monitor.snapshot()
+    with pytest.raises(error, match=words):
+        monitor.step(sample, 2.0)
+    assert monitor.snapshot() == before
+    assert monitor.step((False, 4.0), 2.0) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("time", "error", "words"),
+    [
+        (5.0, ArgumentValueError, "must increase: got 5.0 after 5.0"),
+        (4, ArgumentValueError, "got 4 after 5.0"),
+        (math.nan, ArgumentValueError, "finite"),
+        (INF, ArgumentValueError, "finite"),
+        (2**60, ArgumentValueError, "too far"),
+        (2**90, ArgumentValueError, "64 bits"),
+        ("6", ArgumentTypeError, "number"),
+        (True, ArgumentTypeError, "number"),
+        (None, ArgumentValueError, "must be given"),
+    ],
+)
+def test_bad_times_change_nothing(time, error, words):
+    for text in ("O[0:2] a", "F[0:2] a"):
+        monitor = SignalMonitor(parse(text))
+        monitor.step({"a"}, 5.0)
+        before = monitor.snapshot()
+        with pytest.raises(error, match=words):
+            monitor.step({"a"}, time)
+        assert monitor.snapshot() == before
+
+
+def test_times_for_some_samples_only():
+    monitor = SignalMonitor(parse("O[0:2] a"))
+    monitor.step({"a"})
+    with pytest.raises(ArgumentValueError, match="must be left out"):
+        monitor.step({"a"}, 5.0)
+    with pytest.raises(ArgumentValueError, match="must be left out"):
+        monitor.feed({"a": [True]}, times=[5.0])
+    with pytest.raises(ArgumentValueError, match="must be left out"):
+        monitor.advance(5.0)
+
+
+def test_nanoseconds_since_1970_are_exact():
+    now = 1_900_000_000_123_456_789
+    for text in ("O[0:5] a", "F[0:5] a"):
+        formula = parse(text)
+        times = [now, now + 3, now + 5, now + 6, now + 11]
+        a = [True, False, False, False, False]
+        if formula.has_future:
+            a, times = a[::-1], [2 * now - t for t in reversed(times)]
+        wanted = temporal.evaluate(formula, [{"a": value} for value in a], times)
+        assert evaluate_timed(formula, {"a": a}, np.array(times)).tolist() == wanted
+        monitor = SignalMonitor(formula, at="each")
+        got = []
+        for value, time in zip(a, times, strict=True):
+            got += monitor.step({"a": value}, time)
+        assert got + monitor.finish() == wanted
+    monitor = SignalMonitor(parse("O[0:5] a"))
+    assert monitor.feed({"a": [1, 0]}, [now, now + 5]).tolist() == [True, True]
+    with pytest.raises(ArgumentValueError, match=f"got {now + 5} after {now + 5}"):
+        monitor.step({"a": 0}, now + 5)
+    with pytest.raises(ArgumentTypeError, match="integer"):
+        monitor.step({"a": 0}, float(now + 1000))
+    assert monitor.feed({"a": [0]}, np.array([now + 6])).tolist() == [False]
+    assert monitor.step({"a": 0}, now + 7) is False
+
+
+def test_feed_refuses_and_takes_nothing():
+    monitor = both()
+    monitor.feed({"a": [1], "x": [2.0]}, [1.0])
+    before = monitor.snapshot()
+    good = {"a": [True, False], "x": [1.0, 2.0]}
+    for signals, times, words in (
+        (good, [2.0, 2.0], r"times\[1\] is 2.0 after 2.0"),
+        (good, [0.5, 2.0], "got 0.5 after 1.0"),
+        (good, None, "must be given"),
+        (good, [2.0], "must have 1 samples"),
+        ({"a": [True]}, [2.0], "must have 'x', a signal"),
+        ({"x": [1.0]}, [2.0], "must have 'a', an atom"),
+        ({"a": [True, True], "x": [1.0, math.nan]}, [2.0, 3.0], "NaN, got it at 1"),
+        ({"a": [True, 3], "x": [1.0, 1.0]}, [2.0, 3.0], "booleans"),
+        (np.ones((2, 3)), [2.0, 3.0], "2 columns"),
+        ({"a": [], "x": []}, [], "must have a sample"),
+    ):
+        with pytest.raises(ArgumentValueError, match=words):
+            monitor.feed(signals, times)
+        assert monitor.snapshot() == before
+    assert monitor.feed(np.array([[0, 1.0], [1, 5.0]]), [2.0, 3.0]).tolist() == [1.0, 4.0]
+
+
+def test_offline_refuses():
+    formula = parse("F[0:2] (x > 1) & a")
+    x, a = [1.0, 2.0], [True, False]
+    for signals, times, error, words in (
+        ({"x": x}, None, ArgumentValueError, "must have 'a', an atom"),
+        ({"x": x, "a": [True]}, None, ArgumentValueError, "2 samples"),
+        ({"x": [], "a": []}, None, ArgumentValueError, "must have a sample"),
+        ({"x": [1, math.nan], "a": a}, None, ArgumentValueError, "NaN"),
+        ({"x": [[1.0]], "a": a}, None, ArgumentTypeError, "one-dimensional"),
+        ({"x": ["1", "2"], "a": a}, None, ArgumentTypeError, "numbers"),
+        ({"x": x, "a": a}, [1.0, 1.0], ArgumentValueError, "increase"),
+        ({"x": x, "a": a}, [1, 2, 3], ArgumentValueError, "3 samples"),
+        ({"x": x, "a": a}, [1.0, INF], ArgumentValueError, "finite"),
+        ({"x": x, "a": a}, [0, 2**60], ArgumentValueError, "2\\*\\*53"),
+        ({"x": x, "a": a}, ["1", "2"], ArgumentTypeError, "numbers"),
+        ([1.0, 2.0], None, ArgumentTypeError, "mapping"),
+    ):
+        with pytest.raises(error, match=words):
+            robustness(formula, signals, times)
+    with pytest.raises(ArgumentTypeError, match="Formula"):
+        robustness("x > 1", {"x": x})
+    with pytest.raises(ArgumentValueError, match="both as atom and as signal"):
+        robustness(parse("x & x > 1"), {"x": x})
+    assert robustness(true, {"x": x}).tolist() == [INF, INF]
+    assert robustness(parse("x > 1"), {"x": [INF, -INF]}).tolist() == [INF, -INF]
+    difference = robustness(parse("(x > 1) <-> (x < 1)"), {"x": [INF, 1.0]})
+    assert difference.tolist() == [-INF, 0.0]
+
+
+def test_monitor_refuses():
+    with pytest.raises(ArgumentValueError, match="'now'"):
+        SignalMonitor(parse("F a"), at="now")
+    with pytest.raises(ArgumentValueError, match="output"):
+        SignalMonitor(parse("a"), output="truth")
+    with pytest.raises(ArgumentValueError, match="max_buffer"):
+        SignalMonitor(parse("a"), max_buffer=0)
+    with pytest.raises(ArgumentValueError, match="must have 'a', an atom"):
+        SignalMonitor(parse("a"), missing="error").step({})
+    with pytest.raises(ArgumentValueError, match="must have a sample before"):
+        SignalMonitor(parse("F a")).finish()
+    done = SignalMonitor(parse("F a"))
+    done.step({"a"})
+    assert done.finish() is True
+    with pytest.raises(ArgumentValueError, match="ended"):
+        done.step({"a"})
+    with pytest.raises(ArgumentValueError, match="ended"):
+        done.feed({"a": [True]})
+
+
+def test_buffers_have_a_limit():
+    x = -np.arange(300.0)
+    for text, at in (
+        ("H[0:1000] (x < 1)", "now"),
+        ("O[5:1000] (x > 1)", "now"),
+        ("(x > -999) S[5:1000] (x > 1)", "now"),
+        ("O[200:] (x > 1)", "now"),
+        ("F[0:1000] (x > 1)", "each"),
+        ("G F (x > 1)", "start"),
+    ):
+        monitor = SignalMonitor(parse(text), output="robustness", at=at, max_buffer=100)
+        taken = 0
+        with pytest.raises(StateLimitError, match="max_buffer = 100") as caught:
+            for value in x:
+                monitor.step(float(value))
+                taken += 1
+        assert caught.value.limit == 100
+        assert 99 <= taken <= 101
+        assert monitor.n_seen == taken
+        before = monitor.snapshot()
+        with pytest.raises(StateLimitError):
+            monitor.step(0.0)
+        assert monitor.snapshot() == before
+        fed = SignalMonitor(parse(text), output="robustness", at=at, max_buffer=100)
+        with pytest.raises(StateLimitError):
+            fed.feed(x)
+        assert fed.n_seen == taken
+        assert fed.snapshot() == before
+
+
+def test_windows_of_any_length_hold_what_they_must():
+    """Booleans of a window without delay hold nothing, whatever its length."""
+    for high in (5, 1000, 10**6):
+        monitor = SignalMonitor(once(atom("a"), 0, high))
+        monitor.feed({"a": np.ones(5000, bool)})
+        assert monitor.n_held == 0
+        falling = SignalMonitor(historically(predicate("x", ">", 0), 0, high), output="robustness")
+        falling.feed({"x": -np.arange(5000.0)})
+        assert falling.n_held == 1
+        rising = SignalMonitor(historically(predicate("x", ">", 0), 0, high), output="robustness")
+        rising.feed({"x": np.arange(5000.0)})
+        assert rising.n_held == min(5000, high + 1)
+
+
+def test_deep_and_wide_formulas():
+    limit = sys.getrecursionlimit()
+    deep = atom("a")
+    for i in range(10_000):
+        deep = (not_(deep), once(deep, 0, 3), strong_next(deep), since(true, deep, 1, 2))[i % 4]
+    assert sys.getrecursionlimit() == limit
+    a = np.ones(3000, bool)
+    assert len(evaluate_timed(deep, {"a": a})) == 3000
+    past = atom("a")
+    for i in range(10_000):
+        past = (not_(past), once(past, 0, 3), historically(past, 0, 2), since(true, past, 1, 2))[
+            i % 4
+        ]
+    monitor = SignalMonitor(past)
+    assert [monitor.step({"a"}) for _ in range(3)] == evaluate_timed(past, {"a": a[:3]}).tolist()
+    ahead = atom("a")
+    for i in range(2000):
+        ahead = (not_(ahead), until(true, ahead, 0, 1), strong_next(ahead))[i % 3]
+    start = SignalMonitor(ahead)
+    assert start.step({"a"}) is None
+    wide = make(parse("a & b").op, [predicate("x", ">", i) for i in range(1000)])
+    assert robustness(wide, {"x": [1.0]}).tolist() == [-998.0]
+
+
+def test_snapshots_are_checked():
+    monitor = SignalMonitor(parse("F[0:3] G[0:2] (x > 1)"))
+    monitor.feed([1.0, 2.0, 3.0])
+    good = monitor.snapshot()
+    other = SignalMonitor(parse("F[0:3] G[0:2] (x > 2)"))
+    damaged = bytearray(good)
+    damaged[100] ^= 1
+    for snapshot, words in (
+        (bytes(damaged), "damaged"),
+        (b"", "must be from"),
+        (good[:-9], "damaged"),
+    ):
+        with pytest.raises(ArgumentValueError, match=words):
+            monitor.restore(snapshot)
+    with pytest.raises(ArgumentValueError, match="same formula"):
+        other.restore(good)
+    with pytest.raises(ArgumentTypeError, match="bytes"):
+        monitor.restore("text")
+    assert monitor.snapshot() == good
+    program = PastProgram(flatten(parse("O[1:3] a")))
+    with pytest.raises(ArgumentValueError, match="same formulas"):
+        program.set_state(np.array([1.0, 2.0]))
+    with pytest.raises(ArgumentValueError, match="same formulas"):
+        program.set_state(np.array([0.0, 0.0, 1e300, 0.0, 0.0] * 2))
+
+
+def test_methods_of_formulas_come_here():
+    formula = parse("G[0:2] (x > 1)")
+    assert formula.robustness({"x": [3, 2, 4, 5]}).tolist() == [1.0, 1.0, 3.0, 4.0]
+    monitor = SignalMonitor(formula)
+    assert "after 0 samples" in repr(monitor)
