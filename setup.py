@@ -145,6 +145,8 @@ MODULES = {
     "midstream.logic._columns": COLUMNS,
     "midstream.logic._ctl": ["ms_ctl.c"],
     "midstream.logic._infinite": ["ms_buchi.c", "ms_buchi_bdd.c", "ms_buchi_machine.c"],
+    "midstream.logic._monitor": ["ms_monitor.c"],
+    "midstream.logic._learn": ["ms_clock.c", "ms_learn.c"],
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.logic._sat": SAT,
     "midstream.scheduler._histogram": ["ms_hdr.c"],
