@@ -149,11 +149,12 @@ def learn(
     Examples
     --------
     >>> from midstream.logic import learn
-    >>> good = [["ask", "answer"], ["log", "ask", "log", "answer"], ["log"]]
-    >>> bad = [["ask", "log"], ["answer", "ask"], ["ask", "answer", "ask"]]
-    >>> one_hot = lambda trace: [{name} for name in trace]
-    >>> learn(map(one_hot, good), map(one_hot, bad), 5)
-    Formula('F G !ask')
+    >>> good = ["open write close", "open close log", "log"]
+    >>> bad = ["write open close", "open close write", "write", "log write"]
+    >>> def traces(texts):
+    ...     return [[{name} for name in text.split()] for text in texts]
+    >>> learn(traces(good), traces(bad), 6)
+    Formula('G (write -> X[!] close)')
     """
     return _first(
         _learn_all(
@@ -292,7 +293,9 @@ def _checked_operators(operators: Sequence[str]) -> list[Op]:
 
 def _listed(name: str, traces: Iterable[Trace | Columns]) -> list[Any]:
     if isinstance(traces, (str, bytes, Mapping, Columns)) or not isinstance(traces, Iterable):
-        raise ArgumentTypeError(f"{name} must be an iterable of traces, not {type(traces).__name__}")
+        raise ArgumentTypeError(
+            f"{name} must be an iterable of traces, not {type(traces).__name__}"
+        )
     listed: list[Any] = []
     for trace in traces:
         known = isinstance(trace, (Columns, Mapping, np.ndarray, list, tuple))
@@ -323,7 +326,7 @@ def _names(goods: list[Any], bads: list[Any]) -> list[str]:
     for trace in (*goods, *bads):
         if isinstance(trace, (Columns, Mapping)):
             names.update(trace)
-        elif isinstance(trace, (list, tuple)) and not all(isinstance(x, int) for x in trace):
+        elif isinstance(trace, (list, tuple)) and not any(isinstance(x, int) for x in trace):
             for letter in trace:
                 if isinstance(letter, (Set, Mapping, list, tuple)):
                     names.update(name for name in letter if isinstance(name, str))
@@ -371,7 +374,8 @@ def _columns(
 ) -> npt.NDArray[np.bool_]:
     if isinstance(trace, Columns):
         empty = np.zeros(trace.n, dtype=np.bool_)
-        return np.stack([trace[name] if name in trace else empty for name in names])
+        present = set(trace)
+        return np.stack([trace[name] if name in present else empty for name in names])
     try:
         columns = as_columns(trace, names, predicates)
     except ArgumentTypeError as error:

@@ -1,0 +1,215 @@
+"""Learning against plain enumeration."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from reference import learning as reference
+from reference import temporal
+
+from midstream.errors import ArgumentTypeError, ArgumentValueError, UndecidedError
+from midstream.logic import learning as module
+from midstream.logic._learn import Search
+from midstream.logic._ops import Op
+from midstream.logic.columns import Columns, holds, pack
+from midstream.logic.formula import predicate
+from midstream.logic.learning import OPERATORS, learn, learn_all
+from midstream.logic.parser import parse
+
+EVERY = (*OPERATORS, "xor", "<->", "W", "R", "M")
+
+
+def random_trace(rng, atoms, least, most, chance=0.5):
+    n = rng.randint(least, most)
+    return [{name for name in atoms if rng.random() < chance} for _ in range(n)]
+
+
+def sample(rng, atoms="ab", count=4, least=1, most=5):
+    """Two lists of different traces."""
+    traces, seen = [], set()
+    while len(traces) < count:
+        trace = random_trace(rng, atoms, least, most)
+        key = tuple(map(frozenset, trace))
+        if key not in seen:
+            seen.add(key)
+            traces.append(trace)
+    cut = rng.randint(0, count)
+    return traces[:cut], traces[cut:]
+
+
+def separates(formula, positive, negative):
+    return all(holds(formula, trace) for trace in positive) and not any(
+        holds(formula, trace) for trace in negative
+    )
+
+
+def test_no_smaller_formula_exists() -> None:
+    """Against every tree up to four nodes."""
+    rng = random.Random(0)
+    names = ("!", "X[!]", "G", "&", "->", "U")
+    ops = [module._CODES[name] for name in names]
+    sizes = set()
+    for _ in range(12):
+        positive, negative = sample(rng, count=rng.randint(2, 5))
+        found, size = reference.smallest(positive, negative, 4, "ab", ops)
+        learned = learn_all(positive, negative, 4, atoms=["a", "b"], operators=names)
+        if size is None:
+            assert learned.formulas == ()
+            assert learn(positive, negative, 4, atoms=["a", "b"], operators=names) is None
+        else:
+            assert learned.size == size
+            assert {f.size for f in learned.formulas} == {size}
+            assert set(learned.formulas) <= set(found)
+        sizes.add(size)
+    assert len(sizes) >= 3
+
+
+def test_the_documented_order_decides() -> None:
+    rng = random.Random(1)
+    sizes = set()
+    for turn in range(25):
+        names = rng.sample(EVERY, 5)
+        ops = [module._CODES[name] for name in names]
+        positive, negative = sample(rng, count=rng.randint(3, 6))
+        allowed = turn % 2
+        expected = reference.first(positive, negative, 5, "ab", ops, allowed)
+        found = learn(positive, negative, 5, atoms=["a", "b"], operators=names, max_errors=allowed)
+        assert found is expected, (names, positive, negative)
+        sizes.add(None if found is None else found.size)
+    assert len(sizes) >= 4
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_operator_on_traces_of_many_words(name) -> None:
+    """Its rows are what evaluation says: a formula with it is found again."""
+    rng = random.Random(name)
+    op = module._CODES[name]
+    binary = op not in reference.UNARY
+    text = f"a {name} b" if binary else f"{name} (a & b)"
+    target = parse(text)
+    for lengths in ((1, 6), (60, 70), (120, 200)):
+        positive, negative = [], []
+        while min(len(positive), len(negative)) < 12 and len(positive) + len(negative) < 3000:
+            chance = rng.choice([0.02, 0.3, 0.7, 0.98])
+            trace = random_trace(rng, "ab", *lengths, chance)
+            (positive if holds(target, trace) else negative).append(trace)
+        found = learn_all(positive[:40], negative[:40], 4 - binary, operators=[name, "&"])
+        assert target in found.formulas or target.size > found.size
+        assert all(separates(f, positive[:40], negative[:40]) for f in found.formulas)
+
+
+def test_formulas_that_made_the_sample_are_found_again() -> None:
+    rng = random.Random(7)
+    for text in ("a U b", "G (a -> F b)", "F (a & X[!] b)", "G (a -> X[!] (b | c))"):
+        target = parse(text)
+        positive, negative = [], []
+        while min(len(positive), len(negative)) < 60:
+            trace = random_trace(rng, "abc", 3, 15, 0.4)
+            (positive if holds(target, trace) else negative).append(trace)
+        assert learn(positive[:60], negative[:60], 8) is target
+
+
+def test_all_solutions_are_solutions() -> None:
+    rng = random.Random(3)
+    positive = [random_trace(rng, "abc", 4, 12) for _ in range(8)]
+    negative = [random_trace(rng, "abc", 4, 12) for _ in range(8)]
+    found = learn_all(positive, negative, 8)
+    assert found.n_solutions == len(found.formulas) > 1
+    assert len(set(found.formulas)) == len(found.formulas)
+    for formula in found.formulas:
+        assert formula.size == found.size
+        assert all(temporal.evaluate(formula, trace)[0] for trace in positive)
+        assert not any(temporal.evaluate(formula, trace)[0] for trace in negative)
+    few = learn_all(positive, negative, 8, limit=1)
+    assert few.formulas == found.formulas[:1]
+    assert few.n_solutions == found.n_solutions
+    assert learn(positive, negative, 8) is found.formulas[0]
+    assert found.n_examined > found.n_distinct > 100
+    assert found.formulas_per_s > 0
+    assert learn(positive, negative, found.size - 1) is None
+
+
+def test_errors_are_allowed_on_request() -> None:
+    positive = [[{"a"}, set()], [{"a"}, {"b"}], [set(), {"b"}]]
+    negative = [[set(), set()], [{"b"}, {"a"}]]
+    assert learn(positive, negative, 1) is None
+    assert learn(positive, negative, 1, max_errors=1) is parse("a")
+    with pytest.raises(ArgumentValueError, match=r"positive\[1\] and negative\[0\] are the same"):
+        learn(positive, [[{"a"}, {"b"}]], 3)
+    assert learn(positive, [[{"a"}, {"b"}]], 3, max_errors=1) is not None
+
+
+def test_forms_of_traces() -> None:
+    good, bad = [[{"a"}, {"b"}], [{"b"}]], [[{"a"}, set()], [set()]]
+    expected = learn(good, bad, 4)
+    assert expected is parse("F b")
+    columns = [
+        [{name: np.array([name in letter for letter in t]) for name in "ab"} for t in side]
+        for side in (good, bad)
+    ]
+    assert learn(*columns, 4) is expected
+    assert learn(*[[Columns(t) for t in side] for side in columns], 4) is expected
+    assert learn(*[[pack(t, ["b"]) for t in side] for side in (good, bad)], 4) is expected
+    assert learn(iter(map(iter, good)), iter(map(iter, bad)), 4) is expected
+    masks = [[np.array([1, 2]), np.array([2])], [np.array([1, 0]), np.array([0])]]
+    assert learn(*masks, 4, atoms=["a", "b"]) is expected
+    with pytest.raises(ArgumentValueError, match="masks"):
+        learn(*masks, 4)
+    signals = ([{"x": [0.0, 2.0]}], [{"x": [0.0, 0.5]}])
+    above = predicate("x", ">", 1)
+    assert learn(*signals, 4, atoms=[above]) is parse("X[!] (x > 1)")
+
+
+def test_constants() -> None:
+    good, bad = [[set(), set()]], [[set()]]
+    assert learn(good, bad, 2, operators=["X[!]", "true"]) is parse("X[!] true")
+    assert learn(bad, good, 2, operators=["N", "false"]) is parse("N false")
+    assert learn(good, [], 2, operators=["N", "true"]) is parse("true")
+
+
+def test_limits_are_told() -> None:
+    rng = random.Random(3)
+    positive = [random_trace(rng, "abc", 10, 10) for _ in range(40)]
+    negative = [random_trace(rng, "abc", 10, 10) for _ in range(40)]
+    with pytest.raises(UndecidedError, match="memory: none of fewer than"):
+        learn(positive, negative, 30, memory_bytes=3_000_000)
+    with pytest.raises(UndecidedError, match=r"timeout_s=0\.05: none of fewer than"):
+        learn(positive, negative, 30, timeout_s=0.05, memory_bytes=1 << 30)
+
+
+def test_errors_name_what_is_wrong() -> None:
+    good, bad = [[{"a"}]], [[{"b"}]]
+    with pytest.raises(ArgumentValueError, match="both be empty"):
+        learn([], [], 3)
+    with pytest.raises(ArgumentValueError, match=r"negative\[0\]"):
+        learn(good, [[]], 3)
+    with pytest.raises(ArgumentTypeError, match=r"positive\[0\].*trace\[1\]"):
+        learn([[{"a"}, 2.5]], bad, 3)
+    with pytest.raises(ArgumentValueError, match="max_size"):
+        learn(good, bad, 0)
+    with pytest.raises(ArgumentValueError, match="operators"):
+        learn(good, bad, 3, operators=["X"])
+    with pytest.raises(ArgumentTypeError, match="operators"):
+        learn(good, bad, 3, operators="FG")
+    with pytest.raises(ArgumentValueError, match="operators"):
+        learn(good, bad, 3, operators=[])
+    with pytest.raises(ArgumentTypeError, match="positive"):
+        learn("ab", bad, 3)
+    with pytest.raises(ArgumentTypeError, match="atoms"):
+        learn(good, bad, 3, atoms="ab")
+    with pytest.raises(ArgumentValueError, match=r"atoms\[0\]"):
+        learn(good, bad, 3, atoms=[parse("F a")])
+    with pytest.raises(ArgumentValueError, match="atoms must not be empty"):
+        learn([[set()]], [[set(), set()]], 3)
+    with pytest.raises(ValueError, match="sample"):
+        Search(
+            np.zeros((4, 1), np.uint64),
+            np.zeros((1, 1), np.uint64),
+            np.array([Op.NOT], np.int32),
+            0,
+            1,
+            1,
+            -1.0,
+        )
