@@ -487,6 +487,12 @@ def _check_closed(parts: _Parts) -> None:
         variable, *children = nodes[index]
         ends = [power[child] if child >= 0 else bool(safe[~child]) for child in children]
         power[index] = any(ends) if variable in own else all(ends)
+    if parts.keep == "enforceable":
+        game = _strategy.game_of(automaton, parts.controllable)
+        goal = parts.safe & np.asarray(automaton.accepting, dtype=np.uint8)
+        rank, _ = game.attract(SYSTEM, goal, parts.safe)
+        if (rank[game.n_nodes :][parts.safe == 1] < 0).any():
+            raise MidstreamError("internal error: a state of the shield cannot enforce the formula")
     for state, root in enumerate(automaton.roots.tolist()):
         if (safe[state] or state == 0) and not (power[root] if root >= 0 else safe[~root]):
             raise MidstreamError(f"internal error: the shield is stuck in state {state}")

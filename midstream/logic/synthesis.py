@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from midstream._core.errors import ArgumentValueError, MidstreamError
+from midstream._core.errors import ArgumentValueError, MidstreamError, StateLimitError
 from midstream._core.validate import check_choice, check_int, check_real
 from midstream.logic import _strategy
 from midstream.logic._letters import as_mask
 from midstream.logic._strategy import ENVIRONMENT, SYSTEM, Deadline, Machine, Solved
 from midstream.logic.automaton import compile as compile_automaton
-from midstream.logic.formula import Formula, Op, make
+from midstream.logic.formula import Formula, Op, false, make, true
 
 if TYPE_CHECKING:
     from midstream.logic._letters import Letter
@@ -30,8 +31,26 @@ __all__ = [
 ]
 
 _ORDERS = ("mealy", "moore")
+_HOLDS_OF_NONE = (Op.ALWAYS, Op.RELEASE, Op.HISTORICALLY, Op.TRIGGER)
+#: What holds at the only position iff its last operand does.
+_LAST_OPERAND = frozenset(
+    {
+        Op.EVENTUALLY,
+        Op.ALWAYS,
+        Op.UNTIL,
+        Op.RELEASE,
+        Op.ONCE,
+        Op.HISTORICALLY,
+        Op.SINCE,
+        Op.TRIGGER,
+    }
+)
 #: Plays of a controller that are evaluated by the formula's definition, beside the full check.
-_PLAYS = 16
+_PLAYS = 64
+#: Up to so many plays are all evaluated.
+_ALL_PLAYS = 256
+#: Conjuncts of at most this size are tried alone first.
+_SMALL_PART = 200
 
 
 class _Player:
@@ -347,18 +366,32 @@ class _Problem:
         target = np.ascontiguousarray(automaton.accepting, dtype=np.uint8)
         return Solved(automaton, *game.attract(SYSTEM, target))
 
-    def decide(self) -> Solved | None:
-        """Solve the formula; None where a part of it settles that the system loses.
+    def decide(self) -> tuple[Solved, Formula] | None:
+        """Solve the game, the easiest questions first; None where the system loses.
 
-        A conjunction is lost with any of its conjuncts. They are small where the whole is not, and
-        long conjunctions of random formulas mostly fail so.
+        The second value is the formula that was solved: `formula`, or what is left of it on traces
+        of one letter.
         """
+        # Whoever can win in one step does so: no need of the automaton of the rest.
+        letter = _on_one_letter(self.formula)
+        solved = self.attempt(letter)
+        if solved is not None and solved.realizable:
+            return solved, letter
+        # A conjunction is lost with any of its conjuncts, and long ones mostly are.
         if self.formula.op == Op.AND:
             for part in sorted(self.formula.args, key=lambda part: part.size):
-                if part.size <= 200 and not self.solve(part).realizable:
+                solved = self.attempt(part) if part.size <= _SMALL_PART else None
+                if solved is not None and not solved.realizable:
                     return None
         solved = self.solve(self.formula)
-        return solved if solved.realizable else None
+        return (solved, self.formula) if solved.realizable else None
+
+    def attempt(self, formula: Formula) -> Solved | None:
+        """Solve a game that might settle another one; None where it is too large."""
+        try:
+            return self.solve(formula)
+        except StateLimitError:
+            return None
 
     def machine(self, solved: Solved, player: int) -> Machine:
         used = set(solved.automaton.alphabet)
@@ -383,10 +416,10 @@ class _Problem:
             leaves=tuple(leaf._replace(action=moved(leaf.action)) for leaf in machine.leaves),
         )
 
-    def check(self, machine: Machine, player: int) -> int:
+    def check(self, machine: Machine, player: int, formula: Formula) -> int:
         """Check a machine on an automaton of another order of variables than the game's."""
         alphabet = (*machine.other, *reversed(machine.own))
-        automaton = self.compile(self.formula, alphabet)
+        automaton = self.compile(formula, alphabet)
         return _strategy.check_product(machine, automaton, player, self.deadline)
 
 
@@ -460,7 +493,7 @@ def synthesize(
     Controller or None
         None where there is none; `counterstrategy` shows why. The controller was checked: each of
         its plays was followed on an automaton that was compiled with another order of the atoms,
-        and a sample of plays was evaluated by `Formula.holds`.
+        and plays (all, if no more than 256; else 64) were evaluated by `Formula.holds`.
 
     Raises
     ------
@@ -495,19 +528,19 @@ def synthesize(
     True
     """
     problem = _Problem(formula, inputs, outputs, order, max_states, timeout_s)
-    solved = problem.decide()
-    if solved is None:
+    decided = problem.decide()
+    if decided is None:
         return None
+    solved, used = decided
     machine = problem.machine(solved, SYSTEM)
-    bound = problem.check(machine, SYSTEM)
-    controller = Controller(problem.formula, problem.order, machine, bound)
-    # Random but the same each time: a check must not come and go.
-    rng = random.Random(len(machine.nodes))
-    for _ in range(_PLAYS):
-        letters = [rng.getrandbits(len(machine.other) + 1) >> 1 for _ in range(min(bound, 1000))]
-        trace = controller.simulate(letters)
-        if bound <= 1000 and not problem.formula.holds(trace):
+    controller = Controller(
+        problem.formula, problem.order, machine, problem.check(machine, SYSTEM, used)
+    )
+    for inputs_played in _plays(controller):
+        trace = controller.simulate(inputs_played)
+        if not problem.formula.holds(trace):
             raise MidstreamError("internal error: a play of the controller breaks the formula")
+        _ = problem.deadline.left
     return controller
 
 
@@ -550,7 +583,7 @@ def counterstrategy(
     if solved.realizable:
         return None
     machine = problem.machine(solved, ENVIRONMENT)
-    problem.check(machine, ENVIRONMENT)
+    problem.check(machine, ENVIRONMENT, problem.formula)
     return Counterstrategy(problem.formula, problem.order, machine)
 
 
@@ -605,3 +638,37 @@ def unrealizable_core(
         if not problem.solve(make(Op.AND, rest)).realizable:
             core = rest
     return tuple(core)
+
+
+def _plays(controller: Controller) -> Iterable[Sequence[int]]:
+    """Inputs of all plays of a controller where they are few, else of a sample."""
+    bits, bound = len(controller.input_atoms), controller.bound
+    if bits * bound <= 62 and 1 << (bits * bound) <= _ALL_PLAYS:
+        return itertools.product(range(1 << bits), repeat=bound)
+    # The same each time: a check must not come and go.
+    rng = random.Random(bound)
+    return ([rng.getrandbits(bits) for _ in range(bound)] for _ in range(_PLAYS))
+
+
+def _on_one_letter(formula: Formula) -> Formula:
+    """What a formula says on traces of one letter: it has no temporal operators."""
+    said: dict[Formula, Formula] = {}
+    for node in formula.nodes():
+        op, args = node.op, [said[arg] for arg in node.args]
+        if node.interval is not None and node.interval.low > 0:
+            # The window has no position: nothing is found in it, and all of it complies.
+            result = true if op in _HOLDS_OF_NONE else false
+        elif op in (Op.NEXT, Op.WEAK_YESTERDAY):
+            result = true
+        elif op in (Op.STRONG_NEXT, Op.YESTERDAY):
+            result = false
+        elif op == Op.WEAK_UNTIL:
+            result = make(Op.OR, args)
+        elif op == Op.STRONG_RELEASE:
+            result = make(Op.AND, args)
+        elif op in _LAST_OPERAND:
+            result = args[-1]
+        else:
+            result = make(op, args) if args else node
+        said[node] = result
+    return said[formula]

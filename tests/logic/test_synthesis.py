@@ -26,6 +26,7 @@ from midstream.logic.automaton import compile as compile_automaton
 from midstream.logic.parser import parse
 from midstream.logic.synthesis import (
     Controller,
+    _on_one_letter,
     counterstrategy,
     realizable,
     synthesize,
@@ -119,6 +120,34 @@ def test_rows_that_are_small(shared_data):
                 assert got == expected, (row["id"], order)
                 checked += 1
     assert checked > 200
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_what_a_formula_says_on_one_letter(seed):
+    rng = random.Random(seed)
+    text = random_text(rng, ["a", "b"], 4)
+    for future, past in zip("XFGURWM", ("Y", "O", "H", "S", "T", "S", "T"), strict=True):
+        if rng.random() < 0.4:
+            text = text.replace(f"{future} ", f"{past} ").replace(f"{future}[!]", past)
+    for window in ("[0:2]", "[1:2]", "[3:]"):
+        where = rng.choice("FGUROHST")
+        text = text.replace(f"{where} ", f"{where}{window} ", 1)
+    formula = parse(text)
+    short = _on_one_letter(formula)
+    assert not (short.has_future or short.has_past or short.has_interval)
+    for letter in oracle.subsets("ab"):
+        expected = temporal.evaluate(formula, [letter])[0]
+        assert temporal.evaluate(short, [letter, {"a"}])[0] == expected
+
+
+def test_a_step_is_enough_where_the_automaton_is_too_large():
+    outputs = [f"p{i}" for i in range(1, 31, 2)]
+    inputs = [f"p{i}" for i in range(2, 31, 2)]
+    text = "p1"
+    for i in range(2, 32):
+        text = f"p{i} U ({text})"
+    controller = synthesize(text, inputs, [*outputs, "p31"], max_states=1000)
+    assert controller.bound == 1 and controller.step(0) == {"p1"}
 
 
 def test_mealy_and_moore_differ():
