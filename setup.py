@@ -150,6 +150,7 @@ MODULES = {
     "midstream.logic._learn": ["ms_clock.c", "ms_learn.c"],
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.logic._sat": SAT,
+    "midstream.logic._rulebook": ["ms_rulebook.c"],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
     "midstream.scheduler._scheduler": SCHEDULER,
     "midstream.scheduler._sleep": ["ms_sleep.c"],

@@ -1,0 +1,659 @@
+"""From rules to what csrc/ms_rulebook steps: bits, operations between bits, automata."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from midstream._core.errors import ArgumentValueError, StateLimitError
+from midstream.logic._ops import Op
+from midstream.logic._rulebook import OPERATORS, Conditions, Program
+from midstream.logic.automaton import Automaton, compile
+from midstream.logic.formula import (
+    Formula,
+    Predicate,
+    always,
+    and_,
+    atom,
+    eventually,
+    false,
+    implies,
+    make,
+    not_,
+    or_,
+    true,
+    weak_next,
+)
+from midstream.logic.rules import Call, Counted, Fields, Rule, check_condition
+from midstream.logic.verdict import Verdict
+
+__all__ = [
+    "Assembly",
+    "Base",
+    "GroupPlan",
+    "Operations",
+    "RulePlan",
+    "Windows",
+    "antecedents",
+    "assemble",
+    "exclusions",
+    "renamed",
+    "rule_trees",
+    "shortest_acceptance",
+]
+
+#: Longer windows over steps are kept as one number beside the automaton, if they can be.
+LONG_WINDOW = 32
+#: Automata of at most so many atoms, and so many entries, get a table.
+TABLE_ATOMS = 8
+TABLE_ENTRIES = 1 << 20
+
+_NOT, _AND, _OR, _COUNT, _YESTERDAY, _WEAK_YESTERDAY, _SINCE, _LATE = range(8)
+_EQUAL = OPERATORS.index("==")
+_PAST = frozenset(range(Op.YESTERDAY, Op.TRIGGER + 1))
+
+Tree = Any
+
+#: What stands for a window in place of a condition: nothing is known of it.
+_WINDOW = Call(bool)
+
+
+class RulePlan(NamedTuple):
+    """A rule as its group steps it."""
+
+    rule: Rule
+    #: Its index in the book, and in the program of its group.
+    place: int
+    slot: int
+    #: Slot that counts how often an antecedent was true, or None.
+    trigger: int | None
+    automaton: Automaton
+    #: Atoms of the rule (with those that stand for windows), and their bits.
+    atoms: tuple[str, ...]
+    bits: tuple[int, ...]
+    #: For each atom, the variable of the automaton.
+    variables: tuple[int, ...]
+
+
+class GroupPlan(NamedTuple):
+    """Rules that share key and filter."""
+
+    key: tuple[str, ...] | Callable[[Any], Any] | None
+    plans: tuple[RulePlan, ...]
+    program: Program
+
+
+class Assembly(NamedTuple):
+    """Everything that is fixed about a book."""
+
+    conditions: Conditions
+    groups: tuple[GroupPlan, ...]
+    alphabet: tuple[str, ...]
+    needs_time: bool
+
+
+def conjuncts(formula: Formula) -> tuple[Formula, ...]:
+    """The formulas that must all hold."""
+    return formula.args if formula.op == Op.AND else (formula,)
+
+
+def antecedents(formula: Formula) -> list[Formula]:
+    """What sets a rule off: each p without future of a conjunct ``G(p -> ...)``."""
+    return [
+        part.args[0].args[0]
+        for part in conjuncts(formula)
+        if part.op == Op.ALWAYS
+        and part.interval is None
+        and part.args[0].op == Op.IMPLIES
+        and not part.args[0].args[0].has_future
+    ]
+
+
+def rewrite(formula: Formula, change: Callable[[Formula], Formula | None]) -> Formula:
+    """The formula with some subformulas exchanged: `change` gives the new one, or None."""
+    new: dict[Formula, Formula] = {}
+    for node in formula.nodes():
+        other = change(node)
+        if other is None:
+            other = (
+                make(node.op, [new[arg] for arg in node.args], node.interval) if node.args else node
+            )
+        new[node] = other
+    return new[formula]
+
+
+@lru_cache(maxsize=512)
+def _compiled(
+    formula: Formula, alphabet: tuple[str, ...], letters: Any, max_states: int
+) -> Automaton:
+    return compile(formula, alphabet=alphabet, letters=letters, max_states=max_states)
+
+
+def automaton_of(
+    name: str, formula: Formula, alphabet: tuple[str, ...], letters: Any, max_states: int
+) -> Automaton:
+    """Compile, and say which rule it was that failed."""
+    try:
+        return _compiled(formula, alphabet, letters, max_states)
+    except StateLimitError as error:
+        raise StateLimitError(f"rule {name!r}: {error}", limit=error.limit) from error
+
+
+class Base:
+    """Bits that an event alone decides."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, int] = {}
+        self.tests: dict[Fields, int] = {}
+        self.calls: dict[Call, int] = {}
+
+    @property
+    def n_bits(self) -> int:
+        return len(self.names) + len(self.tests) + len(self.calls)
+
+    def add_name(self, name: str) -> int:
+        return self.names.setdefault(name, self.n_bits)
+
+    def add(self, tree: Tree) -> None:
+        """Bits of a condition, and of those that it is made of."""
+        stack = [tree]
+        while stack:
+            one = stack.pop()
+            if isinstance(one, Fields):
+                self.tests.setdefault(one, self.n_bits)
+            elif isinstance(one, Call):
+                self.calls.setdefault(one, self.n_bits)
+            elif isinstance(one, Counted):
+                stack.append(one.of)
+            else:
+                stack += one.args
+
+
+class Operations:
+    """Bits that a group adds, each computed once."""
+
+    def __init__(self, base: Base) -> None:
+        self.base = base
+        self.n_bits = base.n_bits
+        self.rows: list[tuple[int, int, tuple[int, ...], bool, int, float, float]] = []
+        self.known: dict[Any, int] = {}
+
+    def add(
+        self,
+        kind: int,
+        args: Iterable[int],
+        *,
+        timed: bool = False,
+        at_least: int = 0,
+        low: float = 0.0,
+        high: float = math.inf,
+    ) -> int:
+        row = (kind, tuple(args), timed, at_least, float(low), float(high))
+        bit = self.known.get(row)
+        if bit is None:
+            bit = self.known[row] = self.n_bits
+            self.n_bits += 1
+            self.rows.append((kind, bit, row[1], timed, at_least, row[4], row[5]))
+        return bit
+
+    def condition(self, tree: Tree) -> int:
+        """The bit of a condition; its nesting is bounded."""
+        if isinstance(tree, Fields):
+            return self.base.tests[tree]
+        if isinstance(tree, Call):
+            return self.base.calls[tree]
+        if isinstance(tree, Counted):
+            of = self.condition(tree.of)
+            if tree.seconds is not None:
+                return self.add(_COUNT, [of], timed=True, at_least=tree.at_least, high=tree.seconds)
+            # The last k events: places at most k - 1 apart.
+            high = math.inf if tree.steps is None else tree.steps - 1
+            return self.add(_COUNT, [of], at_least=tree.at_least, high=high)
+        args = [self.condition(arg) for arg in tree.args]
+        return self.add({"not": _NOT, "any": _OR, "all": _AND}[tree.word], args)
+
+    def negation(self, bit: int) -> int:
+        return self.add(_NOT, [bit])
+
+    def formula(self, formula: Formula, bits: dict[str, int], timed: bool) -> int:
+        """The bit of a formula without future operators."""
+        value: dict[Formula, int] = {}
+        for node in formula.nodes():
+            args = [value[arg] for arg in node.args]
+            value[node] = self.node(node, args, bits, timed)
+        return value[formula]
+
+    def node(self, node: Formula, args: list[int], bits: dict[str, int], timed: bool) -> int:
+        op = node.op
+        low, high = (0.0, math.inf) if node.interval is None else node.interval
+        if op in (Op.ATOM, Op.PREDICATE):
+            return bits[node.atoms[0]]
+        if op in (Op.TRUE, Op.FALSE):
+            return self.add(_AND if op == Op.TRUE else _OR, [])
+        if op == Op.NOT:
+            return self.negation(args[0])
+        if op == Op.AND:
+            return self.add(_AND, args)
+        if op == Op.OR:
+            return self.add(_OR, args)
+        if op == Op.IMPLIES:
+            return self.add(_OR, [self.negation(args[0]), args[1]])
+        if op in (Op.XOR, Op.IFF):
+            both = self.add(_AND, args)
+            neither = self.negation(self.add(_OR, args))
+            same = self.add(_OR, [both, neither])
+            return same if op == Op.IFF else self.negation(same)
+        if op in (Op.YESTERDAY, Op.WEAK_YESTERDAY):
+            return self.add(_YESTERDAY if op == Op.YESTERDAY else _WEAK_YESTERDAY, args)
+        if op == Op.SINCE:
+            return self.since(args[0], args[1], timed, low, high)
+        everything = self.add(_AND, [])
+        if op == Op.ONCE:
+            return self.since(everything, args[0], timed, low, high)
+        if op == Op.HISTORICALLY:
+            return self.negation(self.since(everything, self.negation(args[0]), timed, low, high))
+        # TRIGGER is the dual of SINCE.
+        return self.negation(
+            self.since(self.negation(args[0]), self.negation(args[1]), timed, low, high)
+        )
+
+    def since(self, p: int, q: int, timed: bool, low: float, high: float) -> int:
+        return self.add(_SINCE, [p, q], timed=timed, low=low, high=high)
+
+
+def has_kept_windows(node: Formula) -> bool:
+    """Whether one number each is enough for its windows: ``[0:b]`` or ``[a:]``."""
+    return all(
+        one.interval is None or one.interval.low == 0 or one.interval.high == math.inf
+        for one in node.nodes()
+    )
+
+
+def _has_long_window(node: Formula) -> bool:
+    return any(
+        one.interval is not None
+        and max(one.interval.low, one.interval.high if one.interval.high < math.inf else 0)
+        > LONG_WINDOW
+        for one in node.nodes()
+    )
+
+
+class Windows:
+    """Exchange windows that automata cannot count for atoms that operations compute."""
+
+    def __init__(self, rule: Rule, bits: dict[str, int], operations: Operations) -> None:
+        self.rule = rule
+        self.bits = bits
+        self.operations = operations
+        self.timed = rule.clock == "time"
+        self.used = False
+        # Bits are only for the rule's own atoms while formulas of the rule are read.
+        self.own = dict(bits)
+
+    def stand_in(self, text: str, bit: int) -> Formula:
+        name = text
+        while name in self.bits and self.bits[name] != bit:
+            name += "'"
+        self.bits[name] = bit
+        self.used = self.used or self.timed
+        return atom(name)
+
+    def past(self, node: Formula) -> Formula | None:
+        """A stand-in for a past operator with windows, where one is needed."""
+        if node.op not in _PAST or node.has_future or not node.has_interval:
+            return None
+        kept = has_kept_windows(node)
+        if not self.timed and not (kept and _has_long_window(node)):
+            return None
+        if not kept:
+            raise ArgumentValueError(
+                f"formula of rule {self.rule.name!r}: windows over time must be [0:b] or [a:], "
+                f"not as in {str(node)!r:.120}"
+            )
+        return self.stand_in(str(node), self.operations.formula(node, self.own, self.timed))
+
+    def deadline(self, part: Formula) -> Formula | None:
+        """``G(p -> F[0:b] q)`` is ``G(p -> F q)``, and never late: an event that finds a p that
+        has waited longer than b for its q."""
+        if part.op != Op.ALWAYS or part.interval is not None:
+            return None
+        body = part.args[0]
+        p, answer = body.args if body.op == Op.IMPLIES else (true, body)
+        if (
+            answer.op != Op.EVENTUALLY
+            or answer.interval is None
+            or answer.interval.low != 0
+            or p.has_future
+            or answer.args[0].has_future
+        ):
+            return None
+        if not self.timed and answer.interval.high <= LONG_WINDOW:
+            return None
+        q = answer.args[0]
+        late = self.operations.add(
+            _LATE,
+            [
+                self.operations.formula(p, self.own, self.timed),
+                self.operations.formula(q, self.own, self.timed),
+            ],
+            timed=self.timed,
+            high=answer.interval.high,
+        )
+        stand_in = self.stand_in(f"late for {part}", late)
+        p, q = rewrite(p, self.past), rewrite(q, self.past)
+        promise = eventually(q) if p is true else implies(p, eventually(q))
+        return and_(always(promise), always(not_(stand_in)))
+
+    def apply(self, formula: Formula) -> Formula:
+        if not formula.has_interval:
+            return formula
+        parts = []
+        for part in conjuncts(formula):
+            other = self.deadline(part)
+            parts.append(rewrite(part, self.past) if other is None else other)
+        result = and_(*parts)
+        if self.timed and result.has_interval:
+            raise ArgumentValueError(
+                f"formula of rule {self.rule.name!r}: over time, only windows [0:b] and [a:] of "
+                "past operators, and deadlines G(p -> F[0:b] q), can be followed; "
+                f"{str(formula)!r:.120} has another"
+            )
+        return result
+
+
+def _predicate_tree(one: Predicate) -> Fields:
+    tree = check_condition(
+        f"the comparison {one}", {f"$.{one.signal}": {one.comparison: one.threshold}}
+    )
+    assert isinstance(tree, Fields)
+    return tree
+
+
+def rule_trees(rule: Rule) -> dict[str, Tree]:
+    """What each atom of a rule means: a checked condition, or None for an atom by its name."""
+    comparisons = {
+        str(node.predicate): node.predicate
+        for node in rule.formula.nodes()
+        if node.predicate is not None
+    }
+    return {
+        name: check_condition(f"atoms.{name}", rule.atoms[name])
+        if name in rule.atoms
+        else _predicate_tree(comparisons[name])
+        if name in comparisons
+        else None
+        for name in rule.formula.atoms
+    }
+
+
+def exclusive(first: Tree, second: Tree) -> bool:
+    """Whether no event fits both: they want different values of one field."""
+    if not (isinstance(first, Fields) and isinstance(second, Fields)):
+        return False
+    wanted = {path: (operand, kind) for path, op, operand, kind in first.tests if op == _EQUAL}
+    return any(
+        op == _EQUAL
+        and path in wanted
+        and (wanted[path][0] != operand or (wanted[path][1] is bool) != (kind is bool))
+        for path, op, operand, kind in second.tests
+    )
+
+
+def exclusions(trees: dict[str, Tree]) -> Formula | None:
+    """A formula of the letters in which no two atoms that exclude each other are true."""
+    names = [name for name, tree in trees.items() if isinstance(tree, Fields)]
+    parts = [
+        not_(and_(atom(first), atom(second)))
+        for k, first in enumerate(names)
+        for second in names[k + 1 :]
+        if exclusive(trees[first], trees[second])
+    ]
+    return and_(*parts) if parts else None
+
+
+def renamed(formula: Formula, names: dict[str, str]) -> Formula:
+    def change(node: Formula) -> Formula | None:
+        if node.op in (Op.ATOM, Op.PREDICATE):
+            return atom(names[node.atoms[0]])
+        return None
+
+    return rewrite(formula, change)
+
+
+def _letters(letters: str, canonical: dict[str, Tree], named: bool, whole: bool) -> str | Formula:
+    """The alphabet of a rule: what the book promises, or what its conditions exclude."""
+    if letters != "all" and named:
+        return letters if whole else "at_most_one"
+    excluded = exclusions(canonical)
+    return "all" if excluded is None else excluded
+
+
+def _arrays(automaton: Automaton, trigger: bool) -> tuple[Any, ...]:
+    width = len(automaton.alphabet)
+    table: npt.NDArray[np.int32] | None = None
+    if width <= TABLE_ATOMS and automaton.n_states << width <= TABLE_ENTRIES:
+        table = np.asarray(automaton.table(TABLE_ATOMS), dtype=np.int32)
+    return (
+        table,
+        automaton.roots,
+        automaton.nodes,
+        np.asarray(automaton.colours, dtype=np.uint8),
+        np.asarray(automaton.accepting, dtype=np.uint8),
+        width,
+        trigger,
+    )
+
+
+def assemble(
+    rules: tuple[Rule, ...],
+    *,
+    letters: str,
+    strict: bool,
+    alphabet: tuple[str, ...] | None,
+    max_states: int,
+) -> Assembly:
+    """Compile a book."""
+    base = Base()
+    if alphabet is not None:
+        for name in alphabet:
+            base.add_name(name)
+    trees = [rule_trees(rule) for rule in rules]
+    whens = [None if rule.when is None else check_condition("when", rule.when) for rule in rules]
+    wants_mapping = None
+    for rule, atoms, when in zip(rules, trees, whens, strict=True):
+        for name, tree in atoms.items():
+            if tree is not None:
+                base.add(tree)
+            elif alphabet is not None and name not in base.names:
+                raise ArgumentValueError(
+                    f"atom {name!r} of rule {rule.name!r} has no condition and is not in the "
+                    "alphabet of the book"
+                )
+            else:
+                base.add_name(name)
+        if when is not None:
+            base.add(when)
+        if base.tests or isinstance(rule.key, str):
+            wants_mapping = wants_mapping or f"rule {rule.name!r} looks at its fields"
+
+    members: dict[Any, list[int]] = {}
+    for k, rule in enumerate(rules):
+        members.setdefault((rule.key, whens[k]), []).append(k)
+    groups = []
+    needs_time = False
+    for (key, when), indices in members.items():
+        group, timed = _assemble_group(rules, trees, indices, key, when, base, letters, max_states)
+        groups.append(group)
+        needs_time = needs_time or timed
+    conditions = Conditions(
+        names=base.names,
+        conditions=[([test[:3] for test in tree.tests], bit) for tree, bit in base.tests.items()],
+        callables=[(call.function, bit) for call, bit in base.calls.items()],
+        n_bits=base.n_bits,
+        strict=strict,
+        closed=alphabet is not None,
+        legal=("all", "at_most_one", "exactly_one").index(letters),
+        wants_mapping=wants_mapping,
+    )
+    return Assembly(conditions, tuple(groups), tuple(base.names), needs_time)
+
+
+def _assemble_group(
+    rules: tuple[Rule, ...],
+    trees: list[dict[str, Tree]],
+    indices: list[int],
+    key: Any,
+    when: Tree | None,
+    base: Base,
+    letters: str,
+    max_states: int,
+) -> tuple[GroupPlan, bool]:
+    operations = Operations(base)
+    gate = -1 if when is None else operations.condition(when)
+    n_gate_ops = len(operations.rows)
+    automata: list[tuple[Any, ...]] = []
+    known: dict[tuple[Automaton, bool], int] = {}
+    rows: list[tuple[int, tuple[int, ...], bool]] = []
+    triggers: dict[tuple[Automaton, tuple[int, ...]], int] = {}
+    plans = []
+    needs_time = False
+
+    def place(automaton: Automaton, trigger: bool) -> int:
+        index = known.get((automaton, trigger))
+        if index is None:
+            index = known[automaton, trigger] = len(automata)
+            automata.append(_arrays(automaton, trigger))
+        return index
+
+    def built(
+        rule: Rule, formula: Formula, bits: dict[str, int], plain: bool
+    ) -> tuple[Automaton, tuple[int, ...]]:
+        """The automaton of a formula under canonical names, and the bits of its variables."""
+        order = list(dict.fromkeys(bits[name] for name in formula.atoms))
+        names = {name: f"a{order.index(bits[name])}" for name in formula.atoms}
+        restriction: str | Formula = "all"
+        if not plain:
+            meant = {names[name]: trees_of.get(name, _WINDOW) for name in formula.atoms}
+            restriction = _letters(
+                letters,
+                meant,
+                all(tree is None for tree in meant.values()),
+                len(meant) == len(base.names),
+            )
+        automaton = automaton_of(
+            rule.name,
+            renamed(formula, names),
+            tuple(f"a{k}" for k in range(len(order))),
+            restriction,
+            max_states,
+        )
+        return automaton, tuple(order)
+
+    for slot, index in enumerate(indices):
+        rule = rules[index]
+        trees_of = trees[index]
+        bits = {
+            name: base.names[name] if tree is None else operations.condition(tree)
+            for name, tree in trees_of.items()
+        }
+        windows = Windows(rule, bits, operations)
+        formula = windows.apply(rule.formula)
+        needs_time = needs_time or windows.used
+        automaton, order = built(rule, formula, bits, False)
+        if automaton.colours[0] == Verdict.FALSE:
+            raise ArgumentValueError(
+                f"rule {rule.name!r} can never be satisfied: {str(rule.formula)!r:.200}"
+            )
+        rows.append((place(automaton, False), order, rule.after_violation == "reset"))
+        plans.append((rule, index, slot, formula, automaton, bits, order))
+    finished = []
+    for rule, index, slot, formula, automaton, bits, order in plans:
+        causes = antecedents(formula)
+        trigger = None
+        if causes:
+            trees_of = trees[index]
+            now = eventually(and_(or_(*causes), weak_next(false)))
+            machine, wanted = built(rule, now, bits, True)
+            trigger = triggers.get((machine, wanted))
+            if trigger is None:
+                trigger = triggers[machine, wanted] = len(rows)
+                rows.append((place(machine, True), wanted, False))
+        names = formula.atoms
+        finished.append(
+            RulePlan(
+                rule,
+                index,
+                slot,
+                trigger,
+                automaton,
+                names,
+                tuple(bits[name] for name in names),
+                tuple(order.index(bits[name]) for name in names),
+            )
+        )
+    needs_time = needs_time or any(row[3] for row in operations.rows)
+    program = Program(
+        automata=automata,
+        rules=rows,
+        ops=operations.rows,
+        n_gate_ops=n_gate_ops,
+        gate=gate,
+        n_bits=operations.n_bits,
+    )
+    path = tuple(key.removeprefix("$.").split(".")) if isinstance(key, str) else key
+    return GroupPlan(path, tuple(finished), program), needs_time
+
+
+def successors(automaton: Automaton, state: int) -> dict[int, int]:
+    """States one letter away, each with the letter of fewest true atoms that leads there."""
+    nodes = automaton.nodes
+    best: dict[int, dict[int, int]] = {}
+    stack = [int(automaton.roots[state])]
+    while stack:
+        ref = stack[-1]
+        if ref in best:
+            stack.pop()
+            continue
+        if ref < 0:
+            best[ref] = {~ref: 0} if ~ref < automaton.n_states else {}
+            continue
+        variable, low, high = (int(part) for part in nodes[ref])
+        waiting = [child for child in (low, high) if child not in best]
+        if waiting:
+            stack += waiting
+            continue
+        found = dict(best[low])
+        for leaf, mask in best[high].items():
+            mask |= 1 << variable
+            if leaf not in found or mask.bit_count() < found[leaf].bit_count():
+                found[leaf] = mask
+        best[ref] = found
+    return best[int(automaton.roots[state])]
+
+
+def shortest_acceptance(automaton: Automaton, state: int) -> tuple[int, ...]:
+    """The shortest non-empty word from a state to an accepting one, as masks."""
+    came: dict[int, tuple[int, int]] = {}
+    todo = deque([state])
+    while todo:
+        here = todo.popleft()
+        for there, mask in sorted(
+            successors(automaton, here).items(), key=lambda item: item[1].bit_count()
+        ):
+            if there in came:
+                continue
+            came[there] = (here, mask)
+            if automaton.accepting[there]:
+                word = [mask]
+                while here != state:
+                    here, mask = came[here]
+                    word.append(mask)
+                return tuple(reversed(word))
+            todo.append(there)
+    raise ArgumentValueError(f"state {state} has no accepting continuation")
