@@ -146,7 +146,6 @@ MODULES = {
     "midstream.logic._ctl": ["ms_ctl.c"],
     "midstream.logic._game": ["ms_game.c"],
     "midstream.logic._infinite": ["ms_buchi.c", "ms_buchi_bdd.c", "ms_buchi_machine.c"],
-    "midstream.logic._monitor": ["ms_monitor.c"],
     "midstream.logic._learn": ["ms_clock.c", "ms_learn.c"],
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.logic._sat": SAT,
