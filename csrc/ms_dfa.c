@@ -913,3 +913,159 @@ done:
     free(w.stack);
     return budget->status;
 }
+
+/* Another order of variables ------------------------------------------------------------------- */
+
+typedef struct reordering {
+    ms_dfa *out;
+    ms_budget *budget;
+    ms_dfa_table table;
+    ms_dfa_map known; /* pairs of branches of the present variable */
+    pair_frame *stack;
+    uint32_t stack_room;
+} reordering;
+
+/* The diagram that is `x` where `var` is false and `y` where it is true; neither has `var`. */
+static int32_t branch(reordering *r, int32_t var, int32_t x, int32_t y) {
+    uint32_t top = 0;
+    int32_t result;
+    for (;;) {
+        const int32_t *found = NULL;
+        const int32_t x_var = x >= 0 ? r->out->nodes[x].var : INT32_MAX;
+        const int32_t y_var = y >= 0 ? r->out->nodes[y].var : INT32_MAX;
+        const int32_t least = x_var < y_var ? x_var : y_var;
+        if (x == y) {
+            result = x;
+        } else if (var < least) {
+            result = ms_dfa_make(&r->table, r->out, var, x, y, r->budget);
+        } else if ((found = ms_dfa_map_find(&r->known, pair_key(x, y))) != NULL) {
+            result = *found;
+        } else {
+            if (top == r->stack_room) {
+                const uint32_t room = top ? 2 * top : FIRST_ROOM;
+                pair_frame *stack = realloc(r->stack, room * sizeof *stack);
+                if (stack == NULL) {
+                    ms_budget_fail(r->budget, MS_BUDGET_MEMORY);
+                    return 0;
+                }
+                r->stack = stack;
+                r->stack_room = room;
+            }
+            r->stack[top++] = (pair_frame){x, y, INT32_MAX, least};
+            if (x_var == least) x = r->out->nodes[x].low;
+            if (y_var == least) y = r->out->nodes[y].low;
+            continue;
+        }
+        for (;;) {
+            if (r->budget->status) return 0;
+            if (top == 0) return result;
+            pair_frame *frame = &r->stack[top - 1];
+            x = frame->x;
+            y = frame->y;
+            if (frame->low == INT32_MAX) {
+                frame->low = result;
+                if (x >= 0 && r->out->nodes[x].var == frame->var) x = r->out->nodes[x].high;
+                if (y >= 0 && r->out->nodes[y].var == frame->var) y = r->out->nodes[y].high;
+                break;
+            }
+            result = ms_dfa_make(&r->table, r->out, frame->var, frame->low, result, r->budget);
+            if (ms_budget_spend(r->budget, 2) ||
+                ms_dfa_map_put(&r->known, pair_key(x, y), result, r->budget))
+                return 0;
+            top--;
+        }
+    }
+}
+
+int ms_dfa_reorder(const ms_dfa *a, const int32_t *map, ms_dfa *out, ms_budget *budget) {
+    reordering r = {.out = out, .budget = budget};
+    const size_t m = (size_t)a->n_nodes;
+    int32_t *fresh = malloc((m + 1) * sizeof *fresh);
+    if (fresh == NULL) ms_budget_fail(budget, MS_BUDGET_MEMORY);
+    if (budget->status || ms_dfa_table_open(&r.table, budget)) goto done;
+    /* Children come before parents, so that nodes of one variable are not always neighbours: the
+     * known branches are dropped where it changes. */
+    int32_t var = -1;
+    for (size_t k = 0; k < m; k++) {
+        const ms_dfa_node *node = &a->nodes[k];
+        if (node->var != var) {
+            ms_dfa_map_free(&r.known);
+            if (ms_dfa_map_open(&r.known, budget)) goto done;
+            var = node->var;
+        }
+        fresh[k] = branch(&r, map[var], node->low >= 0 ? fresh[node->low] : node->low,
+                          node->high >= 0 ? fresh[node->high] : node->high);
+        if (budget->status) goto done;
+    }
+    for (int32_t s = 0; s < a->n_states; s++) {
+        if (ms_dfa_add_state(out, a->accepting[s], budget)) goto done;
+        out->roots[s] = a->roots[s] >= 0 ? fresh[a->roots[s]] : a->roots[s];
+    }
+done:
+    free(fresh);
+    free(r.table.slots);
+    ms_dfa_map_free(&r.known);
+    free(r.stack);
+    return budget->status;
+}
+
+/* Shortest words ------------------------------------------------------------------------------- */
+
+/* Whence something was reached: branch b of node k is 2 k + b, state s is -2 - s; its own inverse. */
+#define FROM_STATE(s) (-2 - (s))
+
+int ms_dfa_shortest(const ms_dfa *a, int accepted, int32_t *steps, int32_t *n_steps,
+                    ms_budget *budget) {
+    const int32_t n = a->n_states, m = a->n_nodes;
+    /* Breadth first over states; a node whose leaves were found before has nothing to add. */
+    int32_t *from = malloc(((size_t)3 * (size_t)m + 2 * (size_t)n + 1) * sizeof *from);
+    *n_steps = -1;
+    if (from == NULL) return ms_budget_fail(budget, MS_BUDGET_MEMORY);
+    int32_t *queue = from + n + m, *stack = queue + n, top = 0;
+    int32_t head = 0, tail = 0, last = INT32_MAX;
+    memset(from, 0xFF, ((size_t)n + (size_t)m) * sizeof *from);
+    queue[tail++] = 0;
+    from[0] = FROM_STATE(0);
+    while (head < tail && last == INT32_MAX) {
+        const int32_t state = queue[head++];
+        int32_t ref = a->roots[state], whence = FROM_STATE(state);
+        for (;;) {
+            if (ref >= 0 && from[n + ref] == -1) {
+                from[n + ref] = whence;
+                stack[top++] = ref;
+            } else if (ref < 0 && ref != MS_DFA_ILLEGAL) {
+                if (a->accepting[~ref] == accepted) {
+                    last = whence;
+                    break;
+                }
+                if (from[~ref] == -1) {
+                    from[~ref] = whence;
+                    queue[tail++] = ~ref;
+                }
+            }
+            /* Low branches first: few true atoms. */
+            if (top == 0) break;
+            const int32_t node = stack[top - 1];
+            if (node >= 0) {
+                stack[top - 1] = ~node;
+                ref = a->nodes[node].low;
+                whence = 2 * node;
+            } else {
+                top--;
+                ref = a->nodes[~node].high;
+                whence = 2 * ~node + 1;
+            }
+        }
+    }
+    if (last != INT32_MAX) {
+        int32_t count = 0;
+        for (int32_t at = last;;) {
+            steps[count++] = at;
+            if (at == FROM_STATE(0)) break;
+            at = at >= 0 ? from[n + at / 2] : from[FROM_STATE(at)];
+        }
+        *n_steps = count;
+    }
+    free(from);
+    return 0;
+}

@@ -58,6 +58,12 @@ int ms_dfa_colours(const ms_dfa *a, uint8_t *colours, ms_budget *budget);
 /* Give variable k of `a` the place map[k] of another order. */
 int ms_dfa_reorder(const ms_dfa *a, const int32_t *map, ms_dfa *out, ms_budget *budget);
 
+/* A shortest non-empty word that is accepted (or rejected), backwards: 2 k + b for branch b of node
+ * k, and a negative number before each letter. `n_steps` is -1 where there is none; there is room
+ * for n_states + n_nodes + 1 in `steps`. */
+int ms_dfa_shortest(const ms_dfa *a, int accepted, int32_t *steps, int32_t *n_steps,
+                    ms_budget *budget);
+
 /* What keeps equal nodes apart from doubles: triples -> index in an array of nodes. */
 typedef struct ms_dfa_table {
     int32_t *slots; /* -1: free */

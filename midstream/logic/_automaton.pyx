@@ -43,6 +43,10 @@ cdef extern from "ms_dfa.h":
     int ms_dfa_minimise(ms_dfa *a, ms_budget *budget) noexcept nogil
     int ms_dfa_product(const ms_dfa *a, const ms_dfa *b, unsigned table, ms_dfa *out,
                        ms_budget *budget) noexcept nogil
+    int ms_dfa_reorder(const ms_dfa *a, const int32_t *map, ms_dfa *out,
+                       ms_budget *budget) noexcept nogil
+    int ms_dfa_shortest(const ms_dfa *a, int accepted, int32_t *steps, int32_t *n_steps,
+                        ms_budget *budget) noexcept nogil
     int ms_dfa_colours(const ms_dfa *a, uint8_t *colours, ms_budget *budget) noexcept nogil
 
 cdef extern from "ms_dfa_compile.h":
@@ -190,16 +194,41 @@ def compiled(const int32_t[::1] ops, const int32_t[::1] left, const int32_t[::1]
         ms_dfa_free(&out)
 
 
-def product(a, b, unsigned table, max_states, timeout_s):
-    """Minimal automaton of pairs of states of two automata over the same atoms: its arrays.
+cdef reordered(Held held, const int32_t[::1] places, Budget budget):
+    """Give variable k the place places[k] of another order; the Held to use."""
+    cdef ms_dfa out
+    cdef int32_t k, n = <int32_t>places.shape[0]
+    cdef bint same = True, ascending = True
+    for k in range(n):
+        same = same and places[k] == k
+        ascending = ascending and (k == 0 or places[k - 1] < places[k])
+    if same:
+        return
+    if ascending:
+        for k in range(held.dfa.n_nodes):
+            held.dfa.nodes[k].var = places[held.dfa.nodes[k].var]
+        return
+    memset(&out, 0, sizeof(out))
+    with nogil:
+        ms_dfa_reorder(&held.dfa, &places[0], &out, &budget.budget)
+    ms_dfa_free(&held.dfa)
+    held.dfa = out
+    budget.check()
 
-    `a`, `b`: (roots, accepting, nodes). Bit 2 x + y of `table`: whether a pair accepts of whose
-    states the first accepts as x says, the second as y.
+
+def product(a, b, places_a, places_b, unsigned table, max_states, timeout_s):
+    """Minimal automaton of pairs of states of two automata: its arrays.
+
+    `a`, `b`: (roots, accepting, nodes). `places_a`, `places_b`: of their variables, in the order
+    of the result. Bit 2 x + y of `table`: whether a pair accepts of whose states the first accepts
+    as x says, the second as y.
     """
     cdef Budget budget = Budget(max_states, timeout_s)
     cdef Held left = Held(a[0], a[1].view(np.uint8), a[2])
     cdef Held right = Held(b[0], b[1].view(np.uint8), b[2])
     cdef ms_dfa out
+    reordered(left, places_a, budget)
+    reordered(right, places_b, budget)
     memset(&out, 0, sizeof(out))
     try:
         with nogil:
@@ -209,6 +238,31 @@ def product(a, b, unsigned table, max_states, timeout_s):
         return take(&out, budget)
     finally:
         ms_dfa_free(&out)
+
+
+def shortest(a, bint accepted):
+    """A shortest non-empty word that is accepted, or rejected: masks as int, or None."""
+    cdef Budget budget = Budget(1 << 30, None)
+    cdef Held held = Held(a[0], a[1].view(np.uint8), a[2])
+    cdef int32_t count, k, step
+    steps = np.empty(held.dfa.n_states + held.dfa.n_nodes + 1, dtype=np.int32)
+    cdef int32_t[::1] path = steps
+    with nogil:
+        ms_dfa_shortest(&held.dfa, accepted, &path[0], &count, &budget.budget)
+    budget.check()
+    if count < 0:
+        return None
+    masks = []
+    mask = 0
+    for k in range(count):  # from the last letter to the first
+        step = path[k]
+        if step < 0:
+            masks.append(mask)
+            mask = 0
+        elif step & 1:
+            mask |= 1 << <object>held.dfa.nodes[step >> 1].var
+    masks.reverse()
+    return masks
 
 
 def walk(const int32_t[::1] roots, const int32_t[:, ::1] nodes, int32_t state,

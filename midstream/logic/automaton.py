@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import html
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +13,32 @@ from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_choice, check_int, check_real
 from midstream.logic import _automaton
 from midstream.logic._flat import flatten
+from midstream.logic._guards import Cube, guards
 from midstream.logic._letters import Trace, as_masks
-from midstream.logic.formula import Formula, Predicate
+from midstream.logic.formula import Formula, Predicate, quoted
+from midstream.logic.verdict import Verdict
 
-__all__ = ["Automaton", "compile"]
+__all__ = ["Automaton", "Edge", "compile"]
 
 _LETTERS = {"all": 0, "at_most_one": 1, "exactly_one": 2}
+#: States of a larger automaton are counted in notebooks, not listed.
+_SHOWN_STATES = 24
+_DEFAULT_STATES = 100_000
+_FILL = {
+    Verdict.FALSE: "#f4c7c3",
+    Verdict.PRESUMABLY_FALSE: "#fdf0d5",
+    Verdict.PRESUMABLY_TRUE: "#e3f0e1",
+    Verdict.TRUE: "#b7dfb5",
+}
+
+
+class Edge(NamedTuple):
+    """All letters that lead from one state to another."""
+
+    source: int
+    #: A Boolean formula, an irredundant sum of products, as `parse` reads it.
+    guard: str
+    target: int
 
 
 class Automaton:
@@ -65,6 +87,7 @@ class Automaton:
     )
 
     alphabet: tuple[str, ...]
+    #: By the index of `alphabet`: what an atom compares, where it is a predicate.
     predicates: tuple[Predicate | None, ...]
     letters: str | Formula
     n_states: int
@@ -154,11 +177,311 @@ class Automaton:
             )
         return _automaton.table(self.roots, self.nodes, len(self.alphabet))
 
+    def run(self, trace: Trace, *, missing: str = "false") -> npt.NDArray[np.int32]:
+        """The state after each letter of a trace.
+
+        Parameters
+        ----------
+        trace, missing
+            As for `accepts`.
+
+        Returns
+        -------
+        (n,) int32 ndarray
+            n_states from the first letter on that cannot occur.
+        """
+        masks = as_masks(trace, self.alphabet, self.predicates, missing=missing)
+        if masks.ndim == 1:
+            masks = masks[:, np.newaxis]
+        return _automaton.walk(self.roots, self.nodes, 0, np.ascontiguousarray(masks))
+
+    @property
+    def n_nodes(self) -> int:
+        """Nodes of the decision diagram."""
+        return len(self.nodes)
+
+    @property
+    def n_states_transition(self) -> int:
+        """States of the minimal automaton whose acceptance sits on transitions, as Spot counts."""
+        return len(np.unique(self.roots))
+
+    def is_empty(self) -> bool:
+        """Whether no trace is accepted."""
+        return not self.accepting.any()
+
+    def is_universal(self) -> bool:
+        """Whether every non-empty trace is accepted, of letters that may occur."""
+        return self.shortest(accepted=False) is None
+
+    def shortest(self, *, accepted: bool = True) -> list[frozenset[str]] | None:
+        """A shortest non-empty trace that is accepted, or one that is rejected.
+
+        Parameters
+        ----------
+        accepted : bool
+
+        Returns
+        -------
+        list of frozenset of str, or None
+            The true atoms of each letter; None where there is no such trace. Time is linear in
+            states and nodes.
+
+        Examples
+        --------
+        >>> from midstream.logic import compile, parse
+        >>> automaton = compile(parse("a & X[!] b"))
+        >>> [sorted(letter) for letter in automaton.shortest()]
+        [['a'], ['b']]
+        """
+        masks = _automaton.shortest(self._arrays(), bool(accepted))
+        if masks is None:
+            return None
+        return [
+            frozenset(name for bit, name in enumerate(self.alphabet) if mask >> bit & 1)
+            for mask in masks
+        ]
+
+    def equivalent(self, other: Automaton) -> bool:
+        """Whether both accept the same traces; atoms that only one has do not matter to it.
+
+        Parameters
+        ----------
+        other : Automaton
+            Over the same letters.
+
+        Returns
+        -------
+        bool
+
+        Raises
+        ------
+        ArgumentValueError
+            `letters` differ.
+        StateLimitError
+            The automaton of the difference is too large.
+        """
+        if self.alphabet == other.alphabet and self.letters == other.letters:
+            # Minimal automata are numbered in one way.
+            return all(
+                np.array_equal(mine, others)
+                for mine, others in zip(self._arrays(), other._arrays(), strict=True)
+            )
+        return self._combined(other, 0b0110, "equivalent").is_empty()
+
+    def __and__(self, other: object) -> Automaton:
+        """Traces that both accept."""
+        if not isinstance(other, Automaton):
+            return NotImplemented
+        return self._combined(other, 0b1000, "&")
+
+    def __or__(self, other: object) -> Automaton:
+        """Traces that one of both accepts."""
+        if not isinstance(other, Automaton):
+            return NotImplemented
+        return self._combined(other, 0b1110, "|")
+
+    def __xor__(self, other: object) -> Automaton:
+        """Traces that exactly one of both accepts."""
+        if not isinstance(other, Automaton):
+            return NotImplemented
+        return self._combined(other, 0b0110, "^")
+
+    def __invert__(self) -> Automaton:
+        """Non-empty traces that are not accepted."""
+        return self._combined(self, 0b0001, "~")
+
+    def _combined(self, other: Automaton, table: int, what: str) -> Automaton:
+        """The minimal product; `table` as for the kernel."""
+        if self.letters != other.letters or (
+            self.letters in ("at_most_one", "exactly_one") and self.alphabet != other.alphabet
+        ):
+            raise ArgumentValueError(
+                f"{what} wants automata over the same letters, got {self.letters!r} of "
+                f"{len(self.alphabet)} atoms and {other.letters!r} of {len(other.alphabet)}"
+            )
+        alphabet = tuple(dict.fromkeys(self.alphabet + other.alphabet))
+        place = {name: index for index, name in enumerate(alphabet)}
+        comparisons = dict(zip(other.alphabet, other.predicates, strict=True))
+        comparisons.update(zip(self.alphabet, self.predicates, strict=True))
+        arrays = _automaton.product(
+            self._arrays(),
+            other._arrays(),
+            np.array([place[name] for name in self.alphabet], dtype=np.int32),
+            np.array([place[name] for name in other.alphabet], dtype=np.int32),
+            table,
+            max(_DEFAULT_STATES, self.n_states, other.n_states),
+            None,
+        )
+        return _make(alphabet, tuple(comparisons[name] for name in alphabet), self.letters, arrays)
+
+    def _arrays(self) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_], npt.NDArray[Any]]:
+        return self.roots, self.accepting, self.nodes
+
+    def edges(self) -> list[Edge]:
+        """All transitions with their guards in words.
+
+        Returns
+        -------
+        list of Edge
+            By source. Where `letters` are restricted, guards are short: letters that cannot occur
+            may satisfy any of them.
+
+        Raises
+        ------
+        StateLimitError
+            More than 200 atoms.
+
+        Examples
+        --------
+        >>> from midstream.logic import compile, parse
+        >>> for edge in compile(parse("F (a | b)")).edges():
+        ...     print(*edge)
+        0 !a & !b 0
+        0 a | b 1
+        1 true 1
+        """
+        return [
+            Edge(source, self._guard(cubes), target)
+            for source, target, cubes in guards(self.roots, self.nodes, exact=False)
+        ]
+
+    def _guard(self, cubes: Iterable[Cube]) -> str:
+        def literal(var: int, positive: bool) -> str:
+            comparison = self.predicates[var]
+            name = quoted(self.alphabet[var]) if comparison is None else f"({comparison})"
+            return name if positive else f"!{name}"
+
+        texts = [" & ".join(literal(*item) for item in cube.items()) or "true" for cube in cubes]
+        return " | ".join(texts)
+
+    def to_dot(self) -> str:
+        """A drawing for Graphviz.
+
+        Returns
+        -------
+        str
+            DOT: accepting states have two circles; colours are verdicts, red for states from which
+            nothing is accepted, green for those from which everything is.
+
+        Raises
+        ------
+        StateLimitError
+            More than 200 atoms.
+
+        Examples
+        --------
+        >>> from midstream.logic import compile, parse
+        >>> print(compile(parse("F a")).to_dot())
+        digraph automaton {
+          rankdir=LR;
+          node [shape=circle, style=filled];
+          start [shape=point];
+          start -> 0;
+          0 [fillcolor="#fdf0d5"];
+          1 [fillcolor="#b7dfb5", shape=doublecircle];
+          0 -> 0 [label="!a"];
+          0 -> 1 [label="a"];
+          1 -> 1 [label="true"];
+        }
+        """
+        lines = [
+            "digraph automaton {",
+            "  rankdir=LR;",
+            "  node [shape=circle, style=filled];",
+            "  start [shape=point];",
+            "  start -> 0;",
+        ]
+        for state in range(self.n_states):
+            shape = ", shape=doublecircle" if self.accepting[state] else ""
+            fill = _FILL[Verdict(int(self.colours[state]))]
+            lines.append(f'  {state} [fillcolor="{fill}"{shape}];')
+        for source, guard, target in self.edges():
+            label = guard.replace("\\", "\\\\").replace('"', '\\"')
+            lines.append(f'  {source} -> {target} [label="{label}"];')
+        return "\n".join([*lines, "}"])
+
+    def to_hoa(self, name: str | None = None) -> str:
+        """The automaton in the Hanoi Omega-Automata format, version 1.
+
+        Parameters
+        ----------
+        name : str, optional
+            Its title.
+
+        Returns
+        -------
+        str
+            The format knows infinite words alone. As Spot's ``to_finite`` writes them, this is a
+            Buechi automaton whose accepting states are those where a finite trace may end.
+            Labels are exact, so that it is deterministic; letters that cannot occur have no edge.
+
+        Raises
+        ------
+        StateLimitError
+            More than 200 atoms.
+
+        References
+        ----------
+        .. [1] T. Babiak et al., "The Hanoi Omega-Automata format", CAV 2015.
+        """
+
+        def text(string: str) -> str:
+            return '"' + string.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+        def label(cubes: Iterable[Cube]) -> str:
+            products = [
+                "&".join(str(var) if positive else f"!{var}" for var, positive in cube.items())
+                or "t"
+                for cube in cubes
+            ]
+            return " | ".join(products)
+
+        complete = " complete" if self.letters == "all" else ""
+        lines = [
+            "HOA: v1",
+            *([] if name is None else [f"name: {text(name)}"]),
+            f"States: {self.n_states}",
+            "Start: 0",
+            " ".join(["AP:", str(len(self.alphabet)), *map(text, self.alphabet)]),
+            "acc-name: Buchi",
+            "Acceptance: 1 Inf(0)",
+            f"properties: trans-labels explicit-labels state-acc deterministic{complete}",
+            "--BODY--",
+        ]
+        before = -1
+        for source, target, cubes in guards(self.roots, self.nodes, exact=True):
+            while before < source:
+                before += 1
+                lines.append(f"State: {before}" + (" {0}" if self.accepting[before] else ""))
+            lines.append(f"[{label(cubes)}] {target}")
+        return "\n".join([*lines, "--END--"]) + "\n"
+
+    def _repr_html_(self) -> str:
+        title = f"<b>automaton</b> of {self.n_states} states over {len(self.alphabet)} atoms"
+        if self.n_states > _SHOWN_STATES or len(self.alphabet) > _SHOWN_STATES:
+            return title
+        rows: list[list[str]] = [[] for _ in range(self.n_states)]
+        for source, guard, target in self.edges():
+            rows[source].append(f"<code>{html.escape(guard)}</code> &rarr; {target}")
+        body = "".join(
+            f'<tr style="background:{_FILL[Verdict(int(self.colours[state]))]};color:black">'
+            f"<td>{state}</td><td>{'yes' if self.accepting[state] else 'no'}</td>"
+            f"<td>{Verdict(int(self.colours[state]))}</td>"
+            f'<td style="text-align:left">{"<br>".join(rows[state])}</td></tr>'
+            for state in range(self.n_states)
+        )
+        head = "<tr><th>state</th><th>accepts</th><th>verdict</th><th>letters</th></tr>"
+        return f"{title}<table>{head}{body}</table>"
+
     def __repr__(self) -> str:
         return (
             f"<Automaton of {self.n_states} states, {int(self.accepting.sum())} accepting, "
             f"over {len(self.alphabet)} atoms>"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        arrays = (self.roots, self.accepting, self.nodes, self.colours)
+        return _make, (self.alphabet, self.predicates, self.letters, arrays)
 
 
 def _make(
@@ -168,6 +491,8 @@ def _make(
     arrays: _automaton.Arrays,
 ) -> Automaton:
     automaton = Automaton.__new__(Automaton)
+    for array in arrays:
+        array.flags.writeable = False  # a pickled array comes back writable
     automaton.alphabet = alphabet
     automaton.predicates = predicates
     automaton.letters = letters
@@ -182,7 +507,7 @@ def compile(
     *,
     alphabet: Sequence[str] | None = None,
     letters: str | Formula = "all",
-    max_states: int = 100_000,
+    max_states: int = _DEFAULT_STATES,
     timeout_s: float | None = None,
 ) -> Automaton:
     """Compile a formula to its minimal automaton over non-empty finite traces.

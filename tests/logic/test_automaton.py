@@ -1,18 +1,106 @@
-"""Automata: published sizes, and agreement with the definitions."""
+"""Automata: published sizes, agreement with the definitions, and everything derived from them."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import pickle
+import random
+import re
+import threading
+import time
 
 import numpy as np
 import pytest
+from reference import temporal
 
-from midstream._core.errors import ArgumentValueError, StateLimitError
+from midstream._core.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    StateLimitError,
+    UndecidedError,
+)
+from midstream.logic import formula as formulas
+from midstream.logic.automaton import Automaton
 from midstream.logic.automaton import compile as compile_formula
+from midstream.logic.formula import Interval, Op, make
 from midstream.logic.parser import parse
 
 #: Seconds for one row; every row takes some milliseconds at most.
 ROW_LIMIT_S = 10.0
+ATOMS = ("a", "b", "c")
+LETTERS = [set(some) for k in range(4) for some in itertools.combinations(ATOMS, k)]
+BOOLEAN = [Op.NOT, Op.AND, Op.OR, Op.XOR, Op.IFF, Op.IMPLIES]
+FUTURE = [
+    Op.NEXT,
+    Op.STRONG_NEXT,
+    Op.EVENTUALLY,
+    Op.ALWAYS,
+    Op.UNTIL,
+    Op.WEAK_UNTIL,
+    Op.RELEASE,
+    Op.STRONG_RELEASE,
+]
+PAST = [Op.YESTERDAY, Op.WEAK_YESTERDAY, Op.ONCE, Op.HISTORICALLY, Op.SINCE, Op.TRIGGER]
+UNARY = {
+    Op.NOT,
+    Op.NEXT,
+    Op.STRONG_NEXT,
+    Op.EVENTUALLY,
+    Op.ALWAYS,
+    Op.YESTERDAY,
+    Op.WEAK_YESTERDAY,
+    Op.ONCE,
+    Op.HISTORICALLY,
+}
+
+
+def random_formula(rng, size, operators, windows=False):
+    if size <= 1:
+        return rng.choice([formulas.atom(name) for name in ATOMS] * 3 + [formulas.true])
+    op = rng.choice(operators)
+    interval = None
+    if windows and op in formulas.TIMED and rng.random() < 0.5:
+        low = rng.randrange(4)
+        interval = Interval(low, rng.choice([low, low + 1, low + 2, low + 3, float("inf")]))
+    if op in UNARY:
+        return make(op, (random_formula(rng, size - 1, operators, windows),), interval)
+    left = rng.randint(1, max(1, size - 2))
+    parts = (left, max(1, size - 1 - left))
+    args = tuple(random_formula(rng, part, operators, windows) for part in parts)
+    return make(op, args, interval)
+
+
+def random_trace(rng, longest):
+    return [rng.choice(LETTERS) for _ in range(rng.randint(1, longest))]
+
+
+def moore_classes(automaton):
+    """States that are left when Moore's refinement is done, on the plain table."""
+    table, n = automaton.table(), automaton.n_states
+    kind = np.append(automaton.accepting.astype(int), -1)  # -1: letters that cannot occur
+    while True:
+        rows = np.concatenate([kind[:n, None], kind[table]], axis=1)
+        finer = np.append(np.unique(rows, axis=0, return_inverse=True)[1].ravel(), -1)
+        if len(np.unique(finer)) == len(np.unique(kind)):
+            return len(np.unique(kind[:n]))
+        kind = finer
+
+
+def colours(automaton):
+    """Verdicts by reachability on the plain table."""
+    table = automaton.table()
+
+    def reaches(target):
+        target = np.append(target, False)
+        while True:
+            more = target | np.append(target[table].any(axis=1), False)
+            if (more == target).all():
+                return target[:-1]
+            target = more
+
+    good, bad = reaches(automaton.accepting), reaches(~automaton.accepting)
+    return np.where(~bad, 4, np.where(~good, 0, np.where(automaton.accepting, 3, 1)))
 
 
 def eps_free(automaton):
@@ -26,10 +114,10 @@ def eps_free(automaton):
 
 
 def test_every_row_of_the_sizes(shared_data):
-    rows = [
-        json.loads(line) for line in shared_data("logic/dfa_sizes.jsonl").read_text().splitlines()
-    ]
+    lines = shared_data("logic/dfa_sizes.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
     assert len(rows) == 555
+    # All are decided: a limit that is met would be an error here.
     for row in rows:
         formula = parse(row["formula"])
         automaton = compile_formula(formula, timeout_s=ROW_LIMIT_S)
@@ -39,7 +127,7 @@ def test_every_row_of_the_sizes(shared_data):
             int(automaton.accepting.sum()),
             bool((automaton.colours == 0).any()),
             eps_free(automaton),
-            len(np.unique(automaton.roots)),
+            automaton.n_states_transition,
             narrow.n_states,
         ) == (
             row["min_dfa_states"],
@@ -53,16 +141,397 @@ def test_every_row_of_the_sizes(shared_data):
             assert automaton.accepts([set(letter) for letter in trace]) == verdict, row["formula"]
 
 
+def test_sizes_that_mona_prints(shared_data):
+    lines = shared_data("logic/synthesis.jsonl").read_text().splitlines()
+    compared = 0
+    for row in map(json.loads, lines):
+        if row["mona_states"] is None or row["mona_states"] > 3000:
+            continue
+        try:
+            n_states = compile_formula(parse(row["formula"]), timeout_s=1).n_states
+        except (StateLimitError, UndecidedError):
+            continue
+        assert row["mona_states"] - n_states in (1, 2), row["formula"]
+        compared += 1
+    assert compared > 100
+
+
 @pytest.mark.parametrize(
     ("text", "n_states"),
-    [("true", 2), ("false", 1), ("F a", 2), ("G a", 3), ("a U b", 3), ("X a", 4)],
+    [
+        ("true", 2),
+        ("false", 1),
+        ("F a", 2),
+        ("G a", 3),
+        ("a U b", 3),
+        ("X a", 4),
+        ("X[!] true", 3),
+        ("X false", 3),
+        ("G(a -> F[0:7] b)", 10),
+        ("G(a -> O[0:7] b)", 10),
+        ("G(a -> G[0:7] b)", 10),
+        ("F[3:5] a", 8),
+        ("F[0:3] true", 2),
+        ("G F a & G F b & F G a", 2),
+        ("O a", 3),
+        ("Y a", 1),
+        ("Z a", 2),
+        ("F(a & Y b)", 3),
+        ("p0 U (p1 U (p2 U (p3 U (p4 U (p5 U (p6 U p7))))))", 9),
+    ],
 )
 def test_sizes_by_hand(text, n_states):
     assert compile_formula(parse(text)).n_states == n_states
 
 
-def test_limits_are_typed_errors():
-    with pytest.raises(StateLimitError, match="max_states=100 "):
-        compile_formula(parse("F[0:1000] a"), max_states=100)
+@pytest.mark.parametrize(
+    ("operators", "windows"),
+    [
+        (BOOLEAN + FUTURE, False),
+        (BOOLEAN + FUTURE, True),
+        (BOOLEAN + PAST, False),
+        (BOOLEAN + PAST, True),
+        (BOOLEAN + FUTURE + PAST, False),
+        (BOOLEAN + FUTURE + PAST, True),
+    ],
+    ids=["future", "future-windows", "past", "past-windows", "mixed", "mixed-windows"],
+)
+def test_random_formulas_against_the_definitions(operators, windows):
+    rng = random.Random(repr((len(operators), windows)))
+    for _ in range(400):
+        formula = random_formula(rng, rng.randint(2, 11), operators, windows)
+        automaton = compile_formula(formula, alphabet=ATOMS, timeout_s=ROW_LIMIT_S)
+        assert moore_classes(automaton) == automaton.n_states, str(formula)
+        assert (colours(automaton) == automaton.colours).all(), str(formula)
+        for _ in range(12):
+            trace = random_trace(rng, 8)
+            expected = temporal.holds(formula, trace)
+            assert automaton.accepts(trace) == expected, (str(formula), trace)
+
+
+@pytest.mark.parametrize("letters", ["at_most_one", "exactly_one", "a -> b", "!a & !b & !c"])
+def test_restricted_letters(letters):
+    rng = random.Random(letters)
+    legal = letters if "_" in letters else parse(letters)
+
+    def occurs(letter):
+        if letters == "at_most_one":
+            return len(letter) <= 1
+        if letters == "exactly_one":
+            return len(letter) == 1
+        return temporal.holds(legal, [letter])
+
+    allowed = [letter for letter in LETTERS if occurs(letter)]
+    for _ in range(150):
+        formula = random_formula(rng, rng.randint(2, 9), BOOLEAN + FUTURE + PAST, True)
+        automaton = compile_formula(formula, alphabet=ATOMS, letters=legal)
+        assert moore_classes(automaton) == automaton.n_states, str(formula)
+        assert (colours(automaton) == automaton.colours).all(), str(formula)
+        table = automaton.table()
+        for mask in range(8):
+            letter = {name for bit, name in enumerate(ATOMS) if mask >> bit & 1}
+            assert ((table[:, mask] == automaton.n_states) == (letter not in allowed)).all()
+        for _ in range(8):
+            trace = [rng.choice(allowed) for _ in range(rng.randint(1, 7))]
+            assert automaton.accepts(trace) == temporal.holds(formula, trace), str(formula)
+        full = compile_formula(formula, alphabet=ATOMS)
+        assert automaton.n_states <= full.n_states
+        for edge in automaton.edges():
+            guard = parse(edge.guard)
+            for mask in range(8):
+                letter = {name for bit, name in enumerate(ATOMS) if mask >> bit & 1}
+                if letter in allowed:
+                    goes = table[edge.source, mask] == edge.target
+                    assert goes == temporal.holds(guard, [letter]), str(formula)
+
+
+def test_a_word_with_a_letter_that_cannot_occur_is_rejected():
+    automaton = compile_formula(parse("F a | G b"), letters="at_most_one")
+    assert automaton.accepts([{"a"}, {"b"}])
+    assert not automaton.accepts([{"a"}, {"a", "b"}, {"a"}])
+    assert automaton.run([{"a"}, {"a", "b"}, {"a"}]).tolist()[1:] == [automaton.n_states] * 2
+    assert automaton.step(0, 3) == automaton.n_states
+
+
+def test_products_are_those_of_formulas():
+    rng = random.Random(5)
+    for _ in range(150):
+        f, g = (random_formula(rng, rng.randint(1, 7), BOOLEAN + FUTURE + PAST) for _ in range(2))
+        a = compile_formula(f, alphabet=rng.sample(ATOMS, 3))
+        b = compile_formula(g)
+        pairs = [(a & b, f & g), (a | b, f | g), (a ^ b, f ^ g), (~b, ~g), (~~a, f)]
+        for product, both in pairs:
+            direct = compile_formula(both, alphabet=product.alphabet)
+            assert product.equivalent(direct), (str(f), str(g))
+            assert product.n_states == direct.n_states, (str(f), str(g))
+        same = compile_formula(formulas.iff(f, g)).is_universal()
+        assert a.equivalent(b) == same == b.equivalent(a)
+
+
+def test_products_over_other_orders_of_many_atoms():
+    names = [f"p{k}" for k in range(6)]
+    f = parse(" & ".join(f"F {name}" for name in names))
+    forwards = compile_formula(f, alphabet=names)
+    backwards = compile_formula(f, alphabet=names[::-1])
+    assert forwards.equivalent(backwards)
+    assert (forwards & backwards).equivalent(forwards)
+    assert (forwards ^ backwards).is_empty()
+
+
+def test_products_want_the_same_letters():
+    a, b = (compile_formula(parse("F a"), letters=some) for some in ("all", "at_most_one"))
+    with pytest.raises(ArgumentValueError, match="same letters"):
+        a & b
+    with pytest.raises(ArgumentValueError, match="same letters"):
+        b | compile_formula(parse("F b"), letters="at_most_one")
+    with pytest.raises(TypeError):
+        a & 3
+    assert (~b).equivalent(compile_formula(parse("!F a"), letters="at_most_one"))
+
+
+def test_shortest_words():
+    rng = random.Random(9)
+    words = [
+        [list(letters) for letters in itertools.product(LETTERS, repeat=n)] for n in range(1, 4)
+    ]
+    for _ in range(60):
+        formula = random_formula(rng, rng.randint(1, 8), BOOLEAN + FUTURE + PAST)
+        automaton = compile_formula(formula, alphabet=ATOMS)
+        for accepted in (True, False):
+            word = automaton.shortest(accepted=accepted)
+            if word is not None:
+                assert automaton.accepts(word) == accepted
+            shorter = 4 if word is None else len(word)
+            for some in words[: shorter - 1]:
+                assert all(automaton.accepts(other) != accepted for other in some[:64])
+        assert automaton.is_empty() == (automaton.shortest() is None)
+
+
+def test_edges_are_the_table():
+    rng = random.Random(3)
+    for _ in range(60):
+        formula = random_formula(rng, rng.randint(1, 9), BOOLEAN + FUTURE)
+        automaton = compile_formula(formula, alphabet=ATOMS)
+        table = automaton.table()
+        seen = np.zeros_like(table)
+        for source, guard, target in automaton.edges():
+            condition = parse(guard)
+            for mask in range(8):
+                letter = {name for bit, name in enumerate(ATOMS) if mask >> bit & 1}
+                if temporal.holds(condition, [letter]):
+                    assert table[source, mask] == target
+                    seen[source, mask] += 1
+        assert (seen == 1).all()
+
+
+def test_guards_are_irredundant():
+    # Exclusive or of three has four products of three literals, a majority three of two.
+    (guard,) = {
+        edge.guard
+        for edge in compile_formula(parse("F(a xor b xor c)")).edges()
+        if edge.source != edge.target
+    }
+    assert sorted(map(len, guard.split(" | "))) == sorted([len("a & b & c")] + 3 * [11])
+    automaton = compile_formula(parse("F((a & b) | (b & c) | (a & c))"))
+    (guard,) = {edge.guard for edge in automaton.edges() if edge.source != edge.target}
+    assert set(guard.split(" | ")) == {"a & b", "a & c", "b & c"}
+
+
+def test_dot_and_html_quote_names():
+    automaton = compile_formula(parse('G("x \\" y" -> F "<b>")'))
+    dot = automaton.to_dot()
+    assert dot.count("->") == 1 + len(automaton.edges())
+    assert '\\"x \\\\\\" y\\"' in dot
+    page = automaton._repr_html_()
+    assert "&lt;b&gt;" in page
+    assert "<b>&" not in page
+    many = compile_formula(parse("F[0:100] a"))
+    assert "<table" not in many._repr_html_()
+
+
+def test_hoa_names_every_state_and_letter_once():
+    automaton = compile_formula(parse("G(a -> X[!] b) | F c"))
+    text = automaton.to_hoa(name='a "name"')
+    assert text.startswith('HOA: v1\nname: "a \\"name\\""\nStates: ')
+    assert 'AP: 3 "a" "b" "c"' in text
+    states = re.findall(r"^State: (\d+)( \{0\})?$", text, re.M)
+    assert [int(state) for state, _ in states] == list(range(automaton.n_states))
+    assert [bool(mark) for _, mark in states] == automaton.accepting.tolist()
+
+
+def test_spot_reads_our_automata():
+    spot = pytest.importorskip("spot")
+    for text in ["G(a -> F b)", "a U (b & X[!] c)", "F a & G(b -> X[!] c)", "G a", "true", "false"]:
+        ours = compile_formula(parse(text))
+        read = spot.automaton(ours.to_hoa())
+        assert read.num_states() == ours.n_states
+        assert read.ap() == tuple(spot.formula.ap(name) for name in ours.alphabet) or (
+            {str(name) for name in read.ap()} == set(ours.alphabet)
+        )
+        assert spot.is_deterministic(read)
+        assert spot.is_complete(read)
+        theirs = spot.to_finite(spot.from_ltlf(text).translate("small", "buchi", "sbacc"))
+        # Both as finite automata: the same words, once the empty one is set aside.
+        for word in itertools.islice(_words(len(ours.alphabet)), 200):
+            assert ours.accepts(np.array(word, dtype=np.uint64)) == _accepts(
+                spot, theirs, ours.alphabet, word
+            )
+
+
+def _words(n_atoms):
+    for length in range(1, 6):
+        yield from itertools.product(range(1 << n_atoms), repeat=length)
+
+
+def _accepts(spot, automaton, alphabet, word):
+    """Whether a finite automaton of Spot, non-deterministic or not, accepts masks."""
+    import buddy
+
+    numbers = [automaton.register_ap(name) for name in alphabet]
+    states = {automaton.get_init_state_number()}
+    for mask in word:
+        letter = buddy.bddtrue
+        for bit, number in enumerate(numbers):
+            var = buddy.bdd_ithvar(number)
+            letter = letter & (var if mask >> bit & 1 else buddy.bdd_not(var))
+        states = {
+            edge.dst
+            for state in states
+            for edge in automaton.out(state)
+            if (edge.cond & letter) != buddy.bddfalse
+        }
+    return any(automaton.state_is_accepting(state) for state in states)
+
+
+def test_pickles_and_cannot_be_changed():
+    automaton = compile_formula(parse("G(a -> F b) & x > 0.5"), letters=parse("a | b"))
+    again = pickle.loads(pickle.dumps(automaton))
+    assert again.equivalent(automaton)
+    assert again.letters is automaton.letters
+    assert again.predicates == automaton.predicates
+    for one in (automaton, again):
+        with pytest.raises(ValueError, match="read-only"):
+            one.roots[0] = 0
+    with pytest.raises(ArgumentTypeError, match="use compile"):
+        Automaton()
+
+
+def test_predicates_are_atoms():
+    automaton = compile_formula(parse("G(x > 0.5 -> F y < 2)"))
+    assert automaton.alphabet == ("x > 0.5", "y < 2")
+    assert automaton.accepts([{"x": 1.0, "y": 3.0}, {"x": 0.0, "y": 1.0}])
+    assert not automaton.accepts([{"x": 1.0, "y": 3.0}, {"x": 0.0, "y": 2.5}])
+    assert not automaton.accepts({"x": np.array([0.0, 1.0]), "y": np.array([0.0, 5.0])})
+    assert any("(x > 0.5)" in edge.guard for edge in automaton.edges())
+
+
+def test_alphabet_is_the_order_of_variables():
+    automaton = compile_formula(parse("a U b"), alphabet=["z", "b", "a"])
+    assert automaton.alphabet == ("z", "b", "a")
+    assert automaton.accepts([0b100, 0b010])
+    assert set(automaton.nodes[:, 0].tolist()) == {1, 2}
+    with pytest.raises(ArgumentValueError, match="lacks 'b'"):
+        compile_formula(parse("a U b"), alphabet=["a"])
+
+
+def test_more_atoms_than_bits_of_a_word():
+    names = [f"p{k}" for k in range(150)]
+    automaton = compile_formula(formulas.always(formulas.or_(*map(formulas.atom, names))))
+    assert automaton.n_states == 3
+    assert automaton.accepts([{name} for name in names])
+    assert not automaton.accepts([{names[0]}, set()])
+    assert automaton.step(0, 1 << 149) == automaton.step(0, 1)
+    assert [len(letter) for letter in automaton.shortest()] == [1]
+
+
+def test_table_is_refused_where_it_is_large():
+    automaton = compile_formula(parse(" & ".join(f"G p{k}" for k in range(13))))
+    with pytest.raises(ArgumentValueError, match="max_atoms must be at least 13"):
+        automaton.table()
+    assert automaton.table(max_atoms=13).shape == (3, 1 << 13)
+
+
+def test_arguments_are_checked():
+    f = parse("F a")
+    with pytest.raises(ArgumentTypeError, match="formula must be a Formula"):
+        compile_formula("F a")
+    with pytest.raises(ArgumentValueError, match="letters must be one of"):
+        compile_formula(f, letters="some")
+    with pytest.raises(ArgumentValueError, match="no temporal operator"):
+        compile_formula(f, letters=f)
     with pytest.raises(ArgumentValueError, match="never true"):
-        compile_formula(parse("F a"), letters=parse("a & !a"))
+        compile_formula(f, letters=parse("a & !a"))
+    with pytest.raises(ArgumentValueError, match="max_states"):
+        compile_formula(f, max_states=0)
+    with pytest.raises(ArgumentValueError, match="state must be at most"):
+        compile_formula(f).step(2, 0)
+    with pytest.raises(ArgumentValueError, match="mask must be at most 1"):
+        compile_formula(f).step(0, 2)
+    assert compile_formula(f).accepts([]) is False
+    assert compile_formula(f).run([]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "F[0:1000000000] a",
+        "G(a -> F[0:1000000000] b)",
+        "F[1000000000:1000000001] a",
+        "O[0:1000000000] a",
+        "F(O[1000000000:1000000001] a)",
+        "G(a -> H[0:4000] b)",
+        " & ".join(f"F p{k}" for k in range(40)),
+        " & ".join(f"G(p{k} -> F q{k})" for k in range(40)),
+        "F(" + " & ".join(f"(p{k} <-> X[!] {'X[!] ' * 40}q{k})" for k in range(20)) + ")",
+    ],
+)
+def test_hostile_formulas_meet_a_limit(text):
+    with pytest.raises(StateLimitError) as caught:
+        compile_formula(parse(text), max_states=500)
+    assert caught.value.limit is not None
+
+
+def test_deep_and_wide_formulas():
+    deep = parse("X[!] " * 5000 + "a")
+    assert compile_formula(deep).n_states == 5003
+    wide = parse(" | ".join(f"F p{k}" for k in range(2000)))
+    assert compile_formula(wide).n_states == 2
+    nested = parse("F(a & " * 3000 + "b" + ")" * 3000)
+    assert compile_formula(nested).n_states == 2
+
+
+def test_time_is_bounded():
+    names = range(24)
+    hard = parse(" & ".join(f"G(p{k} -> X[!](!q{k} U r{k}))" for k in names))
+    with pytest.raises(UndecidedError, match=r"timeout_s=0\.05"):
+        compile_formula(hard, max_states=1 << 24, timeout_s=0.05)
+
+
+def test_threads_compile_at_once():
+    f = parse(" & ".join(f"G(p{k} -> F q{k})" for k in range(6)))
+    expected = compile_formula(f)
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(compile_formula(f))) for _ in "1234"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 4
+    assert all(result.equivalent(expected) for result in results)
+
+
+def test_interruption():
+    import _thread
+
+    names = range(24)
+    hard = parse(" & ".join(f"G(p{k} -> X[!](!q{k} U r{k}))" for k in names))
+
+    def interrupt():
+        time.sleep(0.1)
+        _thread.interrupt_main()
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        compile_formula(hard, max_states=1 << 24, timeout_s=20)
+    thread.join()
