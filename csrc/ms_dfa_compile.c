@@ -17,14 +17,16 @@
 #include "ms_bdd.h"
 #include "ms_logic.h"
 
-/* A window is refused that is longer: it has one state, or one variable, for every step. */
-#define MOST_STEPS ((int64_t)1 << 28)
-
+/* What is owed is written so that what one formula implies of another is plain to Boolean logic, and
+ * not only to the semantics: otherwise states are different diagrams that mean the same.
+ * - "within k steps" is the disjunction of "after exactly j steps", j = 0 .. k, and so part of "within
+ *   k + 1"; "after a steps or more" is OWN, and "after a - 1 or more" is EXACT a - 1 or OWN.
+ * - f U g, where g is temporal itself, is g or REST, so that g implies it; and likewise F, G, R, W, M.
+ * - A Boolean function of temporal formulas is that function of what they owe. */
 enum kind {
-    NOW,    /* the formula itself */
-    PREFIX, /* the window of the formula opens after `steps` */
-    BODY,   /* the window of the formula has opened */
-    EXACT,  /* the formula's right operand after exactly `steps` */
+    OWN,    /* the formula itself */
+    REST,   /* the formula but for its right operand now: f & X (f U g) */
+    EXACT,  /* the right operand after exactly `steps`, and the left one until then */
     MEANING /* hidden atoms mean what they stand for, from now on */
 };
 
@@ -34,7 +36,7 @@ typedef struct obligation {
 } obligation;
 
 typedef struct window {
-    int64_t first, length; /* steps until it opens; from there to its end, -1: for ever */
+    int64_t first, last; /* steps; last is -1: for ever */
     int empty;
 } window;
 
@@ -46,13 +48,16 @@ typedef struct compilation {
     int32_t n_hidden, n_registers;
     obligation *obligations;
     uint32_t n_obligations, obligation_room;
-    ms_dfa_map index;     /* obligations by node and kind: the first one's number */
-    uint8_t *used, *ahead; /* of a node: it is part of the formula; it looks into the future */
-    int32_t *hidden;      /* of a node: number of the atom that stands for it, or -1 */
-    int32_t *registers;   /* of a node: number of its first register, or -1 */
-    ms_bdd_ref *now;      /* of a node, MS_BDD_NONE until it is wanted */
-    ms_bdd_ref *update;   /* of a register: its next value */
-    uint8_t *values;      /* of registers, in one state */
+    /* Of a node: it is part of the formula; it looks into the future; it is a Boolean function of
+     * future operators; what it owes at the next position is asked for. */
+    uint8_t *used, *ahead, *temporal, *asked;
+    int32_t *hidden;    /* of a node: number of the atom that stands for it, or -1 */
+    int32_t *registers; /* of a node: number of its first register, or -1 */
+    int32_t *own, *rest, *exact; /* of a node: variables, or -1; EXACT 0 is the last of its kind */
+    ms_bdd_ref *now;    /* of a node, MS_BDD_NONE until it is wanted */
+    ms_bdd_ref *due;    /* of a node that is asked: what it owes at the next position */
+    ms_bdd_ref *update; /* of a register: its next value */
+    uint8_t *values;    /* of registers, in one state */
     ms_bdd_ref legal;
     int32_t *todo; /* nodes */
     uint32_t todo_room;
@@ -71,12 +76,10 @@ static int is_future(int32_t op) { return op >= MS_NEXT && op <= MS_STRONG_RELEA
 static window window_of(const ms_dfa_program *p, int32_t k) {
     /* Steps are integers: the window is what there is between its bounds. */
     const double low = ceil(p->low[k]), high = floor(p->high[k]);
-    window w = {0, -1, high < low};
-    if (w.empty) return w;
-    /* Beyond what fits, limits of states and nodes have been met long before. */
-    w.first = low < 1e15 ? (int64_t)low : (int64_t)1e15;
-    if (high < INFINITY) w.length = high - low < 1e15 ? (int64_t)(high - low) : (int64_t)1e15;
-    return w;
+    /* Beyond what fits, limits of nodes are met at once. */
+    return (window){low < 1e15 ? (int64_t)low : (int64_t)1e15,
+                    high == INFINITY ? -1 : high < 1e15 ? (int64_t)high : (int64_t)1e15,
+                    high < low};
 }
 
 static int grow(void **array, uint32_t *room, uint32_t n, size_t size, ms_budget *budget) {
@@ -90,34 +93,19 @@ static int grow(void **array, uint32_t *room, uint32_t n, size_t size, ms_budget
     return 0;
 }
 
-/* Variable of an obligation, for `count` obligations of that kind with steps 0 .. count - 1; that
- * of the last one. Longer ones come first, so that "within k steps", a disjunction of exactly 0 ..
- * exactly k, is part of "within k + 1". */
-static int32_t oblige(compilation *c, int32_t node, int32_t kind, int64_t steps, int64_t count) {
-    if (kind == PREFIX) {
-        /* One at a time: the steps are part of the key. */
-        const uint64_t key = (uint64_t)(uint32_t)node << 32 | (uint64_t)steps << 3 | PREFIX;
-        const int32_t *found = ms_dfa_map_find(&c->index, key);
-        if (found != NULL) return c->first_obligation + *found;
-        if (ms_dfa_map_put(&c->index, key, (int32_t)c->n_obligations, c->budget)) return 0;
-    } else {
-        const uint64_t key = (uint64_t)(uint32_t)node << 32 | (uint32_t)kind;
-        const int32_t *found = ms_dfa_map_find(&c->index, key);
-        if (found != NULL) return c->first_obligation + *found + (int32_t)(count - 1 - steps);
-        if (ms_dfa_map_put(&c->index, key, (int32_t)c->n_obligations, c->budget)) return 0;
-    }
-    if ((uint64_t)c->n_obligations + (uint64_t)count > c->budget->max_nodes) {
+/* Variable of the first of `count` new obligations, with descending steps. */
+static int32_t oblige(compilation *c, int32_t node, int32_t kind, int64_t count) {
+    const uint32_t first = c->n_obligations;
+    if (first + (uint64_t)count > c->budget->max_nodes) {
         ms_budget_fail(c->budget, MS_BUDGET_NODES);
         return 0;
     }
-    const uint32_t first = c->n_obligations;
     if (grow((void **)&c->obligations, &c->obligation_room, first + (uint32_t)count,
              sizeof *c->obligations, c->budget))
         return 0;
-    for (int64_t k = 0; k < count; k++)
-        c->obligations[c->n_obligations++] = (obligation){
-            node, kind, (int32_t)(kind == PREFIX ? steps : count - 1 - k), MS_BDD_NONE};
-    return c->first_obligation + (int32_t)first + (kind == PREFIX ? 0 : (int32_t)(count - 1 - steps));
+    for (int64_t k = count; k-- > 0;)
+        c->obligations[c->n_obligations++] = (obligation){node, kind, (int32_t)k, MS_BDD_NONE};
+    return c->first_obligation + (int32_t)first;
 }
 
 /* "The letter is not the last one, and the obligation holds at the next", or its dual. */
@@ -128,68 +116,72 @@ static ms_bdd_ref next_weak(compilation *c, ms_bdd_ref f) {
     return ms_bdd_make(&c->bdd, c->stop, f, MS_BDD_TRUE);
 }
 
-static ms_bdd_ref duty(compilation *c, int32_t node, int32_t kind, int64_t steps, int64_t count) {
-    const int32_t var = oblige(c, node, kind, steps, count);
-    if (c->budget->status) return MS_BDD_FALSE;
-    return ms_bdd_var(&c->bdd, var);
+/* F, U, W are least or greatest fixpoints of "goal, or hold and wait"; G, R, M of its dual. */
+static int is_dual(int32_t op) {
+    return op == MS_ALWAYS || op == MS_RELEASE || op == MS_STRONG_RELEASE;
+}
+static int is_weak(int32_t op) {
+    return op == MS_ALWAYS || op == MS_RELEASE || op == MS_WEAK_UNTIL;
+}
+static int is_unary(int32_t op) { return op == MS_EVENTUALLY || op == MS_ALWAYS; }
+
+static int32_t goal_of(const ms_dfa_program *p, int32_t k) {
+    return is_unary(p->ops[k]) ? p->left[k] : p->right[k];
 }
 
-/* The step of a windowed operator, of F and U or of their duals G and R: whether `again`, something
- * that the next position owes, is enough or is needed. `hold`: the left operand. */
-static ms_bdd_ref wait(compilation *c, int32_t op, ms_bdd_ref hold, ms_bdd_ref again) {
-    switch (op) {
-    case MS_EVENTUALLY: return next_strong(c, again);
-    case MS_ALWAYS: return next_weak(c, again);
-    case MS_UNTIL: return ms_bdd_and(&c->bdd, hold, next_strong(c, again));
-    default: return ms_bdd_or(&c->bdd, hold, next_weak(c, again));
-    }
+static ms_bdd_ref join(compilation *c, int32_t op, ms_bdd_ref f, ms_bdd_ref g) {
+    return is_dual(op) ? ms_bdd_and(&c->bdd, f, g) : ms_bdd_or(&c->bdd, f, g);
 }
 
-static int is_dual(int32_t op) { return op == MS_ALWAYS || op == MS_RELEASE; }
-
-/* Left and right operand of a windowed operator, as diagrams of now. */
-static void operands(const compilation *c, int32_t k, ms_bdd_ref *hold, ms_bdd_ref *goal) {
+/* The left operand now, and `later` at the next position; or its dual. */
+static ms_bdd_ref wait(compilation *c, int32_t k, ms_bdd_ref later) {
     const int32_t op = c->p->ops[k];
-    const int unary = op == MS_EVENTUALLY || op == MS_ALWAYS;
-    *hold = unary ? MS_BDD_TRUE : c->now[c->p->left[k]];
-    *goal = c->now[unary ? c->p->left[k] : c->p->right[k]];
+    later = is_weak(op) ? next_weak(c, later) : next_strong(c, later);
+    if (is_unary(op)) return later;
+    const ms_bdd_ref hold = c->now[c->p->left[k]];
+    return is_dual(op) ? ms_bdd_or(&c->bdd, hold, later) : ms_bdd_and(&c->bdd, hold, later);
 }
 
-/* The window is open: within `length` steps from now, or at any time. */
-static ms_bdd_ref open_window(compilation *c, int32_t k, int64_t length) {
-    const int32_t op = c->p->ops[k];
-    ms_bdd_ref hold, goal, later;
-    operands(c, k, &hold, &goal);
-    if (length == 0) return goal;
-    if (length < 0) {
-        later = duty(c, k, BODY, 0, 1);
-    } else {
-        /* Exactly j steps later, for all j: from the last variable, which is on the lowest level. */
-        later = is_dual(op) ? MS_BDD_TRUE : MS_BDD_FALSE;
-        for (int64_t j = 0; j < length && !c->budget->status; j++) {
-            const int32_t var = oblige(c, k, EXACT, j, length);
-            if (ms_budget_spend(c->budget, 1)) return MS_BDD_FALSE;
-            later = is_dual(op) ? ms_bdd_make(&c->bdd, var, MS_BDD_FALSE, later)
-                                : ms_bdd_make(&c->bdd, var, later, MS_BDD_TRUE);
-        }
+/* After exactly first .. last steps, joined: from the last variable, on the lowest level. */
+static ms_bdd_ref exactly(compilation *c, int32_t k, int64_t first, int64_t last, ms_bdd_ref f) {
+    const window w = window_of(c->p, k);
+    const int dual = is_dual(c->p->ops[k]);
+    const int64_t count = w.last < 0 ? w.first : w.last + 1;
+    for (int64_t j = first; j <= last && !ms_budget_spend(c->budget, 1); j++) {
+        const int32_t var = c->exact[k] + (int32_t)(count - 1 - j);
+        f = dual ? ms_bdd_make(&c->bdd, var, MS_BDD_FALSE, f)
+                 : ms_bdd_make(&c->bdd, var, f, MS_BDD_TRUE);
     }
-    later = wait(c, op, hold, later);
-    return is_dual(op) ? ms_bdd_and(&c->bdd, goal, later) : ms_bdd_or(&c->bdd, goal, later);
+    return f;
+}
+
+/* What a future operator with a window, or without, owes at the next position. */
+static ms_bdd_ref due_of(compilation *c, int32_t k) {
+    const int32_t op = c->p->ops[k];
+    const window w = window_of(c->p, k);
+    const ms_bdd_ref none = is_dual(op) ? MS_BDD_TRUE : MS_BDD_FALSE;
+    if (w.empty) return none;
+    if (w.last >= 0) return exactly(c, k, w.first, w.last, none);
+    if (c->rest[k] < 0) return ms_bdd_var(&c->bdd, c->own[k]);
+    return join(c, op, ms_bdd_var(&c->bdd, c->rest[k]), c->due[goal_of(c->p, k)]);
 }
 
 static ms_bdd_ref window_now(compilation *c, int32_t k) {
     const window w = window_of(c->p, k);
     const int32_t op = c->p->ops[k];
-    ms_bdd_ref hold, goal;
-    if (w.empty) return is_dual(op) ? MS_BDD_TRUE : MS_BDD_FALSE;
-    if (w.first > MOST_STEPS || w.length > MOST_STEPS) {
-        ms_budget_fail(c->budget, MS_BUDGET_NODES);
-        return MS_BDD_FALSE;
-    }
-    if (w.first == 0) return open_window(c, k, w.length);
-    operands(c, k, &hold, &goal);
-    const ms_bdd_ref later = w.first > 1 ? duty(c, k, PREFIX, w.first - 1, 1) : duty(c, k, BODY, 0, 1);
-    return wait(c, op, hold, later);
+    const ms_bdd_ref none = is_dual(op) ? MS_BDD_TRUE : MS_BDD_FALSE;
+    if (w.empty) return none;
+    ms_bdd_ref f = w.first == 0 ? c->now[goal_of(c->p, k)] : none;
+    if (w.last == 0) return f;
+    ms_bdd_ref later;
+    if (w.last > 0)
+        later = exactly(c, k, w.first > 1 ? w.first - 1 : 0, w.last - 1, none);
+    else if (w.first == 0)
+        later = due_of(c, k);
+    else
+        later = join(c, op, exactly(c, k, w.first - 1, w.first - 1, none),
+                     ms_bdd_var(&c->bdd, c->own[k]));
+    return join(c, op, f, wait(c, k, later));
 }
 
 /* A past operator: its value now, and those of its registers after this letter. */
@@ -216,14 +208,14 @@ static ms_bdd_ref past_now(compilation *c, int32_t k) {
     if (w.empty) return dual ? MS_BDD_TRUE : MS_BDD_FALSE;
     int32_t at = 0;
     ms_bdd_ref value = goal;
-    const int64_t length = w.length < 0 ? 1 : w.length;
+    const int64_t length = w.last < 0 ? 1 : w.last - w.first;
     for (int64_t j = 0; j < length && !c->budget->status; j++, at++) {
         /* Within j + 1 steps: now, or within j steps before; for ever: its own value before. */
         const ms_bdd_ref before = ms_bdd_var(m, var + at);
-        if (w.length >= 0) c->update[base + at] = value;
+        if (w.last >= 0) c->update[base + at] = value;
         value = dual ? ms_bdd_and(m, goal, ms_bdd_or(m, hold, before))
                      : ms_bdd_or(m, goal, ms_bdd_and(m, hold, before));
-        if (w.length < 0) c->update[base + at] = value;
+        if (w.last < 0) c->update[base + at] = value;
     }
     for (int64_t j = 0; j < w.first && !c->budget->status; j++, at++) {
         const ms_bdd_ref before = ms_bdd_var(m, var + at);
@@ -233,33 +225,35 @@ static ms_bdd_ref past_now(compilation *c, int32_t k) {
     return value;
 }
 
-static ms_bdd_ref node_now(compilation *c, int32_t k) {
-    ms_bdd *m = &c->bdd;
-    const int32_t op = c->p->ops[k], left = c->p->left[k], right = c->p->right[k];
-    const ms_bdd_ref f = left >= 0 && op > MS_PREDICATE ? c->now[left] : MS_BDD_FALSE;
-    const ms_bdd_ref g = right >= 0 ? c->now[right] : MS_BDD_FALSE;
+static ms_bdd_ref boolean(ms_bdd *m, int32_t op, ms_bdd_ref f, ms_bdd_ref g) {
     switch (op) {
-    case MS_FALSE: return MS_BDD_FALSE;
-    case MS_TRUE: return MS_BDD_TRUE;
-    case MS_ATOM:
-    case MS_PREDICATE: return ms_bdd_var(m, left);
     case MS_NOT: return ms_bdd_not(m, f);
     case MS_AND: return ms_bdd_and(m, f, g);
     case MS_OR: return ms_bdd_or(m, f, g);
     case MS_XOR: return ms_bdd_ite(m, f, ms_bdd_not(m, g), g);
     case MS_IFF: return ms_bdd_ite(m, f, g, ms_bdd_not(m, g));
     case MS_IMPLIES: return ms_bdd_ite(m, f, g, MS_BDD_TRUE);
-    case MS_NEXT: return next_weak(c, duty(c, left, NOW, 0, 1));
-    case MS_STRONG_NEXT: return next_strong(c, duty(c, left, NOW, 0, 1));
-    case MS_WEAK_UNTIL:
-        return ms_bdd_or(m, g, ms_bdd_and(m, f, next_weak(c, duty(c, k, NOW, 0, 1))));
-    case MS_STRONG_RELEASE:
-        return ms_bdd_and(m, g, ms_bdd_or(m, f, next_strong(c, duty(c, k, NOW, 0, 1))));
+    default: return op == MS_TRUE;
+    }
+}
+
+static ms_bdd_ref node_now(compilation *c, int32_t k) {
+    ms_bdd *m = &c->bdd;
+    const int32_t op = c->p->ops[k], left = c->p->left[k], right = c->p->right[k];
+    const ms_bdd_ref f = left >= 0 && op > MS_PREDICATE ? c->now[left] : MS_BDD_FALSE;
+    const ms_bdd_ref g = right >= 0 ? c->now[right] : MS_BDD_FALSE;
+    switch (op) {
+    case MS_ATOM:
+    case MS_PREDICATE: return ms_bdd_var(m, left);
+    case MS_NEXT: return next_weak(c, c->due[left]);
+    case MS_STRONG_NEXT: return next_strong(c, c->due[left]);
     case MS_EVENTUALLY:
     case MS_ALWAYS:
     case MS_UNTIL:
-    case MS_RELEASE: return window_now(c, k);
-    default: return past_now(c, k);
+    case MS_WEAK_UNTIL:
+    case MS_RELEASE:
+    case MS_STRONG_RELEASE: return window_now(c, k);
+    default: return is_past(op) ? past_now(c, k) : boolean(m, op, f, g);
     }
 }
 
@@ -313,26 +307,24 @@ static ms_bdd_ref meaning_now(compilation *c, int32_t itself) {
 static ms_bdd_ref obligation_now(compilation *c, uint32_t which) {
     const obligation o = c->obligations[which];
     if (o.next != MS_BDD_NONE) return o.next;
-    const ms_dfa_program *p = c->p;
-    ms_bdd_ref next = MS_BDD_FALSE, hold, goal;
-    if (o.kind == NOW) {
+    ms_bdd_ref next;
+    if (o.kind == OWN) {
         next = formula_now(c, o.node);
     } else if (o.kind == MEANING) {
         next = meaning_now(c, c->first_obligation + (int32_t)which);
     } else {
-        /* The operands are known: the obligation comes from the diagram of its operator. */
-        const int32_t op = p->ops[o.node];
-        const window w = window_of(p, o.node);
-        operands(c, o.node, &hold, &goal);
-        if (o.kind == BODY)
-            next = open_window(c, o.node, w.length);
-        else if (o.kind == PREFIX)
-            next = wait(c, op, hold,
-                        o.steps > 1 ? duty(c, o.node, PREFIX, o.steps - 1, 1)
-                                    : duty(c, o.node, BODY, 0, 1));
-        else
-            next = o.steps == 0 ? goal
-                                : wait(c, op, hold, duty(c, o.node, EXACT, o.steps - 1, w.length));
+        /* Operands are known: the obligation comes from the diagram of its operator, or from its
+         * being owed by another one, where they are not. */
+        const int unary = is_unary(c->p->ops[o.node]);
+        if (!unary) formula_now(c, c->p->left[o.node]);
+        if (o.kind == REST) {
+            next = wait(c, o.node, due_of(c, o.node));
+        } else if (o.steps == 0) {
+            next = formula_now(c, goal_of(c->p, o.node));
+        } else {
+            const ms_bdd_ref none = is_dual(c->p->ops[o.node]) ? MS_BDD_TRUE : MS_BDD_FALSE;
+            next = wait(c, o.node, exactly(c, o.node, o.steps - 1, o.steps - 1, none));
+        }
     }
     if (c->budget->status) return MS_BDD_FALSE;
     c->obligations[which].next = next;
@@ -457,13 +449,19 @@ static ms_bdd_ref transition(compilation *c, ms_bdd_ref duties, int32_t stamp) {
 static int survey(compilation *c, int32_t root) {
     const ms_dfa_program *p = c->p;
     const size_t n = (size_t)p->n;
-    c->used = calloc(2 * n + 1, 1);
-    c->hidden = malloc(4 * (n + 1) * sizeof(int32_t));
+    c->used = calloc(4 * n + 1, 1);
+    c->hidden = malloc(7 * (n + 1) * sizeof(int32_t));
     if (c->used == NULL || c->hidden == NULL) return ms_budget_fail(c->budget, MS_BUDGET_MEMORY);
     c->ahead = c->used + n;
+    c->temporal = c->ahead + n;
+    c->asked = c->temporal + n;
     c->registers = c->hidden + n;
-    c->now = (ms_bdd_ref *)(c->registers + n);
-    memset(c->hidden, 0xFF, 3 * n * sizeof(int32_t));
+    c->own = c->registers + n;
+    c->rest = c->own + n;
+    c->exact = c->rest + n;
+    c->now = (ms_bdd_ref *)(c->exact + n);
+    c->due = c->now + n;
+    memset(c->hidden, 0xFF, 7 * n * sizeof(int32_t));
     c->used[root] = 1;
     for (int32_t k = root; k >= 0; k--) {
         if (!c->used[k] || p->ops[k] <= MS_PREDICATE) continue;
@@ -484,7 +482,7 @@ static int survey(compilation *c, int32_t root) {
             if (op == MS_YESTERDAY || op == MS_WEAK_YESTERDAY)
                 n_registers += 1;
             else if (!w.empty)
-                n_registers += w.first + (w.length < 0 ? 1 : w.length);
+                n_registers += w.last < 0 ? w.first + 1 : w.last;
             if (n_registers > (int64_t)c->budget->max_nodes / 2)
                 return ms_budget_fail(c->budget, MS_BUDGET_NODES);
         } else {
@@ -501,8 +499,62 @@ static int survey(compilation *c, int32_t root) {
     c->todo = malloc(c->todo_room * sizeof *c->todo);
     if (c->update == NULL || c->values == NULL || c->todo == NULL)
         return ms_budget_fail(c->budget, MS_BUDGET_MEMORY);
-    /* Registers of an empty window are none; others are set when their operator is met. */
-    return ms_dfa_map_open(&c->index, c->budget);
+    return 0;
+}
+
+/* Which future operators owe what, outer ones above inner ones; what each node that is asked owes. */
+static int assign_duties(compilation *c, int32_t root) {
+    const ms_dfa_program *p = c->p;
+    for (int32_t k = 0; k <= root; k++) {
+        const int32_t op = p->ops[k], left = p->left[k], right = p->right[k];
+        if (!c->used[k]) continue;
+        /* Not a next operator: what it owes is nowhere else, and one variable is better than two. */
+        c->temporal[k] = (uint8_t)(op == MS_FALSE || op == MS_TRUE ||
+                                   (is_future(op) && op > MS_STRONG_NEXT) ||
+                                   (op >= MS_NOT && op <= MS_IMPLIES && c->temporal[left] &&
+                                    (right < 0 || c->temporal[right])));
+    }
+    c->asked[root] = 1;
+    for (int32_t k = root; k >= 0 && !c->budget->status; k--) {
+        const int32_t op = p->ops[k], left = p->left[k], right = p->right[k];
+        if (!c->used[k]) continue;
+        if (c->asked[k] && !c->temporal[k]) {
+            c->own[k] = oblige(c, k, OWN, 1);
+        } else if (c->asked[k] && op >= MS_NOT && op <= MS_IMPLIES) {
+            c->asked[left] = 1;
+            if (right >= 0) c->asked[right] = 1;
+        }
+        if (!is_future(op)) continue;
+        if (op == MS_NEXT || op == MS_STRONG_NEXT) {
+            c->asked[left] = 1;
+            continue;
+        }
+        const window w = window_of(p, k);
+        const int64_t steps = w.empty ? 0 : w.last < 0 ? w.first : w.last + 1;
+        if (w.last < 0) {
+            const int32_t goal = goal_of(p, k);
+            if (w.first == 0 && c->temporal[goal]) {
+                c->rest[k] = oblige(c, k, REST, 1);
+                c->asked[goal] = 1;
+            } else {
+                c->own[k] = oblige(c, k, OWN, 1);
+            }
+        }
+        if (steps > 0) c->exact[k] = oblige(c, k, EXACT, steps);
+    }
+    ms_bdd *m = &c->bdd;
+    for (int32_t k = 0; k <= root && !c->budget->status; k++) {
+        const int32_t op = p->ops[k];
+        if (!c->asked[k]) continue;
+        if (!c->temporal[k])
+            c->due[k] = ms_bdd_var(m, c->own[k]);
+        else if (is_future(op))
+            c->due[k] = due_of(c, k);
+        else
+            c->due[k] = boolean(m, op, op > MS_TRUE ? c->due[p->left[k]] : MS_BDD_FALSE,
+                                op > MS_NOT ? c->due[p->right[k]] : MS_BDD_FALSE);
+    }
+    return c->budget->status;
 }
 
 static int restrict_letters(compilation *c, int letters, int32_t legal) {
@@ -522,8 +574,8 @@ static int restrict_letters(compilation *c, int letters, int32_t legal) {
 /* Registers before the first letter: strong operators false, weak ones true. */
 static ms_bdd_ref initial_duties(compilation *c, int32_t root) {
     ms_bdd *m = &c->bdd;
-    ms_bdd_ref f = duty(c, root, NOW, 0, 1);
-    if (c->n_hidden > 0) f = ms_bdd_and(m, f, duty(c, root, MEANING, 0, 1));
+    ms_bdd_ref f = c->due[root];
+    if (c->n_hidden > 0) f = ms_bdd_and(m, f, ms_bdd_var(m, oblige(c, root, MEANING, 1)));
     int32_t last = c->n_registers;
     for (int32_t k = root; k >= 0 && last > 0; k--) {
         if (c->registers[k] < 0) continue;
@@ -614,6 +666,7 @@ int ms_dfa_compile(const ms_dfa_program *program, int32_t root, int letters, int
         ms_budget_fail(budget, MS_BUDGET_LETTERS);
         goto done;
     }
+    if (assign_duties(&c, root)) goto done;
     const ms_bdd_ref duties = initial_duties(&c, root);
     if (budget->status || explore(&c, duties, out)) goto done;
     if (ms_dfa_minimise(out, budget) || c.n_hidden == 0) goto done;
@@ -625,7 +678,6 @@ int ms_dfa_compile(const ms_dfa_program *program, int32_t root, int letters, int
 done:
     ms_bdd_free(&c.bdd);
     free(c.obligations);
-    ms_dfa_map_free(&c.index);
     free(c.used);
     free(c.hidden);
     free(c.update);
