@@ -1,0 +1,156 @@
+#include "ms_monitor.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK 2048 /* events between two looks at whether all is decided */
+#define ILLEGAL_OUTPUT 255
+/* Verdicts FALSE and TRUE. */
+#define COLOUR_FALSE 0
+#define COLOUR_TRUE 4
+
+int ms_monitor_init(ms_monitor *m, const int32_t *nodes, int32_t n_nodes, const int32_t *roots,
+                    const uint8_t *colours, int32_t n_states, int32_t n_atoms) {
+    memset(m, 0, sizeof *m);
+    m->nodes = nodes;
+    m->roots = roots;
+    m->colours = colours;
+    m->n_nodes = n_nodes;
+    m->n_states = n_states;
+    m->n_atoms = n_atoms;
+    m->words = n_atoms <= 64 ? 1 : ((size_t)n_atoms + 63) / 64;
+    m->final = malloc((size_t)n_states + 1);
+    m->outputs = malloc((size_t)n_states + 1);
+    if (m->final == NULL || m->outputs == NULL) return MS_MONITOR_NO_MEMORY;
+    for (int32_t s = 0; s < n_states; s++) {
+        m->outputs[s] = colours[s];
+        m->final[s] = colours[s] == COLOUR_FALSE || colours[s] == COLOUR_TRUE;
+    }
+    m->outputs[n_states] = ILLEGAL_OUTPUT;
+    m->final[n_states] = 1;
+    return MS_MONITOR_OK;
+}
+
+void ms_monitor_free(ms_monitor *m) {
+    free(m->final);
+    free(m->outputs);
+    free(m->table);
+    free(m->shifts);
+    memset(m, 0, sizeof *m);
+}
+
+void ms_monitor_tabulate(ms_monitor *m) {
+    if (m->tried) return;
+    m->tried = 1;
+    const size_t letters = (size_t)1 << (m->n_atoms <= MS_MONITOR_TABLE_ATOMS ? m->n_atoms : 0);
+    const size_t rows = (size_t)m->n_states + 1;
+    if (m->n_atoms > MS_MONITOR_TABLE_ATOMS || rows > MS_MONITOR_TABLE_ENTRIES / letters) return;
+    uint32_t *table = malloc(rows * letters * sizeof *table);
+    if (table == NULL) return;
+    for (size_t s = 0; s < rows; s++)
+        for (size_t l = 0; l < letters; l++) {
+            const uint64_t mask = l;
+            /* Illegal for ever, so that a block shows it at its end. A final state stays too. */
+            const int32_t next = m->final[s] ? (int32_t)s : ms_monitor_walk(m, (int32_t)s, &mask);
+            table[s * letters + l] = (uint32_t)next << m->n_atoms;
+        }
+    if (rows <= MS_MONITOR_SHIFT_STATES) {
+        uint64_t *shifts = malloc(letters * sizeof *shifts);
+        for (size_t l = 0; shifts != NULL && l < letters; l++) {
+            shifts[l] = 0;
+            for (size_t s = 0; s < rows; s++)
+                shifts[l] |= (uint64_t)(6 * (table[s * letters + l] >> m->n_atoms)) << (6 * s);
+        }
+        for (size_t s = 0; s < rows && s < MS_MONITOR_SHIFT_STATES; s++)
+            m->shift_output[6 * s] = m->outputs[s];
+        m->shifts = shifts;
+    }
+    m->table = table;
+}
+
+#define MASK uint8_t
+#define NAME(suffix) u8_##suffix
+#include "ms_monitor_feed.h"
+#undef MASK
+#undef NAME
+#define MASK uint16_t
+#define NAME(suffix) u16_##suffix
+#include "ms_monitor_feed.h"
+#undef MASK
+#undef NAME
+#define MASK uint32_t
+#define NAME(suffix) u32_##suffix
+#include "ms_monitor_feed.h"
+#undef MASK
+#undef NAME
+#define MASK uint64_t
+#define NAME(suffix) u64_##suffix
+#include "ms_monitor_feed.h"
+#undef MASK
+#undef NAME
+
+static void wide_feed(const ms_monitor *m, ms_monitor_run *run, const uint64_t *masks, size_t n,
+                      uint8_t *out, int count_from) {
+    const uint64_t beyond = m->n_atoms % 64 == 0 ? 0 : ~UINT64_C(0) << (m->n_atoms % 64);
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t *mask = masks + i * m->words;
+        if (mask[m->words - 1] & beyond) {
+            run->bad = (int64_t)i;
+            return;
+        }
+        if (!m->final[run->state]) {
+            run->state = ms_monitor_walk(m, run->state, mask);
+            if (run->state >= m->n_states) {
+                run->bad = (int64_t)i;
+                return;
+            }
+            if (m->final[run->state]) run->decided = (int64_t)i;
+        }
+        if (out != NULL) out[i] = m->outputs[run->state];
+        if (count_from > 0) run->counted += m->outputs[run->state] >= count_from;
+    }
+}
+
+void ms_monitor_feed(const ms_monitor *m, ms_monitor_run *run, const void *masks, int log_bytes,
+                     size_t n, uint8_t *out, int count_from) {
+    run->decided = -1;
+    run->bad = -1;
+    run->counted = 0;
+    if (m->words > 1)
+        wide_feed(m, run, masks, n, out, count_from);
+    else if (log_bytes == 0)
+        u8_feed(m, run, masks, n, out, count_from);
+    else if (log_bytes == 1)
+        u16_feed(m, run, masks, n, out, count_from);
+    else if (log_bytes == 2)
+        u32_feed(m, run, masks, n, out, count_from);
+    else
+        u64_feed(m, run, masks, n, out, count_from);
+}
+
+int32_t ms_monitor_spread(const ms_monitor *m, const int32_t *states, int32_t n,
+                          const uint64_t *mask, const uint64_t *unknown, int32_t *next,
+                          uint32_t *marks, uint32_t stamp, int32_t *stack) {
+    uint32_t *state_marks = marks + m->n_nodes;
+    int32_t count = 0;
+    for (int32_t k = 0; k < n; k++) {
+        int32_t depth = 0;
+        stack[depth++] = m->final[states[k]] ? ~states[k] : m->roots[states[k]];
+        while (depth > 0) {
+            const int32_t r = stack[--depth];
+            if (r < 0) {
+                if (~r >= m->n_states || state_marks[~r] == stamp) continue;
+                state_marks[~r] = stamp;
+                next[count++] = ~r;
+            } else if (marks[r] != stamp) {
+                marks[r] = stamp;
+                const int32_t *node = m->nodes + 3 * (size_t)r;
+                const uint32_t word = (uint32_t)node[0] >> 6, bit = (uint32_t)node[0] & 63;
+                const int open = unknown[word] >> bit & 1, on = mask[word] >> bit & 1;
+                if (open || !on) stack[depth++] = node[1];
+                if (open || on) stack[depth++] = node[2];
+            }
+        }
+    }
+    return count;
+}
