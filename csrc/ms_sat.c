@@ -697,6 +697,8 @@ const int32_t *ms_sat_core(const ms_sat *s, int32_t *n) {
     return s->core.at;
 }
 
+int ms_sat_broken(const ms_sat *s) { return s->broken; }
+
 int64_t ms_sat_ticks(const ms_sat *s) { return s->ticks; }
 
 int64_t ms_sat_conflicts(const ms_sat *s) { return s->conflicts; }

@@ -50,6 +50,9 @@ int ms_sat_true(const ms_sat *s, int32_t literal);
  * alone cannot. */
 const int32_t *ms_sat_core(const ms_sat *s, int32_t *n);
 
+/* Whether the clauses alone are known to be unsatisfiable. */
+int ms_sat_broken(const ms_sat *s);
+
 /* Work done since it was made. */
 int64_t ms_sat_ticks(const ms_sat *s);
 

@@ -152,4 +152,6 @@ int32_t ms_sat_unroll_loop(const ms_sat_unroll *u, int32_t steps) {
     return -1;
 }
 
+int ms_sat_unroll_hopeless(const ms_sat_unroll *u) { return ms_sat_broken(u->s); }
+
 int64_t ms_sat_unroll_ticks(const ms_sat_unroll *u) { return ms_sat_ticks(u->s); }

@@ -38,6 +38,9 @@ void ms_sat_unroll_letter(const ms_sat_unroll *u, int32_t step, uint64_t *letter
 int32_t ms_sat_unroll_state(const ms_sat_unroll *u, int32_t step, int32_t *burdens);
 int32_t ms_sat_unroll_loop(const ms_sat_unroll *u, int32_t steps);
 
+/* Whether the steps so far cannot be taken at all, however the trace goes on or ends. */
+int ms_sat_unroll_hopeless(const ms_sat_unroll *u);
+
 int64_t ms_sat_unroll_ticks(const ms_sat_unroll *u);
 
 #endif

@@ -83,6 +83,7 @@ cdef extern from "ms_sat_unroll.h":
     int32_t ms_sat_unroll_state(const ms_sat_unroll *u, int32_t step,
                                 int32_t *burdens) noexcept nogil
     int32_t ms_sat_unroll_loop(const ms_sat_unroll *u, int32_t steps) noexcept nogil
+    int ms_sat_unroll_hopeless(const ms_sat_unroll *u) noexcept nogil
     int64_t ms_sat_unroll_ticks(const ms_sat_unroll *u) noexcept nogil
 
 
@@ -352,6 +353,11 @@ cdef class Unroll:
         cdef int32_t[::1] burdens = np.zeros(self.system.y.burdens + 1, dtype=np.int32)
         cdef int32_t n = ms_sat_unroll_state(self.u, step, &burdens[0])
         return [burdens[i] for i in range(n)]
+
+    @property
+    def hopeless(self):
+        """Whether the last False holds for every number of steps from then on."""
+        return ms_sat_unroll_hopeless(self.u) != 0
 
     def loop(self, int32_t steps):
         """Where the loop of the last model starts."""

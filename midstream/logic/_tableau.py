@@ -84,6 +84,11 @@ class Tableau:
         self.kind = [TRUE, FALSE]
         self.args: list[tuple[int, ...]] = [(), ()]
         self.known: dict[tuple[object, ...], int] = {}
+        #: Nodes F g and G g -> g.
+        self.eventually: dict[int, int] = {}
+        self.always: dict[int, int] = {}
+        #: Nodes "f at the last step" -> f; finite traces only.
+        self.at_end: dict[int, int] = {}
         #: Nodes that a next asks for until something happens.
         self.eventualities: list[int] = []
         self.names = tuple(alphabet)
@@ -144,15 +149,46 @@ class Tableau:
                 members[node] = None
         if not members:
             return one
+        if len(members) > 1:
+            self._merge(kind, members)
         if len(members) == 1:
             return next(iter(members))
         literals: dict[int, int] = {}
         for node in members:
-            if kinds[node] in (ATOM, NOT_ATOM) and literals.setdefault(
-                args[node][0], kinds[node]
-            ) != kinds[node]:
+            if (
+                kinds[node] in (ATOM, NOT_ATOM)
+                and literals.setdefault(args[node][0], kinds[node]) != kinds[node]
+            ):
                 return zero
         return self._shared(kind, tuple(sorted(members)))
+
+    def _merge(self, kind: int, members: dict[int, None]) -> None:
+        """F G f & F G g is F G (f & g), G F f | G F g is G F (f | g); last steps likewise."""
+        outer, inner = (
+            (self.eventually, self.always) if kind == AND else (self.always, self.eventually)
+        )
+        limits = [node for node in members if outer.get(node) in inner]
+        if len(limits) > 1:
+            for node in limits:
+                del members[node]
+            joined = self._join(kind, [inner[outer[node]] for node in limits])
+            ops = (Op.RELEASE, Op.UNTIL) if kind == AND else (Op.UNTIL, Op.RELEASE)
+            for op in ops:
+                joined = self._binary(op, TRUE if op == Op.UNTIL else FALSE, joined)
+            members[joined] = None
+        if kind == AND and len(ends := [node for node in members if node in self.at_end]) > 1:
+            for node in ends:
+                del members[node]
+            members[self._at_end(self._join(AND, [self.at_end[node] for node in ends]))] = None
+
+    def _at_end(self, node: int) -> int:
+        """F G f and G F f on finite traces: f holds at the last step."""
+        if node <= FALSE:
+            return node
+        last = self._join(AND, (self._shared(LAST, ()), node))
+        result = self._binary(Op.UNTIL, TRUE, last)
+        self.at_end[result] = node
+        return result
 
     def _next(self, node: int, strong: bool) -> int:
         if self.infinite:
@@ -191,6 +227,13 @@ class Tableau:
                 return FALSE if FALSE in (f, g) else g
         elif g <= FALSE or f == (FALSE if disjoined else TRUE):
             return g
+        if op == Op.UNTIL and f == TRUE:
+            known = self._collapse(g, self.eventually, self.always)
+        elif op == Op.RELEASE and f == FALSE:
+            known = self._collapse(g, self.always, self.eventually)
+        if known is not None:
+            self.known[key] = known
+            return known
         strong = op in (Op.UNTIL, Op.STRONG_RELEASE, Op.SINCE)
         if op in (Op.SINCE, Op.TRIGGER):
             kind = YESTERDAY if strong else WEAK_YESTERDAY
@@ -205,7 +248,17 @@ class Tableau:
         self.known[key] = node
         if op in (Op.UNTIL, Op.STRONG_RELEASE):
             self.eventualities.append(node)
+        if op == Op.UNTIL and f == TRUE:
+            self.eventually[node] = g
+        elif op == Op.RELEASE and f == FALSE:
+            self.always[node] = g
         return node
+
+    def _collapse(self, g: int, same: Mapping[int, int], other: Mapping[int, int]) -> int | None:
+        """F F g is F g, and on finite traces F G g and G F g are g at the last step."""
+        if g in same or g in self.at_end:
+            return g
+        return self._at_end(other[g]) if g in other and not self.infinite else None
 
     def _window(self, op: Op, f: int, g: int, low: float, high: float) -> int:
         disjoined = op in (Op.UNTIL, Op.SINCE)
@@ -414,7 +467,9 @@ class Tableau:
         if not count:
             return found
         asked = self._reachable([root])
-        met = [self._new(MET, (node,)) for node in dict.fromkeys(self.eventualities) if node in asked]
+        met = [
+            self._new(MET, (node,)) for node in dict.fromkeys(self.eventualities) if node in asked
+        ]
         found.append(self._join(AND, [self._some_time(node) for node in met]))
         for _ in range(count - 1):
             node = self._new(STRONG, (found[-1],)) if found[-1] != TRUE else self._new(NOT_LAST, ())
@@ -489,5 +544,7 @@ class Tableau:
 def check_formula(name: str, formula: object) -> Formula:
     """Return `formula` if it is one."""
     if not isinstance(formula, Formula):
-        raise ArgumentTypeError(f"{name} must be a Formula (see parse), not {type(formula).__name__}")
+        raise ArgumentTypeError(
+            f"{name} must be a Formula (see parse), not {type(formula).__name__}"
+        )
     return formula
