@@ -227,8 +227,9 @@ def extract(
     ranks: list[int] = rank.tolist()
     ways: list[int] = choice.tolist()
     own, other = sides[player], sides[1 - player]
-    own_bit = {automaton.alphabet.index(name): 1 << bit for bit, name in enumerate(own)}
-    other_index = {automaton.alphabet.index(name): index for index, name in enumerate(other)}
+    variable_of = {name: variable for variable, name in enumerate(automaton.alphabet)}
+    own_bit = {variable_of[name]: 1 << bit for bit, name in enumerate(own)}
+    other_index = {variable_of[name]: index for index, name in enumerate(other)}
     first = bool(own) and (not other or min(own_bit) < min(other_index))
 
     def rank_of(reference: int) -> int:
@@ -360,7 +361,8 @@ def check_product(machine: Machine, automaton: Automaton, player: int, deadline:
     roots: list[int] = automaton.roots.tolist()
     accepting: list[bool] = automaton.accepting.tolist()
     n_other = len(machine.other)
-    bit_of = [machine.own.index(name) if name in machine.own else -1 for name in automaton.alphabet]
+    bits = {name: bit for bit, name in enumerate(machine.own)}
+    bit_of = [bits.get(name, -1) for name in automaton.alphabet]
     edges: dict[tuple[int, int], set[tuple[int, int]]] = {}
     pending = [(0, 0)]
     while pending:

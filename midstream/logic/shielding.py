@@ -88,7 +88,7 @@ class Shield:
         self._limit = 1 << len(self.alphabet)
         self._bits = {name: 1 << bit for bit, name in enumerate(self.alphabet)}
         #: Sets of atoms by mask: those that were returned, up to _CACHED of them.
-        self._sets: dict[int, frozenset[str]] = {}
+        self._sets: dict[int | None, frozenset[str]] = {}
 
     @property
     def state(self) -> int:
@@ -139,12 +139,19 @@ class Shield:
         -----
         Up to some 8 atoms a letter is looked up, beyond it is a walk of the automaton's diagram.
         """
-        # A plain mask in range needs no more checks.
-        if type(letter) is int and 0 <= letter < self._limit:
-            corrected = self._core.step_mask(letter)
+        # A plain mask in range needs no more checks, nor does a set of known atoms.
+        kind = type(letter)
+        if kind is int and 0 <= letter < self._limit:  # type: ignore[operator]
+            corrected = self._core.step_mask(letter)  # type: ignore[arg-type]
             if corrected is not None:
                 return corrected
-        return self._answer(letter, self._core.step_mask(self._mask(letter)))
+        mask = self._mask(letter)
+        corrected = self._core.step_mask(mask)
+        if kind is set or kind is frozenset:
+            found = self._sets.get(corrected)
+            if found is not None and len(letter) == mask.bit_count():  # type: ignore[arg-type]
+                return found
+        return self._answer(letter, corrected)
 
     def correct(self, letter: Letter) -> Any:
         """The corrected letter, without going on.
@@ -209,10 +216,11 @@ class Shield:
     def _mask(self, letter: Letter) -> int:
         if type(letter) in (set, frozenset):
             mask, bits = 0, self._bits
-            for name in cast("Set[str]", letter):
-                if name not in bits:
-                    break
-                mask |= bits[name]
+            try:
+                for name in cast("Set[str]", letter):
+                    mask |= bits[name]
+            except KeyError:
+                pass  # an atom of somebody else's, or no name: told apart below
             else:
                 return mask
         return as_mask(letter, self.alphabet)
@@ -339,7 +347,8 @@ atoms do, the others can make it impossible, first with {alarm}
     formula = _strategy.as_formula(formula)
     own = _strategy.names_of("controllable", controllable)
     if uncontrollable is None:
-        uncontrollable = [atom for atom in formula.atoms if atom not in own]
+        mine = set(own)
+        uncontrollable = [atom for atom in formula.atoms if atom not in mine]
     others, own = _strategy.check_sides(
         formula, ("uncontrollable", "controllable"), (uncontrollable, own)
     )

@@ -402,17 +402,19 @@ class _Problem:
     def widen(self, machine: Machine, player: int) -> Machine:
         """Tell the machine of atoms that the formula lacks: it reads none, its own are false."""
         own, other = self.sides[player], self.sides[1 - player]
-        bits = [own.index(name) for name in machine.own]
+        own_place = {name: index for index, name in enumerate(own)}
+        other_place = {name: index for index, name in enumerate(other)}
+        bits = [own_place[name] for name in machine.own]
+        places = [other_place[name] for name in machine.other]
 
         def moved(mask: int) -> int:
             return sum(1 << bit for index, bit in enumerate(bits) if mask >> index & 1)
 
-        place = [other.index(name) for name in machine.other]
         return machine._replace(
             own=own,
             other=other,
             states=tuple((moved(mask), reference) for mask, reference in machine.states),
-            nodes=tuple((place[variable], low, high) for variable, low, high in machine.nodes),
+            nodes=tuple((places[variable], low, high) for variable, low, high in machine.nodes),
             leaves=tuple(leaf._replace(action=moved(leaf.action)) for leaf in machine.leaves),
         )
 
