@@ -720,9 +720,32 @@ class Kripke:
         following: list[int] = self._graph.succ[start:stop].tolist()
         return following
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        graph = self._graph
+        counts = np.diff(graph.succ_start)
+        source = np.repeat(np.arange(self.n_states, dtype=np.int32), counts)
+        edges = (source, graph.succ[: len(source)])
+        return _restore, (self.states, edges, self._labels, self.initial)
+
     def __repr__(self) -> str:
         edges = int(self._graph.succ_start[-1])
         return f"<Kripke of {self.n_states} states and {edges} transitions>"
+
+
+def _restore(
+    states: Sequence[Hashable],
+    edges: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]],
+    labels: dict[str, _Set],
+    initial: tuple[Hashable, ...],
+) -> Kripke:
+    """Undo `Kripke.__reduce__`."""
+    kripke = Kripke.__new__(Kripke)
+    kripke.states = states
+    named = not isinstance(states, range)
+    kripke._index = {state: number for number, state in enumerate(states)} if named else None
+    masks = {name: mask.astype(np.bool_) for name, mask in labels.items()}
+    kripke._set(*edges, masks, initial, "error")
+    return kripke
 
 
 #: A subformula and the truth value that is claimed of it.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from midstream._core.errors import ArgumentValueError, MidstreamError
+from midstream._core.errors import ArgumentValueError, MidstreamError, StateLimitError
 from midstream._core.validate import check_choice, check_int, check_mapping, check_real
 from midstream.logic import _strategy
 from midstream.logic._game import Game, ShieldCore
@@ -32,6 +32,8 @@ _TABLE_CELLS = 1 << 18
 #: Up to this many atoms every letter of every state is checked; beyond, the diagrams and a sample.
 _CHECKED_ATOMS = 12
 _SAMPLE = 2000
+#: Actions of up to so many controllable atoms are listed.
+_LISTED_ATOMS = 16
 #: Sets of atoms that a shield keeps, so as not to build them again.
 _CACHED = 1024
 
@@ -183,6 +185,52 @@ class Shield:
         """
         mask = self._mask(letter)
         return self._core.correct_mask(mask) == mask
+
+    def actions(self, letter: Letter = ()) -> list[frozenset[str]]:
+        """All choices of the controllable atoms that need no correction now, for an agent to pick.
+
+        Parameters
+        ----------
+        letter : set of str, mapping of str to bool, or bit mask over `alphabet`
+            The uncontrollable atoms; its controllable ones do not matter.
+
+        Returns
+        -------
+        list of frozenset of str
+            At least one; the smallest masks first.
+
+        Raises
+        ------
+        StateLimitError
+            More than 16 controllable atoms.
+        ArgumentValueError, ArgumentTypeError
+            A mask that is too large, or no letter.
+
+        Examples
+        --------
+        >>> from midstream.logic import shield
+        >>> guard = shield("G(alarm -> !pump) & G(pump -> valve)", ["pump", "valve"])
+        >>> [sorted(action) for action in guard.actions()]
+        [[], ['valve'], ['pump', 'valve']]
+        >>> [sorted(action) for action in guard.actions({"alarm"})]
+        [[], ['valve']]
+        """
+        count = len(self.controllable)
+        if count > _LISTED_ATOMS:
+            raise StateLimitError(
+                f"actions of {count} controllable atoms are too many to list: at most "
+                f"{_LISTED_ATOMS} atoms",
+                limit=_LISTED_ATOMS,
+            )
+        bits = [self._bits[name] for name in self.controllable]
+        given = self._mask(letter) & ~sum(bits)
+        found = []
+        for subset in range(1 << count):
+            chosen = [index for index in range(count) if subset >> index & 1]
+            mask = given | sum(bits[index] for index in chosen)
+            if self._core.correct_mask(mask) == mask:
+                found.append(frozenset(self.controllable[index] for index in chosen))
+        return found
 
     def reset(self) -> None:
         """Begin a new stream, and count anew."""

@@ -357,6 +357,18 @@ def test_dead_ends_may_stay():
     assert repr(kripke) == "<Kripke of 2 states and 2 transitions>"
 
 
+def test_structures_pickle():
+    for kripke in (
+        Kripke({"a": ["b", "a"], "b": ["b"]}, {"p": ["b"]}, ["a"]),
+        Kripke([[1, 0], [1]], {"p": [1]}, [0]),
+    ):
+        copied = pickle.loads(pickle.dumps(kripke))
+        assert (copied.states, copied.initial) == (kripke.states, kripke.initial)
+        for text in ("EX p", "AF p", "p"):
+            assert check_ctl(copied, text) == check_ctl(kripke, text)
+        assert not holds_ctl(copied, "AF p") and holds_ctl(copied, "EF AG p")
+
+
 def test_from_edges():
     kripke = Kripke.from_edges(3, [[0, 1], [1, 2], [2, 2]], {"p": np.array([False, False, True])})
     assert ctl_mask(kripke, "EX p").tolist() == [False, True, True]

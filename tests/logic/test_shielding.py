@@ -58,6 +58,7 @@ def verify(guard, arena, region, weights):
             assert corrected - own == i
             assert cost[corrected & own] == min(cost.values())
             assert guard.allowed(i | o) == (o in choices) == (corrected == i | o)
+            assert set(guard.actions(i | o)) == set(choices)
             assert guard.step(i | o) == corrected
             after = guard.state
             if after not in seen:
@@ -169,6 +170,8 @@ def test_many_atoms():
     assert len(guard.alphabet) == 48
     letter = {"a3", "a5", "x3", "x4", "x5", "x30", "x0"}
     assert guard.step(letter) == {"a3", "a5", "x4", "x30"}
+    with pytest.raises(StateLimitError, match="too many to list"):
+        guard.actions()
     with pytest.raises(ArgumentValueError, match="64 atoms"):
         shield(rule, own, uncontrollable=[f"a{i}" for i in range(25)])
 
