@@ -17,8 +17,7 @@ from midstream._core.errors import (
     UndecidedError,
 )
 from midstream.logic._game import Game
-from midstream.logic.formula import Formula
-from midstream.logic.parser import parse
+from midstream.logic.formula import Formula, Predicate
 
 if TYPE_CHECKING:
     from midstream.logic.automaton import Automaton
@@ -30,7 +29,6 @@ __all__ = [
     "Leaf",
     "Machine",
     "Solved",
-    "as_formula",
     "as_machine",
     "check_product",
     "check_sides",
@@ -39,6 +37,7 @@ __all__ = [
     "game_of",
     "names_of",
     "own_names",
+    "predicates_of",
     "rows_of",
 ]
 
@@ -71,17 +70,6 @@ class Deadline:
         return left
 
 
-def as_formula(formula: Formula | str) -> Formula:
-    """A formula, read if it is text."""
-    if isinstance(formula, str):
-        return parse(formula)
-    if not isinstance(formula, Formula):
-        raise ArgumentTypeError(
-            f"formula must be a Formula or its text, not {type(formula).__name__}"
-        )
-    return formula
-
-
 def names_of(name: str, atoms: Iterable[str]) -> tuple[str, ...]:
     """Distinct names of atoms."""
     if isinstance(atoms, (str, bytes)) or not isinstance(atoms, Iterable):
@@ -99,7 +87,7 @@ def names_of(name: str, atoms: Iterable[str]) -> tuple[str, ...]:
 def check_sides(
     formula: Formula, names: tuple[str, str], sides: tuple[Iterable[str], Iterable[str]]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Who controls which atom: each of the formula's is on one side."""
+    """Who controls which atom: each of the formula's is on one side, signals on the first."""
     first, second = (names_of(name, side) for name, side in zip(names, sides, strict=True))
     shared = sorted(set(first) & set(second))
     if shared:
@@ -112,7 +100,18 @@ def check_sides(
         raise ArgumentValueError(
             f"formula has the atom {missing[0]!r}, which is in neither {names[0]} nor {names[1]}"
         )
+    for name, predicate in zip(second, predicates_of(formula, second), strict=True):
+        if predicate is not None:
+            raise ArgumentValueError(
+                f"{names[1]} must not have {name!r}: a signal can be observed, not chosen"
+            )
     return first, second
+
+
+def predicates_of(formula: Formula, atoms: Iterable[str]) -> tuple[Predicate | None, ...]:
+    """For each atom the predicate that it stands for, if any."""
+    found = {str(node.predicate): node.predicate for node in formula.nodes() if node.predicate}
+    return tuple(found.get(atom) for atom in atoms)
 
 
 def game_of(automaton: Automaton, outputs: Iterable[str]) -> Game:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from midstream._core.errors import ArgumentValueError, MidstreamError, StateLimitError
 from midstream._core.validate import check_choice, check_int, check_mapping, check_real
 from midstream.logic import _strategy
+from midstream.logic._checks import as_formula
 from midstream.logic._game import Game, ShieldCore
 from midstream.logic._letters import as_mask
 from midstream.logic._strategy import ENVIRONMENT, SYSTEM, Deadline
@@ -122,15 +123,15 @@ class Shield:
 
         Parameters
         ----------
-        letter : set of str, mapping of str to bool, or bit mask over `alphabet`
+        letter : set of str, mapping of str to bool or number, or bit mask over `alphabet`
             In order ``"moore"`` the shield does not look at the atoms that are not controllable
             until it has corrected the others.
 
         Returns
         -------
-        int or frozenset of str
-            The corrected letter: a mask for a mask, else the set of its true atoms. Atoms in a set
-            that the alphabet lacks stay as they are.
+        int, frozenset of str, or dict
+            The corrected letter: a mask for a mask, a dict for a mapping, else the set of its true
+            atoms. What the alphabet lacks stays as it is.
 
         Raises
         ------
@@ -153,18 +154,18 @@ class Shield:
             found = self._sets.get(corrected)
             if found is not None and len(letter) == mask.bit_count():  # type: ignore[arg-type]
                 return found
-        return self._answer(letter, corrected)
+        return self._answer(letter, mask, corrected)
 
     def correct(self, letter: Letter) -> Any:
         """The corrected letter, without going on.
 
         Parameters
         ----------
-        letter : set of str, mapping of str to bool, or bit mask over `alphabet`
+        letter : set of str, mapping of str to bool or number, or bit mask over `alphabet`
 
         Returns
         -------
-        int or frozenset of str
+        int, frozenset of str, or dict
             As of `step`. Of the changes that lead to a safe state the one of least weight; of equal
             ones always the same.
 
@@ -173,7 +174,8 @@ class Shield:
         ArgumentValueError, ArgumentTypeError
             A mask that is too large, or no letter.
         """
-        return self._answer(letter, self._core.correct_mask(self._mask(letter)))
+        mask = self._mask(letter)
+        return self._answer(letter, mask, self._core.correct_mask(mask))
 
     def allowed(self, letter: Letter) -> bool:
         """Whether a letter needs no correction now.
@@ -191,7 +193,7 @@ class Shield:
 
         Parameters
         ----------
-        letter : set of str, mapping of str to bool, or bit mask over `alphabet`
+        letter : set of str, mapping of str to bool or number, or bit mask over `alphabet`
             The uncontrollable atoms; its controllable ones do not matter.
 
         Returns
@@ -271,13 +273,20 @@ class Shield:
                 pass  # an atom of somebody else's, or no name: told apart below
             else:
                 return mask
-        return as_mask(letter, self.alphabet)
+        return as_mask(letter, self.alphabet, self._parts.automaton.predicates)
 
-    def _answer(self, letter: Letter, corrected: int | None) -> Any:
+    def _answer(self, letter: Letter, mask: int, corrected: int | None) -> Any:
         if corrected is None:
             raise MidstreamError(f"internal error: no safe letter in state {self._core.state}")
         if isinstance(letter, (int, np.integer)):
             return corrected
+        if isinstance(letter, Mapping):
+            answer = dict(letter)
+            changed = mask ^ corrected
+            for name in self.controllable:
+                if changed & self._bits[name]:
+                    answer[name] = bool(corrected & self._bits[name])
+            return answer
         found = self._sets.get(corrected)
         if found is None:
             found = frozenset(
@@ -285,7 +294,7 @@ class Shield:
             )
             if len(self._sets) < _CACHED:
                 self._sets[corrected] = found
-        if isinstance(letter, Mapping) or self._bits.keys() >= set(letter):
+        if self._bits.keys() >= set(letter):
             return found
         return found | (set(letter) - self._bits.keys())
 
@@ -392,7 +401,7 @@ def shield(
     midstream._core.errors.ArgumentValueError: formula has no shield: whatever the controllable \
 atoms do, the others can make it impossible, first with {alarm}
     """
-    formula = _strategy.as_formula(formula)
+    formula = as_formula(formula)
     own = _strategy.names_of("controllable", controllable)
     if uncontrollable is None:
         mine = set(own)

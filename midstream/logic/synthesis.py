@@ -12,6 +12,7 @@ import numpy as np
 from midstream._core.errors import ArgumentValueError, MidstreamError, StateLimitError
 from midstream._core.validate import check_choice, check_int, check_real
 from midstream.logic import _strategy
+from midstream.logic._checks import as_formula
 from midstream.logic._letters import as_mask
 from midstream.logic._strategy import ENVIRONMENT, SYSTEM, Deadline, Machine, Solved
 from midstream.logic.automaton import compile as compile_automaton
@@ -61,6 +62,7 @@ class _Player:
         self._state = 0
         self.formula = formula
         self.order = order
+        self._predicates = _strategy.predicates_of(formula, machine.other)
 
     @property
     def n_states(self) -> int:
@@ -100,7 +102,7 @@ class _Player:
     def _move(self, seen: Letter) -> frozenset[str]:
         """Answer the other player's atoms, and go on."""
         state = self._alive()
-        leaf = self._machine.leaf(state, as_mask(seen, self._machine.other))
+        leaf = self._machine.leaf(state, as_mask(seen, self._machine.other, self._predicates))
         action = self._machine.states[state][0] | leaf.action
         self._state = leaf.following
         return _strategy.own_names(self._machine, action)
@@ -161,7 +163,7 @@ class Controller(_Player):
 
         Parameters
         ----------
-        inputs : set of str, mapping of str to bool, or bit mask over `input_atoms`
+        inputs : set of str, mapping of str to bool or number, or bit mask over `input_atoms`
 
         Returns
         -------
@@ -226,7 +228,7 @@ class Controller(_Player):
         for letter in inputs:
             if state < 0:
                 break
-            seen = as_mask(letter, machine.other)
+            seen = as_mask(letter, machine.other, self._predicates)
             leaf = machine.leaf(state, seen)
             action = machine.states[state][0] | leaf.action
             true_inputs = (name for bit, name in enumerate(machine.other) if seen >> bit & 1)
@@ -338,7 +340,7 @@ class _Problem:
         max_states: int,
         timeout_s: float | None,
     ) -> None:
-        self.formula = _strategy.as_formula(formula)
+        self.formula = as_formula(formula)
         self.sides = _strategy.check_sides(self.formula, ("inputs", "outputs"), (inputs, outputs))
         self.order: str = check_choice("order", order, _ORDERS)
         self.max_states = check_int("max_states", max_states, low=1)
@@ -481,7 +483,7 @@ def synthesize(
         Over finite traces; past operators and windows of steps are fine.
     inputs, outputs : collection of str
         The atoms of the environment and of the system; without overlap, and the formula's atoms all
-        among them.
+        among them. Predicates of signals, such as ``"x > 0.5"``, can be inputs.
     order : {"mealy", "moore"}
         Who moves first in a step: the environment, so that outputs may depend on the step's inputs;
         or the system.

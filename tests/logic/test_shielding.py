@@ -119,8 +119,8 @@ def test_why_there_is_none():
 def test_a_moore_shield_does_not_look():
     guard = shield("G(a -> x)", ["x"], order="moore")
     assert guard.alphabet == ("x", "a")
-    assert guard.step({}) == {"x"} and guard.step({"a"}) == {"a", "x"}
-    assert shield("G(a -> x)", ["x"]).step({}) == frozenset()
+    assert guard.step(set()) == {"x"} and guard.step({"a"}) == {"a", "x"}
+    assert shield("G(a -> x)", ["x"]).step({}) == {}
 
 
 def test_weights_decide():
@@ -133,7 +133,8 @@ def test_letters_in_all_forms():
     guard = shield("G !x", ["x"], uncontrollable=["a"])
     assert guard.alphabet == ("a", "x")
     assert guard.step(3) == 1 and guard.step(np.uint64(2)) == 0
-    assert guard.step({"a": True, "x": True, "else": 3}) == {"a"}
+    changed = guard.step({"a": True, "x": True, "else": 3})
+    assert changed == {"a": True, "x": False, "else": 3}
     assert guard.step(["x"]) == frozenset() and guard.step(frozenset("a")) == {"a"}
     assert guard.step({"x", "foreign"}) == {"foreign"}
     assert (guard.steps, guard.corrections) == (6, 5)
@@ -145,6 +146,17 @@ def test_letters_in_all_forms():
         with pytest.raises(ArgumentTypeError):
             guard.step(wrong)
     assert guard.steps == 6
+
+
+def test_signals_are_seen_not_changed():
+    guard = shield("G(speed > 3 -> !boost & brake)", ["boost", "brake"])
+    assert guard.step({"speed": 5, "boost": True}) == {"speed": 5, "boost": False, "brake": True}
+    assert guard.step({"speed": 1, "boost": True}) == {"speed": 1, "boost": True}
+    assert guard.step({"speed > 3"}) == {"speed > 3", "brake"}
+    with pytest.raises(ArgumentValueError, match="NaN"):
+        guard.step({"speed": float("nan")})
+    with pytest.raises(ArgumentValueError, match="can be observed, not chosen"):
+        shield("G(speed < 3)", ["speed < 3"])
 
 
 def test_snapshots_and_pickles():

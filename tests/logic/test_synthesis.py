@@ -215,6 +215,15 @@ def test_moves_of_the_other_order_are_refused():
     assert "2 states" in repr(spoiler)
 
 
+def test_signals_are_inputs():
+    controller = synthesize("X[!] (alarm <-> Y (heat > 80))", ["heat > 80"], ["alarm"])
+    assert controller.step({"heat": 90.5}) == frozenset()
+    assert controller.step({"heat": 10}) == {"alarm"} and controller.stop
+    assert controller.simulate([{"heat": 81}, {"heat": 0}])[1] == {"alarm"}
+    with pytest.raises(ArgumentValueError, match="outputs must not have 'heat > 80'"):
+        synthesize("heat > 80", [], ["heat > 80"])
+
+
 def test_drawings():
     mealy = synthesize('"x \\"1\\"" <-> a', ["a"], ['x "1"'])
     assert mealy.to_dot().count("->") == 3 and '\\"1\\"' in mealy.to_dot()
