@@ -46,6 +46,7 @@ __all__ = [
     "renamed",
     "rule_trees",
     "shortest_acceptance",
+    "text_of",
 ]
 
 #: Longer windows over steps are kept as one number beside the automaton, if they can be.
@@ -68,6 +69,7 @@ class RulePlan(NamedTuple):
     """A rule as its group steps it."""
 
     rule: Rule
+    text: str
     #: Its index in the book, and in the program of its group.
     place: int
     slot: int
@@ -96,6 +98,11 @@ class Assembly(NamedTuple):
     groups: tuple[GroupPlan, ...]
     alphabet: tuple[str, ...]
     needs_time: bool
+
+
+def text_of(formula: Formula) -> str:
+    """The formula in a report: shared subformulas can make the text of a small one endless."""
+    return str(formula) if formula.size <= 10_000 else repr(formula)
 
 
 def conjuncts(formula: Formula) -> tuple[Formula, ...]:
@@ -314,9 +321,9 @@ class Windows:
         if not kept:
             raise ArgumentValueError(
                 f"formula of rule {self.rule.name!r}: windows over time must be [0:b] or [a:], "
-                f"not as in {str(node)!r:.120}"
+                f"not as in {text_of(node)!r:.120}"
             )
-        return self.stand_in(str(node), self.operations.formula(node, self.own, self.timed))
+        return self.stand_in(text_of(node), self.operations.formula(node, self.own, self.timed))
 
     def deadline(self, part: Formula) -> Formula | None:
         """``G(p -> F[0:b] q)`` is ``G(p -> F q)``, and never late: an event that finds a p that
@@ -345,7 +352,7 @@ class Windows:
             timed=self.timed,
             high=answer.interval.high,
         )
-        stand_in = self.stand_in(f"late for {part}", late)
+        stand_in = self.stand_in(f"late for {text_of(part)}", late)
         p, q = rewrite(p, self.past), rewrite(q, self.past)
         promise = eventually(q) if p is true else implies(p, eventually(q))
         return and_(always(promise), always(not_(stand_in)))
@@ -362,7 +369,7 @@ class Windows:
             raise ArgumentValueError(
                 f"formula of rule {self.rule.name!r}: over time, only windows [0:b] and [a:] of "
                 "past operators, and deadlines G(p -> F[0:b] q), can be followed; "
-                f"{str(formula)!r:.120} has another"
+                f"{text_of(formula)!r:.120} has another"
             )
         return result
 
@@ -568,7 +575,7 @@ def _assemble_group(
         automaton, order = built(rule, formula, bits, False)
         if automaton.colours[0] == Verdict.FALSE:
             raise ArgumentValueError(
-                f"rule {rule.name!r} can never be satisfied: {str(rule.formula)!r:.200}"
+                f"rule {rule.name!r} can never be satisfied: {text_of(rule.formula)!r:.200}"
             )
         rows.append((place(automaton, False), order, rule.after_violation == "reset"))
         plans.append((rule, index, slot, formula, automaton, bits, order))
@@ -588,6 +595,7 @@ def _assemble_group(
         finished.append(
             RulePlan(
                 rule,
+                text_of(rule.formula),
                 index,
                 slot,
                 trigger,

@@ -29,6 +29,7 @@ from midstream.logic._assembly import (
     renamed,
     rule_trees,
     shortest_acceptance,
+    text_of,
 )
 from midstream.logic.automaton import Automaton, compile
 from midstream.logic.formula import Formula, and_, atom, eventually, not_, or_
@@ -392,7 +393,9 @@ def _alone(entry: _Entry, question: _Question) -> Iterator[LintFinding]:
         return
     for cause in antecedents(entry.formula):
         if not question.satisfiable(eventually(cause)):
-            yield LintFinding("vacuous", name, f"nothing sets it off: {cause} is never true")
+            yield LintFinding(
+                "vacuous", name, f"nothing sets it off: {text_of(cause)} is never true"
+            )
     if not np.isin(automaton.colours, (Verdict.FALSE, Verdict.TRUE)).any():
         yield LintFinding(
             "not_monitorable", name, "no event breaks or fulfils it for good, only the end does"
@@ -468,10 +471,10 @@ def _together(
                     yield LintFinding(
                         "vacuous",
                         (entry.rule.name,),
-                        f"while the other rules are kept, {cause} is never true",
+                        f"while the other rules are kept, {text_of(cause)} is never true",
                     )
             except (StateLimitError, UndecidedError) as error:
-                yield _undecided([entry], f"can {cause} ever be true", error)
+                yield _undecided([entry], f"can {text_of(cause)} ever be true", error)
     try:
         yield from _traps(component, question, limits)
     except (StateLimitError, UndecidedError) as error:

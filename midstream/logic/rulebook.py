@@ -24,6 +24,7 @@ from midstream.logic._assembly import (
     RulePlan,
     assemble,
     shortest_acceptance,
+    text_of,
 )
 from midstream.logic._rulebook import Engine
 from midstream.logic.formula import Formula
@@ -183,7 +184,7 @@ class Obligation:
     formula : str
         Of the rule.
     since : int
-        The event that brought it about.
+        The event that brought it about; -1 where it is owed from the start.
     fulfilment : tuple of frozenset of str
         The shortest continuation that fulfils it: for each event, the atoms that must be true (as
         few as possible); all others of the rule are false.
@@ -202,7 +203,8 @@ class Obligation:
     def __str__(self) -> str:
         whose = "" if self.key is None else f" for {self.key!r}"
         events = ", then ".join("{" + ", ".join(sorted(letter)) + "}" for letter in self.fulfilment)
-        return f"{self.rule}{whose}: owed since step {self.since}: {events}"
+        since = f"since step {self.since}" if self.since >= 0 else "from the start"
+        return f"{self.rule}{whose}: owed {since}: {events}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -593,7 +595,7 @@ class RuleBook:
             Obligation(
                 plan.rule.name,
                 key,
-                str(plan.rule.formula),
+                plan.text,
                 since,
                 self._fulfilment(plan, state),
                 plan.rule.message,
@@ -753,7 +755,7 @@ class RuleBook:
             step,
             since,
             tuple(name for name, bit in zip(plan.atoms, plan.bits, strict=True) if mask >> bit & 1),
-            str(rule.formula),
+            plan.text,
             rule.message,
             rule.repair,
             at_end,
@@ -822,9 +824,9 @@ class RuleBook:
                     rule = plan.rule
                     key = rule.key if isinstance(rule.key, str) else rule.key is not None
                     digest.update(
-                        repr(
-                            (rule.name, str(rule.formula), key, rule.after_violation, rule.clock)
-                        ).encode("utf-8", "surrogatepass")
+                        repr((rule.name, plan.text, key, rule.after_violation, rule.clock)).encode(
+                            "utf-8", "surrogatepass"
+                        )
                     )
                     digest.update(repr((plan.bits, plan.variables, plan.trigger)).encode())
                     digest.update(np.ascontiguousarray(plan.automaton.roots).tobytes())
@@ -967,7 +969,7 @@ class RuleBook:
             triggers = "" if count.triggers is None else count.triggers
             cells = (
                 rule.name,
-                str(rule.formula) if rule.formula.size <= 200 else repr(rule.formula),
+                text_of(rule.formula),
                 "" if rule.key is None else str(rule.key),
                 rule.action,
                 count.verdict.name,
