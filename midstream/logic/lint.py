@@ -270,7 +270,7 @@ def _atoms(book: tuple[Rule, ...], alphabet: tuple[str, ...] | None) -> Iterator
         elif alphabet is None and len(where) == 1:
             # Once, and close to one that occurs more often.
             near = difflib.get_close_matches(
-                name, [other for other in used if len(used[other]) > 1], 1, 0.85
+                name, [other for other in used if len(used[other]) > 1], 1, 0.8
             )
             if near and len(name) > 3 and _is_slip(name, near[0]):
                 yield LintFinding(
