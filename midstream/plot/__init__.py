@@ -6,6 +6,8 @@
     trajectories, exponents, orbit diagrams and fields of `midstream.attractor`
 `recurrence_plot`, `delay_choice`
     when a series comes back to itself; how a delay was chosen
+`automaton_graph`, `verdict_timeline`
+    automata of `midstream.logic`, and what a formula says of a trace as it unfolds
 
 matplotlib is imported when something is drawn, not before.
 """
@@ -25,8 +27,10 @@ if TYPE_CHECKING:
     )
     from midstream.plot.schedules import gantt
     from midstream.plot.series import delay_choice, recurrence_plot
+    from midstream.plot.temporal import automaton_graph, verdict_timeline
 
 __all__ = [
+    "automaton_graph",
     "bifurcation_diagram",
     "delay_choice",
     "ftle_map",
@@ -34,11 +38,13 @@ __all__ = [
     "phase_portrait",
     "recurrence_plot",
     "spectrum_convergence",
+    "verdict_timeline",
 ]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "automaton_graph": "temporal",
         "bifurcation_diagram": "orbits",
         "delay_choice": "series",
         "ftle_map": "orbits",
@@ -46,5 +52,6 @@ __getattr__, __dir__ = lazy_exports(
         "phase_portrait": "orbits",
         "recurrence_plot": "series",
         "spectrum_convergence": "orbits",
+        "verdict_timeline": "temporal",
     },
 )

@@ -29,7 +29,7 @@ def automaton_graph(
     *,
     ax: Axes | None = None,
     max_states: int = 40,
-    max_guard: int = 40,
+    max_guard: int = 28,
 ) -> Axes:
     """Draw an automaton: states in layers by distance from the start, guards on the arrows.
 
@@ -41,7 +41,7 @@ def automaton_graph(
         Where to draw. Default: a new figure as large as the automaton needs.
     max_states : int, default 40
         More states than this are refused: nobody could read them.
-    max_guard : int, default 40
+    max_guard : int, default 28
         Longest guard in characters; longer ones end in an ellipsis.
 
     Returns
@@ -69,11 +69,13 @@ def automaton_graph(
 
         automaton_graph("G(request -> F answer)").figure.savefig("response.png")
     """
-    from midstream.logic import Automaton, Formula, Verdict, compile
+    from midstream.logic import Automaton, Formula, Verdict, compile, parse
 
     max_states = check_int("max_states", max_states, low=1)
     max_guard = check_int("max_guard", max_guard, low=4)
-    if isinstance(automaton, (str, Formula)):
+    if isinstance(automaton, str):
+        automaton = parse(automaton)
+    if isinstance(automaton, Formula):
         automaton = compile(automaton)
     elif not isinstance(automaton, Automaton):
         raise ArgumentTypeError(
@@ -88,27 +90,29 @@ def automaton_graph(
     xs = [x for x, _ in place.values()]
     ys = [y for _, y in place.values()]
     width, height = max(xs) - min(xs), max(ys) - min(ys)
-    ax = axes(ax, figsize=(max(3.0, 1.6 * width + 2.4), max(2.6, 1.5 * height + 2.2)))
+    ax = axes(ax, figsize=(max(3.0, 1.25 * width + 2.6), max(2.6, 1.25 * height + 2.4)))
     ink = text_color()
     patches = matplotlib("patches")
+    rims = {}
+    for state, (x, y) in place.items():
+        colour = _COLOURS[int(automaton.colours[state])]
+        ring = {"facecolor": "none", "edgecolor": colour, "linewidth": 1.6, "zorder": 3}
+        rims[state] = ax.add_patch(patches.Circle((x, y), _RADIUS, **ring))
+        if automaton.accepting[state]:
+            ax.add_patch(patches.Circle((x, y), 0.8 * _RADIUS, **ring))
+        ax.text(x, y, str(state), ha="center", va="center", color=ink, fontsize="small", zorder=4)
     joined: dict[tuple[int, int], list[str]] = defaultdict(list)
     for source, guard, target in edges:
         joined[source, target].append(guard)
+    middle = (sum(xs) / len(xs), sum(ys) / len(ys))
     for (source, target), guards in joined.items():
         text = " | ".join(guards)
         if len(text) > max_guard:
             text = text[: max_guard - 1] + "…"
         if source == target:
-            _loop(ax, patches, place[source], text, ink)
+            _loop(ax, patches, rims[source], middle, text, ink)
         else:
-            _arrow(ax, patches, place[source], place[target], text, ink)
-    for state, (x, y) in place.items():
-        colour = _COLOURS[int(automaton.colours[state])]
-        ring = {"facecolor": (0, 0, 0, 0), "edgecolor": colour, "linewidth": 1.6, "zorder": 3}
-        ax.add_patch(patches.Circle((x, y), _RADIUS, **ring))
-        if automaton.accepting[state]:
-            ax.add_patch(patches.Circle((x, y), 0.8 * _RADIUS, **ring))
-        ax.text(x, y, str(state), ha="center", va="center", color=ink, fontsize="small", zorder=4)
+            _arrow(ax, patches, rims[source], rims[target], text, ink)
     x, y = place[int(automaton.initial)]
     ax.annotate(
         "",
@@ -129,8 +133,8 @@ def automaton_graph(
         frameon=False,
         fontsize="small",
     )
-    ax.set_xlim(min(xs) - 0.9, max(xs) + 0.9)
-    ax.set_ylim(min(ys) - 0.8, max(ys) + 1.1)
+    ax.set_xlim(min(xs) - 1.3, max(xs) + 1.3)
+    ax.set_ylim(min(ys) - 1.1, max(ys) + 1.1)
     ax.set_aspect("equal")
     ax.set_axis_off()
     return ax
@@ -240,7 +244,9 @@ def verdict_timeline(
     ax.set_xlim(0, len(codes))
     ax.set_xlabel("event")
     ax.xaxis.set_major_locator(matplotlib("ticker").MaxNLocator(10, integer=True))
-    ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=5, frameon=False, fontsize="small")
+    ax.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=5, frameon=False, fontsize="small"
+    )
     title = str(monitor.formula)
     ax.set_title(title if len(title) <= 60 else title[:59] + "…", loc="left", fontsize="medium")
     for side in ("top", "right", "left"):
@@ -261,7 +267,8 @@ def _layers(
 ) -> dict[int, tuple[float, float]]:
     """A place for each state: x by distance from the start, y by where its neighbours are.
 
-    One sweep of barycentres, as in Sugiyama, Tagawa and Toda (1981).
+    One sweep of barycentres, as in Sugiyama, Tagawa and Toda (1981). Where a layer is high, as of
+    most automata whose states reach each other in a step, all stand on a circle.
     """
     successors: dict[int, list[int]] = defaultdict(list)
     for source, _, target in edges:
@@ -277,6 +284,14 @@ def _layers(
     layers: dict[int, list[int]] = defaultdict(list)
     for state in range(n_states):
         layers[distance.get(state, 0)].append(state)
+    if max(map(len, layers.values())) > 3:
+        order = [state for layer in sorted(layers) for state in layers[layer]]
+        radius = max(1.6, 0.34 * n_states)
+        angles = np.pi - 2 * np.pi * np.arange(n_states) / n_states
+        return {
+            state: (radius * float(np.cos(angle)), radius * float(np.sin(angle)))
+            for state, angle in zip(order, angles, strict=True)
+        }
     row: dict[int, float] = {}
     for layer in sorted(layers):
         states = layers[layer]
@@ -289,55 +304,60 @@ def _layers(
             row[state] = index - (len(states) - 1) / 2
     # An arrow between states of one row that skips a layer would run through what is between.
     return {
-        state: (1.9 * layer, -1.5 * row[state] - 0.35 * (layer % 2))
+        state: (2.1 * layer, -1.9 * row[state] - 0.35 * (layer % 2))
         for layer, states in layers.items()
         for state in states
     }
 
 
-def _arrow(
-    ax: Axes,
-    patches: Any,
-    start: tuple[float, float],
-    end: tuple[float, float],
-    text: str,
-    ink: Any,
-) -> None:
+def _arrow(ax: Axes, patches: Any, start: Any, end: Any, text: str, ink: Any) -> None:
     # Both directions bend to their own right, so that they do not lie on each other.
-    bend = 0.22
+    bend = 0.25
+    (x0, y0), (x1, y1) = start.center, end.center
     ax.add_patch(
         patches.FancyArrowPatch(
-            start,
-            end,
+            (x0, y0),
+            (x1, y1),
             connectionstyle=f"arc3,rad={bend}",
             arrowstyle="-|>",
             mutation_scale=10,
-            # In points: from the middle of a circle to its rim, about.
             shrinkA=0,
-            shrinkB=0,
-            patchA=patches.Circle(start, 1.1 * _RADIUS),
-            patchB=patches.Circle(end, 1.1 * _RADIUS),
+            shrinkB=1,
+            patchA=start,
+            patchB=end,
             color=ink,
             linewidth=0.9,
             zorder=2,
         )
     )
-    dx, dy = end[0] - start[0], end[1] - start[1]
-    # The middle of a quadratic curve lies half way to its control point.
-    middle = (
-        (start[0] + end[0]) / 2 + bend * dy / 2,
-        (start[1] + end[1]) / 2 - bend * dx / 2,
-    )
-    _label(ax, middle, text, ink)
+    # A quadratic curve: its point at a share t, nearer to the source, whose choice the guard is.
+    t = 0.42
+    cx, cy = (x0 + x1) / 2 + bend * (y1 - y0), (y0 + y1) / 2 - bend * (x1 - x0)
+    x = (1 - t) ** 2 * x0 + 2 * t * (1 - t) * cx + t**2 * x1
+    y = (1 - t) ** 2 * y0 + 2 * t * (1 - t) * cy + t**2 * y1
+    # Beside a steep arrow, on the side to which it bends.
+    steep = abs(y1 - y0) > 1.2 * abs(x1 - x0)
+    side = ("left" if y1 > y0 else "right") if steep else "center"
+    _label(ax, (x, y), text, ink, side)
 
 
-def _loop(ax: Axes, patches: Any, at: tuple[float, float], text: str, ink: Any) -> None:
-    x, y = at
+def _loop(
+    ax: Axes, patches: Any, rim: Any, middle: tuple[float, float], text: str, ink: Any
+) -> None:
+    """An arrow from a state to itself, on the side that faces away from the others."""
+    x, y = rim.center
+    away = np.array([x - middle[0], y - middle[1]])
+    # Up, unless the picture is round there: guards are read best above their state.
+    angle = float(np.arctan2(away[1], away[0])) if abs(away[1]) > 0.3 else np.pi / 2
+    spread = 0.5
+    path = matplotlib("path").Path
+    points = [
+        (x + scale * _RADIUS * np.cos(angle + turn), y + scale * _RADIUS * np.sin(angle + turn))
+        for scale, turn in ((1.0, spread), (2.4, spread), (2.4, -spread), (1.1, -spread))
+    ]
     ax.add_patch(
         patches.FancyArrowPatch(
-            (x - 0.55 * _RADIUS, y + 0.85 * _RADIUS),
-            (x + 0.55 * _RADIUS, y + 0.85 * _RADIUS),
-            connectionstyle="arc3,rad=-1.6",
+            path=path(points, [path.MOVETO, path.CURVE4, path.CURVE4, path.CURVE4]),
             arrowstyle="-|>",
             mutation_scale=10,
             color=ink,
@@ -345,14 +365,15 @@ def _loop(ax: Axes, patches: Any, at: tuple[float, float], text: str, ink: Any) 
             zorder=2,
         )
     )
-    _label(ax, (x, y + 2.15 * _RADIUS), text, ink)
+    at = (x + 2.45 * _RADIUS * np.cos(angle), y + 2.45 * _RADIUS * np.sin(angle))
+    _label(ax, at, text, ink)
 
 
-def _label(ax: Axes, at: tuple[float, float], text: str, ink: Any) -> None:
+def _label(ax: Axes, at: tuple[float, float], text: str, ink: Any, side: str = "center") -> None:
     ax.text(
         *at,
         text,
-        ha="center",
+        ha=side,
         va="center",
         fontsize="x-small",
         color=ink,
