@@ -200,6 +200,8 @@ def verdict_timeline(
             f"monitor must be a Monitor, a Formula or text, not {type(monitor).__name__}"
         )
     formula = monitor.formula
+    if formula is None:
+        raise ArgumentValueError("monitor must be one of a formula: an automaton has no text")
     leaves = {str(node): node for node in formula.nodes() if node.atom or node.predicate}
     columns = [leaf.evaluate(trace) for leaf in leaves.values()]
     if not columns:
