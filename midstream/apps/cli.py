@@ -1,4 +1,4 @@
-"""The command line: ``midstream demo | watch | record | replay | doctor``.
+"""The command line: ``midstream demo | watch | record | replay | check | doctor``.
 
 Exit status
     0
@@ -232,6 +232,48 @@ def record(
         record=file,
         force=force,
     )
+
+
+@app.command(
+    epilog="[bold]Exit status:[/] 0 satisfied; 1 violated; 2 wrong usage; 3 the trace cannot be "
+    "read; 128 + n ended by signal n."
+)
+def check(
+    formula: Annotated[
+        str, typer.Argument(help='A formula, such as "G(request -> F answer)".', show_default=False)
+    ],
+    trace: Annotated[
+        str,
+        typer.Argument(
+            help="A file, or - for standard input: an event a line, as a JSON array of the atoms "
+            "that are true, a JSON object of atoms and signals, or names with spaces between.",
+            show_default=False,
+        ),
+    ],
+    dialect: opt.DialectOption = opt.Dialect.SPOT,
+    semantics: opt.SemanticsOption = opt.Semantics.LTLF,
+    every: Annotated[
+        bool, typer.Option("--every", help="Tell the verdict after every event.")
+    ] = False,
+    json_lines: opt.Json = False,
+    no_color: opt.NoColor = False,
+) -> None:
+    """Check a trace of events against a formula of temporal logic, and explain a violation.
+
+    Reading ends at the event that decides.
+    """
+    from midstream.apps.check import check as follow
+
+    status = follow(
+        formula,
+        trace,
+        dialect=dialect.value,
+        semantics=semantics.value,
+        every=every,
+        json_lines=json_lines,
+        color=_color(no_color),
+    )
+    raise typer.Exit(status)
 
 
 @app.command(epilog=_EPILOG)

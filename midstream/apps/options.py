@@ -14,6 +14,8 @@ __all__ = [
     "Action",
     "ApiKeyEnv",
     "Body",
+    "Dialect",
+    "DialectOption",
     "Events",
     "FirstChunkWithin",
     "Force",
@@ -32,6 +34,8 @@ __all__ = [
     "OnStall",
     "Prompt",
     "Record",
+    "Semantics",
+    "SemanticsOption",
     "SourceArgument",
     "Speed",
     "StallAfter",
@@ -48,6 +52,23 @@ class Action(StrEnum):
     WARN = "warn"
     NOTE = "note"
     OFF = "off"
+
+
+class Dialect(StrEnum):
+    """Whose grammar a formula is written in."""
+
+    SPOT = "spot"
+    BLACK = "black"
+    LTLF2DFA = "ltlf2dfa"
+    RTAMT = "rtamt"
+
+
+class Semantics(StrEnum):
+    """What a verdict in the middle of a trace is about."""
+
+    LTLF = "ltlf"
+    LTL3 = "ltl3"
+    RV_LTL = "rv-ltl"
 
 
 class InputFormat(StrEnum):
@@ -202,6 +223,14 @@ Record = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite a recording that is there.")]
+DialectOption = Annotated[Dialect, typer.Option(help="Whose grammar FORMULA is written in.")]
+SemanticsOption = Annotated[
+    Semantics,
+    typer.Option(
+        help="What may follow an event: a finite rest, or an infinite one with three or four "
+        "verdicts."
+    ),
+]
 Json = Annotated[
     bool,
     typer.Option(
