@@ -88,6 +88,8 @@ ms_bdd_ref ms_bdd_make(ms_bdd *m, int32_t var, ms_bdd_ref low, ms_bdd_ref high) 
 ms_bdd_ref ms_bdd_ite(ms_bdd *m, ms_bdd_ref f, ms_bdd_ref g, ms_bdd_ref h) {
     uint32_t top = 0;
     ms_bdd_ref result;
+    /* Operands are not to be trusted once something has failed. */
+    if (m->budget->status) return MS_BDD_FALSE;
     for (;;) {
         /* What needs no walk. */
         if (f == MS_BDD_TRUE) {

@@ -18,7 +18,8 @@ enum ms_budget_status {
     MS_BUDGET_NODES = 3,   /* more than max_nodes */
     MS_BUDGET_TIME = 4,    /* past the deadline */
     MS_BUDGET_STOPPED = 5, /* the poll said so */
-    MS_BUDGET_LETTERS = 6  /* no letter is allowed */
+    MS_BUDGET_LETTERS = 6, /* no letter is allowed */
+    MS_BUDGET_EFFORT = 7   /* an attempt that should be cheap is not */
 };
 
 typedef struct ms_budget {
@@ -26,7 +27,8 @@ typedef struct ms_budget {
     int64_t deadline_ns; /* of ms_clock_ns; 0: none */
     uint64_t max_nodes;  /* of any one decision diagram */
     uint32_t max_states;
-    uint32_t work; /* since the clock was last read */
+    uint32_t work;   /* since the clock was last read */
+    uint32_t slices; /* that an attempt may take; 0: any number */
     int status;
 } ms_budget;
 
@@ -43,6 +45,7 @@ static inline int ms_budget_spend(ms_budget *b, uint32_t work) {
     b->work += work;
     if (b->work < MS_BUDGET_SLICE) return b->status;
     b->work = 0;
+    if (b->slices != 0 && --b->slices == 0) return ms_budget_fail(b, MS_BUDGET_EFFORT);
     if (b->deadline_ns != 0 && ms_clock_ns() > b->deadline_ns)
         return ms_budget_fail(b, MS_BUDGET_TIME);
     /* A question every eight slices: taking Python's lock is not free. */

@@ -26,6 +26,7 @@ cdef extern from "ms_budget.h":
         uint64_t max_nodes
         uint32_t max_states
         uint32_t work
+        uint32_t slices
         int status
 
 cdef extern from "ms_dfa.h":
@@ -82,6 +83,7 @@ cdef class Budget:
         self.budget.max_nodes = MAX_NODES
         self.budget.max_states = max_states
         self.budget.work = 0
+        self.budget.slices = 0
         self.budget.status = 0
 
     cdef int check(self) except -1:
