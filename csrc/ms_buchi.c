@@ -19,7 +19,7 @@ typedef struct cluster {
 } cluster;
 
 struct ms_buchi {
-    ms_bdd m;
+    ms_cbdd m;
     ms_buchi_formula formula;
     int32_t n_vars, n_x, n_y, root_x;
     int32_t *x_node, *y_node; /* by index: the node, ascending */
@@ -46,7 +46,7 @@ static int32_t var_next(const ms_buchi *b, int32_t j) { return var_x(b, j) + 1; 
 
 void ms_buchi_free(ms_buchi *b) {
     if (b == NULL) return;
-    ms_bdd_free(&b->m);
+    ms_cbdd_free(&b->m);
     free(b->x_node);
     free(b->y_node);
     free(b->x_of);
@@ -66,54 +66,55 @@ void ms_buchi_free(ms_buchi *b) {
 
 /* The truth of node i now. */
 static uint32_t value_of(ms_buchi *b, int32_t i) {
-    ms_bdd *m = &b->m;
+    ms_cbdd *m = &b->m;
     const int32_t op = b->formula.ops[i], l = b->formula.left[i], r = b->formula.right[i];
     const int leaf = op <= MS_PREDICATE;
-    const uint32_t f = leaf || l < 0 ? MS_BDD_FALSE : b->value[l];
-    const uint32_t g = leaf || r < 0 ? MS_BDD_FALSE : b->value[r];
-    const uint32_t ahead = is_fixpoint(op) ? ms_bdd_var(m, var_next(b, b->x_of[i])) : MS_BDD_FALSE;
-    const uint32_t before = is_past(op) ? ms_bdd_var(m, var_y(b, b->y_of[i])) : MS_BDD_FALSE;
+    const uint32_t f = leaf || l < 0 ? MS_CBDD_FALSE : b->value[l];
+    const uint32_t g = leaf || r < 0 ? MS_CBDD_FALSE : b->value[r];
+    const uint32_t ahead =
+        is_fixpoint(op) ? ms_cbdd_var(m, var_next(b, b->x_of[i])) : MS_CBDD_FALSE;
+    const uint32_t before = is_past(op) ? ms_cbdd_var(m, var_y(b, b->y_of[i])) : MS_CBDD_FALSE;
     switch (op) {
-    case MS_TRUE: return MS_BDD_TRUE;
+    case MS_TRUE: return MS_CBDD_TRUE;
     case MS_ATOM:
-    case MS_PREDICATE: return ms_bdd_var(m, l);
+    case MS_PREDICATE: return ms_cbdd_var(m, l);
     case MS_NOT: return f ^ 1;
-    case MS_AND: return ms_bdd_and(m, f, g);
-    case MS_OR: return ms_bdd_or(m, f, g);
-    case MS_XOR: return ms_bdd_ite(m, f, g ^ 1, g);
-    case MS_IFF: return ms_bdd_ite(m, f, g, g ^ 1);
-    case MS_IMPLIES: return ms_bdd_or(m, f ^ 1, g);
+    case MS_AND: return ms_cbdd_and(m, f, g);
+    case MS_OR: return ms_cbdd_or(m, f, g);
+    case MS_XOR: return ms_cbdd_ite(m, f, g ^ 1, g);
+    case MS_IFF: return ms_cbdd_ite(m, f, g, g ^ 1);
+    case MS_IMPLIES: return ms_cbdd_or(m, f ^ 1, g);
     case MS_NEXT:
-    case MS_STRONG_NEXT: return ms_bdd_var(m, var_next(b, b->x_of[l]));
-    case MS_EVENTUALLY: return ms_bdd_or(m, f, ahead);
-    case MS_ALWAYS: return ms_bdd_and(m, f, ahead);
+    case MS_STRONG_NEXT: return ms_cbdd_var(m, var_next(b, b->x_of[l]));
+    case MS_EVENTUALLY: return ms_cbdd_or(m, f, ahead);
+    case MS_ALWAYS: return ms_cbdd_and(m, f, ahead);
     case MS_UNTIL:
-    case MS_WEAK_UNTIL: return ms_bdd_or(m, g, ms_bdd_and(m, f, ahead));
+    case MS_WEAK_UNTIL: return ms_cbdd_or(m, g, ms_cbdd_and(m, f, ahead));
     case MS_RELEASE:
-    case MS_STRONG_RELEASE: return ms_bdd_and(m, g, ms_bdd_or(m, f, ahead));
+    case MS_STRONG_RELEASE: return ms_cbdd_and(m, g, ms_cbdd_or(m, f, ahead));
     case MS_YESTERDAY:
     case MS_WEAK_YESTERDAY: return before;
-    case MS_ONCE: return ms_bdd_or(m, f, before);
-    case MS_HISTORICALLY: return ms_bdd_and(m, f, before);
-    case MS_SINCE: return ms_bdd_or(m, g, ms_bdd_and(m, f, before));
-    case MS_TRIGGER: return ms_bdd_and(m, g, ms_bdd_or(m, f, before));
-    default: return MS_BDD_FALSE;
+    case MS_ONCE: return ms_cbdd_or(m, f, before);
+    case MS_HISTORICALLY: return ms_cbdd_and(m, f, before);
+    case MS_SINCE: return ms_cbdd_or(m, g, ms_cbdd_and(m, f, before));
+    case MS_TRIGGER: return ms_cbdd_and(m, g, ms_cbdd_or(m, f, before));
+    default: return MS_CBDD_FALSE;
     }
 }
 
 /* Infinitely often: what is put off is done, or is not asked for. Which value a fixpoint has that
  * is put off for ever distinguishes least from greatest ones. */
 static uint32_t fairness_of(ms_buchi *b, int32_t i) {
-    ms_bdd *m = &b->m;
+    ms_cbdd *m = &b->m;
     const uint32_t self = b->value[i], f = b->value[b->formula.left[i]];
-    const uint32_t g = b->formula.right[i] < 0 ? MS_BDD_FALSE : b->value[b->formula.right[i]];
+    const uint32_t g = b->formula.right[i] < 0 ? MS_CBDD_FALSE : b->value[b->formula.right[i]];
     switch (b->formula.ops[i]) {
-    case MS_EVENTUALLY: return ms_bdd_or(m, self ^ 1, f);
-    case MS_ALWAYS: return ms_bdd_or(m, self, f ^ 1);
-    case MS_UNTIL: return ms_bdd_or(m, self ^ 1, g);
-    case MS_WEAK_UNTIL: return ms_bdd_or(m, self, ms_bdd_and(m, f ^ 1, g ^ 1));
-    case MS_RELEASE: return ms_bdd_or(m, self, g ^ 1);
-    default: return ms_bdd_or(m, self ^ 1, ms_bdd_and(m, f, g)); /* strong release */
+    case MS_EVENTUALLY: return ms_cbdd_or(m, self ^ 1, f);
+    case MS_ALWAYS: return ms_cbdd_or(m, self, f ^ 1);
+    case MS_UNTIL: return ms_cbdd_or(m, self ^ 1, g);
+    case MS_WEAK_UNTIL: return ms_cbdd_or(m, self, ms_cbdd_and(m, f ^ 1, g ^ 1));
+    case MS_RELEASE: return ms_cbdd_or(m, self, g ^ 1);
+    default: return ms_cbdd_or(m, self ^ 1, ms_cbdd_and(m, f, g)); /* strong release */
     }
 }
 
@@ -166,25 +167,25 @@ static int allocate(ms_buchi *b) {
 }
 
 static void clear(uint32_t *by, int32_t n) {
-    for (int32_t v = 0; v < n; v++) by[v] = MS_BDD_NONE;
+    for (int32_t v = 0; v < n; v++) by[v] = MS_CBDD_NONE;
 }
 
-/* x = E(a, y, x') in parts: neighbours are joined while they are small, and a variable is quantified
- * as soon as no later part has it (Burch, Clarke and Long, "Symbolic model checking with partitioned
- * transition relations", 1991). */
+/* x = E(a, y, x') in parts: neighbours are joined while they are small, and a variable is
+ * quantified as soon as no later part has it (Burch, Clarke and Long, "Symbolic model checking with
+ * partitioned transition relations", 1991). */
 static int make_clusters(ms_buchi *b) {
-    ms_bdd *m = &b->m;
+    ms_cbdd *m = &b->m;
     const size_t n_vars = (size_t)b->n_vars;
     uint8_t *used = malloc(n_vars);
     int32_t *last = malloc(n_vars * sizeof *last);
     if (used == NULL || last == NULL) m->status = MS_BUCHI_NO_MEMORY;
     for (int32_t j = 0; j < b->n_x && m->status == MS_BUCHI_OK; j++) {
-        const uint32_t x = ms_bdd_var(m, var_x(b, j));
-        const uint32_t part = ms_bdd_ite(m, x, b->now[j], b->now[j] ^ 1);
-        uint32_t size = CLUSTER + 1, joined = MS_BDD_FALSE;
+        const uint32_t x = ms_cbdd_var(m, var_x(b, j));
+        const uint32_t part = ms_cbdd_ite(m, x, b->now[j], b->now[j] ^ 1);
+        uint32_t size = CLUSTER + 1, joined = MS_CBDD_FALSE;
         if (b->n_clusters > 0) {
-            joined = ms_bdd_and(m, b->clusters[b->n_clusters - 1].relation, part);
-            ms_bdd_scan(m, joined, NULL, CLUSTER, &size);
+            joined = ms_cbdd_and(m, b->clusters[b->n_clusters - 1].relation, part);
+            ms_cbdd_scan(m, joined, NULL, CLUSTER, &size);
         }
         if (size <= CLUSTER)
             b->clusters[b->n_clusters - 1].relation = joined;
@@ -196,17 +197,17 @@ static int make_clusters(ms_buchi *b) {
         for (int32_t c = 0; c < b->n_clusters; c++) {
             uint32_t size;
             memset(used, 0, n_vars);
-            ms_bdd_scan(m, b->clusters[c].relation, used, UINT32_MAX, &size);
-            b->clusters[c].cube = MS_BDD_TRUE;
+            ms_cbdd_scan(m, b->clusters[c].relation, used, UINT32_MAX, &size);
+            b->clusters[c].cube = MS_CBDD_TRUE;
             for (size_t v = 0; v < n_vars; v++)
                 if (used[v]) last[v] = c;
         }
-        b->all_cube = MS_BDD_TRUE;
+        b->all_cube = MS_CBDD_TRUE;
         for (int32_t v = b->n_vars - 1; v >= 0; v--) {
             const int32_t offset = v - var_x(b, 0);
             if (v >= b->formula.n_atoms && (offset < 0 || offset % 2 == 0)) continue; /* y, x */
             uint32_t *cube = last[v] < 0 ? &b->all_cube : &b->clusters[last[v]].cube;
-            *cube = ms_bdd_make(m, v, MS_BDD_FALSE, *cube);
+            *cube = ms_cbdd_make(m, v, MS_CBDD_FALSE, *cube);
         }
     }
     free(used);
@@ -216,26 +217,26 @@ static int make_clusters(ms_buchi *b) {
 
 /* The (x, y) from which some letter, allowed by `condition`, leads into `set`. */
 static uint32_t before(ms_buchi *b, uint32_t set, uint32_t condition) {
-    ms_bdd *m = &b->m;
-    uint32_t result = ms_bdd_compose(m, set, b->by, b->step);
-    result = ms_bdd_and_exists(m, result, ms_bdd_and(m, condition, b->legal), b->all_cube);
+    ms_cbdd *m = &b->m;
+    uint32_t result = ms_cbdd_compose(m, set, b->by, b->step);
+    result = ms_cbdd_and_exists(m, result, ms_cbdd_and(m, condition, b->legal), b->all_cube);
     for (int32_t c = 0; c < b->n_clusters && m->status == MS_BUCHI_OK; c++)
-        result = ms_bdd_and_exists(m, result, b->clusters[c].relation, b->clusters[c].cube);
+        result = ms_cbdd_and_exists(m, result, b->clusters[c].relation, b->clusters[c].cube);
     return result;
 }
 
 /* What starts a path on which each fairness condition holds infinitely often. */
 static uint32_t fair_within(ms_buchi *b, uint32_t set, uint32_t condition) {
-    ms_bdd *m = &b->m;
+    ms_cbdd *m = &b->m;
     for (;;) {
         const uint32_t old = set;
-        if (b->n_fairness == 0) set = ms_bdd_and(m, set, before(b, set, condition));
+        if (b->n_fairness == 0) set = ms_cbdd_and(m, set, before(b, set, condition));
         for (int32_t i = 0; i < b->n_fairness && m->status == MS_BUCHI_OK; i++) {
-            uint32_t reach = ms_bdd_and(
-                m, set, before(b, set, ms_bdd_and(m, condition, b->fairness[i])));
+            uint32_t reach = ms_cbdd_and(
+                m, set, before(b, set, ms_cbdd_and(m, condition, b->fairness[i])));
             for (;;) {
                 const uint32_t more =
-                    ms_bdd_or(m, reach, ms_bdd_and(m, set, before(b, reach, condition)));
+                    ms_cbdd_or(m, reach, ms_cbdd_and(m, set, before(b, reach, condition)));
                 if (more == reach || m->status != MS_BUCHI_OK) break;
                 reach = more;
             }
@@ -246,7 +247,7 @@ static uint32_t fair_within(ms_buchi *b, uint32_t set, uint32_t condition) {
 }
 
 static int build(ms_buchi *b) {
-    ms_bdd *m = &b->m;
+    ms_cbdd *m = &b->m;
     const ms_buchi_formula *f = &b->formula;
     int32_t n_x = 0, n_y = 0;
     for (int32_t i = 0; i < f->n; i++) {
@@ -267,25 +268,25 @@ static int build(ms_buchi *b) {
         if (is_fixpoint(f->ops[i])) b->fairness[b->n_fairness++] = fairness_of(b, i);
     }
     if (m->status != MS_BUCHI_OK) return m->status;
-    b->legal = f->legal < 0 ? MS_BDD_TRUE : b->value[f->legal];
+    b->legal = f->legal < 0 ? MS_CBDD_TRUE : b->value[f->legal];
 
     clear(b->by, b->n_vars);
-    for (int32_t j = 0; j < b->n_x; j++) b->by[var_next(b, j)] = ms_bdd_var(m, var_x(b, j));
-    const uint32_t rename = ms_bdd_new_epoch(m);
+    for (int32_t j = 0; j < b->n_x; j++) b->by[var_next(b, j)] = ms_cbdd_var(m, var_x(b, j));
+    const uint32_t rename = ms_cbdd_new_epoch(m);
     for (int32_t j = 0; j < b->n_x; j++) {
         b->now[j] = b->value[b->x_node[j]];
-        b->now_x[j] = ms_bdd_compose(m, b->now[j], b->by, rename);
+        b->now_x[j] = ms_cbdd_compose(m, b->now[j], b->by, rename);
     }
     for (int32_t k = 0; k < b->n_y; k++) {
         const int32_t node = b->y_node[k], op = f->ops[node];
         const int yesterday = op == MS_YESTERDAY || op == MS_WEAK_YESTERDAY;
         b->next[k] = b->value[yesterday ? f->left[node] : node];
-        b->next_x[k] = ms_bdd_compose(m, b->next[k], b->by, rename);
+        b->next_x[k] = ms_cbdd_compose(m, b->next[k], b->by, rename);
     }
     if (make_clusters(b) != MS_BUCHI_OK) return m->status;
     clear(b->by, b->n_vars + EXTRA);
-    b->step = ms_bdd_new_epoch(m);
-    for (int32_t j = 0; j < b->n_x; j++) b->by[var_x(b, j)] = ms_bdd_var(m, var_next(b, j));
+    b->step = ms_cbdd_new_epoch(m);
+    for (int32_t j = 0; j < b->n_x; j++) b->by[var_x(b, j)] = ms_cbdd_var(m, var_next(b, j));
     for (int32_t k = 0; k < b->n_y; k++) b->by[var_y(b, k)] = b->next[k];
     return m->status;
 }
@@ -301,16 +302,16 @@ ms_buchi *ms_buchi_new(const ms_buchi_formula *formula, uint32_t max_nodes, ms_p
     b->y_of = malloc(n * sizeof *b->y_of);
     b->value = malloc(n * sizeof *b->value);
     if (b->x_of != NULL && b->y_of != NULL && b->value != NULL &&
-        ms_bdd_init(&b->m, max_nodes, poll) == MS_BUCHI_OK)
+        ms_cbdd_init(&b->m, max_nodes, poll) == MS_BUCHI_OK)
         *status = number(b);
     if (*status == MS_BUCHI_OK) {
         const int64_t n_vars = (int64_t)formula->n_atoms + b->n_y + 2 * (int64_t)b->n_x;
         b->n_vars = (int32_t)n_vars;
-        *status = n_vars > MS_BDD_MAX_VARS - EXTRA ? MS_BUCHI_TOO_MANY_VARS : allocate(b);
+        *status = n_vars > MS_CBDD_MAX_VARS - EXTRA ? MS_BUCHI_TOO_MANY_VARS : allocate(b);
     }
     if (*status == MS_BUCHI_OK) *status = build(b);
     if (*status == MS_BUCHI_OK) {
-        b->fair = fair_within(b, MS_BDD_TRUE, MS_BDD_TRUE);
+        b->fair = fair_within(b, MS_CBDD_TRUE, MS_CBDD_TRUE);
         *status = b->m.status;
     }
     if (*status == MS_BUCHI_OK) return b;
@@ -323,49 +324,49 @@ static uint32_t at_start(ms_buchi *b, uint32_t set) {
     if (b->n_y == 0) return set;
     clear(b->by_y, b->n_vars + EXTRA);
     for (int32_t k = 0; k < b->n_y; k++)
-        b->by_y[var_y(b, k)] = b->initial[k] ? MS_BDD_TRUE : MS_BDD_FALSE;
-    return ms_bdd_compose(&b->m, set, b->by_y, ms_bdd_new_epoch(&b->m));
+        b->by_y[var_y(b, k)] = b->initial[k] ? MS_CBDD_TRUE : MS_CBDD_FALSE;
+    return ms_cbdd_compose(&b->m, set, b->by_y, ms_cbdd_new_epoch(&b->m));
 }
 
 int ms_buchi_satisfiable(ms_buchi *b) {
-    const uint32_t root = ms_bdd_var(&b->m, var_x(b, b->root_x));
-    const uint32_t models = ms_bdd_and(&b->m, root, at_start(b, b->fair));
-    return b->m.status != MS_BUCHI_OK ? b->m.status : models != MS_BDD_FALSE;
+    const uint32_t root = ms_cbdd_var(&b->m, var_x(b, b->root_x));
+    const uint32_t models = ms_cbdd_and(&b->m, root, at_start(b, b->fair));
+    return b->m.status != MS_BUCHI_OK ? b->m.status : models != MS_CBDD_FALSE;
 }
 
 /* ---- a word that satisfies ---- */
 
 /* Values of the variables on one path to true; others stay. */
-static void pick(const ms_bdd *m, uint32_t f, uint8_t *values) {
-    while (f != MS_BDD_TRUE && f != MS_BDD_FALSE) {
-        const int32_t var = ms_bdd_top(m, f);
-        const uint32_t low = ms_bdd_low(m, f);
-        values[var] = low == MS_BDD_FALSE;
-        f = low == MS_BDD_FALSE ? ms_bdd_high(m, f) : low;
+static void pick(const ms_cbdd *m, uint32_t f, uint8_t *values) {
+    while (f != MS_CBDD_TRUE && f != MS_CBDD_FALSE) {
+        const int32_t var = ms_cbdd_top(m, f);
+        const uint32_t low = ms_cbdd_low(m, f);
+        values[var] = low == MS_CBDD_FALSE;
+        f = low == MS_CBDD_FALSE ? ms_cbdd_high(m, f) : low;
     }
 }
 
-static int holds(const ms_bdd *m, uint32_t f, const uint8_t *values) {
-    while (f >> 1 != 0) f = values[ms_bdd_top(m, f)] ? ms_bdd_high(m, f) : ms_bdd_low(m, f);
-    return f == MS_BDD_TRUE;
+static int holds(const ms_cbdd *m, uint32_t f, const uint8_t *values) {
+    while (f >> 1 != 0) f = values[ms_cbdd_top(m, f)] ? ms_cbdd_high(m, f) : ms_cbdd_low(m, f);
+    return f == MS_CBDD_TRUE;
 }
 
 /* Take one step from the valuation of x and y in `values` into `target`, on a letter that
  * `condition` allows: `values` then has the letter, and x and y afterwards. 0 if there is none. */
 static int advance(ms_buchi *b, uint32_t target, uint32_t condition, uint8_t *values) {
-    ms_bdd *m = &b->m;
+    ms_cbdd *m = &b->m;
     clear(b->by_y, b->n_vars + EXTRA);
     for (int32_t k = 0; k < b->n_y; k++)
-        b->by_y[var_y(b, k)] = values[var_y(b, k)] ? MS_BDD_TRUE : MS_BDD_FALSE;
-    const uint32_t epoch = ms_bdd_new_epoch(m);
-    uint32_t moves = ms_bdd_and(m, ms_bdd_compose(m, target, b->by, b->step),
-                                ms_bdd_and(m, condition, b->legal));
-    moves = ms_bdd_compose(m, moves, b->by_y, epoch);
+        b->by_y[var_y(b, k)] = values[var_y(b, k)] ? MS_CBDD_TRUE : MS_CBDD_FALSE;
+    const uint32_t epoch = ms_cbdd_new_epoch(m);
+    uint32_t moves = ms_cbdd_and(m, ms_cbdd_compose(m, target, b->by, b->step),
+                                ms_cbdd_and(m, condition, b->legal));
+    moves = ms_cbdd_compose(m, moves, b->by_y, epoch);
     for (int32_t j = 0; j < b->n_x && m->status == MS_BUCHI_OK; j++) {
-        const uint32_t now = ms_bdd_compose(m, b->now[j], b->by_y, epoch);
-        moves = ms_bdd_and(m, moves, values[var_x(b, j)] ? now : now ^ 1);
+        const uint32_t now = ms_cbdd_compose(m, b->now[j], b->by_y, epoch);
+        moves = ms_cbdd_and(m, moves, values[var_x(b, j)] ? now : now ^ 1);
     }
-    if (m->status != MS_BUCHI_OK || moves == MS_BDD_FALSE) return 0;
+    if (m->status != MS_BUCHI_OK || moves == MS_CBDD_FALSE) return 0;
     for (int32_t v = 0; v < b->formula.n_atoms; v++) values[v] = 0;
     for (int32_t j = 0; j < b->n_x; j++) values[var_next(b, j)] = 0;
     pick(m, moves, values);
@@ -382,16 +383,16 @@ typedef struct rings {
 } rings;
 
 static int make_rings(ms_buchi *b, uint32_t condition, rings *r) {
-    ms_bdd *m = &b->m;
+    ms_cbdd *m = &b->m;
     int32_t capacity = 4;
     r->sets = malloc((size_t)capacity * sizeof *r->sets);
     if (r->sets == NULL) return MS_BUCHI_NO_MEMORY;
-    r->sets[0] = ms_bdd_and(m, b->fair, before(b, b->fair, condition));
+    r->sets[0] = ms_cbdd_and(m, b->fair, before(b, b->fair, condition));
     r->count = 1;
     while (m->status == MS_BUCHI_OK) {
         const uint32_t old = r->sets[r->count - 1];
         const uint32_t set =
-            ms_bdd_or(m, old, ms_bdd_and(m, b->fair, before(b, old, MS_BDD_TRUE)));
+            ms_cbdd_or(m, old, ms_cbdd_and(m, b->fair, before(b, old, MS_CBDD_TRUE)));
         if (set == old) break;
         if (r->count == capacity) {
             capacity *= 2;
@@ -444,7 +445,7 @@ static int step_word(ms_buchi *b, uint32_t target, uint32_t condition, uint8_t *
 }
 
 int ms_buchi_lasso(ms_buchi *b, uint8_t **letters, int32_t *n_prefix, int32_t *n_loop) {
-    ms_bdd *m = &b->m;
+    ms_cbdd *m = &b->m;
     const int32_t n_goals = b->n_fairness > 0 ? b->n_fairness : 1;
     const size_t n_vars = (size_t)b->n_vars, n_atoms = (size_t)b->formula.n_atoms;
     rings *goals = calloc((size_t)n_goals, sizeof *goals);
@@ -453,10 +454,10 @@ int ms_buchi_lasso(ms_buchi *b, uint8_t **letters, int32_t *n_prefix, int32_t *n
     int status = goals == NULL || values == NULL ? MS_BUCHI_NO_MEMORY : MS_BUCHI_OK;
     int closed = 0;
     for (int32_t i = 0; i < n_goals && status == MS_BUCHI_OK; i++)
-        status = make_rings(b, b->n_fairness > 0 ? b->fairness[i] : MS_BDD_TRUE, &goals[i]);
+        status = make_rings(b, b->n_fairness > 0 ? b->fairness[i] : MS_CBDD_TRUE, &goals[i]);
     if (status == MS_BUCHI_OK) {
-        const uint32_t root = ms_bdd_var(m, var_x(b, b->root_x));
-        pick(m, ms_bdd_and(m, root, at_start(b, b->fair)), values);
+        const uint32_t root = ms_cbdd_var(m, var_x(b, b->root_x));
+        pick(m, ms_cbdd_and(m, root, at_start(b, b->fair)), values);
         for (int32_t k = 0; k < b->n_y; k++) values[var_y(b, k)] = b->initial[k];
         status = m->status;
     }
@@ -479,10 +480,10 @@ int ms_buchi_lasso(ms_buchi *b, uint8_t **letters, int32_t *n_prefix, int32_t *n
             int32_t k = 0;
             while (k + 1 < goals[i].count && !holds(m, goals[i].sets[k], values)) k++;
             for (; k > 0 && status == MS_BUCHI_OK; k--)
-                status = step_word(b, goals[i].sets[k - 1], MS_BDD_TRUE, values, &w);
+                status = step_word(b, goals[i].sets[k - 1], MS_CBDD_TRUE, values, &w);
             if (status == MS_BUCHI_OK)
                 status = step_word(b, b->fair,
-                                   b->n_fairness > 0 ? b->fairness[i] : MS_BDD_TRUE, values, &w);
+                                   b->n_fairness > 0 ? b->fairness[i] : MS_CBDD_TRUE, values, &w);
         }
     }
     if (closed) {
@@ -588,24 +589,24 @@ typedef struct explorer {
 /* The state of a tuple of functions of x; negative: a failure. */
 static int32_t state_of(explorer *e, const uint32_t *tuple) {
     ms_buchi *b = e->b;
-    ms_bdd *m = &b->m;
+    ms_cbdd *m = &b->m;
     uint32_t *key = e->member, fair = b->fair;
     if (b->n_y > 0) {
         clear(e->by_y, b->n_vars);
         for (int32_t k = 0; k < b->n_y; k++) e->by_y[var_y(b, k)] = tuple[1 + k];
-        fair = ms_bdd_compose(m, fair, e->by_y, ms_bdd_new_epoch(m));
+        fair = ms_cbdd_compose(m, fair, e->by_y, ms_cbdd_new_epoch(m));
     }
     for (int32_t k = 0; k <= b->n_y; k++) {
-        const uint32_t cut = ms_bdd_and(m, tuple[k], fair);
-        key[k] = cut == fair ? MS_BDD_TRUE : cut;
+        const uint32_t cut = ms_cbdd_and(m, tuple[k], fair);
+        key[k] = cut == fair ? MS_CBDD_TRUE : cut;
     }
     /* Which values the registers can have together counts only where they depend on the future. */
-    key[1 + b->n_y] = b->mixed ? fair : MS_BDD_TRUE;
+    key[1 + b->n_y] = b->mixed ? fair : MS_CBDD_TRUE;
     if (m->status != MS_BUCHI_OK) return -1;
-    const int verdict = key[0] == MS_BDD_FALSE ? 0 : key[0] == MS_BDD_TRUE ? 1 : -1;
+    const int verdict = key[0] == MS_CBDD_FALSE ? 0 : key[0] == MS_CBDD_TRUE ? 1 : -1;
     if (verdict >= 0) {
         if (e->decided[verdict] >= 0) return e->decided[verdict];
-        for (int32_t k = 1; k <= 1 + b->n_y; k++) key[k] = MS_BDD_TRUE;
+        for (int32_t k = 1; k <= 1 + b->n_y; k++) key[k] = MS_CBDD_TRUE;
     }
     const size_t at = tuple_slot(&e->states, key);
     if (e->states.slots[at] >= 0) return e->states.values[e->states.slots[at]];
@@ -639,22 +640,22 @@ static int32_t state_of(explorer *e, const uint32_t *tuple) {
 /* Branch on the letters that the tuple at `level` depends on. As deep as there are atoms. */
 static int32_t walk(explorer *e, int32_t level) {
     ms_buchi *b = e->b;
-    ms_bdd *m = &b->m;
+    ms_cbdd *m = &b->m;
     uint32_t *tuple = e->frames + e->width * (size_t)level;
     if (m->status != MS_BUCHI_OK) return -1;
-    if (tuple[e->width - 1] == MS_BDD_FALSE) return MS_MACHINE_ILLEGAL;
+    if (tuple[e->width - 1] == MS_CBDD_FALSE) return MS_MACHINE_ILLEGAL;
     const size_t at = tuple_slot(&e->walked, tuple);
     if (e->walked.slots[at] >= 0) return e->walked.values[e->walked.slots[at]];
     int32_t var = INT32_MAX, value;
     for (size_t i = 0; i < e->width; i++)
-        if (ms_bdd_top(m, tuple[i]) < var) var = ms_bdd_top(m, tuple[i]);
+        if (ms_cbdd_top(m, tuple[i]) < var) var = ms_cbdd_top(m, tuple[i]);
     if (var >= b->formula.n_atoms) {
         value = ~state_of(e, tuple);
     } else {
         int32_t side[2];
         for (int s = 0; s < 2; s++) {
             for (size_t i = 0; i < e->width; i++)
-                tuple[e->width + i] = ms_bdd_branch(m, tuple[i], var, s);
+                tuple[e->width + i] = ms_cbdd_branch(m, tuple[i], var, s);
             side[s] = walk(e, level + 1);
         }
         if (m->status != MS_BUCHI_OK) return -1;
@@ -669,7 +670,7 @@ static int32_t walk(explorer *e, int32_t level) {
  * depend on registers, and what registers held on x now: but each only on smaller formulas. */
 static void progress(explorer *e, const uint32_t *state) {
     ms_buchi *b = e->b;
-    ms_bdd *m = &b->m;
+    ms_cbdd *m = &b->m;
     uint32_t epoch_x;
     if (b->n_y == 0) {
         /* Always the same substitution: the cache serves all states. */
@@ -684,25 +685,25 @@ static void progress(explorer *e, const uint32_t *state) {
             const int32_t node = j < b->n_x ? b->x_node[j] : INT32_MAX;
             while (k < b->n_y && b->y_node[k] <= node) {
                 uint32_t r = state[1 + k];
-                if (r >> 1 != 0) r = ms_bdd_compose(m, r, e->by, ms_bdd_new_epoch(m));
+                if (r >> 1 != 0) r = ms_cbdd_compose(m, r, e->by, ms_cbdd_new_epoch(m));
                 e->by_y[var_y(b, k++)] = r;
                 fresh = 1;
             }
-            if (fresh) epoch_y = ms_bdd_new_epoch(m);
+            if (fresh) epoch_y = ms_cbdd_new_epoch(m);
             fresh = 0;
             if (j < b->n_x)
-                e->by[var_x(b, j)] = ms_bdd_compose(m, b->now_x[j], e->by_y, epoch_y);
+                e->by[var_x(b, j)] = ms_cbdd_compose(m, b->now_x[j], e->by_y, epoch_y);
         }
         for (k = 0; k < b->n_y; k++)
-            e->frames[1 + k] = ms_bdd_compose(m, b->next_x[k], e->by_y, epoch_y);
-        epoch_x = ms_bdd_new_epoch(m);
+            e->frames[1 + k] = ms_cbdd_compose(m, b->next_x[k], e->by_y, epoch_y);
+        epoch_x = ms_cbdd_new_epoch(m);
     }
-    e->frames[0] = ms_bdd_compose(m, state[0], e->by, epoch_x);
+    e->frames[0] = ms_cbdd_compose(m, state[0], e->by, epoch_x);
     e->frames[1 + b->n_y] = b->legal;
 }
 
 int ms_buchi_machine(ms_buchi *b, int32_t max_states, ms_machine *out) {
-    ms_bdd *m = &b->m;
+    ms_cbdd *m = &b->m;
     const size_t n_vars = (size_t)b->n_vars;
     explorer e = {.b = b, .out = out, .decided = {-1, -1}, .max_states = max_states};
     e.width = (size_t)b->n_y + 2;
@@ -720,11 +721,11 @@ int ms_buchi_machine(ms_buchi *b, int32_t max_states, ms_machine *out) {
         status = MS_BUCHI_NO_MEMORY;
     if (status == MS_BUCHI_OK) {
         clear(e.by, b->n_vars);
-        e.epoch = ms_bdd_new_epoch(m);
-        e.frames[0] = ms_bdd_var(m, var_x(b, b->root_x));
+        e.epoch = ms_cbdd_new_epoch(m);
+        e.frames[0] = ms_cbdd_var(m, var_x(b, b->root_x));
         for (int32_t k = 0; k < b->n_y; k++)
-            e.frames[1 + k] = b->initial[k] ? MS_BDD_TRUE : MS_BDD_FALSE;
-        e.frames[1 + b->n_y] = MS_BDD_TRUE;
+            e.frames[1 + k] = b->initial[k] ? MS_CBDD_TRUE : MS_CBDD_FALSE;
+        e.frames[1 + b->n_y] = MS_CBDD_TRUE;
         state_of(&e, e.frames);
         status = m->status;
     }
@@ -749,18 +750,18 @@ int ms_buchi_machine(ms_buchi *b, int32_t max_states, ms_machine *out) {
 /* ---- machine and tableau together ---- */
 
 /* Bit t of the state that reference r leads to, as a function of the letter. */
-static uint32_t bit_of(ms_bdd *m, const ms_machine *machine, int32_t r, int t, uint32_t *known) {
-    if (r < 0) return (~r >> t) & 1 ? MS_BDD_TRUE : MS_BDD_FALSE;
-    if (known[r] != MS_BDD_NONE) return known[r];
+static uint32_t bit_of(ms_cbdd *m, const ms_machine *machine, int32_t r, int t, uint32_t *known) {
+    if (r < 0) return (~r >> t) & 1 ? MS_CBDD_TRUE : MS_CBDD_FALSE;
+    if (known[r] != MS_CBDD_NONE) return known[r];
     const int32_t *node = machine->nodes + 3 * (size_t)r;
     const uint32_t low = bit_of(m, machine, node[1], t, known);
     const uint32_t high = bit_of(m, machine, node[2], t, known);
-    known[r] = ms_bdd_make(m, node[0], low, high);
+    known[r] = ms_cbdd_make(m, node[0], low, high);
     return known[r];
 }
 
 int ms_buchi_avoids(ms_buchi *b, const ms_machine *machine, uint8_t colour, int satisfying) {
-    ms_bdd *m = &b->m;
+    ms_cbdd *m = &b->m;
     int bits = 1;
     while (bits < EXTRA && (int64_t)1 << bits < machine->n_states) bits++;
     uint32_t *codes = malloc((size_t)machine->n_states * sizeof *codes);
@@ -768,21 +769,21 @@ int ms_buchi_avoids(ms_buchi *b, const ms_machine *machine, uint8_t colour, int 
     uint32_t *by = malloc(((size_t)b->n_vars + EXTRA) * sizeof *by);
     int result = MS_BUCHI_NO_MEMORY;
     if (codes == NULL || known == NULL || by == NULL) goto done;
-    uint32_t allowed = MS_BDD_TRUE;
+    uint32_t allowed = MS_CBDD_TRUE;
     for (int32_t s = 0; s < machine->n_states; s++) {
-        codes[s] = MS_BDD_TRUE;
+        codes[s] = MS_CBDD_TRUE;
         for (int t = bits - 1; t >= 0; t--)
-            codes[s] = (s >> t) & 1 ? ms_bdd_make(m, b->n_vars + t, MS_BDD_FALSE, codes[s])
-                                    : ms_bdd_make(m, b->n_vars + t, codes[s], MS_BDD_FALSE);
-        if (machine->colours[s] == colour) allowed = ms_bdd_and(m, allowed, codes[s] ^ 1);
+            codes[s] = (s >> t) & 1 ? ms_cbdd_make(m, b->n_vars + t, MS_CBDD_FALSE, codes[s])
+                                    : ms_cbdd_make(m, b->n_vars + t, codes[s], MS_CBDD_FALSE);
+        if (machine->colours[s] == colour) allowed = ms_cbdd_and(m, allowed, codes[s] ^ 1);
     }
     memcpy(by, b->by, ((size_t)b->n_vars + EXTRA) * sizeof *by);
     for (int t = 0; t < bits; t++) {
-        uint32_t bit = MS_BDD_FALSE;
-        for (int32_t i = 0; i < machine->n_nodes; i++) known[i] = MS_BDD_NONE;
+        uint32_t bit = MS_CBDD_FALSE;
+        for (int32_t i = 0; i < machine->n_nodes; i++) known[i] = MS_CBDD_NONE;
         for (int32_t s = 0; s < machine->n_states && m->status == MS_BUCHI_OK; s++)
-            bit = ms_bdd_or(m, bit,
-                            ms_bdd_and(m, codes[s],
+            bit = ms_cbdd_or(m, bit,
+                            ms_cbdd_and(m, codes[s],
                                        bit_of(m, machine, machine->roots[s], t, known)));
         by[b->n_vars + t] = bit;
     }
@@ -790,14 +791,14 @@ int ms_buchi_avoids(ms_buchi *b, const ms_machine *machine, uint8_t colour, int 
         uint32_t *plain = b->by;
         const uint32_t plain_step = b->step;
         b->by = by;
-        b->step = ms_bdd_new_epoch(m);
-        const uint32_t set = fair_within(b, ms_bdd_and(m, b->fair, allowed), MS_BDD_TRUE);
+        b->step = ms_cbdd_new_epoch(m);
+        const uint32_t set = fair_within(b, ms_cbdd_and(m, b->fair, allowed), MS_CBDD_TRUE);
         b->by = plain;
         b->step = plain_step;
-        const uint32_t root = ms_bdd_var(m, var_x(b, b->root_x));
-        const uint32_t first = ms_bdd_and(m, codes[0], satisfying ? root : root ^ 1);
-        const uint32_t words = ms_bdd_and(m, first, at_start(b, set));
-        result = m->status != MS_BUCHI_OK ? m->status : words != MS_BDD_FALSE;
+        const uint32_t root = ms_cbdd_var(m, var_x(b, b->root_x));
+        const uint32_t first = ms_cbdd_and(m, codes[0], satisfying ? root : root ^ 1);
+        const uint32_t words = ms_cbdd_and(m, first, at_start(b, set));
+        result = m->status != MS_BUCHI_OK ? m->status : words != MS_CBDD_FALSE;
     }
 done:
     free(codes);

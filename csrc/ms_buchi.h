@@ -17,7 +17,7 @@
 
 #include <stdint.h>
 
-#include "ms_buchi_bdd.h"
+#include "ms_cbdd.h"
 #include "ms_buchi_machine.h"
 #include "ms_logic.h"
 #include "ms_poll.h"
@@ -40,8 +40,8 @@ void ms_buchi_free(ms_buchi *b);
 /* 1: some word satisfies the formula, 0: none, negative: status. */
 int ms_buchi_satisfiable(ms_buchi *b);
 
-/* A word prefix loop loop ... that satisfies it, where there is one: n_prefix + n_loop letters, each
- * n_atoms bytes of 0 or 1, allocated here. */
+/* A word prefix loop loop ... that satisfies it, where there is one: n_prefix + n_loop letters,
+ * each n_atoms bytes of 0 or 1, allocated here. */
 int ms_buchi_lasso(ms_buchi *b, uint8_t **letters, int32_t *n_prefix, int32_t *n_loop);
 
 /* The machine, not minimal yet: colours 0 false, 2 inconclusive, 4 true. */

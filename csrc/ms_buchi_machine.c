@@ -116,9 +116,9 @@ void ms_machine_close(ms_machine *machine) {
         if (machine->roots[s] == MS_MACHINE_ILLEGAL) machine->roots[s] = ~machine->n_states;
 }
 
-/* Copy the diagram at `root` into `out`, with leaves renamed by `leaf` (of states of `in`). `copied`
- * has the copies so far, EMPTY where there is none. Nodes may stand in any order, so this walks
- * with a stack; a frame is a node whose children may still be missing. */
+/* Copy the diagram at `root` into `out`, with leaves renamed by `leaf` (of states of `in`). What
+ * `copied` has is copied already; EMPTY where there is none. Nodes may stand in any order, so this
+ * walks with a stack: a node stays on it until its children are copied. */
 static int32_t copy(const ms_machine *in, int32_t root, const int32_t *leaf, ms_machine *out,
                     int32_t *copied, int32_t *stack, int *status) {
     int32_t depth = 0;
@@ -309,7 +309,8 @@ typedef struct product {
 
 /* As deep as there are atoms. */
 static int32_t walk(product *p, int32_t ra, int32_t rb) {
-    if ((ra < 0 && ~ra >= p->a->n_states) || (rb < 0 && ~rb >= p->b->n_states)) return MS_MACHINE_ILLEGAL;
+    if ((ra < 0 && ~ra >= p->a->n_states) || (rb < 0 && ~rb >= p->b->n_states))
+        return MS_MACHINE_ILLEGAL;
     const int32_t *known = pairs_find(&p->map, ra, rb);
     if (known[2] != EMPTY) return known[2];
     if (p->status != MS_BUCHI_OK) return -1;

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "ms_buchi_bdd.h"
+#include "ms_cbdd.h"
 
 /* Where an illegal letter leads while a machine is built; ms_machine_close puts ~n_states. */
 #define MS_MACHINE_ILLEGAL (INT32_MIN + 1)
@@ -35,8 +35,8 @@ int32_t ms_machine_state(ms_machine *machine, uint8_t colour);
 void ms_machine_close(ms_machine *machine);
 
 /* Merge states that no word tells apart, drop those that cannot be reached, and number the rest in
- * breadth-first order. `in` stays. O(n_nodes) for each round, and at most n_states rounds: partition
- * refinement after Moore (1956). */
+ * breadth-first order. `in` stays. O(n_nodes) for each round, and at most n_states rounds:
+ * partition refinement after Moore (1956). */
 int ms_machine_minimise(const ms_machine *in, ms_machine *out, ms_poll *poll);
 
 /* Both at once, on the same atoms: colours are combine[5 * a + b]. A letter that is illegal in

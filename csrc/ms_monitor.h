@@ -1,8 +1,8 @@
 /* The stepping core of monitors: Moore machines over bit masks.
  *
  * A machine arrives as in ms_buchi_machine.h: nodes {variable, low, high}, a root and a colour for
- * each state, state n_states for illegal letters. One event is one load where the alphabet is small,
- * else a walk down a diagram of at most one node an atom.
+ * each state, state n_states for illegal letters. One event is one load where the alphabet is
+ * small, else a walk down a diagram of at most one node an atom.
  *
  * Events in bulk are a chain: no state before the last one. With up to ten states (illegal counted)
  * a chain link is a shift, one cycle: every letter has a 64-bit word that holds, at six times the

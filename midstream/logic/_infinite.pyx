@@ -37,7 +37,7 @@ cdef extern from "ms_buchi.h":
     int MS_BUCHI_TOO_MANY_STATES
     int MS_BUCHI_TOO_MANY_NODES
     int MS_BUCHI_TOO_MANY_VARS
-    int MS_BDD_MAX_VARS
+    int MS_CBDD_MAX_VARS
     ctypedef struct ms_buchi_formula:
         const int32_t *ops
         const int32_t *left
@@ -106,8 +106,8 @@ cdef class Watch:
         if status == MS_BUCHI_TOO_MANY_VARS:
             raise StateLimitError(
                 f"the formula has too many temporal operators: the construction takes more than "
-                f"{MS_BDD_MAX_VARS} variables",
-                limit=MS_BDD_MAX_VARS,
+                f"{MS_CBDD_MAX_VARS} variables",
+                limit=MS_CBDD_MAX_VARS,
             )
         raise MemoryError("no memory for the tableau of a formula")
 

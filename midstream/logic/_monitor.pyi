@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
 from midstream.logic._letters import Letter
+from midstream.logic._signal import PastProgram
 from midstream.logic.formula import Predicate
 from midstream.logic.verdict import Verdict
 
@@ -36,10 +37,12 @@ class Core:
         missing: int,
         strict: bool,
         triggers: tuple[Tables, ...],
+        past: PastProgram | None,
+        timed: bool,
         *args: Any,
         **kwargs: Any,
     ) -> Self: ...
-    def step(self, letter: Letter) -> Verdict: ...
+    def step(self, letter: Letter, time: float | None = None) -> Verdict: ...
     @property
     def verdict(self) -> Verdict: ...
     @property
@@ -53,10 +56,12 @@ class Core:
     @property
     def alphabet(self) -> tuple[str, ...]: ...
     def reset(self) -> None: ...
-    def _feed(self, masks: NDArray[Any], verdicts: bool) -> NDArray[np.uint8] | None: ...
+    def _feed(
+        self, masks: NDArray[Any], verdicts: bool, times: list[float] | None = None
+    ) -> NDArray[np.uint8] | None: ...
     def _state(
         self,
-    ) -> tuple[int, int, tuple[int, ...], tuple[int, ...], tuple[int, ...]]: ...
+    ) -> tuple[int, int, tuple[int, ...], tuple[int, ...], tuple[int, ...], float, bytes]: ...
     def _set_state(
         self,
         position: int,
@@ -64,6 +69,8 @@ class Core:
         states: tuple[int, ...],
         trigger_states: tuple[int, ...],
         trigger_counts: tuple[int, ...],
+        last_time: float,
+        past: bytes,
     ) -> None: ...
     @property
     def _trigger_counts(self) -> tuple[int, ...]: ...

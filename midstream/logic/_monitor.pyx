@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError, StateLimitError
+from midstream._core.validate import check_real
+from midstream.logic._signal cimport PastProgram
 from midstream.logic.verdict import Verdict
 
 cdef extern from "Python.h":
@@ -27,6 +29,10 @@ cdef extern from "Python.h":
     PyObject *Py_True
     PyObject *Py_False
     PyObject *Py_None
+
+cdef extern from "ms_signal.h":
+    int MS_SIGNAL_OK
+    int MS_SIGNAL_NOMEM
 
 cdef extern from "ms_monitor.h":
     int MS_MONITOR_OK
@@ -132,6 +138,10 @@ cdef class Core:
         Whether an atom that the alphabet lacks is an error in a set.
     triggers : tuple of Tables
         Machines that show at least PRESUMABLY_TRUE after the events that count.
+    past : PastProgram or None
+        Formulas over the alphabet whose truth the machine reads as atoms after those of it.
+    timed : bool
+        Whether their windows are in time, or in steps.
     """
 
     cdef Tables tables
@@ -155,6 +165,11 @@ cdef class Core:
     cdef int32_t *stack
     cdef uint32_t *marks
     cdef uint32_t stamp
+    # Windows beside the machine.
+    cdef PastProgram past
+    cdef Py_ssize_t n_past
+    cdef bint timed
+    cdef double last_time
     # Machines beside this one.
     cdef tuple trigger_tables
     cdef Py_ssize_t n_triggers
@@ -162,7 +177,7 @@ cdef class Core:
     cdef uint64_t *trigger_counts
 
     def __cinit__(self, Tables tables, tuple alphabet, tuple predicates, int missing, bint strict,
-                  tuple triggers, *args, **kwargs):
+                  tuple triggers, PastProgram past, bint timed, *args, **kwargs):
         cdef size_t words = tables.m.words, n = len(alphabet), k
         self.tables = tables
         self.m = &tables.m
@@ -175,7 +190,11 @@ cdef class Core:
         self.n_possible = 1
         self.trigger_tables = triggers
         self.n_triggers = len(triggers)
-        self.plain = self.n_triggers == 0
+        self.past = past
+        self.n_past = 0 if past is None else len(past)
+        self.timed = timed
+        self.last_time = -np.inf
+        self.plain = self.n_triggers == 0 and past is None and not timed
         self.letter = <uint64_t *>calloc(2 * words, sizeof(uint64_t))
         self.comparisons = <int *>calloc(n + 1, sizeof(int))
         self.thresholds = <double *>calloc(n + 1, sizeof(double))
@@ -362,6 +381,40 @@ cdef class Core:
             f"letter {position} must be one that `letters` allow; nothing was changed"
         )
 
+    # ---- windows ----
+
+    cdef double read_time(self, object time) except? -1.0:
+        """When the next event is: later than all before."""
+        cdef double at
+        if not self.timed:
+            if time is not None:
+                raise ArgumentValueError(
+                    f"time must be left out where clock is 'steps', got {time!r}"
+                )
+            return <double>self.position_
+        if time is None:
+            raise ArgumentValueError("time must be given where clock is 'time'")
+        at = check_real("time", time)
+        if at <= self.last_time:
+            raise ArgumentValueError(
+                f"time must be later than that of the event before, {self.last_time!r}, got {at!r}"
+            )
+        return at
+
+    cdef int look_back(self, double at) except -1:
+        """Let the windows see `letter`, and put what they say after it."""
+        cdef Py_ssize_t k, bit
+        cdef int status = self.past.step_bits(self.letter, at)
+        if status != MS_SIGNAL_OK:
+            if status == MS_SIGNAL_NOMEM:
+                raise MemoryError("no memory for the events in a window")
+            raise StateLimitError("a window holds too many events")
+        for k in range(self.n_past):
+            if self.past.holds(k):
+                bit = len(self.alphabet_) + k
+                self.letter[bit >> 6] |= <uint64_t>1 << (bit & 63)
+        return 0
+
     # ---- steps ----
 
     cdef int move(self, bint open_) except -1:
@@ -415,7 +468,7 @@ cdef class Core:
     @cython.binding(False)
     @cython.embedsignature(True)
     @cython.embedsignature.format("clinic")
-    def step(self, letter):
+    def step(self, letter, time=None):
         """Read one event.
 
         Parameters
@@ -424,6 +477,8 @@ cdef class Core:
             A mask whose bit i is ``alphabet[i]``; the atoms that are true; or truth by atom and
             numbers by signal. A mapping may have more than the formula asks for; so may a set
             where no `alphabet` was given.
+        time : float, optional
+            When it was, later than the one before: where `clock` is ``"time"``.
 
         Returns
         -------
@@ -434,13 +489,16 @@ cdef class Core:
         ------
         ArgumentTypeError, ArgumentValueError
             No letter; a bit or an atom that the alphabet lacks; a signal that is NaN; a letter that
-            `letters` does not allow. Nothing was changed then.
+            `letters` does not allow; a time that is no later. Nothing was changed then.
         """
         cdef int overflow
         cdef long long value
         cdef uint64_t mask
         cdef int32_t next
-        if PyLong_CheckExact(letter) and self.plain and self.n_possible == 1 and self.m.words == 1:
+        cdef double at
+        cdef bint open_
+        if (PyLong_CheckExact(letter) and self.plain and self.n_possible == 1
+                and self.m.words == 1 and time is None):
             value = PyLong_AsLongLongAndOverflow(letter, &overflow)
             mask = <uint64_t>value
             if overflow > 0 and self.m.n_atoms == 64:
@@ -459,13 +517,22 @@ cdef class Core:
                 self.state_ = next
             self.position_ += 1
             return <object>(VERDICTS[self.m.outputs[self.state_]])
-        self.move(self.read_letter(letter))
+        if self.plain and time is None:
+            self.move(self.read_letter(letter))
+        else:
+            at = self.read_time(time)
+            open_ = self.read_letter(letter)
+            if self.past is not None:
+                self.look_back(at)
+            self.move(open_)
+            if self.timed:
+                self.last_time = at
         return self.current()
 
-    def _feed(self, masks, bint verdicts):
+    def _feed(self, masks, bint verdicts, times=None):
         """Read a row of checked masks: unsigned, contiguous, (n,) or (n, words) where words > 1.
 
-        Returns the verdicts after each event where asked for, or None.
+        `times` are increasing float64, where windows are in time. Returns the verdicts after each event where asked for, or None.
         """
         cdef ms_monitor_run run
         cdef Py_ssize_t n = masks.shape[0], t
@@ -476,8 +543,8 @@ cdef class Core:
         cdef const ms_monitor *m = self.m
         cdef Tables other
         result = None
-        if self.n_possible > 1:
-            return self._feed_slowly(masks, verdicts)
+        if self.n_possible > 1 or self.past is not None or self.timed:
+            return self._feed_slowly(masks, verdicts, times)
         if verdicts:
             result = np.empty(n, np.uint8)
             if n:
@@ -510,8 +577,8 @@ cdef class Core:
             self.trigger_counts[t] += run.counted
         return result
 
-    cdef object _feed_slowly(self, masks, bint verdicts):
-        """Event by event, where several states are possible."""
+    cdef object _feed_slowly(self, masks, bint verdicts, times):
+        """Event by event, where several states are possible or windows stand beside."""
         cdef Py_ssize_t n = masks.shape[0], i, k
         result = np.empty(n, np.uint8) if verdicts else None
         before = self._state()
@@ -520,11 +587,11 @@ cdef class Core:
             for i in range(n):
                 row = rows[i]
                 if masks.ndim == 2:
-                    row = sum(word << 64 * k for k, word in enumerate(row))
-                self.move(self.read_letter(row))
+                    row = sum([word << 64 * k for k, word in enumerate(row)])
+                value = self.step(row, None if times is None else times[i])
                 if verdicts:
-                    result[i] = int(self.current())
-        except ArgumentValueError:
+                    result[i] = int(value)
+        except BaseException:
             self._set_state(*before)
             raise
         return result
@@ -573,6 +640,9 @@ cdef class Core:
         self.position_ = 0
         self.decided_ = -1
         self.n_possible = 1
+        self.last_time = -np.inf
+        if self.past is not None:
+            self.past.reset()
         for t in range(self.n_triggers):
             self.trigger_states[t] = 0
             self.trigger_counts[t] = 0
@@ -585,13 +655,18 @@ cdef class Core:
             self.states,
             tuple([self.trigger_states[t] for t in range(self.n_triggers)]),
             tuple([self.trigger_counts[t] for t in range(self.n_triggers)]),
+            self.last_time,
+            b"" if self.past is None else self.past.state().tobytes(),
         )
 
     def _set_state(self, uint64_t position, int64_t decided, states, trigger_states,
-                   trigger_counts):
+                   trigger_counts, double last_time, past):
         """What `_state` gave; checked by who calls."""
         cdef Py_ssize_t t
         cdef int32_t k
+        if self.past is not None:
+            self.past.set_state(np.frombuffer(past, dtype=np.float64))
+        self.last_time = last_time
         self.position_ = position
         self.decided_ = decided
         self.n_possible = <int32_t>len(states)

@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, StateLimitError
 from midstream._core.validate import check_int, check_real
+from midstream.logic._checks import as_formula
 from midstream.logic._flat import flatten
 from midstream.logic._infinite import Tableau
 from midstream.logic._ops import Op
 from midstream.logic.formula import Formula, and_, atom, make, not_, or_
-from midstream.logic.parser import parse
 from midstream.logic.verdict import Verdict
 
 __all__ = ["Lasso", "Machine", "ltl3_machine", "monitorability", "satisfiable_infinite"]
@@ -330,17 +330,6 @@ def _tableau(
         seconds,
     )
     return tableau, names
-
-
-def as_formula(formula: Formula | str) -> Formula:
-    """A formula, parsed where it is text."""
-    if isinstance(formula, str):
-        return parse(formula)
-    if not isinstance(formula, Formula):
-        raise ArgumentTypeError(
-            f"formula must be a Formula or its text, not {type(formula).__name__}"
-        )
-    return formula
 
 
 def as_alphabet(formula: Formula, alphabet: Sequence[str] | None) -> tuple[str, ...]:

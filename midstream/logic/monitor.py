@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import math
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import starmap
 from typing import Any, Literal, Self, overload
 
 import numpy as np
@@ -13,14 +15,25 @@ import numpy.typing as npt
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_choice, check_int
+from midstream.logic._checks import as_formula
 from midstream.logic._flat import flatten
 from midstream.logic._infinite import product
 from midstream.logic._letters import Letter, Trace, as_masks
 from midstream.logic._monitor import MISSING, Core, Tables
 from midstream.logic._ops import Op
+from midstream.logic._signal import PastProgram
 from midstream.logic.automaton import Automaton, compile
-from midstream.logic.formula import Formula, Predicate, and_, eventually, false, weak_next
-from midstream.logic.infinite import Machine, as_alphabet, as_formula, ltl3_machine, monitorability
+from midstream.logic.formula import (
+    Formula,
+    Predicate,
+    and_,
+    atom,
+    eventually,
+    false,
+    make,
+    weak_next,
+)
+from midstream.logic.infinite import Machine, as_alphabet, ltl3_machine, monitorability
 from midstream.logic.verdict import Verdict
 
 __all__ = ["Monitor"]
@@ -29,9 +42,10 @@ SEMANTICS = ("ltlf", "ltl3", "rv-ltl")
 
 MAGIC = b"midstream.Monitor"
 VERSION = 1
-#: Magic, version, CRC-32 of the machines, position, decided, numbers of states and of triggers;
-#: then the states, the triggers' states and counts, and a CRC-32 of everything before it.
-HEADER = struct.Struct("<17sHIQqII")
+#: Magic, version, CRC-32 of the machines, position, decided, last time, numbers of states, of
+#: triggers and of bytes of the windows; then the states, the triggers' states and counts, the
+#: windows, and a CRC-32 of everything before it.
+HEADER = struct.Struct("<17sHIQqdIIQ")
 
 
 class Monitor(Core):
@@ -56,6 +70,9 @@ class Monitor(Core):
     letters : {"all", "at_most_one", "exactly_one"} or Formula
         Which letters occur; another one is an error. Verdicts are final earlier the fewer there
         are.
+    clock : {"steps", "time"}
+        What windows measure: steps, or time, which each event then tells. Over time only past
+        operators may have windows.
     triggers : bool
         Count in `triggers` how often premises came true.
     max_states : int
@@ -86,7 +103,7 @@ class Monitor(Core):
 
     See Also
     --------
-    SignalMonitor : windows in real time, robustness, and a value for every position.
+    SignalMonitor : future windows in time, robustness, and a value for every position.
     Automaton : what the monitor walks.
 
     Notes
@@ -97,6 +114,11 @@ class Monitor(Core):
     With unknown inputs the verdict is that of all possible states where they agree, and otherwise
     ``INCONCLUSIVE``, which says nothing of the order: two states may be ``TRUE`` and
     ``PRESUMABLY_TRUE``.
+
+    Short windows are states of the automaton. Past ones in time, and long ones, are kept beside it:
+    constant time a step whatever their length, and the automaton reads their truth as it reads
+    atoms. Verdicts are the same but for one thing: what windows hold is no reason for a final
+    verdict before it makes a difference. `shortest_good` and `shortest_bad` are not known then.
 
     A step costs some tens of nanoseconds from Python with a mask, and a look-up for each atom of
     the alphabet more with a set. `feed` costs one to two nanoseconds an event up to 12 atoms, else
@@ -114,6 +136,12 @@ class Monitor(Core):
     >>> never = Monitor("G !delete")
     >>> never.step({"delete"}).name, never.decided_at
     ('FALSE', 0)
+
+    Two failures within ten seconds end it:
+
+    >>> guard = Monitor("G(failure -> !O[0.001:10] failure)", clock="time")
+    >>> [guard.step({"failure"}, time).name for time in (1.0, 30.5, 38.0)]
+    ['PRESUMABLY_TRUE', 'PRESUMABLY_TRUE', 'FALSE']
     """
 
     __slots__ = (
@@ -124,6 +152,8 @@ class Monitor(Core):
         "_predicates",
         "_premises",
         "_strict",
+        "_windows",
+        "clock",
         "formula",
         "letters",
         "semantics",
@@ -137,6 +167,8 @@ class Monitor(Core):
     _strict: bool
     _premises: tuple[Formula, ...]
     _beside: tuple[Tables, ...]
+    _windows: tuple[Formula, ...]
+    clock: str
     _max_states: int
 
     def __new__(
@@ -147,6 +179,7 @@ class Monitor(Core):
         semantics: str = "ltlf",
         missing: str = "false",
         letters: str | Formula = "all",
+        clock: str = "steps",
         triggers: bool = False,
         max_states: int = 100_000,
         timeout_s: float | None = None,
@@ -156,16 +189,19 @@ class Monitor(Core):
         max_states = check_int("max_states", max_states, low=1, high=1 << 24)
         predicates: tuple[Predicate | None, ...]
         premises: list[Formula] = []
+        beside: tuple[Tables, ...] = ()
         source: Formula | None = None
+        windows: tuple[Formula, ...] = ()
+        check_choice("clock", clock, ("steps", "time"))
         if isinstance(formula, (Automaton, Machine)):
             given = "ltl3" if isinstance(formula, Machine) else "ltlf"
             if semantics != given:
                 raise ArgumentValueError(
                     f"semantics must be {given!r} for a {type(formula).__name__}, got {semantics!r}"
                 )
-            if alphabet is not None or letters != "all" or triggers:
+            if alphabet is not None or letters != "all" or clock != "steps" or triggers:
                 raise ArgumentValueError(
-                    "alphabet, letters and triggers must be left out where formula is a "
+                    "alphabet, letters, clock and triggers must be left out where formula is a "
                     f"{type(formula).__name__}, which has its own"
                 )
             arrays = (formula.nodes, formula.roots, formula.colours)
@@ -178,26 +214,59 @@ class Monitor(Core):
             source = as_formula(formula)
             names = as_alphabet(source, alphabet)
             predicates = flatten(source, alphabet=names).predicates
-            arrays = _arrays(source, names, semantics, letters, max_states, timeout_s)
+            windows = _windows_beside(source, clock)
+            if windows and (missing == "unknown" or letters != "all"):
+                raise ArgumentValueError(
+                    "missing must not be 'unknown', and letters must be 'all', where windows are "
+                    f"kept beside the automaton: {windows[0]!r:.80}"
+                )
+            stand_ins = _stand_ins(windows, names)
+            inner = (*names, *(f.atoms[0] for f in stand_ins.values()))
             if triggers:
                 premises = _premises(source)
-        beside = tuple(
-            Tables(*_arrays(_now(p), names, "ltlf", "all", max_states, timeout_s), len(names))
-            for p in premises
-        )
+            arrays, *others = (
+                _arrays(_replaced(f, stand_ins), inner, kind, letters, max_states, timeout_s)
+                for f, kind in ((source, semantics), *((_now(p), "ltlf") for p in premises))
+            )
+            beside = tuple(Tables(*other, len(inner)) for other in others)
         return cls._made(
-            (Tables(*arrays, len(names)), names, predicates, missing, alphabet is not None, beside),
+            (
+                Tables(*arrays, len(names) + len(windows)),
+                names,
+                predicates,
+                missing,
+                alphabet is not None,
+                beside,
+                windows,
+                clock,
+            ),
             (source, semantics, letters, tuple(premises), max_states),
         )
 
     @classmethod
     def _made(cls, machine: tuple[Any, ...], about: tuple[Any, ...]) -> Self:
         """A monitor at the start, of parts that were checked."""
-        tables, names, predicates, missing, strict, beside = machine
+        tables, names, predicates, missing, strict, beside, windows, clock = machine
+        past = PastProgram(flatten(*windows, alphabet=names)) if windows else None
         self = super().__new__(
-            cls, tables, names, predicates, MISSING.index(missing), strict, beside
+            cls,
+            tables,
+            names,
+            predicates,
+            MISSING.index(missing),
+            strict,
+            beside,
+            past,
+            clock == "time",
         )
-        self._predicates, self._missing, self._strict, self._beside = machine[2:]
+        (
+            self._predicates,
+            self._missing,
+            self._strict,
+            self._beside,
+            self._windows,
+            self.clock,
+        ) = machine[2:]
         self.formula, self.semantics, self.letters, self._premises, self._max_states = about
         return self
 
@@ -211,15 +280,31 @@ class Monitor(Core):
                 self._missing,
                 self._strict,
                 self._beside,
+                self._windows,
+                self.clock,
             ),
             (self.formula, self.semantics, self.letters, self._premises, self._max_states),
         )
 
     @overload
-    def feed(self, letters: Trace, *, verdicts: Literal[True] = True) -> npt.NDArray[np.uint8]: ...
+    def feed(
+        self,
+        letters: Trace,
+        times: npt.ArrayLike | None = None,
+        *,
+        verdicts: Literal[True] = True,
+    ) -> npt.NDArray[np.uint8]: ...
     @overload
-    def feed(self, letters: Trace, *, verdicts: Literal[False]) -> Verdict: ...
-    def feed(self, letters: Trace, *, verdicts: bool = True) -> npt.NDArray[np.uint8] | Verdict:
+    def feed(
+        self, letters: Trace, times: npt.ArrayLike | None = None, *, verdicts: Literal[False]
+    ) -> Verdict: ...
+    def feed(
+        self,
+        letters: Trace,
+        times: npt.ArrayLike | None = None,
+        *,
+        verdicts: bool = True,
+    ) -> npt.NDArray[np.uint8] | Verdict:
         """Read many events.
 
         Parameters
@@ -228,6 +313,8 @@ class Monitor(Core):
             Masks whose bit i is ``alphabet[i]``, read without copying where they are contiguous;
             (n, words) uint64 over more than 64 atoms. Columns by atom and signal. Or letters as
             for `step`.
+        times : (n,) array_like of float, optional
+            When they were, where `clock` is ``"time"``.
         verdicts : bool
             Whether to return all verdicts or the last one.
 
@@ -244,7 +331,7 @@ class Monitor(Core):
         Notes
         -----
         All letters are checked, but once the verdict is final, none is looked at. Releases the GIL
-        for arrays.
+        for arrays, but not where windows stand beside the automaton.
 
         Examples
         --------
@@ -254,6 +341,7 @@ class Monitor(Core):
         >>> [Verdict(code).name for code in monitor.feed(np.array([0, 0, 2], dtype=np.uint8))]
         ['PRESUMABLY_FALSE', 'PRESUMABLY_FALSE', 'TRUE']
         """
+        moments = None if times is None else self._as_times(times)
         if isinstance(letters, np.ndarray):
             masks = self._as_masks(letters)
         elif isinstance(letters, Mapping) and self._missing != "unknown":
@@ -261,16 +349,34 @@ class Monitor(Core):
         elif isinstance(letters, Mapping):
             names, columns = list(letters), [np.asarray(c).tolist() for c in letters.values()]
             rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-            return self._feed_letters(rows, verdicts)
+            return self._feed_letters(rows, verdicts, moments)
         elif isinstance(letters, Iterable) and not isinstance(letters, (str, bytes)):
-            return self._feed_letters(letters, verdicts)
+            return self._feed_letters(letters, verdicts, moments)
         else:
             raise ArgumentTypeError(
                 "letters must be an array of masks, a mapping of columns or a sequence of letters, "
                 f"not {type(letters).__name__}"
             )
-        codes = self._feed(masks, verdicts)
+        if self.clock == "time" and moments is None:
+            raise ArgumentValueError("times must be given where clock is 'time'")
+        if moments is not None and len(moments) != len(masks):
+            raise ArgumentValueError(
+                f"times must be {len(masks)}, one for each letter, not {len(moments)}"
+            )
+        codes = self._feed(masks, verdicts, moments)
         return self.verdict if codes is None else codes
+
+    def _as_times(self, times: npt.ArrayLike) -> list[float]:
+        """Times as a list; that they increase is checked event by event."""
+        if self.clock != "time":
+            raise ArgumentValueError("times must be left out where clock is 'steps'")
+        array = np.asarray(times)
+        if array.ndim != 1 or array.dtype.kind not in "iuf":
+            raise ArgumentTypeError(
+                f"times must be a (n,) array of numbers, not {array.ndim}-d {array.dtype}"
+            )
+        moments: list[float] = array.astype(np.float64).tolist()
+        return moments
 
     def _as_masks(self, masks: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """An array as the kernel reads it; its values are checked there."""
@@ -297,12 +403,21 @@ class Monitor(Core):
         return np.ascontiguousarray(masks)
 
     def _feed_letters(
-        self, letters: Iterable[Letter], verdicts: bool
+        self, letters: Iterable[Letter], verdicts: bool, moments: list[float] | None
     ) -> npt.NDArray[np.uint8] | Verdict:
         before = self._state()
         codes: list[Verdict] = []
+        if moments is not None:
+            letters = list(letters)
+            if len(letters) != len(moments):
+                raise ArgumentValueError(
+                    f"times must be {len(letters)}, one for each letter, not {len(moments)}"
+                )
         try:
-            codes.extend(map(self.step, letters))
+            if moments is None:
+                codes.extend(map(self.step, letters))
+            else:
+                codes.extend(starmap(self.step, zip(letters, moments, strict=True)))
         except (ArgumentValueError, ArgumentTypeError) as error:
             self._set_state(*before)
             raise type(error)(f"letters[{len(codes)}]: {error}") from None
@@ -339,7 +454,8 @@ class Monitor(Core):
 
     def _digest(self) -> int:
         """CRC-32 of all that a snapshot must not be mixed up with."""
-        crc = zlib.crc32(repr((self.semantics, self.alphabet)).encode())
+        told = (self.semantics, self.alphabet, self.clock, list(map(str, self._windows)))
+        crc = zlib.crc32(repr(told).encode())
         for tables in (self._tables, *self._beside):
             for array in (tables.nodes, tables.roots, tables.colours):
                 crc = zlib.crc32(array.tobytes(), crc)
@@ -351,7 +467,8 @@ class Monitor(Core):
         Returns
         -------
         bytes
-            Versioned, with a checksum; some dozens of bytes, whatever the length of the trace.
+            Versioned, with a checksum; some dozens of bytes, whatever the length of the trace, and
+            what windows beside the automaton hold.
 
         Examples
         --------
@@ -363,14 +480,24 @@ class Monitor(Core):
         >>> other.verdict.name, other.decided_at
         ('TRUE', 0)
         """
-        position, decided, states, trigger_states, trigger_counts = self._state()
-        body = HEADER.pack(
-            MAGIC, VERSION, self._digest(), position, decided, len(states), len(trigger_states)
-        ) + struct.pack(
-            f"<{len(states)}i{len(trigger_states)}i{len(trigger_counts)}Q",
+        position, decided, states, trigger_states, counts, last_time, windows = self._state()
+        head = HEADER.pack(
+            MAGIC,
+            VERSION,
+            self._digest(),
+            position,
+            decided,
+            last_time,
+            len(states),
+            len(counts),
+            len(windows),
+        )
+        body = head + struct.pack(
+            f"<{len(states)}i{len(counts)}i{len(counts)}Q{len(windows)}s",
             *states,
             *trigger_states,
-            *trigger_counts,
+            *counts,
+            windows,
         )
         return body + struct.pack("<I", zlib.crc32(body))
 
@@ -395,12 +522,14 @@ class Monitor(Core):
             ) from None
         if len(data) < HEADER.size + 4 or not data.startswith(MAGIC):
             raise ArgumentValueError("snapshot must come from Monitor.snapshot, got other bytes")
-        _, version, digest, position, decided, n_states, n_triggers = HEADER.unpack_from(data)
+        fields = HEADER.unpack_from(data)
+        version, digest, position, decided, last_time, n_states, n_triggers, n_bytes = fields[1:]
         if version != VERSION:
             raise ArgumentValueError(f"snapshot must be of version {VERSION}, got {version}")
-        layout = f"<{n_states}i{n_triggers}i{n_triggers}Q"
+        layout = f"<{n_states}i{n_triggers}i{n_triggers}Q{n_bytes}s"
+        length = HEADER.size + 4 * n_states + 12 * n_triggers + n_bytes + 4
         damaged = (
-            len(data) != HEADER.size + struct.calcsize(layout) + 4
+            len(data) != length
             or zlib.crc32(data[:-4]) != struct.unpack_from("<I", data, len(data) - 4)[0]
         )
         if damaged:
@@ -409,14 +538,22 @@ class Monitor(Core):
             raise ArgumentValueError(
                 "snapshot must be of a monitor with the same formula, alphabet and semantics"
             )
-        values = struct.unpack_from(layout, data, HEADER.size)
-        states, values = values[:n_states], values[n_states:]
+        *values, windows = struct.unpack_from(layout, data, HEADER.size)
+        states, values = tuple(values[:n_states]), values[n_states:]
         if n_states > 1 and self._missing != "unknown":
             raise ArgumentValueError(
                 "snapshot must be of one state where missing is not 'unknown', "
                 f"got one of {n_states}"
             )
-        self._set_state(position, decided, states, values[:n_triggers], values[n_triggers:])
+        self._set_state(
+            position,
+            decided,
+            states,
+            tuple(values[:n_triggers]),
+            tuple(values[n_triggers:]),
+            last_time,
+            windows,
+        )
 
     # ---- what it means ----
 
@@ -428,6 +565,8 @@ class Monitor(Core):
         """
         if self.formula is None:
             raise ArgumentValueError("monitorability is of formulas, and this has none")
+        if self.clock == "time" and self.formula.has_interval:
+            raise ArgumentValueError("monitorability is not known of windows in time")
         return monitorability(
             self.formula,
             alphabet=self.alphabet,
@@ -482,6 +621,11 @@ class Monitor(Core):
             The true atoms of each letter; empty where the verdict is good already; None where it
             can never be. With several possible states: good for all of them.
 
+        Raises
+        ------
+        ArgumentValueError
+            Windows stand beside the automaton.
+
         Examples
         --------
         >>> from midstream.logic import Monitor
@@ -504,6 +648,11 @@ class Monitor(Core):
         -------
         list of frozenset of str, or None
             As `shortest_good`.
+
+        Raises
+        ------
+        ArgumentValueError
+            As `shortest_good`.
         """
         return self._shortest(
             (Verdict.FALSE,) if final else (Verdict.FALSE, Verdict.PRESUMABLY_FALSE)
@@ -511,6 +660,11 @@ class Monitor(Core):
 
     def _shortest(self, verdicts: tuple[Verdict, ...]) -> list[frozenset[str]] | None:
         """Breadth-first over the sets of states that are possible; one state is the usual set."""
+        if self._windows:
+            raise ArgumentValueError(
+                "shortest continuations are not known where windows stand beside the automaton: "
+                f"{self._windows[0]!r:.80}"
+            )
         tables = self._tables
         colours = tables.colours.tolist()
         wanted = {int(v) for v in verdicts}
@@ -568,8 +722,9 @@ class Monitor(Core):
                     f"inputs were unknown: {len(self.states)} states of the automaton are possible"
                 )
             lines.append("some continuation can still change it")
-            lines.append(f"satisfied soonest by: {_word(self.shortest_good())}")
-            lines.append(f"violated for good: {_word(self.shortest_bad(final=True))}")
+            if not self._windows:
+                lines.append(f"satisfied soonest by: {_word(self.shortest_good())}")
+                lines.append(f"violated for good: {_word(self.shortest_bad(final=True))}")
         for premise, count in self.triggers.items():
             lines.append(f"premise came true: {premise}, {count} time{'s' * (count != 1)}")
         return lines
@@ -629,6 +784,57 @@ def _arrays(
         assert finite is not None
         return finite
     return infinite if finite is None else product(infinite, finite, _RV_LTL, max_states)
+
+
+#: States that windows may cost before they are kept beside the automaton.
+_WINDOW_STATES = 4096
+
+
+def _windows_beside(formula: Formula, clock: str) -> tuple[Formula, ...]:
+    """The largest past subformulas with windows, where these are in time or many states."""
+    found: dict[Formula, None] = {}
+    seen = {formula}
+    stack = [formula]
+    states = 1.0
+    while stack:
+        node = stack.pop()
+        if node.has_interval and not node.has_future:
+            found[node] = None
+            for inner in node.nodes():
+                if inner.interval is not None:
+                    low, high = inner.interval
+                    # With a delay, all that may happen in it is to be remembered.
+                    span = low if math.isinf(high) else high
+                    states *= 2.0 ** min(span, 64) if low else span + 2
+            continue
+        if node.interval is not None and clock == "time":
+            raise ArgumentValueError(
+                "clock must be 'steps' where a future operator has a window, as in "
+                f"{node!r:.80}; SignalMonitor(formula) takes future windows in time"
+            )
+        for arg in node.args:
+            if arg not in seen:
+                seen.add(arg)
+                stack.append(arg)
+    return tuple(found) if clock == "time" or states > _WINDOW_STATES else ()
+
+
+def _stand_ins(windows: tuple[Formula, ...], alphabet: tuple[str, ...]) -> dict[Formula, Formula]:
+    """An atom for each window, which no atom of the alphabet is called like."""
+    longest = max(map(len, alphabet), default=0)
+    return {window: atom("w" * (longest + 1) + str(k)) for k, window in enumerate(windows)}
+
+
+def _replaced(formula: Formula, stand_ins: dict[Formula, Formula]) -> Formula:
+    """The formula with atoms in the place of its windows."""
+    if not stand_ins:
+        return formula
+    done: dict[Formula, Formula] = dict(stand_ins)
+    for node in formula.nodes():
+        if node not in done:
+            args = tuple(done[arg] for arg in node.args)
+            done[node] = make(node.op, args, node.interval) if args else node
+    return done[formula]
 
 
 def _premises(formula: Formula) -> list[Formula]:

@@ -210,6 +210,152 @@ def test_past_and_windows():
     assert monitor.decided_at == 3
 
 
+# ---- windows beside the automaton ----
+
+
+def random_past(rng, size, *, whole):
+    if size <= 1:
+        return rng.choice([atom("a"), atom("b")])
+    ops = [Op.NOT, Op.ONCE, Op.HISTORICALLY, Op.YESTERDAY, Op.ONCE, Op.HISTORICALLY]
+    if size > 2:
+        ops += [Op.AND, Op.OR, Op.SINCE, Op.TRIGGER, Op.SINCE]
+    op = rng.choice(ops)
+    window = None
+    if op in (Op.ONCE, Op.HISTORICALLY, Op.SINCE, Op.TRIGGER):
+        low = rng.choice([0, 1, 2]) if whole else rng.choice([0, 0.25, 1.5])
+        window = (low, rng.choice([low, low + 1, low + 2.0, float("inf")]))
+    if op in (Op.AND, Op.OR, Op.SINCE, Op.TRIGGER):
+        left = rng.randrange(1, size - 1)
+        args = [random_past(rng, left, whole=whole), random_past(rng, size - 1 - left, whole=whole)]
+    else:
+        args = [random_past(rng, size - 1, whole=whole)]
+    return make(op, args, window)
+
+
+def around(rng, past):
+    """A formula of the future with `past` in it."""
+    a = atom("a")
+    return rng.choice(
+        [
+            always(past),
+            eventually(past),
+            always(implies(past, eventually(a))),
+            make(Op.UNTIL, [past, a]),
+        ]
+    )
+
+
+def agrees(verdict, value):
+    return verdict in ((T, PT) if value else (F, PF))
+
+
+def test_windows_in_time_against_the_definitions():
+    rng = random.Random(21)
+    beside = 0
+    for _ in range(120):
+        formula = around(rng, random_past(rng, rng.randrange(2, 7), whole=False))
+        monitor = Monitor(formula, alphabet=("a", "b"), clock="time")
+        beside += bool(monitor._windows)
+        trace = [rng.choice(LETTERS) for _ in range(12)]
+        times = np.cumsum([rng.choice([0.25, 0.5, 1.0, 2.0]) for _ in trace])
+        verdicts = [monitor.step(x, t) for x, t in zip(trace, times, strict=True)]
+        for n, verdict in enumerate(verdicts, 1):
+            assert agrees(verdict, temporal.holds(formula, trace[:n], times[:n])), formula
+        again = monitor.copy()
+        assert again.snapshot() == monitor.snapshot()
+        later = times[-1] + 0.5
+        assert again.step({"b"}, later) == monitor.step({"b"}, later)
+        monitor.reset()
+        masks = np.array([mask(x, "ab") for x in trace], dtype=np.uint8)
+        assert monitor.feed(masks, times).tolist() == verdicts
+        monitor.reset()
+        assert monitor.feed(trace, times.tolist()).tolist() == verdicts
+        monitor.reset()
+        # A snapshot in the middle holds what the windows hold.
+        monitor.feed(masks[:6], times[:6])
+        other = Monitor(formula, alphabet=("a", "b"), clock="time")
+        other.restore(monitor.snapshot())
+        other = pickle.loads(pickle.dumps(other))
+        assert other.feed(masks[6:], times[6:]).tolist() == verdicts[6:]
+    assert beside > 60
+
+
+def test_long_windows_of_steps_are_kept_beside(monkeypatch):
+    rng = random.Random(22)
+    for _ in range(60):
+        formula = around(rng, random_past(rng, rng.randrange(2, 6), whole=True))
+        trace = [rng.choice(LETTERS) for _ in range(12)]
+        monkeypatch.setattr("midstream.logic.monitor._WINDOW_STATES", 1e300)
+        inside = Monitor(formula, alphabet=("a", "b"))
+        assert not inside._windows
+        monkeypatch.setattr("midstream.logic.monitor._WINDOW_STATES", 0)
+        beside = Monitor(formula, alphabet=("a", "b"))
+        assert bool(beside._windows) == formula.has_interval
+        for n, letter in enumerate(trace, 1):
+            value = temporal.holds(formula, trace[:n])
+            assert agrees(inside.step(letter), value), formula
+            assert agrees(beside.step(letter), value), formula
+
+
+def test_a_window_of_a_million_steps():
+    monitor = Monitor("G(pay -> O[0:1000000] ask)", triggers=True)
+    assert monitor._windows
+    monitor.feed(np.array([2] + [0] * 2000, dtype=np.uint8))
+    assert monitor.alphabet == ("pay", "ask")
+    assert monitor.step({"pay"}) == PT
+    with pytest.raises(ArgumentValueError, match="windows stand beside"):
+        monitor.shortest_good()
+    assert "presumably true" in monitor.explain()
+    with pytest.raises(ArgumentValueError, match="mask of the 2 atoms"):
+        monitor.step(4)
+    for text in ("G(pay -> O[5:40] ask)", "G !(a S[3:900] b)"):
+        assert Monitor(text)._windows
+    for text in ("G(pay -> O[0:500] ask)", "G(pay -> O[2:6] ask)"):
+        assert not Monitor(text)._windows
+
+
+def test_the_clock():
+    timed = Monitor("G(a -> O[0:1.5] b)", clock="time")
+    with pytest.raises(ArgumentValueError, match="time must be given"):
+        timed.step({"a"})
+    with pytest.raises(ArgumentValueError, match="times must be given"):
+        timed.feed(np.array([1], dtype=np.uint8))
+    timed.step({"b"}, 1)
+    before = timed.snapshot()
+    for bad in (1, 0.5, float("nan"), float("inf")):
+        with pytest.raises(ArgumentValueError, match="time"):
+            timed.step({"b"}, bad)
+    with pytest.raises(ArgumentTypeError, match="time must be a real number"):
+        timed.step({"b"}, "2")
+    for masks, times in (([0, 0], [2, 2]), ([0, 4], [2, 3]), ([0, 0], [2])):
+        with pytest.raises(ArgumentValueError, match=r"time|mask"):
+            timed.feed(np.array(masks, dtype=np.uint8), times)
+        with pytest.raises(ArgumentValueError, match=r"time|mask"):
+            timed.feed(masks, times)
+    with pytest.raises(ArgumentTypeError, match="times must be"):
+        timed.feed([0], "2")
+    assert timed.snapshot() == before
+    assert timed.step({"a"}, 2.5) == PT
+    assert timed.step({"a"}, 2.625) == F
+    steps = Monitor("F a")
+    for call in (lambda: steps.step({"a"}, 1.0), lambda: steps.step(1, 1.0)):
+        with pytest.raises(ArgumentValueError, match="left out where clock is 'steps'"):
+            call()
+    with pytest.raises(ArgumentValueError, match="left out where clock is 'steps'"):
+        steps.feed([1], [1.0])
+    plain = Monitor("F a", clock="time")
+    assert plain.step(0, 1.0) == PF
+    assert plain.feed(np.array([0, 1], dtype=np.uint8), [2.0, 3.0]).tolist() == [PF, T]
+    with pytest.raises(ArgumentValueError, match="SignalMonitor"):
+        Monitor("G(a -> F[0:5] b)", clock="time")
+    with pytest.raises(ArgumentValueError, match="clock must be one of"):
+        Monitor("F a", clock="minutes")
+    with pytest.raises(ArgumentValueError, match="missing must not be 'unknown'"):
+        Monitor("G O[0:2] a", clock="time", missing="unknown")
+    with pytest.raises(ArgumentValueError, match="not known of windows in time"):
+        _ = timed.monitorability
+
+
 # ---- letters ----
 
 

@@ -1,4 +1,4 @@
-#include "ms_buchi_bdd.h"
+#include "ms_cbdd.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +19,7 @@ static uint32_t mix(uint32_t a, uint32_t b, uint32_t c) {
     return (uint32_t)(x >> 32);
 }
 
-int ms_bdd_init(ms_bdd *m, uint32_t limit, ms_poll *poll) {
+int ms_cbdd_init(ms_cbdd *m, uint32_t limit, ms_poll *poll) {
     memset(m, 0, sizeof *m);
     m->poll = poll;
     m->limit = limit < FIRST_NODES ? FIRST_NODES : limit;
@@ -34,22 +34,22 @@ int ms_bdd_init(ms_bdd *m, uint32_t limit, ms_poll *poll) {
         return m->status;
     }
     memset(m->heads, 0xFF, m->n_heads * sizeof *m->heads);
-    m->nodes[0] = (ms_bdd_node){CONSTANT_VAR, MS_BDD_TRUE, MS_BDD_TRUE, END};
+    m->nodes[0] = (ms_cbdd_node){CONSTANT_VAR, MS_CBDD_TRUE, MS_CBDD_TRUE, END};
     m->n_nodes = 1;
     return MS_BUCHI_OK;
 }
 
-void ms_bdd_free(ms_bdd *m) {
+void ms_cbdd_free(ms_cbdd *m) {
     free(m->nodes);
     free(m->heads);
     free(m->cache);
     memset(m, 0, sizeof *m);
 }
 
-static int grow(ms_bdd *m) {
+static int grow(ms_cbdd *m) {
     if (m->capacity >= m->limit) return MS_BUCHI_TOO_MANY_NODES;
     const uint32_t capacity = m->capacity > m->limit / 2 ? m->limit : 2 * m->capacity;
-    ms_bdd_node *nodes = realloc(m->nodes, capacity * sizeof *nodes);
+    ms_cbdd_node *nodes = realloc(m->nodes, capacity * sizeof *nodes);
     if (nodes == NULL) return MS_BUCHI_NO_MEMORY;
     m->nodes = nodes;
     m->capacity = capacity;
@@ -59,7 +59,7 @@ static int grow(ms_bdd *m) {
     m->n_heads *= 2;
     memset(heads, 0xFF, m->n_heads * sizeof *heads);
     for (uint32_t i = 1; i < m->n_nodes; i++) {
-        ms_bdd_node *node = &nodes[i];
+        ms_cbdd_node *node = &nodes[i];
         const uint32_t at = mix((uint32_t)node->var, node->low, node->high) & (m->n_heads - 1);
         node->chain = heads[at];
         heads[at] = i;
@@ -67,7 +67,7 @@ static int grow(ms_bdd *m) {
     if (m->cache_mask < MAX_CACHE) {
         /* What it held is lost; that costs less than to carry it over. */
         const uint32_t mask = 2 * m->cache_mask + 1;
-        ms_bdd_entry *cache = calloc((size_t)mask + 1, sizeof *cache);
+        ms_cbdd_entry *cache = calloc((size_t)mask + 1, sizeof *cache);
         if (cache == NULL) return MS_BUCHI_NO_MEMORY;
         free(m->cache);
         m->cache = cache;
@@ -76,65 +76,65 @@ static int grow(ms_bdd *m) {
     return MS_BUCHI_OK;
 }
 
-uint32_t ms_bdd_make(ms_bdd *m, int32_t var, uint32_t low, uint32_t high) {
+uint32_t ms_cbdd_make(ms_cbdd *m, int32_t var, uint32_t low, uint32_t high) {
     if (low == high) return low;
     const uint32_t negated = high & 1;
     low ^= negated;
     high ^= negated;
     uint32_t at = mix((uint32_t)var, low, high) & (m->n_heads - 1);
     for (uint32_t i = m->heads[at]; i != END; i = m->nodes[i].chain) {
-        const ms_bdd_node *node = &m->nodes[i];
+        const ms_cbdd_node *node = &m->nodes[i];
         if (node->var == var && node->low == low && node->high == high) return 2 * i + negated;
     }
-    if (m->status != MS_BUCHI_OK) return MS_BDD_TRUE;
+    if (m->status != MS_BUCHI_OK) return MS_CBDD_TRUE;
     if (m->n_nodes == m->capacity) {
         m->status = grow(m);
-        if (m->status != MS_BUCHI_OK) return MS_BDD_TRUE;
+        if (m->status != MS_BUCHI_OK) return MS_CBDD_TRUE;
         at = mix((uint32_t)var, low, high) & (m->n_heads - 1);
     }
-    m->nodes[m->n_nodes] = (ms_bdd_node){var, low, high, m->heads[at]};
+    m->nodes[m->n_nodes] = (ms_cbdd_node){var, low, high, m->heads[at]};
     m->heads[at] = m->n_nodes;
     return 2 * m->n_nodes++ + negated;
 }
 
-static int found(const ms_bdd *m, uint32_t op, uint32_t f, uint32_t g, uint32_t h,
+static int found(const ms_cbdd *m, uint32_t op, uint32_t f, uint32_t g, uint32_t h,
                  uint32_t *value) {
-    const ms_bdd_entry *e = &m->cache[mix(f + (op << 28), g, h) & m->cache_mask];
+    const ms_cbdd_entry *e = &m->cache[mix(f + (op << 28), g, h) & m->cache_mask];
     *value = e->value;
     return e->op == op && e->f == f && e->g == g && e->h == h;
 }
 
-static void keep(ms_bdd *m, uint32_t op, uint32_t f, uint32_t g, uint32_t h, uint32_t value) {
+static void keep(ms_cbdd *m, uint32_t op, uint32_t f, uint32_t g, uint32_t h, uint32_t value) {
     if (m->status != MS_BUCHI_OK) return;
-    m->cache[mix(f + (op << 28), g, h) & m->cache_mask] = (ms_bdd_entry){op, f, g, h, value};
+    m->cache[mix(f + (op << 28), g, h) & m->cache_mask] = (ms_cbdd_entry){op, f, g, h, value};
 }
 
 /* Whether to go on with real work. */
-static int going(ms_bdd *m) {
+static int going(ms_cbdd *m) {
     if (m->status == MS_BUCHI_OK && ms_poll_spend(m->poll, WORK)) m->status = MS_BUCHI_STOPPED;
     return m->status == MS_BUCHI_OK;
 }
 
-uint32_t ms_bdd_and(ms_bdd *m, uint32_t f, uint32_t g) {
-    return ms_bdd_ite(m, f, g, MS_BDD_FALSE);
+uint32_t ms_cbdd_and(ms_cbdd *m, uint32_t f, uint32_t g) {
+    return ms_cbdd_ite(m, f, g, MS_CBDD_FALSE);
 }
 
-uint32_t ms_bdd_ite(ms_bdd *m, uint32_t f, uint32_t g, uint32_t h) {
-    if (f == MS_BDD_TRUE || g == h) return g;
-    if (f == MS_BDD_FALSE) return h;
-    if (f == g) g = MS_BDD_TRUE;
-    if (f == (g ^ 1)) g = MS_BDD_FALSE;
-    if (f == h) h = MS_BDD_FALSE;
-    if (f == (h ^ 1)) h = MS_BDD_TRUE;
-    if (g == MS_BDD_TRUE && h == MS_BDD_FALSE) return f;
-    if (g == MS_BDD_FALSE && h == MS_BDD_TRUE) return f ^ 1;
+uint32_t ms_cbdd_ite(ms_cbdd *m, uint32_t f, uint32_t g, uint32_t h) {
+    if (f == MS_CBDD_TRUE || g == h) return g;
+    if (f == MS_CBDD_FALSE) return h;
+    if (f == g) g = MS_CBDD_TRUE;
+    if (f == (g ^ 1)) g = MS_CBDD_FALSE;
+    if (f == h) h = MS_CBDD_FALSE;
+    if (f == (h ^ 1)) h = MS_CBDD_TRUE;
+    if (g == MS_CBDD_TRUE && h == MS_CBDD_FALSE) return f;
+    if (g == MS_CBDD_FALSE && h == MS_CBDD_TRUE) return f ^ 1;
     if (g == h) return g;
     /* One of the equivalent calls, so that the cache knows them all: and(f, g) = and(g, f). */
-    if (h == MS_BDD_FALSE && g < f) {
+    if (h == MS_CBDD_FALSE && g < f) {
         const uint32_t swap = f;
         f = g;
         g = swap;
-    } else if (g == MS_BDD_TRUE && h < f) { /* or */
+    } else if (g == MS_CBDD_TRUE && h < f) { /* or */
         const uint32_t swap = f;
         f = h;
         h = swap;
@@ -150,68 +150,68 @@ uint32_t ms_bdd_ite(ms_bdd *m, uint32_t f, uint32_t g, uint32_t h) {
     h ^= negated;
     uint32_t value;
     if (found(m, OP_ITE, f, g, h, &value)) return value ^ negated;
-    if (!going(m)) return MS_BDD_TRUE;
-    int32_t var = ms_bdd_top(m, f);
-    if (ms_bdd_top(m, g) < var) var = ms_bdd_top(m, g);
-    if (ms_bdd_top(m, h) < var) var = ms_bdd_top(m, h);
-    const uint32_t low = ms_bdd_ite(m, ms_bdd_branch(m, f, var, 0), ms_bdd_branch(m, g, var, 0),
-                                    ms_bdd_branch(m, h, var, 0));
-    const uint32_t high = ms_bdd_ite(m, ms_bdd_branch(m, f, var, 1), ms_bdd_branch(m, g, var, 1),
-                                     ms_bdd_branch(m, h, var, 1));
-    value = ms_bdd_make(m, var, low, high);
+    if (!going(m)) return MS_CBDD_TRUE;
+    int32_t var = ms_cbdd_top(m, f);
+    if (ms_cbdd_top(m, g) < var) var = ms_cbdd_top(m, g);
+    if (ms_cbdd_top(m, h) < var) var = ms_cbdd_top(m, h);
+    const uint32_t low = ms_cbdd_ite(m, ms_cbdd_branch(m, f, var, 0), ms_cbdd_branch(m, g, var, 0),
+                                    ms_cbdd_branch(m, h, var, 0));
+    const uint32_t high = ms_cbdd_ite(m, ms_cbdd_branch(m, f, var, 1), ms_cbdd_branch(m, g, var, 1),
+                                     ms_cbdd_branch(m, h, var, 1));
+    value = ms_cbdd_make(m, var, low, high);
     keep(m, OP_ITE, f, g, h, value);
     return value ^ negated;
 }
 
-uint32_t ms_bdd_and_exists(ms_bdd *m, uint32_t f, uint32_t g, uint32_t cube) {
-    if (f == MS_BDD_FALSE || g == MS_BDD_FALSE || f == (g ^ 1)) return MS_BDD_FALSE;
-    if (f == MS_BDD_TRUE && g == MS_BDD_TRUE) return MS_BDD_TRUE;
+uint32_t ms_cbdd_and_exists(ms_cbdd *m, uint32_t f, uint32_t g, uint32_t cube) {
+    if (f == MS_CBDD_FALSE || g == MS_CBDD_FALSE || f == (g ^ 1)) return MS_CBDD_FALSE;
+    if (f == MS_CBDD_TRUE && g == MS_CBDD_TRUE) return MS_CBDD_TRUE;
     if (g < f) {
         const uint32_t swap = f;
         f = g;
         g = swap;
     }
-    int32_t var = ms_bdd_top(m, f);
-    if (ms_bdd_top(m, g) < var) var = ms_bdd_top(m, g);
-    while (ms_bdd_top(m, cube) < var) cube = ms_bdd_high(m, cube);
-    if (cube == MS_BDD_TRUE) return ms_bdd_and(m, f, g);
+    int32_t var = ms_cbdd_top(m, f);
+    if (ms_cbdd_top(m, g) < var) var = ms_cbdd_top(m, g);
+    while (ms_cbdd_top(m, cube) < var) cube = ms_cbdd_high(m, cube);
+    if (cube == MS_CBDD_TRUE) return ms_cbdd_and(m, f, g);
     uint32_t value;
     if (found(m, OP_AND_EXISTS, f, g, cube, &value)) return value;
-    if (!going(m)) return MS_BDD_TRUE;
-    const int quantified = ms_bdd_top(m, cube) == var;
-    const uint32_t rest = quantified ? ms_bdd_high(m, cube) : cube;
-    const uint32_t low = ms_bdd_and_exists(m, ms_bdd_branch(m, f, var, 0),
-                                           ms_bdd_branch(m, g, var, 0), rest);
-    if (quantified && low == MS_BDD_TRUE) {
+    if (!going(m)) return MS_CBDD_TRUE;
+    const int quantified = ms_cbdd_top(m, cube) == var;
+    const uint32_t rest = quantified ? ms_cbdd_high(m, cube) : cube;
+    const uint32_t low = ms_cbdd_and_exists(m, ms_cbdd_branch(m, f, var, 0),
+                                           ms_cbdd_branch(m, g, var, 0), rest);
+    if (quantified && low == MS_CBDD_TRUE) {
         value = low;
     } else {
-        const uint32_t high = ms_bdd_and_exists(m, ms_bdd_branch(m, f, var, 1),
-                                                ms_bdd_branch(m, g, var, 1), rest);
-        value = quantified ? ms_bdd_or(m, low, high) : ms_bdd_make(m, var, low, high);
+        const uint32_t high = ms_cbdd_and_exists(m, ms_cbdd_branch(m, f, var, 1),
+                                                ms_cbdd_branch(m, g, var, 1), rest);
+        value = quantified ? ms_cbdd_or(m, low, high) : ms_cbdd_make(m, var, low, high);
     }
     keep(m, OP_AND_EXISTS, f, g, cube, value);
     return value;
 }
 
-uint32_t ms_bdd_new_epoch(ms_bdd *m) { return m->epoch++; }
+uint32_t ms_cbdd_new_epoch(ms_cbdd *m) { return m->epoch++; }
 
-uint32_t ms_bdd_compose(ms_bdd *m, uint32_t f, const uint32_t *by, uint32_t epoch) {
+uint32_t ms_cbdd_compose(ms_cbdd *m, uint32_t f, const uint32_t *by, uint32_t epoch) {
     if (f >> 1 == 0) return f;
     const uint32_t negated = f & 1;
     f ^= negated;
     uint32_t value;
     if (found(m, OP_COMPOSE, f, epoch, 0, &value)) return value ^ negated;
-    if (!going(m)) return MS_BDD_TRUE;
-    const int32_t var = ms_bdd_top(m, f);
-    const uint32_t low = ms_bdd_compose(m, ms_bdd_low(m, f), by, epoch);
-    const uint32_t high = ms_bdd_compose(m, ms_bdd_high(m, f), by, epoch);
-    const uint32_t test = by[var] == MS_BDD_NONE ? ms_bdd_var(m, var) : by[var];
-    value = ms_bdd_ite(m, test, high, low);
+    if (!going(m)) return MS_CBDD_TRUE;
+    const int32_t var = ms_cbdd_top(m, f);
+    const uint32_t low = ms_cbdd_compose(m, ms_cbdd_low(m, f), by, epoch);
+    const uint32_t high = ms_cbdd_compose(m, ms_cbdd_high(m, f), by, epoch);
+    const uint32_t test = by[var] == MS_CBDD_NONE ? ms_cbdd_var(m, var) : by[var];
+    value = ms_cbdd_ite(m, test, high, low);
     keep(m, OP_COMPOSE, f, epoch, 0, value);
     return value ^ negated;
 }
 
-int ms_bdd_scan(ms_bdd *m, uint32_t f, uint8_t *used, uint32_t at_most, uint32_t *size) {
+int ms_cbdd_scan(ms_cbdd *m, uint32_t f, uint8_t *used, uint32_t at_most, uint32_t *size) {
     uint8_t *seen = calloc(m->n_nodes, 1);
     uint32_t *stack = malloc(((size_t)m->n_nodes + 1) * sizeof *stack);
     if (seen == NULL || stack == NULL) {
@@ -224,7 +224,7 @@ int ms_bdd_scan(ms_bdd *m, uint32_t f, uint8_t *used, uint32_t at_most, uint32_t
     stack[depth++] = f >> 1;
     seen[f >> 1] = 1;
     while (depth > 0 && count <= at_most) {
-        const ms_bdd_node *node = &m->nodes[stack[--depth]];
+        const ms_cbdd_node *node = &m->nodes[stack[--depth]];
         if (node->var == CONSTANT_VAR) continue;
         count++;
         if (used != NULL) used[node->var] = 1;
