@@ -34,9 +34,38 @@ int ms_monitor_init(ms_monitor *m, const int32_t *nodes, int32_t n_nodes, const 
 void ms_monitor_free(ms_monitor *m) {
     free(m->final);
     free(m->outputs);
+    free(m->classes);
     free(m->table);
     free(m->shifts);
     memset(m, 0, sizeof *m);
+}
+
+/* Number the letters by what they do to all states: classes[mask], and one mask of each class in
+ * `member`. Returns how many there are, 0 without memory. */
+static size_t classify(const int32_t *moves, size_t rows, size_t letters, uint16_t *classes,
+                       uint16_t *member) {
+    const size_t n_slots = 2 * letters;
+    uint16_t *slots = malloc(n_slots * sizeof *slots); /* class + 1 */
+    size_t count = 0;
+    if (slots == NULL) return 0;
+    memset(slots, 0, n_slots * sizeof *slots);
+    for (size_t l = 0; l < letters; l++) {
+        const int32_t *column = moves + l * rows;
+        uint64_t hash = 0;
+        for (size_t s = 0; s < rows; s++)
+            hash = (hash ^ (uint32_t)column[s]) * UINT64_C(0x9E3779B97F4A7C15);
+        size_t at = (size_t)(hash >> 40) & (n_slots - 1);
+        while (slots[at] != 0 && memcmp(moves + member[slots[at] - 1] * rows, column,
+                                        rows * sizeof *column) != 0)
+            at = (at + 1) & (n_slots - 1);
+        if (slots[at] == 0) {
+            member[count] = (uint16_t)l;
+            slots[at] = (uint16_t)++count;
+        }
+        classes[l] = (uint16_t)(slots[at] - 1);
+    }
+    free(slots);
+    return count;
 }
 
 void ms_monitor_tabulate(ms_monitor *m) {
@@ -45,27 +74,49 @@ void ms_monitor_tabulate(ms_monitor *m) {
     const size_t letters = (size_t)1 << (m->n_atoms <= MS_MONITOR_TABLE_ATOMS ? m->n_atoms : 0);
     const size_t rows = (size_t)m->n_states + 1;
     if (m->n_atoms > MS_MONITOR_TABLE_ATOMS || rows > MS_MONITOR_TABLE_ENTRIES / letters) return;
-    uint32_t *table = malloc(rows * letters * sizeof *table);
-    if (table == NULL) return;
-    for (size_t s = 0; s < rows; s++)
-        for (size_t l = 0; l < letters; l++) {
-            const uint64_t mask = l;
-            /* Illegal for ever, so that a block shows it at its end. A final state stays too. */
-            const int32_t next = m->final[s] ? (int32_t)s : ms_monitor_walk(m, (int32_t)s, &mask);
-            table[s * letters + l] = (uint32_t)next << m->n_atoms;
-        }
-    if (rows <= MS_MONITOR_SHIFT_STATES) {
-        uint64_t *shifts = malloc(letters * sizeof *shifts);
-        for (size_t l = 0; shifts != NULL && l < letters; l++) {
-            shifts[l] = 0;
-            for (size_t s = 0; s < rows; s++)
-                shifts[l] |= (uint64_t)(6 * (table[s * letters + l] >> m->n_atoms)) << (6 * s);
-        }
-        for (size_t s = 0; s < rows && s < MS_MONITOR_SHIFT_STATES; s++)
-            m->shift_output[6 * s] = m->outputs[s];
-        m->shifts = shifts;
+    int32_t *moves = malloc(rows * letters * sizeof *moves);
+    uint16_t *classes = malloc(letters * sizeof *classes);
+    uint16_t *member = malloc(letters * sizeof *member);
+    uint32_t *table = NULL;
+    size_t count = 0;
+    if (moves != NULL && classes != NULL && member != NULL) {
+        for (size_t l = 0; l < letters; l++)
+            for (size_t s = 0; s < rows; s++) {
+                const uint64_t mask = l;
+                /* Illegal for ever, so that a block shows it at its end; final ones stay too. */
+                moves[l * rows + s] =
+                    m->final[s] ? (int32_t)s : ms_monitor_walk(m, (int32_t)s, &mask);
+            }
+        count = classify(moves, rows, letters, classes, member);
     }
-    m->table = table;
+    if (count > 0) {
+        m->stride = 0;
+        while ((size_t)1 << m->stride < count) m->stride++;
+        table = malloc((rows << m->stride) * sizeof *table);
+    }
+    if (table != NULL) {
+        for (size_t s = 0; s < rows; s++)
+            for (size_t c = 0; c < (size_t)1 << m->stride; c++)
+                table[s << m->stride | c] =
+                    (uint32_t)(c < count ? moves[member[c] * rows + s] : 0) << m->stride;
+        if (rows <= MS_MONITOR_SHIFT_STATES) {
+            uint64_t *shifts = malloc(letters * sizeof *shifts);
+            for (size_t l = 0; shifts != NULL && l < letters; l++) {
+                shifts[l] = 0;
+                for (size_t s = 0; s < rows; s++)
+                    shifts[l] |= (uint64_t)(6 * moves[l * rows + s]) << (6 * s);
+            }
+            for (size_t s = 0; s < rows && s < MS_MONITOR_SHIFT_STATES; s++)
+                m->shift_output[6 * s] = m->outputs[s];
+            m->shifts = shifts;
+        }
+        m->classes = classes;
+        m->table = table;
+        classes = NULL;
+    }
+    free(moves);
+    free(classes);
+    free(member);
 }
 
 #define MASK uint8_t

@@ -32,17 +32,18 @@ static int32_t NAME(by_table)(const ms_monitor *m, int32_t state, const MASK *ma
                               uint8_t *restrict out) {
     const uint32_t *const table = m->table;
     const uint8_t *const outputs = m->outputs;
-    const int32_t n_atoms = m->n_atoms;
-    uint32_t row = (uint32_t)state << n_atoms;
+    const uint16_t *const classes = m->classes;
+    const int stride = m->stride;
+    uint32_t row = (uint32_t)state << stride;
     if (out == NULL) {
-        for (size_t i = 0; i < n; i++) row = (table + masks[i])[row];
+        for (size_t i = 0; i < n; i++) row = (table + classes[masks[i]])[row];
     } else {
         for (size_t i = 0; i < n; i++) {
-            row = (table + masks[i])[row];
-            out[i] = outputs[row >> n_atoms];
+            row = (table + classes[masks[i]])[row];
+            out[i] = outputs[row >> stride];
         }
     }
-    return (int32_t)(row >> n_atoms);
+    return (int32_t)(row >> stride);
 }
 
 static int32_t NAME(by_walk)(const ms_monitor *m, int32_t state, const MASK *masks, size_t n,
