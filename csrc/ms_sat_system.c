@@ -129,7 +129,12 @@ static void write_clauses(ms_sat_system *y, writer *w) {
             break;
         case MS_NODE_YESTERDAY:
         case MS_NODE_WEAK_YESTERDAY:
-            pair(w, (l ^ 1) + 2 * y->variables, y->literal[arg[0]]);
+            /* Behind the last step there is none for a weak next to speak of. */
+            begin(w);
+            put(w, (l ^ 1) + 2 * y->variables);
+            put(w, last);
+            put(w, y->literal[arg[0]]);
+            end(w);
             break;
         default:
             break;

@@ -6,7 +6,7 @@
 struct ms_sat_unroll {
     const ms_sat_system *y;
     ms_sat *s;
-    const int32_t *fair;
+    const int32_t *fair, *met;
     int32_t n_fair;
     int lasso;
     int32_t base;   /* variables in front: the state that the loop starts with */
@@ -35,12 +35,14 @@ static int clause(ms_sat_unroll *u, int32_t n, int32_t a, int32_t b, int32_t c) 
 }
 
 ms_sat_unroll *ms_sat_unroll_new(const ms_sat_system *y, const int32_t *start, int32_t n_start,
-                                 int lasso, const int32_t *fair, int32_t n_fair) {
+                                 int lasso, const int32_t *fair, const int32_t *met,
+                                 int32_t n_fair) {
     ms_sat_unroll *u = calloc(1, sizeof *u);
     if (u == NULL) return NULL;
     u->y = y;
     u->lasso = lasso;
     u->fair = fair;
+    u->met = met;
     u->n_fair = lasso ? n_fair : 0;
     u->base = lasso ? y->burdens : 0;
     u->stride = y->variables + (lasso ? EXTRA + n_fair : 0);
@@ -80,14 +82,14 @@ static int grow_loop(ms_sat_unroll *u, int32_t i) {
     for (int32_t f = 0; f < u->n_fair; f++) {
         const int32_t met = 2 * extra(u, i, EXTRA + f);
         const int32_t lacks = (y->now[u->fair[f]] + shift(u, i + 1)) ^ 1;
-        if (i > 0) {
-            const int32_t before = 2 * extra(u, i - 1, EXTRA + f);
-            status |= clause(u, 3, met ^ 1, before, inside);
-            status |= clause(u, 3, met ^ 1, before, lacks);
-        } else {
-            status |= clause(u, 2, met ^ 1, inside, 0);
-            status |= clause(u, 2, met ^ 1, lacks, 0);
-        }
+        const int32_t own = y->literal[u->met[f]];
+        const int32_t done = own < 2 * y->variables ? own + shift(u, i)
+                                                    : own - 2 * y->variables + shift(u, i + 1);
+        /* Before the first step nothing was met. */
+        const int32_t n = i > 0 ? 1 : 0, before = i > 0 ? 2 * extra(u, i - 1, EXTRA + f) : 0;
+        const int32_t literals[4] = {met ^ 1, lacks, done, before};
+        status |= ms_sat_add(u->s, literals, 3 + n);
+        status |= clause(u, 2 + n, met ^ 1, inside, before);
         status |= clause(u, 2, closes ^ 1, met, 0);
     }
     return status ? MS_SAT_NO_MEMORY : 0;

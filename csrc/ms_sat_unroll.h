@@ -11,10 +11,11 @@
 
 typedef struct ms_sat_unroll ms_sat_unroll;
 
-/* `fair`: burdens of which each must be missing at some step of the loop, for lassos only. NULL: no
- * memory. System and `fair` must outlive it. */
+/* For lassos only: at some step of the loop, either fair[i], a burden, is not asked of the next step,
+ * or met[i], a node, holds. NULL: no memory. System, `fair` and `met` must outlive it. */
 ms_sat_unroll *ms_sat_unroll_new(const ms_sat_system *y, const int32_t *start, int32_t n_start,
-                                 int lasso, const int32_t *fair, int32_t n_fair);
+                                 int lasso, const int32_t *fair, const int32_t *met,
+                                 int32_t n_fair);
 void ms_sat_unroll_free(ms_sat_unroll *u);
 
 /* Have at least so many steps; 0, or MS_SAT_NO_MEMORY. */

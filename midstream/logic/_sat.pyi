@@ -54,7 +54,12 @@ class Reach:
 class Unroll:
     system: System
     def __new__(
-        cls, system: System, start: Iterable[int], lasso: bool, fair: Iterable[int]
+        cls,
+        system: System,
+        start: Iterable[int],
+        lasso: bool,
+        fair: Iterable[int],
+        met: Iterable[int],
     ) -> Self: ...
     def fix(self, step: int, letter: int, atoms: int) -> None: ...
     def end(self, steps: int, ticks: int) -> bool | None: ...

@@ -70,7 +70,7 @@ cdef extern from "ms_sat_unroll.h":
         pass
     ms_sat_unroll *ms_sat_unroll_new(const ms_sat_system *y, const int32_t *start,
                                      int32_t n_start, int lasso, const int32_t *fair,
-                                     int32_t n_fair) noexcept nogil
+                                     const int32_t *met, int32_t n_fair) noexcept nogil
     void ms_sat_unroll_free(ms_sat_unroll *u) noexcept nogil
     int ms_sat_unroll_fix(ms_sat_unroll *u, int32_t step, const uint64_t *letter,
                           int32_t atoms) noexcept nogil
@@ -290,16 +290,20 @@ cdef class Unroll:
 
     cdef ms_sat_unroll *u
     cdef readonly System system
-    cdef const int32_t[::1] fair
+    cdef const int32_t[::1] fair, met
 
-    def __cinit__(self, System system, start, bint lasso, fair):
+    def __cinit__(self, System system, start, bint lasso, fair, met):
         cdef const int32_t[::1] first = ints(start)
         self.system = system
         self.fair = ints(fair)
+        self.met = ints(met)
+        if self.met.shape[0] != self.fair.shape[0]:
+            raise ValueError("as many nodes as fair burdens")
         check_burdens(first, system.y.burdens)
         check_burdens(self.fair, system.y.burdens)
         self.u = ms_sat_unroll_new(&system.y, data(first), <int32_t>first.shape[0], lasso,
-                                   data(self.fair), <int32_t>self.fair.shape[0])
+                                   data(self.fair), data(self.met),
+                                   <int32_t>self.fair.shape[0])
         if self.u == NULL:
             raise MemoryError("no memory for the search")
 

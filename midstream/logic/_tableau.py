@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from midstream._core.errors import ArgumentTypeError, ArgumentValueError, StateLimitError
+from midstream._core.errors import ArgumentValueError, StateLimitError
 from midstream.logic._ops import Op
 from midstream.logic._sat import System
 from midstream.logic.formula import Formula, Predicate
@@ -89,8 +89,8 @@ class Tableau:
         self.always: dict[int, int] = {}
         #: Nodes "f at the last step" -> f; finite traces only.
         self.at_end: dict[int, int] = {}
-        #: Nodes that a next asks for until something happens.
-        self.eventualities: list[int] = []
+        #: Nodes that a next asks for until something happens -> that.
+        self.eventualities: dict[int, int] = {}
         self.names = tuple(alphabet)
         self.rules: list[tuple[int, ...]] = []
         formulas = [formula] if isinstance(letters, str) else [formula, letters]
@@ -247,7 +247,7 @@ class Tableau:
         self.args[step] = (node,)
         self.known[key] = node
         if op in (Op.UNTIL, Op.STRONG_RELEASE):
-            self.eventualities.append(node)
+            self.eventualities[node] = f if op == Op.STRONG_RELEASE else g
         if op == Op.UNTIL and f == TRUE:
             self.eventually[node] = g
         elif op == Op.RELEASE and f == FALSE:
@@ -468,7 +468,9 @@ class Tableau:
             return found
         asked = self._reachable([root])
         met = [
-            self._new(MET, (node,)) for node in dict.fromkeys(self.eventualities) if node in asked
+            self._join(OR, (self._new(MET, (node,)), done))
+            for node, done in self.eventualities.items()
+            if node in asked
         ]
         found.append(self._join(AND, [self._some_time(node) for node in met]))
         for _ in range(count - 1):
@@ -500,7 +502,9 @@ class Tableau:
     def _make(self, always: Sequence[int]) -> None:
         """Keep the nodes that something asks for, and give them to the kernel."""
         kinds, args = self.kind, self.args
-        kept = sorted(self._reachable([*self.roots, *always]))
+        own = self._reachable(self.roots[:1])
+        done = {node: goal for node, goal in self.eventualities.items() if node in own}
+        kept = sorted(self._reachable([*self.roots, *always, *done.values()]))
         index = {node: new for new, node in enumerate(kept)}
         first = [0]
         flat: list[int] = []
@@ -529,22 +533,14 @@ class Tableau:
         #: Burdens of a first step; with each number of rounds, where there are any.
         self.start = [self.system.burden_of(index[self.roots[0]]), *first_burdens]
         self.round_burdens = [self.system.burden_of(index[node]) for node in self.roots[1:]]
-        own = self._reachable(self.roots[:1])
         asked = {node: self.system.burden_of(index[node]) for node in own}
-        #: Burdens of which a loop must lack each at some step.
-        self.fair = sorted({asked[node] for node in self.eventualities if asked.get(node, -1) >= 0})
+        waiting = [node for node in done if asked[node] >= 0]
+        #: Burdens of which a loop must not ask at some step, or where another node must hold.
+        self.fair = [asked[node] for node in waiting]
+        self.met = [index[done[node]] for node in waiting]
         #: Burdens of the rounds alone, as bits.
         self.counting = 0
         for node in set(kept) - own:
             burden = self.system.burden_of(index[node])
             if burden >= 0:
                 self.counting |= 1 << burden
-
-
-def check_formula(name: str, formula: object) -> Formula:
-    """Return `formula` if it is one."""
-    if not isinstance(formula, Formula):
-        raise ArgumentTypeError(
-            f"{name} must be a Formula (see parse), not {type(formula).__name__}"
-        )
-    return formula

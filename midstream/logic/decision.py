@@ -15,9 +15,10 @@ from midstream._core.errors import (
     UndecidedError,
 )
 from midstream._core.validate import check_choice, check_int, check_real
+from midstream.logic._checks import as_formula
 from midstream.logic._letters import Trace, as_columns
 from midstream.logic._sat import Reach, Unroll
-from midstream.logic._tableau import Tableau, check_formula
+from midstream.logic._tableau import Tableau
 from midstream.logic.formula import Formula, Predicate, and_, not_, xor
 from midstream.logic.traces import (
     Counterexample,
@@ -44,7 +45,7 @@ __all__ = [
 SLICE = 1_000_000
 #: Work that goes into a shorter trace than the first one that was found.
 SHORTEN = 20 * SLICE
-#: Unrolled clauses, at most: some hundred megabytes. Longer traces are left to the search by frames.
+#: Unrolled clauses, at most: some hundred megabytes. Longer traces are left to the frames.
 UNROLLED = 4_000_000
 #: First share of work of each of the two searches for infinite words; it grows by half.
 FIRST_SHARE = 200_000
@@ -70,7 +71,7 @@ class _Question:
 
     def __init__(
         self,
-        formula: Formula,
+        formula: Formula | str,
         *,
         semantics: str,
         letters: str | Formula,
@@ -78,7 +79,7 @@ class _Question:
         timeout_s: float | None,
         max_nodes: int,
     ) -> None:
-        self.formula = check_formula("formula", formula)
+        self.formula = as_formula(formula)
         self.infinite = check_choice("semantics", semantics, ("ltlf", "ltl")) == "ltl"
         if timeout_s is not None:
             timeout_s = check_real("timeout_s", timeout_s, low=0)
@@ -87,7 +88,7 @@ class _Question:
             check_choice("letters", letters, ("all", "at_most_one", "exactly_one"))
         self.letters = letters
         self.clock = _Clock(timeout_s, "the formula")
-        self.alphabet = _alphabet(formula, letters, alphabet)
+        self.alphabet = _alphabet(self.formula, letters, alphabet)
 
     def tableau(self, rounds: int = 0) -> Tableau:
         return Tableau(
@@ -104,6 +105,10 @@ class _Question:
         if found is None:
             return None
         if isinstance(found, Lasso):
+            # With past operators the states of the first round may differ from later ones', so that
+            # the shortest lasso of states need not be the shortest of letters.
+            minimal = found.minimal and not self.formula.has_past
+            found = Lasso(*_shortest_form(found.prefix, found.loop), minimal)
             holds = truth_on_lasso(self.formula, found.prefix, found.loop)[self.formula] & 1
         else:
             leaves, n = leaf_columns(self.formula, _known(found, self.formula))
@@ -130,7 +135,7 @@ class _Question:
 
     def shorter(self, tableau: Tableau, letters: list[int], refuted: int) -> tuple[list[int], bool]:
         """The shortest trace, by asking for each length; and whether there was time for all."""
-        unroll = Unroll(tableau.system, tableau.start, False, [])
+        unroll = Unroll(tableau.system, tableau.start, False, [], [])
         for n in range(refuted + 1, len(letters)):
             if n * tableau.system.n_clauses > UNROLLED:
                 return letters, False
@@ -149,7 +154,7 @@ class _Question:
         """Two searches in turn: lassos of growing length, and a bound on rounds of fairness."""
         search = _Rounds(self)
         tableau = search.tableau
-        unroll = Unroll(tableau.system, tableau.start, True, tableau.fair)
+        unroll = Unroll(tableau.system, tableau.start, True, tableau.fair, tableau.met)
         n, skipped, share = 1, False, FIRST_SHARE
         found: Lasso | None = None
         while True:
@@ -267,6 +272,27 @@ def _alphabet(
     return names
 
 
+def _shortest_form(
+    prefix: tuple[Step, ...], loop: tuple[Step, ...]
+) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    """The same infinite word with the shortest loop and then the shortest prefix."""
+    # The border function of Knuth, Morris and Pratt gives the shortest period.
+    border = [0] * len(loop)
+    for i in range(1, len(loop)):
+        k = border[i - 1]
+        while k and loop[i] != loop[k]:
+            k = border[k - 1]
+        border[i] = k + (loop[i] == loop[k])
+    period = len(loop) - border[-1]
+    if len(loop) % period == 0:
+        loop = loop[:period]
+    turned = 0
+    while turned < len(prefix) and prefix[-1 - turned] == loop[-1 - turned % len(loop)]:
+        turned += 1
+    first = -turned % len(loop)
+    return prefix[: len(prefix) - turned], loop[first:] + loop[:first]
+
+
 def _known(letters: Sequence[Step], formula: Formula) -> list[Step]:
     """Letters without atoms that the formula does not have."""
     names = frozenset(formula.atoms)
@@ -274,7 +300,7 @@ def _known(letters: Sequence[Step], formula: Formula) -> list[Step]:
 
 
 def satisfiable(
-    formula: Formula,
+    formula: Formula | str,
     *,
     semantics: str = "ltlf",
     letters: str | Formula = "all",
@@ -286,7 +312,7 @@ def satisfiable(
 
     Parameters
     ----------
-    formula : Formula
+    formula : Formula or str
         Any operators, past ones and windows of steps included.
     semantics : {"ltlf", "ltl"}
         Finite traces that are not empty, or infinite words.
@@ -358,7 +384,7 @@ def satisfiable(
 
 
 def witness(
-    formula: Formula,
+    formula: Formula | str,
     *,
     semantics: str = "ltlf",
     letters: str | Formula = "all",
@@ -408,12 +434,12 @@ def witness(
     return question.answer(True)
 
 
-def valid(formula: Formula, **options: Any) -> bool:
+def valid(formula: Formula | str, **options: Any) -> bool:
     """Whether every trace satisfies a formula.
 
     Parameters
     ----------
-    formula : Formula
+    formula : Formula or str
     **options
         As for `satisfiable`.
 
@@ -436,15 +462,15 @@ def valid(formula: Formula, **options: Any) -> bool:
     >>> valid(parse("F G a <-> G F a")), valid(parse("F G a <-> G F a"), semantics="ltl")
     (True, False)
     """
-    return not satisfiable(not_(check_formula("formula", formula)), **options)
+    return not satisfiable(not_(as_formula(formula)), **options)
 
 
-def entails(f: Formula, g: Formula, **options: Any) -> bool:
+def entails(f: Formula | str, g: Formula | str, **options: Any) -> bool:
     """Whether every trace that satisfies `f` satisfies `g`.
 
     Parameters
     ----------
-    f, g : Formula
+    f, g : Formula or str
     **options
         As for `satisfiable`.
 
@@ -463,15 +489,15 @@ def entails(f: Formula, g: Formula, **options: Any) -> bool:
     >>> entails(parse("a U b"), parse("F b")), entails(parse("F b"), parse("a U b"))
     (True, False)
     """
-    return not satisfiable(and_(check_formula("f", f), not_(check_formula("g", g))), **options)
+    return not satisfiable(and_(as_formula(f, "f"), not_(as_formula(g, "g"))), **options)
 
 
-def equivalent(f: Formula, g: Formula, **options: Any) -> bool:
+def equivalent(f: Formula | str, g: Formula | str, **options: Any) -> bool:
     """Whether the same traces satisfy `f` and `g`.
 
     Parameters
     ----------
-    f, g : Formula
+    f, g : Formula or str
     **options
         As for `satisfiable`.
 
@@ -493,15 +519,15 @@ def equivalent(f: Formula, g: Formula, **options: Any) -> bool:
     ...     parse("X a"), parse("X[!] a"), semantics="ltl")
     (False, True)
     """
-    return not satisfiable(xor(check_formula("f", f), check_formula("g", g)), **options)
+    return not satisfiable(xor(as_formula(f, "f"), as_formula(g, "g")), **options)
 
 
-def distinguishing(f: Formula, g: Formula, **options: Any) -> Witness | Lasso | None:
+def distinguishing(f: Formula | str, g: Formula | str, **options: Any) -> Witness | Lasso | None:
     """A trace that satisfies one of two formulas and not the other.
 
     Parameters
     ----------
-    f, g : Formula
+    f, g : Formula or str
     **options
         As for `witness`.
 
@@ -521,11 +547,11 @@ def distinguishing(f: Formula, g: Formula, **options: Any) -> Witness | Lasso | 
     >>> distinguishing(parse("X a"), parse("X[!] a"))
     Witness([set()], minimal=True)
     """
-    return witness(xor(check_formula("f", f), check_formula("g", g)), **options)
+    return witness(xor(as_formula(f, "f"), as_formula(g, "g")), **options)
 
 
 def counterexample(
-    formula: Formula,
+    formula: Formula | str,
     trace: Trace,
     *,
     missing: str = "false",
@@ -537,7 +563,7 @@ def counterexample(
 
     Parameters
     ----------
-    formula : Formula
+    formula : Formula or str
     trace
         As for `Formula.holds`.
     missing : {"false", "error"}
@@ -585,6 +611,7 @@ def counterexample(
         timeout_s=timeout_s,
         max_nodes=max_nodes,
     )
+    formula = question.formula
     if not isinstance(trace, (Mapping, np.ndarray)):
         trace = list(_listed(trace))
     leaves, n = leaf_columns(formula, trace, missing)
@@ -704,7 +731,7 @@ class _Continuations:
         steps = last + 1
         if steps * system.n_clauses > UNROLLED:
             raise UndecidedError("the trace is too long")
-        unroll = Unroll(system, self.tableau.start, False, [])
+        unroll = Unroll(system, self.tableau.start, False, [], [])
         for step in range(steps):
             unroll.fix(step, self.masks[step], self.fixed)
         if self._ask(unroll.end, steps):

@@ -11,13 +11,14 @@ from typing import TypeAlias
 import numpy as np
 
 from midstream._core.errors import ArgumentValueError, StateLimitError
+from midstream.logic._checks import as_formula
 from midstream.logic._letters import Trace, as_columns
 from midstream.logic._ops import Op
 from midstream.logic.formula import Formula, Predicate
 
 __all__ = ["Cause", "Counterexample", "Lasso", "Witness"]
 
-#: What a witness is made of: the atoms that are true, or with signals atom -> bool, signal -> number.
+#: A letter of a witness: the atoms that are true; with signals atom -> bool, signal -> number.
 Step: TypeAlias = "frozenset[str] | dict[str, bool | float]"
 
 #: Columns that a drawn trace shows, at most.
@@ -35,7 +36,7 @@ class Witness(tuple[Step, ...]):
     Attributes
     ----------
     minimal : bool
-        Whether no shorter trace satisfies the formula.
+        Whether it is known that no shorter trace satisfies the formula.
 
     Examples
     --------
@@ -76,7 +77,8 @@ class Lasso:
     prefix, loop : tuple of letters
         As in `Witness`; `loop` is not empty.
     minimal : bool
-        Whether no lasso with fewer letters in both together satisfies the formula.
+        Whether it is known that no lasso with fewer letters in both together satisfies the formula;
+        not with past operators.
 
     Examples
     --------
@@ -86,7 +88,7 @@ class Lasso:
     ([], [[], ['a']])
     >>> [sorted(letter) for letter in word.unrolled(5)]
     [[], ['a'], [], ['a'], []]
-    >>> word.holds(parse("G F a"))
+    >>> word.holds("G F a")
     True
     """
 
@@ -96,16 +98,17 @@ class Lasso:
 
     def unrolled(self, n: int) -> list[Step]:
         """The first `n` letters."""
-        return [self[i] for i in range(n)]
+        return [self.letter(i) for i in range(n)]
 
-    def __getitem__(self, position: int) -> Step:
+    def letter(self, position: int) -> Step:
+        """The letter at a position."""
         if position < 0:
             raise ArgumentValueError(f"position must be at least 0, got {position}")
         if position < len(self.prefix):
             return self.prefix[position]
         return self.loop[(position - len(self.prefix)) % len(self.loop)]
 
-    def holds(self, formula: Formula) -> bool:
+    def holds(self, formula: Formula | str) -> bool:
         """Whether the word satisfies a formula at its first position.
 
         Intervals count steps. Cost: some n/64 word operations for each distinct subformula, n the
@@ -116,6 +119,7 @@ class Lasso:
         StateLimitError
             Windows into the past are so long that there are over a million of those.
         """
+        formula = as_formula(formula)
         return bool(truth_on_lasso(formula, self.prefix, self.loop)[formula] & 1)
 
     def __str__(self) -> str:
@@ -402,7 +406,7 @@ class _Positions:
         return bits & self.all
 
     def until(self, f: int, g: int, low: int, high: float) -> int:
-        """Until within a window: an until from `low` on, whose first end is no later than `high`."""
+        """Until within a window: an until from `low` on, and an end no later than `high`."""
         if low == 0 and high == math.inf:
             return self.future(f, g, False)
         if high < low:
