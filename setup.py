@@ -138,7 +138,7 @@ MODULES = {
     "midstream.compare._profile": PROFILE + SEARCH,
     "midstream.compare._search": SEARCH,
     "midstream.compare._spring": ["ms_spring.c"],
-    "midstream.logic._signal": ["ms_signal.c", "ms_signal_future.c"],
+    "midstream.logic._signal": ["ms_signal.c", "ms_signal_future.c", "ms_signal_smooth.c"],
     "midstream.attractor._flow": ATTRACTOR,
     "midstream.attractor._online": ONLINE,
     "midstream.logic._automaton": AUTOMATON,

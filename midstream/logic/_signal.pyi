@@ -23,6 +23,17 @@ def offline(
     n: int,
     times: _Floats | None = None,
 ) -> _Floats: ...
+def smooth(
+    flat: Flat,
+    inputs: _Ints,
+    compares: _Ints,
+    thresholds: _Floats,
+    columns: list[_Floats],
+    n: int,
+    times: _Floats | None,
+    temperature: float,
+    position: int,
+) -> tuple[float, _Floats, _Floats]: ...
 
 @disjoint_base
 class PastProgram:

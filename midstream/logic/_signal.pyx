@@ -69,6 +69,12 @@ cdef extern from "ms_signal_future.h":
     int ms_signal_future_load(ms_signal_future *e, const double *values, size_t n,
                               int *status) noexcept nogil
 
+cdef extern from "ms_signal_smooth.h":
+    int ms_signal_smooth(ms_signal_program *p, const double *const *inputs, size_t n,
+                         const double *times, double temperature, size_t position, double *value,
+                         double *input_slopes, double *threshold_slopes,
+                         ms_poll *poll) noexcept nogil
+
 #: What a monitor answers.
 BOOLEAN, ROBUSTNESS, INTERVAL = 0, 1, 2
 
@@ -138,6 +144,42 @@ def offline(flat, const int32_t[::1] inputs, const int32_t[::1] compares,
     if status == MS_SIGNAL_NOMEM:
         raise MemoryError(f"no memory for columns of {n} samples")
     return np.asarray(out)
+
+
+def smooth(flat, const int32_t[::1] inputs, const int32_t[::1] compares,
+           const double[::1] thresholds, list columns, Py_ssize_t n, const double[::1] times,
+           double temperature, Py_ssize_t position):
+    """Smooth value of the first root at a position, and its slopes by inputs and thresholds."""
+    cdef ms_signal_program program
+    cdef Poll poll = Poll()
+    cdef const double **pointers
+    cdef const double[::1] column
+    cdef double[:, ::1] by_input = np.zeros((len(columns) + 1, n), dtype=np.float64)
+    cdef double[::1] by_threshold = np.zeros(thresholds.shape[0] + 1, dtype=np.float64)
+    cdef const int32_t[::1] roots = flat.roots
+    cdef double value = 0.0
+    cdef Py_ssize_t k
+    cdef int status
+    pointers = <const double **>calloc(len(columns) + 1, sizeof(double *))
+    if pointers == NULL:
+        raise MemoryError("no memory for the table of columns")
+    memset(&program, 0, sizeof(program))
+    try:
+        for k in range(len(columns)):
+            column = columns[k]
+            pointers[k] = &column[0]
+        compile_program(&program, flat, inputs, compares, thresholds, roots, False, <size_t>-1)
+        with nogil:
+            status = ms_signal_smooth(&program, pointers, n, &times[0] if times is not None
+                                      else NULL, temperature, position, &value, &by_input[0, 0],
+                                      &by_threshold[0], &poll.poll)
+    finally:
+        ms_signal_free(&program)
+        free(pointers)
+    poll.reraise()
+    if status == MS_SIGNAL_NOMEM:
+        raise MemoryError(f"no memory for the values of all subformulas at {n} samples")
+    return value, np.asarray(by_input)[: len(columns)], np.asarray(by_threshold)[: thresholds.shape[0]]
 
 
 cdef class PastProgram:
