@@ -34,29 +34,29 @@ static int grow(ms_signal_queue *q, size_t used, size_t limit, size_t *slack) {
     return MS_SIGNAL_OK;
 }
 
-int ms_signal_op_reserve(ms_signal_op *op, size_t limit, size_t *slack) {
+int ms_signal_op_reserve(ms_signal_op *op, size_t more, size_t limit, size_t *slack) {
     int status = MS_SIGNAL_OK;
     switch (op->code) {
     case MS_SIG_ONCE_WITHIN:
     case MS_SIG_SINCE_WITHIN:
-        return grow(&op->ripe, op->ripe.count, limit, slack);
+        return grow(&op->ripe, op->ripe.count + more, limit, slack);
     case MS_SIG_SINCE_WINDOW:
     case MS_SIG_SINCE_AFTER:
-        status = grow(&op->least, op->least.count, limit, slack);
+        status = grow(&op->least, op->least.count + more, limit, slack);
         break;
     case MS_SIG_TRUE_ONCE_WINDOW:
     case MS_SIG_TRUE_SINCE_WINDOW:
-        return grow(&op->pend, op->pend.count, limit, slack);
     case MS_SIG_ONCE_WINDOW:
     case MS_SIG_ONCE_AFTER:
         break;
     default:
         return MS_SIGNAL_OK;
     }
-    /* All that wait may become ripe in one step. */
-    if (status == MS_SIGNAL_OK) status = grow(&op->pend, op->pend.count, limit, slack);
-    if (status == MS_SIGNAL_OK && op->code != MS_SIG_ONCE_AFTER && op->code != MS_SIG_SINCE_AFTER) {
-        status = grow(&op->ripe, op->ripe.count + op->pend.count, limit, slack);
+    if (status == MS_SIGNAL_OK) status = grow(&op->pend, op->pend.count + more, limit, slack);
+    if (status == MS_SIGNAL_OK &&
+        (op->code == MS_SIG_ONCE_WINDOW || op->code == MS_SIG_SINCE_WINDOW)) {
+        /* All that wait may become ripe in one step. */
+        status = grow(&op->ripe, op->ripe.count + op->pend.count + more, limit, slack);
     }
     return status;
 }
@@ -66,7 +66,6 @@ int ms_signal_op_room(ms_signal_op *op, size_t items) {
     for (size_t k = 0; k < 3; k++) {
         size_t slack = SIZE_MAX;
         int status;
-        queues[k]->head = queues[k]->count = 0;
         if (capacity(queues[k]) > items) continue;
         status = grow(queues[k], items, SIZE_MAX, &slack);
         if (status != MS_SIGNAL_OK) return status;
@@ -285,7 +284,7 @@ void ms_signal_reset(ms_signal_program *p) {
 static int refill(ms_signal_program *p) {
     size_t slack = SIZE_MAX;
     for (size_t i = 0; i < p->n_ops; i++) {
-        int status = ms_signal_op_reserve(&p->ops[i], p->limit, &slack);
+        int status = ms_signal_op_reserve(&p->ops[i], 0, p->limit, &slack);
         if (status != MS_SIGNAL_OK) return status;
     }
     p->slack = slack;
@@ -438,7 +437,7 @@ static inline int run_column(ms_signal_op *op, uint8_t code, const double *a, co
         size_t slack = n - done, i = forwards ? done : n - 1 - done;
         const size_t stride = forwards ? 1 : (size_t)-1;
         ms_signal_op local;
-        int status = ms_signal_op_reserve(op, SIZE_MAX, &slack);
+        int status = ms_signal_op_reserve(op, 0, SIZE_MAX, &slack);
         if (status != MS_SIGNAL_OK) return status;
         if (slack > n - done) slack = n - done;
         local = *op;
@@ -718,8 +717,6 @@ size_t ms_signal_held(const ms_signal_program *p) {
     return held;
 }
 
-size_t ms_signal_save_size(const ms_signal_program *p) { return 5 * p->n_ops + 2 * ms_signal_held(p); }
-
 static double *save_queue(const ms_signal_queue *q, double *out) {
     for (size_t i = 0; i < q->count; i++) {
         *out++ = q->items[(q->head + i) & q->mask].t;
@@ -728,61 +725,80 @@ static double *save_queue(const ms_signal_queue *q, double *out) {
     return out;
 }
 
-void ms_signal_save(const ms_signal_program *p, double *out) {
-    for (size_t i = 0; i < p->n_ops; i++) {
-        const ms_signal_op *op = &p->ops[i];
-        *out++ = op->acc;
-        *out++ = p->value[i];
-        *out++ = (double)op->pend.count;
-        *out++ = (double)op->least.count;
-        *out++ = (double)op->ripe.count;
-        out = save_queue(&op->pend, out);
-        out = save_queue(&op->least, out);
-        out = save_queue(&op->ripe, out);
-    }
-}
-
 static int load_queue(ms_signal_queue *q, const double *in, size_t count) {
-    size_t slack = SIZE_MAX;
-    int status;
     q->head = q->count = 0;
-    if (count == 0) return MS_SIGNAL_OK;
-    status = grow(q, count, SIZE_MAX, &slack);
-    if (status != MS_SIGNAL_OK) return status;
+    if (capacity(q) < count) {
+        size_t slack = SIZE_MAX;
+        int status = grow(q, count, SIZE_MAX, &slack);
+        if (status != MS_SIGNAL_OK) return status;
+    }
     for (size_t i = 0; i < count; i++) ms_signal_push_back(q, in[2 * i], in[2 * i + 1]);
     return MS_SIGNAL_OK;
+}
+
+#define FIELDS 4 /* of an operator: the value, and how many items each queue has */
+
+size_t ms_signal_op_save_size(const ms_signal_op *op) {
+    return FIELDS + 2 * (op->pend.count + op->least.count + op->ripe.count);
+}
+
+double *ms_signal_op_save(const ms_signal_op *op, double *out) {
+    *out++ = op->acc;
+    *out++ = (double)op->pend.count;
+    *out++ = (double)op->least.count;
+    *out++ = (double)op->ripe.count;
+    return save_queue(&op->ripe, save_queue(&op->least, save_queue(&op->pend, out)));
+}
+
+size_t ms_signal_op_check(const double *in, size_t n) {
+    size_t items = 0;
+    if (n < FIELDS) return 0;
+    for (size_t k = 1; k < FIELDS; k++) {
+        if (!(in[k] >= 0.0 && in[k] <= (double)n) || in[k] != floor(in[k])) return 0;
+        items += (size_t)in[k];
+    }
+    return (n - FIELDS) / 2 < items ? 0 : FIELDS + 2 * items;
+}
+
+const double *ms_signal_op_load(ms_signal_op *op, const double *in, int *status) {
+    ms_signal_queue *queues[3] = {&op->pend, &op->least, &op->ripe};
+    const double *counts = in + 1;
+    op->acc = in[0];
+    in += FIELDS;
+    for (size_t k = 0; k < 3; k++) {
+        const size_t count = (size_t)counts[k];
+        if (*status == MS_SIGNAL_OK) *status = load_queue(queues[k], in, count);
+        in += 2 * count;
+    }
+    return in;
+}
+
+size_t ms_signal_save_size(const ms_signal_program *p) {
+    size_t size = 0;
+    for (size_t i = 0; i < p->n_ops; i++) size += 1 + ms_signal_op_save_size(&p->ops[i]);
+    return size;
+}
+
+void ms_signal_save(const ms_signal_program *p, double *out) {
+    for (size_t i = 0; i < p->n_ops; i++) {
+        *out++ = p->value[i];
+        out = ms_signal_op_save(&p->ops[i], out);
+    }
 }
 
 int ms_signal_load(ms_signal_program *p, const double *in, size_t n, int *status) {
     /* All counts first: nothing changes where they do not fit. */
     size_t at = 0;
     for (size_t i = 0; i < p->n_ops; i++) {
-        if (n - at < 5) return 0;
-        size_t items = 0;
-        for (size_t k = 2; k < 5; k++) {
-            double count = in[at + k];
-            if (!(count >= 0.0 && count <= (double)n) || count != floor(count)) return 0;
-            items += (size_t)count;
-        }
-        at += 5;
-        if ((n - at) / 2 < items) return 0;
-        at += 2 * items;
+        size_t size = at < n ? ms_signal_op_check(in + at + 1, n - at - 1) : 0;
+        if (size == 0) return 0;
+        at += 1 + size;
     }
     if (at != n) return 0;
-    at = 0;
     *status = MS_SIGNAL_OK;
-    for (size_t i = 0; i < p->n_ops && *status == MS_SIGNAL_OK; i++) {
-        ms_signal_op *op = &p->ops[i];
-        const double *counts = in + at + 2;
-        op->acc = in[at];
-        p->value[i] = in[at + 1];
-        at += 5;
-        *status = load_queue(&op->pend, in + at, (size_t)counts[0]);
-        at += 2 * (size_t)counts[0];
-        if (*status == MS_SIGNAL_OK) *status = load_queue(&op->least, in + at, (size_t)counts[1]);
-        at += 2 * (size_t)counts[1];
-        if (*status == MS_SIGNAL_OK) *status = load_queue(&op->ripe, in + at, (size_t)counts[2]);
-        at += 2 * (size_t)counts[2];
+    for (size_t i = 0; i < p->n_ops; i++) {
+        p->value[i] = *in++;
+        in = ms_signal_op_load(&p->ops[i], in, status);
     }
     p->slack = 0;
     if (*status != MS_SIGNAL_OK) ms_signal_reset(p);

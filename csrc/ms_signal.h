@@ -117,6 +117,13 @@ size_t ms_signal_save_size(const ms_signal_program *p);
 void ms_signal_save(const ms_signal_program *p, double *out);
 int ms_signal_load(ms_signal_program *p, const double *in, size_t n, int *status);
 
+/* The same of one operator's queues; write and read return what follows. */
+size_t ms_signal_op_save_size(const ms_signal_op *op);
+double *ms_signal_op_save(const ms_signal_op *op, double *out);
+/* How many numbers, 0 where they are no state. */
+size_t ms_signal_op_check(const double *in, size_t n);
+const double *ms_signal_op_load(ms_signal_op *op, const double *in, int *status);
+
 /* Items held by all queues. */
 size_t ms_signal_held(const ms_signal_program *p);
 
@@ -125,10 +132,10 @@ size_t ms_signal_held(const ms_signal_program *p);
 int ms_signal_op_init(ms_signal_op *op, int32_t logic_op, double low, double high, int truth);
 void ms_signal_op_clear(ms_signal_op *op);
 void ms_signal_op_free(ms_signal_op *op);
-/* Room for one more sample. */
-int ms_signal_op_reserve(ms_signal_op *op, size_t limit, size_t *slack);
+/* Room for `more` samples and one. */
+int ms_signal_op_reserve(ms_signal_op *op, size_t more, size_t limit, size_t *slack);
 
-/* Empty the queues, with room for so many samples before it must be asked again. */
+/* Room for so many items in each queue. */
 int ms_signal_op_room(ms_signal_op *op, size_t items);
 
 /* ---- one step of one operator ---- */

@@ -84,6 +84,14 @@ int ms_signal_future_init(ms_signal_future *e, size_t n_streams, const int32_t *
         if (top->kind == MS_SIG_TOP_READ) top->op.a = top_left[i];
         else init_op(&top->op, top_op[i], top_left[i], top_right[i], top_low[i], top_high[i], 0);
     }
+    e->in_order = n_tops == 0 && !truth;
+    for (size_t i = 0; i < n_streams; i++) {
+        const ms_signal_op *found = &e->streams[i].op;
+        if (e->streams[i].root < 0 && found->direction < 0 && found->code != MS_SIG_SHIFT &&
+            found->high == INFINITY) {
+            e->in_order = 0; /* it may be settled long before its window ends */
+        }
+    }
     ms_signal_future_reset(e);
     return MS_SIGNAL_OK;
 }
@@ -92,6 +100,7 @@ void ms_signal_future_free(ms_signal_future *e) {
     for (size_t i = 0; i < e->n_streams; i++) {
         free(e->streams[i].low);
         free(e->streams[i].high);
+        free(e->streams[i].rest);
         ms_signal_op_free(&e->streams[i].op);
     }
     free(e->streams);
@@ -106,7 +115,13 @@ void ms_signal_future_reset(ms_signal_future *e) {
     e->base = e->n = e->told = 0;
     e->now = -INFINITY;
     e->ended = 0;
-    for (size_t i = 0; i < e->n_streams; i++) e->streams[i].settled = e->streams[i].dirty = 0;
+    for (size_t i = 0; i < e->n_streams; i++) {
+        ms_signal_stream *s = &e->streams[i];
+        s->settled = s->dirty = s->fed = s->taken = s->flipped = 0;
+        s->most = -INFINITY;
+        s->least = INFINITY;
+        ms_signal_op_clear(&s->op);
+    }
     for (size_t i = 0; i < e->n_tops; i++) {
         ms_signal_top *top = &e->tops[i];
         top->started = top->final = 0;
@@ -140,7 +155,7 @@ static uint64_t needed_from(const ms_signal_future *e) {
         const ms_signal_stream *s = &e->streams[i];
         uint64_t first = s->settled > 0 ? s->settled - 1 : 0;
         if (first < from) from = first;
-        if (s->root < 0 && past_window(&s->op)) {
+        if (!e->in_order && s->root < 0 && past_window(&s->op)) {
             double time = s->settled < e->n ? e->times[s->settled - e->base] : e->now;
             first = window_start(e, time, s->op.high);
             if (first < from) from = first;
@@ -169,6 +184,7 @@ static int enlarge(ms_signal_future *e, size_t capacity) {
     for (size_t i = 0; i < e->n_streams; i++) {
         ms_signal_stream *s = &e->streams[i];
         if (!resize(&s->low, capacity) || !resize(&s->high, capacity)) return MS_SIGNAL_NOMEM;
+        if (e->in_order && !resize(&s->rest, capacity)) return MS_SIGNAL_NOMEM;
         if (s->root < 0 && s->op.code > MS_SIG_SHIFT) {
             int status = ms_signal_op_room(&s->op, capacity + 1);
             if (status != MS_SIGNAL_OK) return status;
@@ -178,8 +194,25 @@ static int enlarge(ms_signal_future *e, size_t capacity) {
     return MS_SIGNAL_OK;
 }
 
+/* Room in the queues of past operators for all values that may be settled by the next sample. */
+static int reserve_past(ms_signal_future *e) {
+    for (size_t i = 0; i < e->n_streams; i++) {
+        ms_signal_stream *s = &e->streams[i];
+        size_t slack = SIZE_MAX;
+        int status;
+        if (s->root >= 0 || s->op.direction <= 0) continue;
+        status = ms_signal_op_reserve(&s->op, (size_t)(e->n - s->settled), e->limit, &slack);
+        if (status != MS_SIGNAL_OK) return status;
+    }
+    return MS_SIGNAL_OK;
+}
+
 int ms_signal_future_reserve(ms_signal_future *e) {
     size_t count = (size_t)(e->n - e->base), drop;
+    if (e->in_order) {
+        int status = reserve_past(e);
+        if (status != MS_SIGNAL_OK) return status;
+    }
     if (count < e->capacity && count < e->limit) return MS_SIGNAL_OK;
     if (count > 0) {
         drop = (size_t)(needed_from(e) - e->base);
@@ -191,6 +224,7 @@ int ms_signal_future_reserve(ms_signal_future *e) {
             for (size_t i = 0; i < e->n_streams; i++) {
                 memmove(e->streams[i].low, e->streams[i].low + drop, bytes);
                 memmove(e->streams[i].high, e->streams[i].high + drop, bytes);
+                if (e->in_order) memmove(e->streams[i].rest, e->streams[i].rest + drop, bytes);
             }
             e->base += drop;
             return MS_SIGNAL_OK;
@@ -337,6 +371,123 @@ static void update_stream(ms_signal_future *e, ms_signal_stream *s, uint64_t kno
     }
 }
 
+/* ---- in order ---- */
+
+/* All samples of the window of position i are fed, and no other will be in it. */
+static int window_over(const ms_signal_future *e, const ms_signal_stream *s, double t) {
+    if (s->fed < e->n) return e->times[s->fed - e->base] - t > s->op.high;
+    return !window_open(e, t, s->op.high);
+}
+
+static void slide_once(ms_signal_future *e, ms_signal_stream *s) {
+    ms_signal_op *op = &s->op;
+    const ms_signal_stream *a = &e->streams[op->a];
+    ms_signal_queue *q = &op->ripe;
+    for (; s->settled < e->n; s->settled++) {
+        const double t = e->times[s->settled - e->base];
+        for (; s->fed < a->settled && e->times[s->fed - e->base] - t <= op->high; s->fed++) {
+            ms_signal_push_falling(q, e->times[s->fed - e->base],
+                                   op->sign_a * a->low[s->fed - e->base]);
+        }
+        if (!window_over(e, s, t)) return;
+        while (q->count > 0 && ms_signal_front(q)->t - t < op->low) ms_signal_pop_front(q);
+        s->low[s->settled - e->base] = op->sign * ms_signal_best(q);
+    }
+}
+
+/* The maps of [taken, fed) become compositions up to fed. */
+static void flip(const ms_signal_future *e, ms_signal_stream *s) {
+    const ms_signal_op *op = &s->op;
+    const ms_signal_stream *a = &e->streams[op->a], *b = &e->streams[op->b];
+    double most = -INFINITY, least = INFINITY;
+    for (uint64_t k = s->fed; k-- > s->taken;) {
+        const size_t i = (size_t)(k - e->base);
+        const double f = op->sign_a * a->low[i], g = op->sign_b * b->low[i];
+        most = ms_signal_max(g, ms_signal_min(f, most));
+        least = ms_signal_min(f, least);
+        s->high[i] = most;
+        s->rest[i] = least;
+    }
+    s->flipped = s->fed;
+    s->most = -INFINITY;
+    s->least = INFINITY;
+}
+
+static void slide_until(ms_signal_future *e, ms_signal_stream *s) {
+    ms_signal_op *op = &s->op;
+    const ms_signal_stream *a = &e->streams[op->a], *b = &e->streams[op->b];
+    const uint64_t ready = earlier(a->settled, b->settled);
+    ms_signal_queue *q = &op->least; /* of f before the window */
+    for (; s->settled < e->n; s->settled++) {
+        const double t = e->times[s->settled - e->base];
+        double value;
+        for (; s->fed < ready && e->times[s->fed - e->base] - t <= op->high; s->fed++) {
+            const size_t i = (size_t)(s->fed - e->base);
+            const double g = op->sign_b * b->low[i];
+            s->most = ms_signal_max(s->most, ms_signal_min(s->least, g));
+            s->least = ms_signal_min(s->least, op->sign_a * a->low[i]);
+        }
+        if (!window_over(e, s, t)) return;
+        while (s->taken < s->fed && e->times[s->taken - e->base] - t < op->low) {
+            const size_t i = (size_t)(s->taken - e->base);
+            const double f = op->sign_a * a->low[i];
+            if (s->taken >= s->flipped) flip(e, s);
+            while (q->count > 0 && ms_signal_back(q)->v >= f) q->count--;
+            ms_signal_push_back(q, e->times[i], f);
+            s->taken++;
+        }
+        value = s->most;
+        if (s->taken < s->flipped) {
+            const size_t i = (size_t)(s->taken - e->base);
+            value = ms_signal_max(s->high[i], ms_signal_min(s->rest[i], s->most));
+        }
+        while (q->count > 0 && ms_signal_front(q)->t < t) ms_signal_pop_front(q);
+        if (q->count > 0) value = ms_signal_min(value, ms_signal_front(q)->v);
+        s->low[s->settled - e->base] = op->sign * value;
+    }
+}
+
+static void update_in_order(ms_signal_future *e, ms_signal_stream *s) {
+    ms_signal_op *op = &s->op;
+    const ms_signal_stream *a, *b;
+    uint64_t ready;
+    if (s->root >= 0) {
+        s->settled = e->n;
+        return;
+    }
+    a = &e->streams[op->a];
+    b = op->b >= 0 ? &e->streams[op->b] : NULL;
+    ready = b == NULL ? a->settled : earlier(a->settled, b->settled);
+    if (op->direction < 0) {
+        if (op->code >= MS_SIG_SINCE) {
+            slide_until(e, s);
+        } else if (op->code != MS_SIG_SHIFT) {
+            slide_once(e, s);
+        } else {
+            for (; s->settled + 1 < ready; s->settled++) {
+                const size_t i = (size_t)(s->settled - e->base);
+                s->low[i] = op->sign * op->sign_a * a->low[i + 1];
+            }
+            if (e->ended && s->settled < e->n && s->settled + 1 >= e->n) {
+                s->low[s->settled - e->base] = op->first;
+                s->settled++;
+            }
+        }
+        return;
+    }
+    for (; s->settled < ready; s->settled++) {
+        const size_t i = (size_t)(s->settled - e->base);
+        if (op->direction > 0) {
+            s->low[i] = ms_signal_advance(op, a->low[i], b == NULL ? 0.0 : b->low[i], e->times[i]);
+        } else {
+            const range x = {a->low[i], a->low[i]};
+            range y = x;
+            if (b != NULL) y.low = y.high = b->low[i];
+            s->low[i] = join(op, x, y).low;
+        }
+    }
+}
+
 static void update_fold(ms_signal_future *e, ms_signal_top *top) {
     const ms_signal_op *op = &top->op;
     const int binary = op->code >= MS_SIG_SINCE;
@@ -445,7 +596,10 @@ static void update_top(ms_signal_future *e, ms_signal_top *top) {
 }
 
 static void update(ms_signal_future *e, uint64_t known) {
-    for (size_t i = 0; i < e->n_streams; i++) update_stream(e, &e->streams[i], known);
+    for (size_t i = 0; i < e->n_streams; i++) {
+        if (e->in_order) update_in_order(e, &e->streams[i]);
+        else update_stream(e, &e->streams[i], known);
+    }
     for (size_t i = 0; i < e->n_tops; i++) update_top(e, &e->tops[i]);
 }
 
@@ -455,7 +609,8 @@ void ms_signal_future_push(ms_signal_future *e, const ms_signal_program *past, d
     e->now = time;
     for (size_t k = 0; k < e->n_streams; k++) {
         ms_signal_stream *s = &e->streams[k];
-        if (s->root >= 0) s->low[i] = s->high[i] = ms_signal_root(past, (size_t)s->root);
+        s->low[i] = s->high[i] = s->root >= 0 ? ms_signal_root(past, (size_t)s->root) : 0.0;
+        if (e->in_order) s->rest[i] = 0.0; /* snapshots hold nothing that was never written */
     }
     e->n++;
     update(e, e->n - 1);
@@ -476,9 +631,21 @@ void ms_signal_future_finish(ms_signal_future *e) {
 #define HEADER 5
 #define TOP_FIELDS 8
 
+/* What a stream has beside `settled`, `low` and `high` where values come in order. */
+#define ORDER_FIELDS 5
+
 size_t ms_signal_future_save_size(const ms_signal_future *e) {
     size_t count = (size_t)(e->n - e->base);
-    return HEADER + count + e->n_streams * (1 + 2 * count) + TOP_FIELDS * e->n_tops;
+    size_t size = HEADER + count + e->n_streams * (1 + 2 * count) + TOP_FIELDS * e->n_tops;
+    for (size_t i = 0; e->in_order && i < e->n_streams; i++) {
+        size += ORDER_FIELDS + count + ms_signal_op_save_size(&e->streams[i].op);
+    }
+    return size;
+}
+
+static double *save_array(const double *array, size_t count, double *out) {
+    if (count > 0) memcpy(out, array, count * sizeof *out);
+    return out + count;
 }
 
 void ms_signal_future_save(const ms_signal_future *e, double *out) {
@@ -488,14 +655,11 @@ void ms_signal_future_save(const ms_signal_future *e, double *out) {
     *out++ = (double)e->told;
     *out++ = e->now;
     *out++ = (double)e->ended;
-    if (count > 0) memcpy(out, e->times, count * sizeof *out);
-    out += count;
+    out = save_array(e->times, count, out);
     for (size_t i = 0; i < e->n_streams; i++) {
         *out++ = (double)e->streams[i].settled;
-        if (count > 0) memcpy(out, e->streams[i].low, count * sizeof *out);
-        out += count;
-        if (count > 0) memcpy(out, e->streams[i].high, count * sizeof *out);
-        out += count;
+        out = save_array(e->streams[i].low, count, out);
+        out = save_array(e->streams[i].high, count, out);
     }
     for (size_t i = 0; i < e->n_tops; i++) {
         const ms_signal_top *top = &e->tops[i];
@@ -508,13 +672,23 @@ void ms_signal_future_save(const ms_signal_future *e, double *out) {
         *out++ = top->low;
         *out++ = top->high;
     }
+    for (size_t i = 0; e->in_order && i < e->n_streams; i++) {
+        const ms_signal_stream *s = &e->streams[i];
+        *out++ = (double)s->fed;
+        *out++ = (double)s->taken;
+        *out++ = (double)s->flipped;
+        *out++ = s->most;
+        *out++ = s->least;
+        out = save_array(s->rest, count, out);
+        out = ms_signal_op_save(&s->op, out);
+    }
 }
 
 static int whole(double x) { return x >= 0.0 && x <= 9007199254740992.0 && x == floor(x); }
 
 int ms_signal_future_load(ms_signal_future *e, const double *in, size_t n, int *status) {
     double base, until;
-    size_t count, at_top, capacity;
+    size_t count, at_top, at_order, capacity;
     const double *row;
     *status = MS_SIGNAL_OK;
     if (n < HEADER || !whole(in[0]) || !whole(in[1]) || !whole(in[2])) return 0;
@@ -524,7 +698,25 @@ int ms_signal_future_load(ms_signal_future *e, const double *in, size_t n, int *
     if (e->n_tops == 0 && in[2] < base) return 0;
     count = (size_t)(until - base);
     at_top = HEADER + count + e->n_streams * (1 + 2 * count);
-    if (at_top + TOP_FIELDS * e->n_tops != n) return 0;
+    at_order = at_top + TOP_FIELDS * e->n_tops;
+    if (at_order > n) return 0;
+    for (size_t i = 0; e->in_order && i < e->n_streams; i++) {
+        const size_t head = ORDER_FIELDS + count;
+        size_t size;
+        if (n - at_order < head) return 0;
+        for (size_t k = 0; k < 3; k++) {
+            if (!whole(in[at_order + k]) || in[at_order + k] > until) return 0;
+        }
+        if (e->streams[i].op.direction < 0 && e->streams[i].op.code != MS_SIG_SHIFT &&
+            (in[at_order] < base ||
+             (e->streams[i].op.code >= MS_SIG_SINCE && in[at_order + 1] < base))) {
+            return 0;
+        }
+        size = ms_signal_op_check(in + at_order + head, n - at_order - head);
+        if (size == 0) return 0;
+        at_order += head + size;
+    }
+    if (at_order != n) return 0;
     for (size_t i = 0; i < e->n_streams; i++) {
         double settled = in[HEADER + count + i * (1 + 2 * count)];
         if (!whole(settled) || settled > until || settled < base) return 0;
@@ -566,5 +758,17 @@ int ms_signal_future_load(ms_signal_future *e, const double *in, size_t n, int *
         top->high = row[7];
         row += TOP_FIELDS;
     }
+    for (size_t i = 0; e->in_order && i < e->n_streams; i++) {
+        ms_signal_stream *s = &e->streams[i];
+        s->fed = (uint64_t)row[0];
+        s->taken = (uint64_t)row[1];
+        s->flipped = (uint64_t)row[2];
+        s->most = row[3];
+        s->least = row[4];
+        row += ORDER_FIELDS;
+        if (count > 0) memcpy(s->rest, row, count * sizeof *row);
+        row = ms_signal_op_load(&s->op, row + count, status);
+    }
+    if (*status != MS_SIGNAL_OK) ms_signal_future_reset(e);
     return 1;
 }

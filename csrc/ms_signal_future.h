@@ -20,6 +20,12 @@ typedef struct ms_signal_stream {
     double *low, *high; /* index: position - base */
     uint64_t settled; /* positions before it are */
     uint64_t dirty; /* first position that changed in this update */
+    /* In order only, for until: samples [taken, fed) are in the window. Of [taken, flipped) each
+     * has the composition of the maps from it to `flipped`, in `high` and `rest`; the maps from
+     * there to `fed` are composed in most and least. */
+    uint64_t fed, taken, flipped;
+    double most, least;
+    double *rest;
 } ms_signal_stream;
 
 typedef struct ms_signal_top {
@@ -48,6 +54,7 @@ typedef struct ms_signal_future {
     uint64_t told; /* settled positions of the last stream that were handed out */
     double now;
     int ended;
+    int in_order; /* values only, of settled positions, each in constant time */
 } ms_signal_future;
 
 /* Streams and tops in topological order; ops are logic operators (ms_logic.h). Operands of a fold
