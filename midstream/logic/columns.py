@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from midstream._core.validate import check_choice, check_int, check_mapping
 from midstream.logic._columns import Program, pack_masks, pack_rows, unpack_rows
 from midstream.logic._flat import flatten
 from midstream.logic._letters import Trace, as_columns, as_masks
-from midstream.logic.formula import Formula, Interval, Op, Predicate, atom, make
+from midstream.logic.formula import Formula, Predicate
 
 __all__ = [
     "Columns",
@@ -532,126 +531,27 @@ def unpack(words: npt.NDArray[np.uint64], n: int) -> npt.NDArray[np.bool_]:
     return rows if words.ndim == 2 else rows[0]
 
 
-_DUAL = {
-    Op.ALWAYS: Op.EVENTUALLY,
-    Op.HISTORICALLY: Op.ONCE,
-    Op.RELEASE: Op.UNTIL,
-    Op.TRIGGER: Op.SINCE,
-}
-
-
 def _evaluate_timed(
     formula: Formula, trace: Trace | Columns, times: npt.ArrayLike, missing: str
 ) -> npt.NDArray[np.bool_]:
-    """Windows as distances in time; everything else as ever, one operator after the other."""
+    """Windows as distances in time are the signal engine's; all else is evaluated as ever."""
+    from midstream.logic.signals import as_times, evaluate_timed
+
+    prepared = _prepared(formula)
+    if not isinstance(trace, (Columns, Mapping, np.ndarray)):
+        trace = list(trace)  # it is read twice
+    # Also where there is no window: checks the trace, and tells its length.
+    result: npt.NDArray[np.bool_] = _run(prepared, trace, missing)[0]
+    as_times(times, result.size)
+    if not formula.has_interval:
+        return result
     if isinstance(trace, Columns):
-        check_choice("missing", missing, ("false", "error"))
-        trace._rows(formula.atoms, missing)
-        leaves = {name: trace[name] for name in formula.atoms if name in trace}
-        n = trace.n
+        rows = np.zeros((len(prepared.atoms), trace.n), dtype=np.bool_)
+        for row, name in zip(rows, prepared.atoms, strict=True):
+            if name in trace:
+                row[:] = trace[name]
     else:
-        flat = flatten(formula)
-        if not isinstance(trace, (Mapping, np.ndarray)):
-            trace = list(trace)  # its length is wanted even where the formula has no atom
-        rows = as_columns(trace, flat.atoms, flat.predicates, missing=missing)
-        leaves = dict(zip(flat.atoms, rows, strict=True))
-        n = rows.shape[1]
-        if n == 0 and isinstance(trace, (list, np.ndarray)):
-            n = len(trace)
-    if n == 0:
-        raise _too_short()
-    t = _checked_times(times, n)
-    nodes = formula.nodes()
-    readers: dict[Formula, int] = {}
-    for node in nodes:
-        for arg in node.args:
-            readers[arg] = readers.get(arg, 0) + 1
-    known: dict[Formula, npt.NDArray[np.bool_]] = {}
-    for node in nodes:
-        if not node.args:
-            name = str(node.predicate) if node.predicate is not None else node.atom
-            known[node] = (
-                np.full(n, node.op == Op.TRUE)
-                if name is None
-                else leaves.get(name, np.zeros(n, dtype=np.bool_))
-            )
-            continue
-        args = [known[arg] for arg in node.args]
-        if node.interval is not None:
-            known[node] = _window(node.op, node.interval, args, t)
-        else:
-            names = [atom(str(index)) for index in range(len(args))]
-            known[node] = evaluate(
-                make(node.op, names),
-                {str(index): np.ascontiguousarray(arg) for index, arg in enumerate(args)},
-            )
-        for arg in node.args:
-            readers[arg] -= 1
-            if readers[arg] == 0:
-                known.pop(arg, None)
-    return known[formula]
-
-
-def _checked_times(times: npt.ArrayLike, n: int) -> npt.NDArray[np.float64]:
-    try:
-        t = np.asarray(times, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ArgumentTypeError("times must be an array of numbers") from None
-    if t.shape != (n,):
-        raise ArgumentValueError(f"times must be one for each of {n} positions, not {t.shape}")
-    if not np.isfinite(t).all():
-        at = int(np.argmin(np.isfinite(t)))
-        raise ArgumentValueError(f"times must be finite, got {t[at]} at {at}")
-    steps = np.diff(t)
-    if (steps <= 0).any():
-        at = int(np.argmax(steps <= 0)) + 1
-        raise ArgumentValueError(
-            f"times must increase strictly, got {t[at - 1]} and then {t[at]} at {at}"
-        )
-    return t
-
-
-def _window(
-    op: Op, interval: Interval, args: list[npt.NDArray[np.bool_]], t: npt.NDArray[np.float64]
-) -> npt.NDArray[np.bool_]:
-    if op in (Op.ONCE, Op.HISTORICALLY, Op.SINCE, Op.TRIGGER):
-        ahead = {
-            Op.ONCE: Op.EVENTUALLY,
-            Op.HISTORICALLY: Op.ALWAYS,
-            Op.SINCE: Op.UNTIL,
-            Op.TRIGGER: Op.RELEASE,
-        }[op]
-        return _window(ahead, interval, [arg[::-1] for arg in args], -t[::-1])[::-1]
-    if op in _DUAL:
-        return ~_window(_DUAL[op], interval, [~arg for arg in args], t)
-    n = t.size
-    psi = args[-1]
-    # The first position in the window, and the first behind it: a sum can round to the other side
-    # of a bound than the difference that the definition compares.
-    first = _first(t, interval.low, np.less)
-    stop = np.full(n, n) if interval.high == math.inf else _first(t, interval.high, np.less_equal)
-    following = _next_true(psi)[first]
-    result = following < stop
-    if op == Op.UNTIL:
-        result &= _next_true(~args[0])[:n] >= following
-    return result
-
-
-def _first(t: npt.NDArray[np.float64], distance: float, before: np.ufunc) -> npt.NDArray[np.intp]:
-    """The first j for each i whose ``t[j] - t[i]`` is not `before` `distance`."""
-    n = t.size
-    padded = np.append(t, math.inf)
-    j = np.searchsorted(t, t + distance)
-    while True:
-        back = (j > 0) & ~before(padded[j - 1] - t, distance)
-        ahead = ~back & (j < n) & before(padded[j] - t, distance)
-        if not back.any() and not ahead.any():
-            return j
-        j = j - back + ahead
-
-
-def _next_true(column: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
-    """The first position from each on where it holds, n where none does; n + 1 of them."""
-    n = column.size
-    at = np.where(column, np.arange(n), n)
-    return np.append(np.minimum.accumulate(at[::-1])[::-1], n)
+        rows = as_columns(trace, prepared.atoms, prepared.predicates, missing=missing)
+        if not prepared.atoms:
+            rows = np.zeros((0, result.size), dtype=np.bool_)
+    return evaluate_timed(formula, rows, times)
