@@ -146,6 +146,8 @@ MODULES = {
     "midstream.logic._ctl": ["ms_ctl.c"],
     "midstream.logic._game": ["ms_game.c"],
     "midstream.logic._infinite": ["ms_buchi.c", "ms_buchi_machine.c", "ms_cbdd.c"],
+    "midstream.logic._game": ["ms_bdd.c", "ms_clock.c", "ms_game.c", "ms_game_quantify.c"],
+    "midstream.logic._infinite": ["ms_buchi.c", "ms_buchi_bdd.c", "ms_buchi_machine.c"],
     "midstream.logic._learn": ["ms_clock.c", "ms_learn.c"],
     "midstream.logic._monitor": ["ms_monitor.c"],
     "midstream.stream._loops": ["ms_near.c"],

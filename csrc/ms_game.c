@@ -25,8 +25,8 @@ void ms_game_link(ms_game *game) {
     start[n] = total;
 }
 
-int ms_game_attract(const ms_game *game, int player, const uint8_t *target, const uint8_t *inside,
-                    int32_t *rank, uint8_t *choice, uint8_t *left, int32_t *queue, ms_poll *poll) {
+int ms_game_attract(const ms_game *game, int player, const uint8_t *target, int32_t *rank,
+                    uint8_t *choice, uint8_t *left, int32_t *queue, ms_poll *poll) {
     const size_t n_nodes = game->n_nodes, n = n_nodes + game->n_states;
     /* One array for two heaps of work: nodes and states of this rank grow from the front, states of
      * the next one from the back. Every vertex is entered once. */
@@ -37,7 +37,7 @@ int ms_game_attract(const ms_game *game, int player, const uint8_t *target, cons
         choice[i] = 0;
     }
     for (size_t s = 0; s < game->n_states; s++) {
-        if (!target[s] || (inside != NULL && !inside[s])) continue;
+        if (!target[s]) continue;
         rank[n_nodes + s] = 0;
         queue[front++] = (int32_t)(n_nodes + s);
     }
@@ -49,7 +49,6 @@ int ms_game_attract(const ms_game *game, int player, const uint8_t *target, cons
                 const int32_t p = game->pred[e];
                 if (rank[p] >= 0) continue;
                 if ((size_t)p >= n_nodes) {
-                    if (inside != NULL && !inside[(size_t)p - n_nodes]) continue;
                     rank[p] = depth + 1;
                     queue[--back] = p;
                 } else if (--left[p] == 0) {

@@ -35,10 +35,10 @@ void ms_game_link(ms_game *game);
 /* From where `player` can force the play into `target`, whatever the other does: backward search of
  * an and-or graph, linear in the size of the diagrams (Immerman 1981; Beeri 1980). rank[v] is the
  * number of letters that takes at most, -1 where it cannot be forced; choice[node] is which way,
- * 0 or 1, the player goes at a node of his that has a rank. A state counts only where `inside` (may
- * be NULL) is set. left: n_nodes bytes; queue: n_nodes + n_states. */
-int ms_game_attract(const ms_game *game, int player, const uint8_t *target, const uint8_t *inside,
-                    int32_t *rank, uint8_t *choice, uint8_t *left, int32_t *queue, ms_poll *poll);
+ * 0 or 1, the player goes at a node of his that has a rank. left: n_nodes bytes; queue: n_nodes +
+ * n_states. */
+int ms_game_attract(const ms_game *game, int player, const uint8_t *target, int32_t *rank,
+                    uint8_t *choice, uint8_t *left, int32_t *queue, ms_poll *poll);
 
 /* What it costs at each node to end in a safe state; variables of owner 1 may be changed. */
 typedef struct ms_shield {

@@ -4,6 +4,8 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import disjoint_base
 
+MAX_NODES: int
+
 @disjoint_base
 class Game:
     n_states: int
@@ -16,11 +18,11 @@ class Game:
         owner: npt.NDArray[np.uint8],
     ) -> Self: ...
     def attract(
-        self,
-        player: int,
-        target: npt.NDArray[np.uint8],
-        inside: npt.NDArray[np.uint8] | None = None,
+        self, player: int, target: npt.NDArray[np.uint8]
     ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]: ...
+    def forces(
+        self, target: npt.NDArray[np.uint8], first: bool
+    ) -> tuple[npt.NDArray[np.uint8], int]: ...
 
 @disjoint_base
 class ShieldCore:

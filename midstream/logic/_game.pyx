@@ -5,6 +5,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 import numpy as np
 
 from midstream._core._poll cimport Poll, ms_poll
+from midstream._core.errors import StateLimitError
 
 cdef extern from "ms_game.h":
     int MS_GAME_STOPPED
@@ -28,10 +29,30 @@ cdef extern from "ms_game.h":
         uint32_t now
     void ms_game_link(ms_game *game) noexcept nogil
     int ms_game_attract(const ms_game *game, int player, const uint8_t *target,
-                        const uint8_t *inside, int32_t *rank, uint8_t *choice, uint8_t *left,
-                        int32_t *queue, ms_poll *poll) noexcept nogil
+                        int32_t *rank, uint8_t *choice, uint8_t *left, int32_t *queue,
+                        ms_poll *poll) noexcept nogil
     int ms_shield_correct(ms_shield *shield, int32_t state, uint64_t letter, uint64_t *corrected,
                           int32_t *next) noexcept nogil
+
+cdef extern from "ms_budget.h":
+    enum ms_budget_status:
+        MS_BUDGET_OK
+        MS_BUDGET_NODES
+        MS_BUDGET_STOPPED
+    ctypedef struct ms_budget:
+        ms_poll *poll
+        int64_t deadline_ns
+        uint64_t max_nodes
+        uint32_t max_states
+        uint32_t work
+        int status
+
+cdef extern from "ms_game_quantify.h":
+    int ms_game_forces(const ms_game *game, const uint8_t *target, int first, uint32_t *value,
+                       uint8_t *out, uint64_t *spoiler, ms_budget *budget) noexcept nogil
+
+#: Of one decision diagram: some hundreds of megabytes.
+MAX_NODES = 1 << 23
 
 
 cdef class Game:
@@ -48,6 +69,7 @@ cdef class Game:
     cdef int64_t[::1] start
     cdef int32_t[::1] pred
     cdef readonly Py_ssize_t n_states, n_nodes, n_variables
+    cdef bint sorted
 
     def __cinit__(self, const int32_t[::1] roots, const int32_t[:, ::1] nodes,
                   const uint8_t[::1] owner):
@@ -59,6 +81,7 @@ cdef class Game:
         for i in range(states):
             if not -states <= roots[i] < count:
                 raise IndexError("no such state or node")
+        self.sorted = True
         for i in range(count):
             if not 0 <= nodes[i, 0] < variables:
                 raise IndexError("no such variable")
@@ -69,6 +92,7 @@ cdef class Game:
                 # Without this the walks might not end.
                 if reference >= 0 and nodes[reference, 0] <= nodes[i, 0]:
                     raise ValueError("variables must increase along paths")
+                self.sorted = self.sorted and reference < i
         self.n_states, self.n_nodes, self.n_variables = states, count, variables
         self.roots, self.nodes, self.owner = roots, nodes, owner
         self.start = np.empty(states + count + 1, dtype=np.int64)
@@ -83,7 +107,7 @@ cdef class Game:
         with nogil:
             ms_game_link(&self.game)
 
-    def attract(self, int player, const uint8_t[::1] target, const uint8_t[::1] inside=None):
+    def attract(self, int player, const uint8_t[::1] target):
         """From where `player` forces the play into `target`: (rank, choice).
 
         Ranks are int32 by node, then by state: the letters it takes, -1 where it cannot be forced.
@@ -91,25 +115,54 @@ cdef class Game:
         """
         cdef Poll poll = Poll()
         cdef int status
-        cdef const uint8_t *within = NULL
         cdef Py_ssize_t total = self.n_nodes + self.n_states
         if target.shape[0] != self.n_states or player not in (0, 1):
             raise ValueError("not a target")
-        if inside is not None:
-            if inside.shape[0] != self.n_states:
-                raise ValueError("not a set of states")
-            within = &inside[0]
         ranks = np.empty(total, dtype=np.int32)
         # One more, so that empty arrays have an address.
         choices = np.empty(self.n_nodes + 1, dtype=np.uint8)
         cdef int32_t[::1] rank = ranks, queue = np.empty(total, dtype=np.int32)
         cdef uint8_t[::1] choice = choices, left = np.empty(self.n_nodes + 1, dtype=np.uint8)
         with nogil:
-            status = ms_game_attract(&self.game, player, &target[0], within, &rank[0], &choice[0],
-                                     &left[0], &queue[0], &poll.poll)
+            status = ms_game_attract(&self.game, player, &target[0], &rank[0], &choice[0], &left[0],
+                                     &queue[0], &poll.poll)
         if status == MS_GAME_STOPPED:
             poll.reraise()
         return ranks, choices[:self.n_nodes]
+
+    def forces(self, const uint8_t[::1] target, bint first):
+        """From where player 1 can make the next state one of `target`: (uint8 by state, spoiler).
+
+        `first`: before he sees the other's variables. Any order of variables will do; children must
+        come before parents. The spoiler is a mask of what the other does against it at first.
+        """
+        cdef Poll poll = Poll()
+        cdef ms_budget budget
+        cdef uint64_t spoiler = 0
+        cdef int status
+        if target.shape[0] != self.n_states or not self.sorted:
+            raise ValueError("not a target, or children not before parents")
+        budget.poll = &poll.poll
+        budget.deadline_ns = 0
+        budget.max_nodes = MAX_NODES
+        budget.max_states = 0
+        budget.work = 0
+        budget.status = MS_BUDGET_OK
+        forced = np.empty(self.n_states, dtype=np.uint8)
+        cdef uint8_t[::1] out = forced
+        cdef uint32_t[::1] value = np.empty(self.n_nodes + 1, dtype=np.uint32)
+        with nogil:
+            status = ms_game_forces(&self.game, &target[0], first, &value[0], &out[0], &spoiler,
+                                    &budget)
+        if status == MS_BUDGET_STOPPED:
+            poll.reraise()
+        if status == MS_BUDGET_NODES:
+            raise StateLimitError(
+                f"a decision diagram has more than {MAX_NODES} nodes", limit=MAX_NODES
+            )
+        if status != MS_BUDGET_OK:
+            raise MemoryError("no memory for a game")
+        return forced, spoiler
 
 
 cdef class ShieldCore:

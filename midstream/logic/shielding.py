@@ -15,7 +15,7 @@ from midstream.logic import _strategy
 from midstream.logic._checks import as_formula
 from midstream.logic._game import Game, ShieldCore
 from midstream.logic._letters import as_mask
-from midstream.logic._strategy import ENVIRONMENT, SYSTEM, Deadline
+from midstream.logic._strategy import Deadline
 from midstream.logic.automaton import compile as compile_automaton
 from midstream.logic.formula import Formula
 from midstream.logic.verdict import Verdict
@@ -64,7 +64,8 @@ class Shield:
     ----------
     formula : Formula
     alphabet : tuple of str
-        Bit i of a mask is ``alphabet[i]``.
+        Bit i of a mask is ``alphabet[i]``: the formula's atoms as they occur in it, then others; in
+        order ``"moore"`` the controllable ones come first.
     controllable : tuple of str
     order : str
     keep : str
@@ -379,8 +380,9 @@ def shield(
     Notes
     -----
     ``"possible"`` and ``"satisfied"`` are safety games, ``"enforceable"`` a Büchi game: accepting
-    states must be forced again and again. Linear in the automaton's diagrams, times its states for
-    the latter.
+    states must be forced again and again. They are solved by quantification on decision diagrams in
+    the order of the formula's atoms; only in order ``"moore"`` the controllable ones come first. At
+    most a pass over the diagram for each state of the automaton, for each pair for the latter.
 
     Source: Bloem, Könighofer, Könighofer, Wang, "Shield synthesis", TACAS 2015; Alshiekh et al.,
     "Safe reinforcement learning via shielding", AAAI 2018.
@@ -416,7 +418,10 @@ atoms do, the others can make it impossible, first with {alarm}
         )
     check_choice("order", order, _ORDERS)
     check_choice("keep", keep, _KEEPS)
-    alphabet = (*others, *own) if order == "mealy" else (*own, *others)
+    alphabet = (*own, *others)
+    if order == "mealy":
+        # Any order will do there, and the formula's keeps together what it speaks of together.
+        alphabet = tuple(dict.fromkeys((*formula.atoms, *alphabet)))
     weight = _weights(weights, alphabet, own)
     max_states = check_int("max_states", max_states, low=1)
     if timeout_s is not None:
@@ -425,13 +430,10 @@ atoms do, the others can make it impossible, first with {alarm}
     automaton = compile_automaton(
         formula, alphabet=alphabet, max_states=max_states, timeout_s=deadline.left
     )
-    game = _strategy.game_of(automaton, own)
-    lost, rank, choice = _region(game, automaton, keep)
-    root = int(automaton.roots[0])
-    vertex = root if root >= 0 else game.n_nodes + ~root
-    if rank[vertex] >= 0:
-        raise ArgumentValueError(_explanation(automaton, own, keep, choice))
-    parts = _Parts(formula, automaton, own, order, keep, lost ^ np.uint8(1), weight)
+    safe, starts, spoiler = _region(automaton, own, order, keep)
+    if not starts:
+        raise ArgumentValueError(_explanation(alphabet, keep, spoiler))
+    parts = _Parts(formula, automaton, own, order, keep, safe, weight)
     made = Shield(parts)
     second = compile_automaton(
         formula, alphabet=alphabet[::-1], max_states=max_states, timeout_s=deadline.left
@@ -456,49 +458,53 @@ def _weights(
 
 
 def _region(
-    game: Game, automaton: Automaton, keep: str
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
-    """States to avoid, as 0 and 1, and the environment's ranks and choices towards them."""
-    n_nodes = game.n_nodes
-    if keep != "enforceable":
-        if keep == "possible":
-            bad = automaton.colours == int(Verdict.FALSE)
-        else:
-            bad = ~np.asarray(automaton.accepting, dtype=np.bool_)
-        rank, choice = game.attract(ENVIRONMENT, bad.astype(np.uint8))
-        return (rank[n_nodes:] >= 0).astype(np.uint8), rank, choice
+    automaton: Automaton, own: tuple[str, ...], order: str, keep: str
+) -> tuple[npt.NDArray[np.uint8], bool, int]:
+    """States to stay in, as 0 and 1; whether the first letter can lead there; what spoils it."""
+    game = _strategy.game_of(automaton, own)
+    first = order == "moore"
     accepting = np.asarray(automaton.accepting, dtype=np.uint8)
-    lost = np.zeros(game.n_states, dtype=np.uint8)
+    if keep == "possible":
+        region = (automaton.colours != int(Verdict.FALSE)).astype(np.uint8)
+    elif keep == "satisfied":
+        region = accepting.copy()
+    else:
+        region = np.ones(game.n_states, dtype=np.uint8)
+    spoiler: int | None = None
     while True:
-        # What cannot force acceptance among the states left is lost, and what is forced there.
-        forced, _ = game.attract(SYSTEM, accepting & (lost ^ np.uint8(1)), lost ^ np.uint8(1))
-        stuck = (forced[n_nodes:] < 0).astype(np.uint8)
-        rank, choice = game.attract(ENVIRONMENT, stuck)
-        more = (rank[n_nodes:] >= 0).astype(np.uint8)
-        if np.array_equal(more, lost):
-            return lost, rank, choice
-        lost = more
+        forced, answerless = game.forces(region, first)
+        if not forced[0] and spoiler is None:
+            # Of the first round that the start does not survive: the shortest way to lose.
+            spoiler = answerless
+        kept = region & forced
+        if keep == "enforceable":
+            kept = _reach(game, accepting & kept, kept, first)
+        if np.array_equal(kept, region):
+            return region, bool(forced[0]), spoiler or 0
+        region = kept
 
 
-def _explanation(
-    automaton: Automaton, own: tuple[str, ...], keep: str, choice: npt.NDArray[np.uint8]
-) -> str:
-    """Why there is no shield, with the environment's first move where it moves first."""
+def _reach(
+    game: Game, goal: npt.NDArray[np.uint8], inside: npt.NDArray[np.uint8], first: bool
+) -> npt.NDArray[np.uint8]:
+    """States of `inside` from which the play can be forced to `goal` without leaving."""
+    won = goal
+    while True:
+        more = won | (inside & game.forces(won, first)[0])
+        if np.array_equal(more, won):
+            return won
+        won = more
+
+
+def _explanation(alphabet: tuple[str, ...], keep: str, spoiler: int) -> str:
+    """Why there is no shield, with the others' first move where they move first."""
     wish = {
         "possible": "make it impossible",
         "enforceable": "keep it from being enforceable",
         "satisfied": "leave it unsatisfied",
     }[keep]
-    chosen: list[str] = []
-    reference = int(automaton.roots[0])
-    while reference >= 0:
-        variable, low, high = automaton.nodes[reference].tolist()
-        if automaton.alphabet[variable] in own:
-            break
-        if choice[reference]:
-            chosen.append(automaton.alphabet[variable])
-        reference = high if choice[reference] else low
-    first = f", first with {{{', '.join(chosen)}}}" if chosen else ""
+    chosen = ", ".join(name for bit, name in enumerate(alphabet) if spoiler >> bit & 1)
+    first = f", first with {{{chosen}}}" if chosen else ""
     return (
         f"formula has no shield: whatever the controllable atoms do, the others can {wish}{first}"
     )
@@ -511,7 +517,11 @@ def _check(parts: _Parts, core: ShieldCore, second: Automaton, deadline: Deadlin
     else:
         good = second.colours != int(Verdict.FALSE)
     n = len(second.alphabet)
-    _check_closed(parts)
+    # Both automata are minimal, so they have the same states under other numbers.
+    region, starts, _ = _region(second, parts.controllable, parts.order, parts.keep)
+    if not starts or int(region.sum()) != int(parts.safe.sum()):
+        raise MidstreamError("internal error: the shield's region depends on the order of atoms")
+    good = good & (region != 0)
     others = np.uint64(0)
     for bit, name in enumerate(parts.automaton.alphabet):
         if name not in parts.controllable:
@@ -538,30 +548,6 @@ def _check(parts: _Parts, core: ShieldCore, second: Automaton, deadline: Deadlin
         seen |= pairs
         pending += pairs
         _ = deadline.left
-
-
-def _check_closed(parts: _Parts) -> None:
-    """Check by the definition that a shield can stay among its safe states."""
-    automaton, safe = parts.automaton, parts.safe.tolist()
-    own = {
-        variable for variable, name in enumerate(automaton.alphabet) if name in parts.controllable
-    }
-    nodes: list[list[int]] = automaton.nodes.tolist()
-    power = [False] * len(nodes)
-    # Later variables first: a node's children are judged before it.
-    for index in sorted(range(len(nodes)), key=lambda index: -nodes[index][0]):
-        variable, *children = nodes[index]
-        ends = [power[child] if child >= 0 else bool(safe[~child]) for child in children]
-        power[index] = any(ends) if variable in own else all(ends)
-    if parts.keep == "enforceable":
-        game = _strategy.game_of(automaton, parts.controllable)
-        goal = parts.safe & np.asarray(automaton.accepting, dtype=np.uint8)
-        rank, _ = game.attract(SYSTEM, goal, parts.safe)
-        if (rank[game.n_nodes :][parts.safe == 1] < 0).any():
-            raise MidstreamError("internal error: a state of the shield cannot enforce the formula")
-    for state, root in enumerate(automaton.roots.tolist()):
-        if (safe[state] or state == 0) and not (power[root] if root >= 0 else safe[~root]):
-            raise MidstreamError(f"internal error: the shield is stuck in state {state}")
 
 
 def _check_sample(

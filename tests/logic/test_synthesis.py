@@ -356,3 +356,6 @@ def test_kernel_refuses_what_is_no_automaton():
         Game(np.array([3, 0], dtype=np.int32), good, owner)
     with pytest.raises(ValueError):
         game.attract(0, np.array([1], dtype=np.uint8))
+    # Here a parent comes before its child.
+    with pytest.raises(ValueError):
+        game.forces(np.array([1, 0], dtype=np.uint8), False)
