@@ -50,6 +50,8 @@ _LAST_OPERAND = frozenset(
 _PLAYS = 64
 #: Up to so many plays are all evaluated.
 _ALL_PLAYS = 256
+#: With more inputs, those before all outputs mostly make the automaton too large.
+_MANY_INPUTS = 16
 #: Conjuncts of at most this size are tried alone first.
 _SMALL_PART = 200
 
@@ -395,6 +397,24 @@ class _Problem:
         except StateLimitError:
             return None
 
+    def wins(self) -> bool:
+        """Whether the system wins, in the order of the formula's atoms, without its strategy.
+
+        Slower than `solve` where both can do it; but an automaton with one side's atoms all first,
+        which a strategy needs, can be exponentially larger.
+        """
+        outputs = self.sides[1]
+        automaton = self.compile(self.formula, self.formula.atoms)
+        game = _strategy.game_of(automaton, outputs)
+        won = np.ascontiguousarray(automaton.accepting, dtype=np.uint8)
+        while True:
+            forced, _ = game.forces(won, self.order == "moore")
+            more = won | forced
+            if more[0] or np.array_equal(more, won):
+                return bool(more[0])
+            won = more
+            _ = self.deadline.left
+
     def machine(self, solved: Solved, player: int) -> Machine:
         used = set(solved.automaton.alphabet)
         inputs, outputs = (tuple(name for name in side if name in used) for side in self.sides)
@@ -459,7 +479,13 @@ def realizable(
     False
     """
     problem = _Problem(formula, inputs, outputs, order, max_states, timeout_s)
-    return problem.decide() is not None
+    ways = [lambda: problem.decide() is not None, problem.wins]
+    if len(set(problem.sides[0]) & set(problem.formula.atoms)) > _MANY_INPUTS:
+        ways.reverse()
+    try:
+        return ways[0]()
+    except StateLimitError:
+        return ways[1]()
 
 
 def synthesize(

@@ -27,6 +27,7 @@ from midstream.logic.parser import parse
 from midstream.logic.synthesis import (
     Controller,
     _on_one_letter,
+    _Problem,
     counterstrategy,
     realizable,
     synthesize,
@@ -98,6 +99,8 @@ def test_random_games(seed):
     for order in ORDERS:
         expected = oracle.Arena(formula, inputs, outputs, order).realizable()
         assert realizable(formula, inputs, outputs, order=order) == expected
+        problem = _Problem(formula, inputs, outputs, order, 100_000, None)
+        assert problem.wins() == expected
         controller = synthesize(formula, inputs, outputs, order)
         spoiler = counterstrategy(formula, inputs, outputs, order)
         assert (controller is None) == (not expected) != (spoiler is None)
@@ -158,6 +161,15 @@ def test_a_step_is_enough_where_the_automaton_is_too_large():
         text = f"p{i} U ({text})"
     controller = synthesize(text, inputs, [*outputs, "p31"], max_states=1000)
     assert controller.bound == 1 and controller.step(0) == {"p1"}
+
+
+def test_many_rules_are_decided_without_a_strategy():
+    each = range(40)
+    rules = " & ".join(f"G(a{i} -> x{i}) & G(b -> !x{i} | a{i})" for i in each)
+    sides = (["b", *(f"a{i}" for i in each)], [f"x{i}" for i in each])
+    assert realizable(rules, *sides)
+    assert not realizable(rules + " & F(a0 & !x0)", *sides)
+    assert not realizable(f"X[!] ({rules})", *sides, order="moore")
 
 
 def test_mealy_and_moore_differ():
