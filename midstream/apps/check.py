@@ -34,6 +34,7 @@ def check(
     *,
     dialect: str = "spot",
     semantics: str = "ltlf",
+    missing: str = "false",
     every: bool = False,
     json_lines: bool = False,
     color: bool = True,
@@ -52,6 +53,8 @@ def check(
         Of `midstream.logic.parse`.
     semantics : str
         Of `midstream.logic.Monitor`.
+    missing : {"false", "error"}
+        What an atom or a comparison counts as of which a JSON object says nothing.
     every : bool
         Tell the verdict after every event.
     json_lines, color : bool
@@ -75,7 +78,7 @@ def check(
     except FormulaSyntaxError as error:
         raise typer.BadParameter(f"FORMULA: {error}") from None
     try:
-        monitor = Monitor(formula, semantics=semantics)
+        monitor = Monitor(formula, semantics=semantics, missing=missing)
     except ArgumentValueError as error:
         raise typer.BadParameter(str(error)) from None
     stdout = Output(sys.stdout, "standard output")

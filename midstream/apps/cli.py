@@ -252,6 +252,7 @@ def check(
     ],
     dialect: opt.DialectOption = opt.Dialect.SPOT,
     semantics: opt.SemanticsOption = opt.Semantics.LTLF,
+    missing: opt.MissingOption = opt.Missing.FALSE,
     every: Annotated[
         bool, typer.Option("--every", help="Tell the verdict after every event.")
     ] = False,
@@ -269,6 +270,7 @@ def check(
         trace,
         dialect=dialect.value,
         semantics=semantics.value,
+        missing=missing.value,
         every=every,
         json_lines=json_lines,
         color=_color(no_color),

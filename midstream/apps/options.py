@@ -27,6 +27,8 @@ __all__ = [
     "MaxPeriod",
     "Messages",
     "MinCopies",
+    "Missing",
+    "MissingOption",
     "Model",
     "Near",
     "NoColor",
@@ -69,6 +71,13 @@ class Semantics(StrEnum):
     LTLF = "ltlf"
     LTL3 = "ltl3"
     RV_LTL = "rv-ltl"
+
+
+class Missing(StrEnum):
+    """What an atom is of which an event says nothing."""
+
+    FALSE = "false"
+    ERROR = "error"
 
 
 class InputFormat(StrEnum):
@@ -230,6 +239,10 @@ SemanticsOption = Annotated[
         help="What may follow an event: a finite rest, or an infinite one with three or four "
         "verdicts."
     ),
+]
+MissingOption = Annotated[
+    Missing,
+    typer.Option(help="What an atom is, or a comparison, of which a JSON object says nothing."),
 ]
 Json = Annotated[
     bool,
