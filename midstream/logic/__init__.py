@@ -106,6 +106,7 @@ if TYPE_CHECKING:
     from midstream.logic.lint import LintFinding, lint_rules
     from midstream.logic.monitor import Monitor
     from midstream.logic.parser import parse
+    from midstream.logic.predictor import Guidance, Predictor, Reliability, Running, SearchResult
     from midstream.logic.progression import progress
     from midstream.logic.rulebook import Finding, Obligation, Outcome, RuleBook, RuleCounts
     from midstream.logic.rules import ACTIONS, Condition, Rule, read_rules, write_rules
@@ -120,6 +121,7 @@ if TYPE_CHECKING:
         unrealizable_core,
     )
     from midstream.logic.traces import Cause, Counterexample, Lasso, Witness
+    from midstream.logic.tuning import SmoothRobustness, Tuned, smooth_robustness, tune
     from midstream.logic.verdict import Verdict
 
 __all__ = [
@@ -138,6 +140,7 @@ __all__ = [
     "Edge",
     "Finding",
     "Formula",
+    "Guidance",
     "Interval",
     "Kripke",
     "Lasso",
@@ -149,11 +152,17 @@ __all__ = [
     "Op",
     "Outcome",
     "Predicate",
+    "Predictor",
+    "Reliability",
     "Rule",
     "RuleBook",
     "RuleCounts",
+    "Running",
+    "SearchResult",
     "Shield",
     "SignalMonitor",
+    "SmoothRobustness",
+    "Tuned",
     "Verdict",
     "Witness",
     "always",
@@ -201,11 +210,13 @@ __all__ = [
     "satisfiable_infinite",
     "shield",
     "since",
+    "smooth_robustness",
     "strong_next",
     "strong_release",
     "synthesize",
     "trigger",
     "true",
+    "tune",
     "unpack",
     "unrealizable_core",
     "until",
@@ -237,6 +248,7 @@ __getattr__, __dir__ = lazy_exports(
         "Edge": "automaton",
         "Finding": "rulebook",
         "Formula": "formula",
+        "Guidance": "predictor",
         "Interval": "formula",
         "Kripke": "branching",
         "Lasso": "traces",
@@ -249,11 +261,17 @@ __getattr__, __dir__ = lazy_exports(
         "Op": "formula",
         "Outcome": "rulebook",
         "Predicate": "formula",
+        "Predictor": "predictor",
+        "Reliability": "predictor",
         "Rule": "rules",
         "RuleBook": "rulebook",
         "RuleCounts": "rulebook",
+        "Running": "predictor",
+        "SearchResult": "predictor",
         "Shield": "shielding",
         "SignalMonitor": "signals",
+        "SmoothRobustness": "tuning",
+        "Tuned": "tuning",
         "Verdict": "verdict",
         "Witness": "traces",
         "always": "formula",
@@ -301,11 +319,13 @@ __getattr__, __dir__ = lazy_exports(
         "satisfiable_infinite": "infinite",
         "shield": "shielding",
         "since": "formula",
+        "smooth_robustness": "tuning",
         "strong_next": "formula",
         "strong_release": "formula",
         "synthesize": "synthesis",
         "trigger": "formula",
         "true": "formula",
+        "tune": "tuning",
         "unpack": "columns",
         "unrealizable_core": "synthesis",
         "until": "formula",
