@@ -88,7 +88,7 @@ def test_what_an_event_does_not_say(trace):
         ('a\n{"a": "yes"}\n', "trace:2: letter['a'] must be a bool, not str"),
         ("a\n{broken\n", "trace:2: not JSON"),
         (b"a\n\xff\n", "trace:2: not UTF-8"),
-        ("a\n" + "b" * (1 << 20) + "\n", "trace:2: longer than 1048576 bytes"),
+        ("a\n" + "b" * (1 << 20) + "\n", "trace:2: a line is longer than 1048576 bytes"),
         ("", "trace: a trace has at least one event"),
         ("a\n" + "[" * 100_000 + "\n", "trace:2: not JSON"),
     ],

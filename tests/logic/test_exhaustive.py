@@ -10,6 +10,7 @@ from reference.exhaustive import (
     AllTraces,
     check_automata,
     check_columns,
+    check_monitors,
     check_progression,
     formulas,
 )
@@ -43,3 +44,7 @@ def test_progression(traces, every_formula):
 
 def test_automata(traces, every_formula):
     assert check_automata(every_formula, traces) == 8208 * 340
+
+
+def test_monitors(traces, every_formula):
+    assert check_monitors(every_formula, traces) == 8208 * 340

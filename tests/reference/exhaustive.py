@@ -238,3 +238,33 @@ def check_colours(automaton, table, formula):
     expected = np.where(every, 4, np.where(~some, 0, np.where(automaton.accepting, 3, 1)))
     if not np.array_equal(expected, automaton.colours):
         raise DisagreementError("colours", formula, [], expected.tolist())
+
+
+def check_monitors(every, traces, known=None):
+    """The four-valued monitor after every event of every trace.
+
+    Monitors of one language walk the same tables, so each set of tables is stepped once; `known`
+    keeps what was stepped between calls.
+    """
+    from midstream.logic.monitor import Monitor
+
+    known = {} if known is None else known
+    longest = max(traces.masks)
+    for formula in every:
+        monitor = Monitor(formula, alphabet=traces.atoms)
+        tables = monitor._tables
+        key = tuple(part.tobytes() for part in (tables.nodes, tables.roots, tables.colours))
+        if key not in known:
+            rows = []
+            for trace in traces.masks[longest]:
+                monitor.reset()
+                rows.append(monitor.feed(trace))
+            # PRESUMABLY_TRUE and TRUE: the trace so far satisfies the formula.
+            known[key] = np.array(rows) >= 3
+        for n in traces.masks:
+            first = known[key][:: traces.letters ** (longest - n), n - 1]
+            expected = traces.truth(formula)[n][:, 0]
+            if not np.array_equal(first, expected):
+                wrong = int(np.flatnonzero(first != expected)[0])
+                raise DisagreementError("monitor", formula, traces.masks[n][wrong], expected[wrong])
+    return len(every) * sum(len(masks) for masks in traces.masks.values())
