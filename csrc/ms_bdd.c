@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 /* Small, since most formulas are; both tables double. */
-#define FIRST_ROOM 512
-#define FIRST_CACHE 1024
+#define FIRST_ROOM 128
+#define FIRST_CACHE 256
 #define FIRST_STACK 64
 /* Beyond this the cache is not worth its memory. */
 #define LAST_CACHE ((uint32_t)1 << 20)

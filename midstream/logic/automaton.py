@@ -12,7 +12,6 @@ import numpy.typing as npt
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_choice, check_int, check_real
 from midstream.logic import _automaton
-from midstream.logic._flat import flatten
 from midstream.logic._guards import Cube, guards
 from midstream.logic._letters import Trace, as_masks
 from midstream.logic.formula import Formula, Predicate, quoted
@@ -75,30 +74,68 @@ class Automaton:
     """
 
     __slots__ = (
-        "accepting",
+        "__weakref__",
+        "_accepting",
+        "_colours",
+        "_kernel",
+        "_nodes",
+        "_roots",
         "alphabet",
-        "colours",
-        "initial",
         "letters",
-        "n_states",
-        "nodes",
         "predicates",
-        "roots",
     )
 
     alphabet: tuple[str, ...]
     #: By the index of `alphabet`: what an atom compares, where it is a predicate.
     predicates: tuple[Predicate | None, ...]
     letters: str | Formula
-    n_states: int
-    initial: int
-    accepting: npt.NDArray[np.bool_]
-    colours: npt.NDArray[np.uint8]
-    roots: npt.NDArray[np.int32]
-    nodes: npt.NDArray[np.int32]
+    _kernel: _automaton.Kernel
+    #: Made when they are first asked for.
+    _accepting: npt.NDArray[np.bool_] | None
+    _colours: npt.NDArray[np.uint8] | None
+    _roots: npt.NDArray[np.int32] | None
+    _nodes: npt.NDArray[np.int32] | None
 
     def __init__(self) -> None:
         raise ArgumentTypeError("Automaton() cannot be called: use compile(formula)")
+
+    @property
+    def n_states(self) -> int:
+        """States, the initial one and a dead one included."""
+        return self._kernel.n_states
+
+    @property
+    def initial(self) -> int:
+        """The state before the first letter: 0."""
+        return 0
+
+    @property
+    def accepting(self) -> npt.NDArray[np.bool_]:
+        """Whether a trace may end in each state."""
+        if self._accepting is None:
+            self._accepting = self._kernel.accepting()
+        return self._accepting
+
+    @property
+    def colours(self) -> npt.NDArray[np.uint8]:
+        """`Verdict` of each state."""
+        if self._colours is None:
+            self._colours = self._kernel.colours()
+        return self._colours
+
+    @property
+    def roots(self) -> npt.NDArray[np.int32]:
+        """Reference of each state's transitions."""
+        if self._roots is None:
+            self._roots = self._kernel.roots()
+        return self._roots
+
+    @property
+    def nodes(self) -> npt.NDArray[np.int32]:
+        """Rows (variable, low, high) of the diagram."""
+        if self._nodes is None:
+            self._nodes = self._kernel.nodes()
+        return self._nodes
 
     def accepts(self, trace: Trace, *, missing: str = "false") -> bool:
         """Whether a finite trace is accepted.
@@ -127,7 +164,7 @@ class Automaton:
             return False
         if masks.ndim == 1:
             masks = masks[:, np.newaxis]
-        last = int(_automaton.walk(self.roots, self.nodes, 0, np.ascontiguousarray(masks))[-1])
+        last = int(self._kernel.walk(0, np.ascontiguousarray(masks))[-1])
         return last < self.n_states and bool(self.accepting[last])
 
     def step(self, state: int, mask: int) -> int:
@@ -146,10 +183,7 @@ class Automaton:
         """
         state = check_int("state", state, low=0, high=self.n_states - 1)
         mask = check_int("mask", mask, low=0, high=(1 << len(self.alphabet)) - 1)
-        ref = int(self.roots[state])
-        while ref >= 0:
-            ref = int(self.nodes[ref, 1 + (mask >> int(self.nodes[ref, 0]) & 1)])
-        return ~ref
+        return self._kernel.step(state, mask)
 
     def table(self, max_atoms: int = 12) -> npt.NDArray[np.int32]:
         """All transitions as an array.
@@ -175,7 +209,7 @@ class Automaton:
                 f"max_atoms must be at least {len(self.alphabet)}, the size of the alphabet, "
                 f"got {max_atoms}"
             )
-        return _automaton.table(self.roots, self.nodes, len(self.alphabet))
+        return self._kernel.table(len(self.alphabet))
 
     def run(self, trace: Trace, *, missing: str = "false") -> npt.NDArray[np.int32]:
         """The state after each letter of a trace.
@@ -193,12 +227,12 @@ class Automaton:
         masks = as_masks(trace, self.alphabet, self.predicates, missing=missing)
         if masks.ndim == 1:
             masks = masks[:, np.newaxis]
-        return _automaton.walk(self.roots, self.nodes, 0, np.ascontiguousarray(masks))
+        return self._kernel.walk(0, np.ascontiguousarray(masks))
 
     @property
     def n_nodes(self) -> int:
         """Nodes of the decision diagram."""
-        return len(self.nodes)
+        return self._kernel.n_nodes
 
     @property
     def n_states_transition(self) -> int:
@@ -233,7 +267,7 @@ class Automaton:
         >>> [sorted(letter) for letter in automaton.shortest()]
         [['a'], ['b']]
         """
-        masks = _automaton.shortest(self._arrays(), bool(accepted))
+        masks = self._kernel.shortest(bool(accepted))
         if masks is None:
             return None
         return [
@@ -303,16 +337,16 @@ class Automaton:
         place = {name: index for index, name in enumerate(alphabet)}
         comparisons = dict(zip(other.alphabet, other.predicates, strict=True))
         comparisons.update(zip(self.alphabet, self.predicates, strict=True))
-        arrays = _automaton.product(
-            self._arrays(),
-            other._arrays(),
+        kernel = _automaton.product(
+            self._kernel,
+            other._kernel,
             np.array([place[name] for name in self.alphabet], dtype=np.int32),
             np.array([place[name] for name in other.alphabet], dtype=np.int32),
             table,
             max(_DEFAULT_STATES, self.n_states, other.n_states),
             None,
         )
-        return _make(alphabet, tuple(comparisons[name] for name in alphabet), self.letters, arrays)
+        return _make(alphabet, tuple(comparisons[name] for name in alphabet), self.letters, kernel)
 
     def _arrays(self) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_], npt.NDArray[Any]]:
         return self.roots, self.accepting, self.nodes
@@ -480,26 +514,35 @@ class Automaton:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        arrays = (self.roots, self.accepting, self.nodes, self.colours)
-        return _make, (self.alphabet, self.predicates, self.letters, arrays)
+        return _restore, (self.alphabet, self.predicates, self.letters, *self._arrays())
 
 
 def _make(
     alphabet: tuple[str, ...],
     predicates: tuple[Predicate | None, ...],
     letters: str | Formula,
-    arrays: _automaton.Arrays,
+    kernel: _automaton.Kernel,
 ) -> Automaton:
     automaton = Automaton.__new__(Automaton)
-    for array in arrays:
-        array.flags.writeable = False  # a pickled array comes back writable
     automaton.alphabet = alphabet
     automaton.predicates = predicates
     automaton.letters = letters
-    automaton.initial = 0
-    automaton.roots, automaton.accepting, automaton.nodes, automaton.colours = arrays
-    automaton.n_states = len(automaton.roots)
+    automaton._kernel = kernel
+    automaton._accepting = automaton._colours = automaton._roots = automaton._nodes = None
     return automaton
+
+
+def _restore(
+    alphabet: tuple[str, ...],
+    predicates: tuple[Predicate | None, ...],
+    letters: str | Formula,
+    roots: npt.NDArray[np.int32],
+    accepting: npt.NDArray[np.bool_],
+    nodes: npt.NDArray[np.int32],
+) -> Automaton:
+    """Undo `Automaton.__reduce__`."""
+    kernel = _automaton.restored(roots, accepting.view(np.uint8), nodes, len(alphabet))
+    return _make(alphabet, predicates, letters, kernel)
 
 
 def compile(
@@ -536,7 +579,7 @@ def compile(
     ------
     StateLimitError
         More than `max_states` states, or decision diagrams of more than 8 million nodes (some
-        hundreds of megabytes).
+        hundreds of megabytes; fewer where `max_states` is below 8000).
     UndecidedError
         Not done within `timeout_s`.
     ArgumentValueError
@@ -568,25 +611,17 @@ def compile(
     if timeout_s is not None:
         timeout_s = check_real("timeout_s", timeout_s, low=0, high=1e9)
     names = None if alphabet is None else tuple(alphabet)
+    if names is not None and len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ArgumentValueError(f"alphabet must name each atom once, not {twice!r} again")
+    legal = None
     if isinstance(letters, Formula):
         if letters.has_past or letters.has_future:
             raise ArgumentValueError(f"letters must have no temporal operator, got {letters!r:.80}")
-        flat = flatten(formula, letters, alphabet=names)
-        mode, legal = 0, int(flat.roots[1])
+        mode, legal = 0, letters
     else:
-        mode, legal = _LETTERS[check_choice("letters", letters, _LETTERS)], -1
-        flat = flatten(formula, alphabet=names)
-    arrays = _automaton.compiled(
-        flat.ops,
-        flat.left,
-        flat.right,
-        flat.low,
-        flat.high,
-        len(flat.atoms),
-        int(flat.roots[0]),
-        mode,
-        legal,
-        max_states,
-        timeout_s,
+        mode = _LETTERS[check_choice("letters", letters, _LETTERS)]
+    kernel, names, predicates = _automaton.compiled(
+        formula, legal, names, mode, max_states, timeout_s
     )
-    return _make(flat.atoms, flat.predicates, letters, arrays)
+    return _make(names, predicates, letters, kernel)
