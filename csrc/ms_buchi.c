@@ -225,12 +225,16 @@ static uint32_t before(ms_buchi *b, uint32_t set, uint32_t condition) {
     return result;
 }
 
-/* What starts a path on which each fairness condition holds infinitely often. */
+/* What starts a path on which each fairness condition holds infinitely often. First whatever starts
+ * a path at all: a window of n steps takes n rounds to be consistent, and these are cheap. */
 static uint32_t fair_within(ms_buchi *b, uint32_t set, uint32_t condition) {
     ms_cbdd *m = &b->m;
+    for (uint32_t old = ~set; set != old && m->status == MS_BUCHI_OK;) {
+        old = set;
+        set = ms_cbdd_and(m, set, before(b, set, condition));
+    }
     for (;;) {
         const uint32_t old = set;
-        if (b->n_fairness == 0) set = ms_cbdd_and(m, set, before(b, set, condition));
         for (int32_t i = 0; i < b->n_fairness && m->status == MS_BUCHI_OK; i++) {
             uint32_t reach = ms_cbdd_and(
                 m, set, before(b, set, ms_cbdd_and(m, condition, b->fairness[i])));
