@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,24 +16,15 @@ from midstream.logic._flat import flatten
 from midstream.logic._infinite import Tableau
 from midstream.logic._ops import Op
 from midstream.logic.formula import Formula, and_, atom, make, not_, or_
+from midstream.logic.traces import Lasso
 from midstream.logic.verdict import Verdict
 
-__all__ = ["Lasso", "Machine", "ltl3_machine", "monitorability", "satisfiable_infinite"]
+__all__ = ["Machine", "ltl3_machine", "monitorability", "satisfiable_infinite"]
 
 #: Diagram nodes that one construction may take: about 200 MB.
 MAX_NODES = 8_000_000
 #: A window of more steps has more registers than the tableau can number.
 MAX_WINDOW = 2000
-
-
-class Lasso(NamedTuple):
-    """An infinite word: a finite prefix, then a loop for ever.
-
-    Each letter is the set of its true atoms.
-    """
-
-    prefix: tuple[frozenset[str], ...]
-    loop: tuple[frozenset[str], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,8 +271,9 @@ def satisfiable_infinite(
     Examples
     --------
     >>> from midstream.logic import satisfiable_infinite
-    >>> satisfiable_infinite("a & G(a <-> X !a)")
-    Lasso(prefix=(), loop=(frozenset({'a'}), frozenset()))
+    >>> word = satisfiable_infinite("a & G(a <-> X !a)")
+    >>> [sorted(letter) for letter in word.loop], word.holds("G F !a")
+    ([['a'], []], True)
     >>> satisfiable_infinite("G F a & F G !a") is None
     True
     """
