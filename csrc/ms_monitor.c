@@ -34,6 +34,7 @@ int ms_monitor_init(ms_monitor *m, const int32_t *nodes, int32_t n_nodes, const 
 void ms_monitor_free(ms_monitor *m) {
     free(m->final);
     free(m->outputs);
+    free(m->gather);
     free(m->classes);
     free(m->table);
     free(m->shifts);
@@ -68,31 +69,68 @@ static size_t classify(const int32_t *moves, size_t rows, size_t letters, uint16
     return count;
 }
 
+/* Which atom each bit of a table's index is: all, or where these are too many, those that the
+ * machine reads. Returns how many; -1: too many. */
+static int indexed(const ms_monitor *m, int32_t *atoms) {
+    uint64_t read = 0;
+    int count = 0;
+    if (m->n_atoms > 64) return -1;
+    for (int32_t i = 0; i < m->n_nodes; i++) read |= UINT64_C(1) << m->nodes[3 * (size_t)i];
+    for (int32_t a = 0; a < m->n_atoms; a++) {
+        if (m->n_atoms > MS_MONITOR_TABLE_ATOMS && !(read >> a & 1)) continue;
+        if (count == MS_MONITOR_TABLE_ATOMS) return -1;
+        atoms[count++] = a;
+    }
+    return count;
+}
+
+static int make_gather(ms_monitor *m, const int32_t *atoms, int n_index) {
+    m->gather = calloc(8, sizeof *m->gather);
+    if (m->gather == NULL) return 0;
+    for (int k = 0; k < n_index; k++) {
+        const int shift = atoms[k] / 8 * 8;
+        if (m->gathers == 0 || m->gather_shift[m->gathers - 1] != shift)
+            m->gather_shift[m->gathers++] = shift;
+        for (int byte = 0; byte < 256; byte++)
+            if (byte >> (atoms[k] - shift) & 1)
+                m->gather[m->gathers - 1][byte] |= (uint16_t)(1 << k);
+    }
+    return 1;
+}
+
 void ms_monitor_tabulate(ms_monitor *m) {
     if (m->tried) return;
     m->tried = 1;
-    const size_t letters = (size_t)1 << (m->n_atoms <= MS_MONITOR_TABLE_ATOMS ? m->n_atoms : 0);
+    int32_t atoms[MS_MONITOR_TABLE_ATOMS];
+    const int n_index = indexed(m, atoms);
+    const size_t letters = (size_t)1 << (n_index < 0 ? 0 : n_index);
     const size_t rows = (size_t)m->n_states + 1;
-    if (m->n_atoms > MS_MONITOR_TABLE_ATOMS || rows > MS_MONITOR_TABLE_ENTRIES / letters) return;
+    if (n_index < 0 || rows > MS_MONITOR_TABLE_ENTRIES / letters) return;
     int32_t *moves = malloc(rows * letters * sizeof *moves);
     uint16_t *classes = malloc(letters * sizeof *classes);
     uint16_t *member = malloc(letters * sizeof *member);
     uint32_t *table = NULL;
     size_t count = 0;
     if (moves != NULL && classes != NULL && member != NULL) {
-        for (size_t l = 0; l < letters; l++)
+        for (size_t l = 0; l < letters; l++) {
+            uint64_t mask = 0;
+            for (int k = 0; k < n_index; k++) mask |= (uint64_t)(l >> k & 1) << atoms[k];
             for (size_t s = 0; s < rows; s++) {
-                const uint64_t mask = l;
                 /* Illegal for ever, so that a block shows it at its end; final ones stay too. */
                 moves[l * rows + s] =
                     m->final[s] ? (int32_t)s : ms_monitor_walk(m, (int32_t)s, &mask);
             }
+        }
         count = classify(moves, rows, letters, classes, member);
     }
     if (count > 0) {
         m->stride = 0;
         while ((size_t)1 << m->stride < count) m->stride++;
         table = malloc((rows << m->stride) * sizeof *table);
+    }
+    if (table != NULL && m->n_atoms > MS_MONITOR_TABLE_ATOMS && !make_gather(m, atoms, n_index)) {
+        free(table);
+        table = NULL;
     }
     if (table != NULL) {
         for (size_t s = 0; s < rows; s++)
@@ -119,13 +157,13 @@ void ms_monitor_tabulate(ms_monitor *m) {
     free(member);
 }
 
-#define MASK uint8_t
-#define NAME(suffix) u8_##suffix
+#define MASK uint16_t
+#define NAME(suffix) u16_##suffix
 #include "ms_monitor_feed.h"
 #undef MASK
 #undef NAME
-#define MASK uint16_t
-#define NAME(suffix) u16_##suffix
+#define MASK uint8_t
+#define NAME(suffix) u8_##suffix
 #include "ms_monitor_feed.h"
 #undef MASK
 #undef NAME

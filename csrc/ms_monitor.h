@@ -9,8 +9,8 @@
  * number of a state, six times the number of its successor, so that `word >> state` has the next
  * state in its low six bits, and a shifter looks at those only (P. Vognsen, "Shift-based DFAs",
  * 2021). The load of the word waits for the letter alone. Otherwise a link is a load of about five
- * cycles from a table with a column for each class of letters that no state tells apart: G(r -> F a)
- * has three columns for four letters, six of them together 729 for 4096. */
+ * cycles from a table with a column for each class of letters that no state tells apart:
+ * G(r -> F a) has three columns for four letters, six of them together 729 for 4096. */
 #ifndef MS_MONITOR_H
 #define MS_MONITOR_H
 
@@ -30,10 +30,15 @@ typedef struct ms_monitor {
     size_t words;         /* of a mask */
     uint8_t *final;       /* by state, illegal included: nothing changes any more */
     uint8_t *outputs;     /* by state, illegal included: its colour, 255 if illegal */
-    uint16_t *classes;    /* [mask]: which letters all states take for one */
+    /* Tables are indexed by the mask itself, or where it is too wide, by the few atoms that the
+     * machine reads: `gather` brings their bits together, with a look-up a byte that has some. */
+    int gathers;
+    uint16_t (*gather)[256];
+    int gather_shift[8];
+    uint16_t *classes;    /* [index]: which letters all states take for one */
     uint32_t *table;      /* [state << stride | class] = next state << stride, or NULL */
     int stride;
-    uint64_t *shifts;     /* [mask], or NULL */
+    uint64_t *shifts;     /* [index], or NULL */
     uint8_t shift_output[64];
     int tried; /* whether tables were asked for */
 } ms_monitor;
@@ -55,7 +60,7 @@ static inline int32_t ms_monitor_walk(const ms_monitor *m, int32_t state, const 
 }
 
 static inline int32_t ms_monitor_step(const ms_monitor *m, int32_t state, uint64_t mask) {
-    if (m->table == NULL) return ms_monitor_walk(m, state, &mask);
+    if (m->table == NULL || m->gather != NULL) return ms_monitor_walk(m, state, &mask);
     return (int32_t)(m->table[((size_t)(uint32_t)state << m->stride) | m->classes[mask]] >>
                      m->stride);
 }

@@ -1,4 +1,5 @@
-/* Loops over masks of one type: include with MASK (the type) and NAME(suffix) defined. */
+/* Loops over masks of one type: include with MASK (the type) and NAME(suffix) defined, first for
+ * u16, whose loops serve all. At most BLOCK masks at a time. */
 
 /* Index of the first mask with bits beyond `limit`, or n. The sum of all is looked at first. */
 static size_t NAME(find_bad)(const MASK *masks, size_t n, uint64_t beyond) {
@@ -59,13 +60,28 @@ static int32_t NAME(by_walk)(const ms_monitor *m, int32_t state, const MASK *mas
     return state;
 }
 
+/* As by_table and by_shift, by the atoms that the machine reads. */
+static int32_t NAME(by_gather)(const ms_monitor *m, int32_t state, const MASK *masks, size_t n,
+                               uint8_t *restrict out) {
+    uint16_t index[BLOCK];
+    memset(index, 0, n * sizeof *index);
+    for (int g = 0; g < m->gathers; g++) {
+        const uint16_t *const bits = m->gather[g];
+        const int shift = m->gather_shift[g];
+        for (size_t i = 0; i < n; i++) index[i] |= bits[(uint64_t)masks[i] >> shift & 255];
+    }
+    return m->shifts != NULL ? u16_by_shift(m, state, index, n, out)
+                             : u16_by_table(m, state, index, n, out);
+}
+
 static void NAME(feed)(const ms_monitor *m, ms_monitor_run *run, const MASK *masks, size_t n,
                        uint8_t *out, int count_from) {
     const uint64_t beyond = m->n_atoms >= 64 ? 0 : ~UINT64_C(0) << m->n_atoms;
     int32_t (*const advance)(const ms_monitor *, int32_t, const MASK *, size_t, uint8_t *) =
-        m->shifts != NULL  ? NAME(by_shift)
-        : m->table != NULL ? NAME(by_table)
-                           : NAME(by_walk);
+        m->gather != NULL   ? NAME(by_gather)
+        : m->shifts != NULL ? NAME(by_shift)
+        : m->table != NULL  ? NAME(by_table)
+                            : NAME(by_walk);
     uint8_t scratch[BLOCK];
     for (size_t from = 0; from < n; from += BLOCK) {
         const size_t count = n - from < BLOCK ? n - from : BLOCK;

@@ -123,7 +123,8 @@ class Monitor(Core):
     A step costs some tens of nanoseconds from Python with a mask, and a look-up for each atom of
     the alphabet more with a set. `feed` costs well under a nanosecond an event over up to 12 atoms
     and nine states, one and a half while the table fits the innermost cache (usual up to ten
-    atoms), and beyond 12 atoms a few nanoseconds for each atom that matters.
+    atoms); atoms that the formula does not read do not count. Beyond 12, a few nanoseconds for each
+    atom that matters.
 
     One monitor is for one trace, and for one thread or task at a time: `copy` gives each its own,
     which shares the automaton.

@@ -108,13 +108,15 @@ FORMS = [
     ("16 states, 7 atoms", "G(a -> F b) & G(c -> F d) & G(e -> F f) & F g"),
     ("11 atoms", " & ".join(f"(G(r{i} -> F a{i}))" for i in range(5)) + " & F z"),
     ("14 atoms", " & ".join(f"(p{i} | F q{i})" for i in range(7))),
+    ("19 atoms, few read", "G(p3 -> F q9) & F p17"),
+    ("40 atoms, many states", "G(p3 -> F[0:6] q9) & F p34 & G(c -> F d)"),
     ("64 atoms", " & ".join(f"F p{i}" for i in (0, 1, 63)) + " & G(a -> X b)"),
     ("90 atoms", " & ".join(f"F p{i}" for i in (0, 1, 70)) + " & G(a -> X b)"),
 ]
 
 
 def alphabet_of(name, formula):
-    if name[:2] in ("64", "90"):
+    if name[:2] in ("19", "40", "64", "90"):
         extra = [f"p{i}" for i in range(int(name[:2]) - 2)]
         extra = [n for n in extra if n not in formula.atoms] + list(formula.atoms)
         missing = int(name[:2]) - len(extra)
