@@ -24,6 +24,13 @@ static int speaks_of_next(int32_t kind) {
     return kind == MS_NODE_STRONG || kind == MS_NODE_WEAK || kind == MS_NODE_MET;
 }
 
+/* Behind the last step, an atom and its negation may both be asked for by weak nexts, so that these
+ * cannot be literals of the next step themselves. */
+static int of_atom(const ms_sat_system *y, int32_t i) {
+    const int32_t kind = y->kind[y->arg[y->first[i]]];
+    return kind == MS_NODE_ATOM || kind == MS_NODE_NOT_ATOM;
+}
+
 static int is_past(int32_t kind) {
     return kind == MS_NODE_YESTERDAY || kind == MS_NODE_WEAK_YESTERDAY;
 }
@@ -76,7 +83,8 @@ static void name(ms_sat_system *y) {
         else if (kind == MS_NODE_TRUE || kind == MS_NODE_FALSE) {
             if (one < 0) one = variables++;
             y->literal[i] = 2 * one + (kind == MS_NODE_FALSE);
-        } else if ((kind == MS_NODE_WEAK || kind == MS_NODE_MET) && y->burden_of[i] < 0)
+        } else if ((kind == MS_NODE_MET || (kind == MS_NODE_WEAK && !of_atom(y, i))) &&
+                   y->burden_of[i] < 0)
             y->literal[i] = -1; /* no variable of its own */
         else
             y->literal[i] = 2 * variables++;
@@ -119,9 +127,15 @@ static void write_clauses(ms_sat_system *y, writer *w) {
             pair(w, l ^ 1, last ^ 1);
             break;
         case MS_NODE_WEAK:
+            if (l >= 2 * y->variables) break;
+            begin(w);
+            put(w, l ^ 1);
+            put(w, last);
+            put(w, y->then[y->asks[i]]);
+            end(w);
+            break;
         case MS_NODE_MET:
-            if (y->burden_of[i] >= 0)
-                pair(w, l ^ 1, y->then[y->asks[i]] ^ (kind == MS_NODE_MET));
+            if (y->burden_of[i] >= 0) pair(w, l ^ 1, y->then[y->asks[i]] ^ 1);
             break;
         case MS_NODE_LAST:
         case MS_NODE_NOT_LAST:

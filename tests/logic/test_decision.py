@@ -1,0 +1,361 @@
+"""Decision procedures: against brute force, against published verdicts, and what they refuse."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import signal
+import threading
+
+import pytest
+from reference import lasso, temporal
+
+from midstream.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    FormulaSyntaxError,
+    StateLimitError,
+    UndecidedError,
+)
+from midstream.logic import formula as build
+from midstream.logic.decision import (
+    distinguishing,
+    entails,
+    equivalent,
+    satisfiable,
+    valid,
+    witness,
+)
+from midstream.logic.parser import parse
+
+LETTERS = [frozenset(), frozenset("a"), frozenset("b"), frozenset("ab")]
+TRACES = [t for n in (1, 2, 3) for t in itertools.product(LETTERS, repeat=n)]
+LASSOS = [
+    (t[:i], t[i:]) for n in (1, 2) for t in itertools.product(LETTERS, repeat=n) for i in range(n)
+]
+
+UNARY = [
+    build.not_,
+    build.weak_next,
+    build.strong_next,
+    build.eventually,
+    build.always,
+    build.yesterday,
+    build.weak_yesterday,
+    build.once,
+    build.historically,
+    lambda f: build.eventually(f, 1, 2),
+    lambda f: build.always(f, 1, 2),
+    lambda f: build.once(f, 1, 2),
+    lambda f: build.historically(f, 1, 1),
+]
+BINARY = [
+    build.and_,
+    build.or_,
+    build.xor,
+    build.iff,
+    build.implies,
+    build.until,
+    build.weak_until,
+    build.release,
+    build.strong_release,
+    build.since,
+    build.trigger,
+    lambda f, g: build.until(f, g, 1, 2),
+    lambda f, g: build.release(f, g, 0, 1),
+    lambda f, g: build.since(f, g, 1, 2),
+    lambda f, g: build.trigger(f, g, 0, 1),
+]
+
+
+def small_formulas(size):
+    """All formulas of at most so many operators over two atoms, each once."""
+    levels = [[build.atom("a"), build.atom("b")]]
+    for n in range(1, size + 1):
+        level = [op(f) for op in UNARY for f in levels[n - 1]]
+        for left in range(n):
+            for op in BINARY:
+                level += [op(f, g) for f in levels[left] for g in levels[n - 1 - left]]
+        levels.append(list(dict.fromkeys(level)))
+    return [f for level in levels for f in level]
+
+
+def shortest(formula):
+    """Length of the shortest trace of at most three letters that satisfies it, or None."""
+    return next((len(t) for t in TRACES if temporal.holds(formula, t)), None)
+
+
+def check_finite(formula):
+    found, expected = witness(formula, timeout_s=30), shortest(formula)
+    if found is None:
+        assert expected is None, formula
+        return
+    assert temporal.holds(formula, found), formula
+    assert found.minimal, formula
+    assert len(found) == expected or (expected is None and len(found) > 3), formula
+
+
+def check_infinite(formula):
+    found = witness(formula, semantics="ltl", timeout_s=30)
+    expected = next((word for word in LASSOS if lasso.holds(formula, *word)), None)
+    if found is None:
+        assert expected is None, formula
+        return
+    assert lasso.holds(formula, found.prefix, found.loop), formula
+    if found.minimal and expected is not None:
+        assert len(found.prefix) + len(found.loop) == len(expected[0]) + len(expected[1]), formula
+
+
+def test_all_small_formulas_on_finite_traces():
+    for formula in small_formulas(1):
+        check_finite(formula)
+        check_finite(build.not_(formula))
+
+
+def test_all_small_formulas_on_infinite_words():
+    for formula in small_formulas(1):
+        check_infinite(formula)
+        check_infinite(build.not_(formula))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_larger_formulas(seed):
+    formulas = small_formulas(2)
+    rng = random.Random(seed)
+    for formula in rng.sample(formulas, 120):
+        other = rng.choice(formulas)
+        for both in (formula, build.and_(formula, other), build.xor(formula, other)):
+            check_finite(both)
+            check_infinite(both)
+
+
+@pytest.mark.parametrize(
+    ("name", "semantics", "rows"),
+    [("sat_ltlf", "ltlf", 200), ("sat_ltl", "ltl", 80), ("sat_past", "ltl", 30)],
+)
+def test_published_verdicts(shared_data, name, semantics, rows):
+    """Some of each family; asv_benchmarks/logic_decided.py takes all."""
+    families = {}
+    with shared_data(f"logic/{name}.jsonl").open(encoding="utf-8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            families.setdefault((row["family"], row["verdict"]), []).append(row)
+    rng = random.Random(5)
+    for members in families.values():
+        rng.shuffle(members)
+    # One of each family, then a second of each, and so on.
+    layers = itertools.zip_longest(*families.values())
+    chosen = [row for layer in layers for row in layer if row is not None][:rows]
+    undecided = 0
+    for row in chosen:
+        try:
+            answer = satisfiable(
+                parse(row["formula"], dialect="black"), semantics=semantics, timeout_s=0.5
+            )
+        except UndecidedError:
+            undecided += 1
+        else:
+            assert answer == (row["verdict"] == "SAT"), row["id"]
+    assert undecided <= len(chosen) // 10
+
+
+def test_published_verdicts_where_a_weak_next_changes_them(shared_data):
+    with shared_data("logic/sat_ltlf.jsonl").open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    rows = [row for row in rows if row["verdict_if_X_weak"] not in (None, row["verdict"])]
+    assert len(rows) > 300
+    for row in random.Random(6).sample(rows, 40):
+        formula = parse(row["formula"], dialect="black", next="weak")
+        assert satisfiable(formula, timeout_s=30) == (row["verdict_if_X_weak"] == "SAT"), row["id"]
+
+
+@pytest.mark.parametrize(
+    ("text", "finite", "infinite"),
+    [
+        ("true", True, True),
+        ("false", False, False),
+        ("X[!] true", True, True),
+        ("N false", True, False),
+        ("N a & N !a", True, False),
+        ("X[!] (N a & N !a)", True, False),
+        ("N Y a & N Z !a", True, False),
+        ("G X[!] true", False, True),
+        ("F N false", True, False),
+        ("G F a & G F !a", False, True),
+        ("F G a & F G !a", False, False),
+        ("G F a & F G !a", False, False),
+        ("G (a <-> N !a) & F (a & X[!] a)", False, False),
+        ("Y true", False, False),
+        ("Z false", True, True),
+        ("F (a & Y O !a) & H a", True, True),
+        ("F (a & H !a)", False, False),
+        ("G (a -> Y b) & a", False, False),
+        ("G (b -> N a) & G (a -> Y b) & X[!] a", True, True),
+        ("G (a -> O b) & H !b & F a", True, True),
+        ("G (a -> O b) & G !b & F a", False, False),
+        ("F[3:3] a & G[2:4] !a", False, False),
+        ("F[3:5] a & G[3:4] !a", True, True),
+        ("a U[2:3] b & G[0:3] !b", False, False),
+        ("F (b & !O[1:3] a) & G (a | Y a | Y Y a)", True, True),
+    ],
+)
+def test_known_answers(text, finite, infinite):
+    assert satisfiable(text) is finite
+    assert satisfiable(text, semantics="ltl") is infinite
+
+
+def test_deep_counters():
+    """A counter of three bits that has to come to seven: its only trace has eight steps."""
+    # A bit flips iff all lower ones are set.
+    step = (
+        "!a & !b & !c & G (X[!] true -> ((X a <-> !a) & (X b <-> (b xor a)) & "
+        "(X c <-> (c xor (a & b)))))"
+    )
+    found = witness(f"{step} & F (a & b & c)")
+    assert found.minimal
+    assert [sum(1 << i for i, bit in enumerate("abc") if bit in letter) for letter in found] == [
+        *range(8)
+    ]
+    assert not satisfiable(f"{step} & F (a & b & c & X[!] (a | b | c))")
+
+
+def test_comparisons_of_a_signal_are_related():
+    assert not satisfiable("G (x > 2) & F (x < 1)")
+    assert not satisfiable("x > 1 & x == 1")
+    assert not satisfiable("x >= 1 & x <= 1 & x != 1")
+    assert not satisfiable("x > 1 & y < 3 & x <= 0.5")
+    assert satisfiable("x > 1 & y < 0")
+    assert valid("x > 2 -> x > 1")
+    assert equivalent("!(x < 2)", "x >= 2")
+    assert equivalent("x == 2 | x > 2", "x >= 2")
+    tiny = "x > 1 & x < 1.0000000000000002"
+    assert not satisfiable(tiny)  # no double is between
+    assert not satisfiable("x > 1.7976931348623157e308")
+    formula = parse("x > 1 & x < 2 & X[!] (x == 2 & X[!] (x < -7 & X[!] (x > 1e300 & y != 0 & a)))")
+    found = witness(formula)
+    assert temporal.holds(formula, list(found))
+    assert len(found) == 4
+    word = witness("G F (x > 5) & G F (x < 3) & G F a", semantics="ltl")
+    assert word.holds("G F (x > 5) & G F (x < 3) & G F a")
+
+
+def test_letters_are_restricted():
+    assert satisfiable("a & b")
+    assert not satisfiable("a & b", letters="at_most_one")
+    assert satisfiable("!a & !b", letters="at_most_one")
+    assert not satisfiable("!a & !b", letters="exactly_one")
+    assert satisfiable("!a & !b", letters="exactly_one", alphabet=["a", "b", "c"])
+    assert satisfiable("G (a xor b)", letters="exactly_one", semantics="ltl")
+    assert not satisfiable("F (a & b)", letters=parse("a -> !b"))
+    assert satisfiable("F (a & b)", letters=parse("a -> b"))
+    many = [f"e{i}" for i in range(40)]
+    anyone = " & ".join(f"F {name}" for name in many)
+    found = witness(anyone, letters="exactly_one")
+    assert [len(letter) for letter in found] == [1] * 40
+    assert not satisfiable("F[0:5] e0 & " + anyone + " & F[0:38] false", letters="exactly_one")
+    assert not satisfiable("F (e0 & e39)", letters="at_most_one", alphabet=many)
+
+
+def test_laws():
+    assert valid("a U b -> F b")
+    assert not valid("F b -> a U b")
+    assert entails("G (a -> b) & F a", "F b")
+    assert equivalent("a W b", "a U b | G a")
+    assert equivalent("a M b", "b U (a & b)")
+    assert equivalent("a T b", "!(!a S !b)")
+    assert equivalent("O a", "true S a")
+    assert equivalent("F[2:4] a", "X[!] X[!] (a | X[!] (a | X[!] a))")
+    assert equivalent("a U[1:] b", "a & X[!] (a U b)")
+    assert distinguishing("a W b", "a U b | G a") is None
+    found = distinguishing("F a", "X[!] F a")
+    assert temporal.holds(parse("F a"), found) != temporal.holds(parse("X[!] F a"), found)
+    assert len(found) == 1
+    word = distinguishing("G F a", "F G a", semantics="ltl")
+    assert word.holds("G F a") != word.holds("F G a")
+
+
+def test_time_limit_says_unknown(shared_data):
+    with shared_data("logic/sat_ltl.jsonl").open(encoding="utf-8") as lines:
+        hard = next(row for row in map(json.loads, lines) if row["id"].endswith("counter12"))
+    formula = parse(hard["formula"], dialect="black")
+    with pytest.raises(UndecidedError, match=r"0\.2 s"):
+        satisfiable(formula, semantics="ltl", timeout_s=0.2)
+    with pytest.raises(UndecidedError):
+        satisfiable(formula, semantics="ltl", timeout_s=0)
+
+
+def test_windows_that_are_too_long():
+    with pytest.raises(StateLimitError):
+        satisfiable("F[0:1000000000] a")
+    with pytest.raises(StateLimitError):
+        satisfiable("F[1000:2000] a", max_nodes=500)
+    assert satisfiable("F[200:300] a & G[0:250] !a")
+
+
+def test_deep_and_wide_formulas():
+    assert satisfiable(parse("!" * 10_000 + "a"))
+    assert not satisfiable(build.and_(parse("G " * 10_000 + "a"), parse("F !a")))
+    assert len(witness(parse("X[!] " * 300 + "a"))) == 301
+    names = [f"a{i}" for i in range(3000)]
+    assert satisfiable(build.and_(*map(build.atom, names)))
+    assert not satisfiable(build.and_(*map(build.atom, names), build.not_(build.atom("a2999"))))
+    # Written out, this has over 2**200 nodes.
+    shared = build.atom("a")
+    for _ in range(200):
+        shared = build.iff(shared, build.strong_next(shared))
+    assert satisfiable(build.or_(shared, build.not_(shared)))
+
+
+def test_threads_decide_at_once():
+    texts = ["G (a -> X[!] b) & F a & G !b", "G (a -> X[!] b) & F a", "F G a & G F !a"] * 4
+    answers = [None] * len(texts)
+
+    def run(i):
+        answers[i] = satisfiable(texts[i])
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(texts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == [False, True, False] * 4
+
+
+def test_interrupt_stops_the_search(shared_data):
+    with shared_data("logic/sat_ltl.jsonl").open(encoding="utf-8") as lines:
+        hard = next(row for row in map(json.loads, lines) if row["id"].endswith("counter12"))
+    formula = parse(hard["formula"], dialect="black")
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            satisfiable(formula, semantics="ltl")
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments"),
+    [
+        (ArgumentTypeError, {"formula": 7}),
+        (FormulaSyntaxError, {"formula": "a &"}),
+        (ArgumentValueError, {"semantics": "finite"}),
+        (ArgumentValueError, {"letters": "one"}),
+        (ArgumentValueError, {"letters": parse("F a")}),
+        (ArgumentValueError, {"alphabet": ["b"]}),
+        (ArgumentValueError, {"alphabet": ["a", "a"]}),
+        (ArgumentTypeError, {"alphabet": "a"}),
+        (ArgumentTypeError, {"alphabet": [1, "a"]}),
+        (ArgumentValueError, {"timeout_s": -1}),
+        (ArgumentValueError, {"max_nodes": 0}),
+    ],
+)
+def test_arguments_are_checked(error, arguments):
+    with pytest.raises(error):
+        satisfiable(**{"formula": "a", **arguments})
