@@ -158,7 +158,7 @@ class _Question:
         n, skipped, share = 1, False, FIRST_SHARE
         found: Lasso | None = None
         while True:
-            stop = unroll.ticks + share
+            stop = unroll.ticks + share // 4
             while (left := stop - unroll.ticks) > 0 and n * tableau.system.n_clauses < UNROLLED:
                 answer = unroll.end(n, left)
                 if answer is None:
