@@ -48,6 +48,42 @@ class Feed:
         self.monitor.feed({"x": self.x})
 
 
+class Delayed:
+    """Future operators, each value as soon as its window is over: the same for every window."""
+
+    params = (
+        WINDOWS,
+        ("G[0:100] F[0:{}] (x > 0.5)", "(x > 0.2) U[2:{}] (x > 0.7)", "F[0:{}] (x > 0.5)"),
+    )
+    param_names = ("window", "formula")
+
+    def setup(self, window, formula):
+        self.monitor = SignalMonitor(parse(formula.format(window)), output="robustness", at="each")
+        self.samples = noise(SIZE).tolist()
+
+    def time_step(self, window, formula):
+        step = self.monitor.step
+        for sample in self.samples:
+            step(sample)
+
+
+class Interval:
+    """Interval of robustness at the start: goes over what is open."""
+
+    params = ((5, 50, 500),)
+    param_names = ("window",)
+
+    def setup(self, window):
+        formula = parse(f"G F[0:{window}] (x > 0.5)")
+        self.monitor = SignalMonitor(formula, output="interval")
+        self.samples = noise(SIZE // 10).tolist()
+
+    def time_step(self, window):
+        step = self.monitor.step
+        for sample in self.samples:
+            step(sample)
+
+
 class Deadline:
     """Time-bounded response with timestamps, one event a call."""
 

@@ -366,12 +366,7 @@ cdef class Engine:
         if PyFloat_CheckExact(sample):
             if self.n_inputs != 1:
                 self.refuse(sample)
-            if self.is_atom[0]:
-                return self.put(0, sample)
-            if sample != sample:
-                raise ArgumentValueError(f"sample's {self.names[0]!r} must not be NaN")
-            self.inputs[0] = PyFloat_AS_DOUBLE(sample)
-            return 0
+            return self.put(0, sample)
         if PyLong_CheckExact(sample) or sample is True or sample is False:
             return self.read_mask(sample)
         if PyTuple_CheckExact(sample) or PyList_CheckExact(sample):
@@ -470,7 +465,7 @@ cdef class Engine:
         cdef long long whole
         cdef double t
         origin[0] = self.origin
-        if PyFloat_CheckExact(time):
+        if PyFloat_Check(time):
             t = PyFloat_AS_DOUBLE(time)
         else:
             if isinstance(time, (bool, str, bytes)):

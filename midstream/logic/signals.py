@@ -155,9 +155,13 @@ def as_column(name: str, values: npt.ArrayLike, *, is_atom: bool) -> Floats:
 
 
 def as_samples(
-    plan: Layout, samples: Mapping[str, npt.ArrayLike] | npt.ArrayLike, n: int | None
+    plan: Layout,
+    samples: Mapping[str, npt.ArrayLike] | npt.ArrayLike,
+    n: int | None,
+    *,
+    least: int = 1,
 ) -> tuple[list[Floats], int]:
-    """Columns that a formula reads, all of one length."""
+    """Columns that a formula reads, all of one length, at least so many samples."""
     signals = check_mapping("signals", cast(Mapping[str, npt.ArrayLike], samples))
     columns = []
     for name in plan.names:
@@ -174,7 +178,7 @@ def as_samples(
     if n is None:
         # A formula without atoms: any column says how long the trace is.
         n = next((len(np.atleast_1d(np.asarray(values))) for values in signals.values()), 0)
-    if n == 0:
+    if n < least:
         raise ArgumentValueError("signals must have a sample: the empty trace has no position")
     return columns, n
 
@@ -489,8 +493,10 @@ class SignalMonitor(Engine):
     A past operator is constant time amortised, the same for all windows, and keeps no more than
     the samples in its window: at irregular times there may be any number, see `max_buffer`.
     Once and historically without delay (``O[0:b]``) keep only the samples that no newer one
-    outdoes; booleans one. A future operator with a window goes over its open positions at every
-    step, one without end only over those that change; settled ones are dropped.
+    outdoes; booleans none. At ``"start"``, and for booleans, a future operator with a window goes
+    over its open positions at every step, one without end only over those that change; settled ones
+    are dropped. At ``"each"``, robustness is constant time amortised too, for bounded windows of
+    any length: a value is told when its windows are over (a boolean as soon as it is certain).
 
     Times must increase strictly, ticks of `advance` included; there is no reordering. Without times
     samples are one step apart. Not for several threads at once.
@@ -635,15 +641,15 @@ class SignalMonitor(Engine):
                     f"signals must be a mapping or have {len(plan.names)} columns "
                     f"{plan.names!r:.200}, got shape {array.shape}"
                 )
-            if array.shape[0] == 0 and n in (None, 0):
-                return self._as_answers(np.empty((0, 2) if self.at == "start" else 0))
             if n is None:
                 n = array.shape[0]
             signals = dict(zip(plan.names, array.T, strict=True))
-        columns, n = as_samples(plan, signals, n)
+        columns, n = as_samples(plan, signals, n, least=0)
         timed, last, known = self._clock
         if self._ended:
             raise ArgumentValueError("the trace has ended: reset() starts another")
+        if n == 0:
+            return self._as_answers(np.empty((0, 2) if self.at == "start" else 0))
         if timed >= 0 and bool(timed) != (stamps is not None):
             raise ArgumentValueError(
                 "times must be given: earlier samples had timestamps"

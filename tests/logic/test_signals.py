@@ -364,6 +364,34 @@ def test_bounded_future_with_delay_is_constant_in_memory():
     assert top.n_held <= 64
 
 
+@pytest.mark.parametrize("high", [5, 400, 100_000])
+def test_timed_until_in_order(high):
+    """The maps of a window, folded in a queue: with a delay, without, and under other windows."""
+    rng = np.random.default_rng(high)
+    x, y = rng.normal(size=1500), rng.normal(size=1500)
+    y[rng.random(1500) < 0.9] += 3
+    times = np.cumsum(rng.integers(1, 5, size=1500)) / 4
+    for text in (
+        "(y > 0) U[0:{}] (x > 1)",
+        "(y > 0) U[2:{}] (x > 1)",
+        "(y < 0) R[1:{}] (x < 1)",
+        "G[0:3] ((y > 0) U[3:{}] (x > 1)) | X (x > 2)",
+        "O[0:9] ((y > 0) U[0:{}] F[1:2] (x > 1))",
+    ):
+        formula = parse(text.format(high))
+        for stamps in (None, times):
+            wanted = robustness(formula, {"x": x, "y": y}, stamps)
+            monitor = SignalMonitor(formula, output="robustness", at="each")
+            half = None if stamps is None else stamps[:700]
+            got = monitor.feed({"x": x[:700], "y": y[:700]}, half).tolist()
+            monitor = monitor.copy()
+            rest = None if stamps is None else stamps[700:]
+            got += monitor.feed({"x": x[700:], "y": y[700:]}, rest).tolist()
+            assert got == wanted[: len(got)].tolist()
+            assert len(got) > 1400 or high > 5
+            assert got + monitor.finish() == wanted.tolist()
+
+
 def test_unbounded_response_costs_only_what_changes():
     """Each request waits: what is open grows, yet a step looks only at what changed."""
     monitor = SignalMonitor(parse("G (a -> F b)"))
@@ -506,12 +534,18 @@ def test_feed_refuses_and_takes_nothing():
         ({"a": [True, True], "x": [1.0, math.nan]}, [2.0, 3.0], "NaN, got it at 1"),
         ({"a": [True, 3], "x": [1.0, 1.0]}, [2.0, 3.0], "booleans"),
         (np.ones((2, 3)), [2.0, 3.0], "2 columns"),
-        ({"a": [], "x": []}, [], "must have a sample"),
     ):
         with pytest.raises(ArgumentValueError, match=words):
             monitor.feed(signals, times)
         assert monitor.snapshot() == before
+    assert monitor.feed({"a": [], "x": []}, []).tolist() == []
+    assert monitor.feed(np.empty((0, 2)), []).tolist() == []
     assert monitor.feed(np.array([[0, 1.0], [1, 5.0]]), [2.0, 3.0]).tolist() == [1.0, 4.0]
+    for at in ("start", "each"):
+        for output in ("boolean", "robustness", "interval"):
+            future = SignalMonitor(parse("F[0:2] x > 1"), at=at, output=output)
+            assert len(future.feed([])) == 0
+            assert future.n_seen == 0
 
 
 def test_offline_refuses():
