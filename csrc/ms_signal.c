@@ -80,7 +80,10 @@ void ms_signal_op_clear(ms_signal_op *op) {
     op->ripe.head = op->ripe.count = 0;
 }
 
+static void dense_free(ms_signal_op *op);
+
 void ms_signal_op_free(ms_signal_op *op) {
+    dense_free(op);
     free(op->pend.items);
     free(op->least.items);
     free(op->ripe.items);
@@ -428,6 +431,131 @@ static void pointwise_column(const ms_signal_op *op, const double *a, const doub
     }
 }
 
+/* Once over the last `width` steps but for the newest `delay`: van Herk, "A fast algorithm for local
+ * minimum and maximum filters on rectangular and octagonal kernels", Pattern Recognition Letters 13
+ * (1992). Periods of `width` samples; a window is the end of one and the beginning of the next. Three
+ * maxima a sample and no branch that depends on the data, which costs queues most of their time. */
+typedef struct ms_signal_dense {
+    size_t width, delay;
+    size_t phase, late_phase;
+    double back; /* of this period */
+    double *raw; /* of this period, then what is left of the last one */
+    double *suffix; /* of the last period; suffix[width] is minus infinity */
+    double *late;
+} ms_signal_dense;
+
+static void dense_flip(ms_signal_dense *d) {
+    double most = -INFINITY;
+    d->suffix[d->width] = most;
+    for (size_t i = d->width; i-- > 0;) d->suffix[i] = most = ms_signal_max(most, d->raw[i]);
+    d->phase = 0;
+    d->back = -INFINITY;
+}
+
+static void dense_free(ms_signal_op *op) {
+    if (op->dense == NULL) return;
+    free(op->dense->raw);
+    free(op->dense->suffix);
+    free(op->dense->late);
+    free(op->dense);
+    op->dense = NULL;
+}
+
+/* Take over from the queues before step `next`, where n steps pay for it. */
+static int dense_begin(ms_signal_op *op, double next, size_t n, size_t limit) {
+    const double delay = ceil(op->low), width = floor(op->high) - delay + 1.0;
+    ms_signal_dense *d;
+    if (op->code != MS_SIG_ONCE_WITHIN && op->code != MS_SIG_ONCE_WINDOW) return MS_SIGNAL_OK;
+    if (!(width >= 1.0) || !(width + delay <= (double)n && width + delay < (double)limit)) {
+        return MS_SIGNAL_OK;
+    }
+    d = calloc(1, sizeof *d);
+    if (d == NULL) return MS_SIGNAL_NOMEM;
+    op->dense = d;
+    d->width = (size_t)width;
+    d->delay = (size_t)delay;
+    d->raw = malloc(d->width * sizeof(double));
+    d->suffix = malloc((d->width + 1) * sizeof(double));
+    d->late = malloc((d->delay + 1) * sizeof(double));
+    if (d->raw == NULL || d->suffix == NULL || d->late == NULL) {
+        dense_free(op);
+        return MS_SIGNAL_NOMEM;
+    }
+    /* What the queues dropped never counts again. */
+    for (size_t i = 0; i < d->width; i++) d->raw[i] = -INFINITY;
+    for (size_t i = 0; i < d->delay; i++) d->late[i] = -INFINITY;
+    for (size_t i = 0; i < op->ripe.count; i++) {
+        const ms_signal_item item = op->ripe.items[(op->ripe.head + i) & op->ripe.mask];
+        const double from = item.t - (next - delay - width);
+        if (from >= 0.0) d->raw[(size_t)from] = item.v;
+    }
+    for (size_t i = 0; i < op->pend.count; i++) {
+        const ms_signal_item item = op->pend.items[(op->pend.head + i) & op->pend.mask];
+        d->late[(size_t)(item.t - (next - delay))] = item.v;
+    }
+    dense_flip(d);
+    return MS_SIGNAL_OK;
+}
+
+/* Hand back to the queues before step `next`. */
+static int dense_end(ms_signal_op *op, double next) {
+    ms_signal_dense *d = op->dense;
+    int status;
+    if (d == NULL) return MS_SIGNAL_OK;
+    op->pend.head = op->pend.count = op->ripe.head = op->ripe.count = 0;
+    status = ms_signal_op_room(op, (d->width > d->delay ? d->width : d->delay) + 1);
+    for (size_t i = 0; status == MS_SIGNAL_OK && i < d->width; i++) {
+        const size_t at = d->phase + i < d->width ? d->phase + i : d->phase + i - d->width;
+        const double age = (double)(d->width - i) + (double)d->delay;
+        ms_signal_push_falling(&op->ripe, next - age, d->raw[at]);
+    }
+    for (size_t i = 0; status == MS_SIGNAL_OK && i < d->delay; i++) {
+        const double value = d->late[(d->late_phase + i) % d->delay];
+        if (value == -INFINITY) continue;
+        ms_signal_push_back(&op->pend, next - (double)(d->delay - i), value);
+    }
+    dense_free(op);
+    return status;
+}
+
+static void dense_column(ms_signal_op *op, const double *a, size_t n, double *out) {
+    ms_signal_dense *d = op->dense;
+    const double sign_a = op->sign_a, sign = op->sign;
+    const size_t width = d->width, stride = op->direction > 0 ? 1 : (size_t)-1;
+    size_t i = op->direction > 0 ? 0 : n - 1;
+    for (size_t k = 0; k < n;) {
+        size_t many;
+        if (d->phase == width) dense_flip(d);
+        many = width - d->phase < n - k ? width - d->phase : n - k;
+        if (d->delay > 0 && many > d->delay - d->late_phase) many = d->delay - d->late_phase;
+        {
+            double *raw = d->raw + d->phase, *late = d->late + d->late_phase, back = d->back;
+            const double *suffix = d->suffix + d->phase + 1;
+            if (d->delay == 0) {
+                for (size_t j = 0; j < many; j++, i += stride) {
+                    const double x = sign_a * a[i];
+                    raw[j] = x;
+                    back = ms_signal_max(x, back);
+                    out[i] = sign * ms_signal_max(suffix[j], back);
+                }
+            } else {
+                for (size_t j = 0; j < many; j++, i += stride) {
+                    const double x = late[j];
+                    late[j] = sign_a * a[i];
+                    raw[j] = x;
+                    back = ms_signal_max(x, back);
+                    out[i] = sign * ms_signal_max(suffix[j], back);
+                }
+                d->late_phase += many;
+                if (d->late_phase == d->delay) d->late_phase = 0;
+            }
+            d->back = back;
+        }
+        d->phase += many;
+        k += many;
+    }
+}
+
 /* The operator's code is a constant in each caller, so that its loop has no switch; a local copy of
  * the operator stays in registers, since nothing can point to it. */
 static inline int run_column(ms_signal_op *op, uint8_t code, const double *a, const double *b,
@@ -461,6 +589,10 @@ static inline int run_column(ms_signal_op *op, uint8_t code, const double *a, co
 
 static int temporal_column(ms_signal_op *op, const double *a, const double *b, size_t n,
                            const double *times, double start, double *out) {
+    if (op->dense != NULL) {
+        dense_column(op, a, n, out);
+        return MS_SIGNAL_OK;
+    }
     switch (op->code) {
 #define CASE(code)                                                                     \
     case code:                                                                         \
@@ -611,7 +743,8 @@ int ms_signal_offline(ms_signal_program *p, const double *const *inputs, size_t 
             }
             slot[i] = g.count;
             list[g.count++] = i;
-            if (last[i] == s) continue;
+            if (times == NULL) status = dense_begin(&p->ops[i], 0.0, n, SIZE_MAX);
+            if (last[i] == s || status != MS_SIGNAL_OK) continue;
             column[i] = malloc(n * sizeof **column);
             if (column[i] == NULL) status = MS_SIGNAL_NOMEM;
             alive[n_alive++] = i;
@@ -684,6 +817,9 @@ int ms_signal_feed(ms_signal_program *p, const double *const *inputs, size_t n, 
         list[i] = (int32_t)i;
         slot[i] = i;
     }
+    for (size_t i = 0; times == NULL && status == MS_SIGNAL_OK && i < p->n_ops; i++) {
+        status = dense_begin(&p->ops[i], start, n, p->limit);
+    }
     while (status == MS_SIGNAL_OK && *done < n) {
         size_t m = n - *done < g.block ? n - *done : g.block;
         if (p->slack == 0) status = refill(p);
@@ -701,6 +837,11 @@ int ms_signal_feed(ms_signal_program *p, const double *const *inputs, size_t n, 
         *done += m;
         if (ms_poll_spend(poll, m * (uint64_t)(p->n_ops + 1))) status = MS_SIGNAL_STOP;
     }
+    for (size_t i = 0; i < p->n_ops; i++) {
+        const int ended = dense_end(&p->ops[i], start + (double)*done);
+        if (status == MS_SIGNAL_OK) status = ended;
+    }
+    p->slack = 0; /* the queues hold other items now */
     free(list);
     free(slot);
     free(g.space);

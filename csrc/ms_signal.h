@@ -71,6 +71,7 @@ typedef struct ms_signal_op {
     double first; /* value before the first sample */
     double acc; /* a value; for the TRUE codes, the time of the last ripe candidate */
     ms_signal_queue pend, least, ripe;
+    struct ms_signal_dense *dense; /* in place of the queues, while whole columns are run */
 } ms_signal_op;
 
 /* A program: operators in topological order, and where each node of the formula is among them. */
@@ -256,13 +257,13 @@ static inline double ms_signal_advance(ms_signal_op *op, double a, double b, dou
         value = ms_signal_best(&op->ripe);
         break;
     case MS_SIG_TRUE_ONCE_WITHIN:
-        op->acc = f > 0.0 ? t : op->acc;
-        value = t - op->acc <= op->high ? INFINITY : -INFINITY;
+        /* f is infinite: t where it holds, else minus infinity, without a branch on the data. */
+        op->acc = ms_signal_max(op->acc, ms_signal_min(t, f));
+        value = copysign(INFINITY, op->high - (t - op->acc));
         break;
     case MS_SIG_TRUE_SINCE_WITHIN:
-        op->acc = f > 0.0 ? op->acc : -INFINITY;
-        op->acc = g > 0.0 ? t : op->acc;
-        value = t - op->acc <= op->high ? INFINITY : -INFINITY;
+        op->acc = ms_signal_max(ms_signal_min(op->acc, f), ms_signal_min(t, g));
+        value = copysign(INFINITY, op->high - (t - op->acc));
         break;
     case MS_SIG_TRUE_ONCE_WINDOW:
     case MS_SIG_TRUE_SINCE_WINDOW:
@@ -277,7 +278,7 @@ static inline double ms_signal_advance(ms_signal_op *op, double a, double b, dou
             op->acc = ms_signal_front(&op->pend)->t;
             ms_signal_pop_front(&op->pend);
         }
-        value = t - op->acc <= op->high ? INFINITY : -INFINITY;
+        value = copysign(INFINITY, op->high - (t - op->acc));
         break;
     case MS_SIG_SINCE_WINDOW:
     case MS_SIG_SINCE_AFTER:
