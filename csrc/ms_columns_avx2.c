@@ -42,6 +42,21 @@ static uint64_t carry_words(const uint64_t *phi, const uint64_t *psi, size_t m, 
     return c;
 }
 
+/* The bit becomes the sign of its lane. */
+static int pick_words(const uint64_t *letters, int bit, size_t m, uint64_t *out) {
+    const __m128i by = _mm_cvtsi32_si128(63 - bit);
+    for (size_t j = 0; j < m; j++) {
+        uint64_t word = 0;
+        for (unsigned k = 0; k < 64; k += 4) {
+            const __m256i x = _mm256_loadu_si256((const __m256i *)(letters + 64 * j + k));
+            const __m256d sign = _mm256_castsi256_pd(_mm256_sll_epi64(x, by));
+            word |= (uint64_t)(unsigned)_mm256_movemask_pd(sign) << k;
+        }
+        out[j] = word;
+    }
+    return 1;
+}
+
 #define KERNELS ms_columns_avx2
 #include "ms_columns_body.h"
 #include "ms_isa_end.h"

@@ -31,6 +31,19 @@ static uint64_t carry_words(const uint64_t *phi, const uint64_t *psi, size_t m, 
     return c;
 }
 
+static int pick_words(const uint64_t *letters, int bit, size_t m, uint64_t *out) {
+    const __m512i wanted = _mm512_set1_epi64((int64_t)((uint64_t)1 << bit));
+    for (size_t j = 0; j < m; j++) {
+        uint64_t word = 0;
+        for (unsigned k = 0; k < 64; k += 8) {
+            const __m512i x = _mm512_loadu_si512((const void *)(letters + 64 * j + k));
+            word |= (uint64_t)_mm512_test_epi64_mask(x, wanted) << k;
+        }
+        out[j] = word;
+    }
+    return 1;
+}
+
 #define KERNELS ms_columns_avx512
 #include "ms_columns_body.h"
 #include "ms_isa_end.h"

@@ -1,9 +1,11 @@
 /* Bodies of ms_columns_kernels. Included once per level, after a macro KERNELS (name of the table)
- * and a function carry_words:
+ * and two functions:
  *     static uint64_t carry_words(const uint64_t *phi, const uint64_t *psi, size_t m, int meet,
  *                                 uint64_t carry, uint64_t *out, size_t *done);
- * which may do the first *done words, a multiple of its lanes. Plain loops: the compiler turns them
- * into vectors of the level's width. */
+ * which may do the first *done words, a multiple of its lanes; and
+ *     static int pick_words(const uint64_t *letters, int bit, size_t m, uint64_t *out);
+ * which does `pick` with stride 1, or returns 0. Plain loops: the compiler turns them into vectors
+ * of the level's width. */
 #include <string.h>
 
 #include "ms_columns_kernels.h"
@@ -99,14 +101,7 @@ static void unpack(const uint64_t *restrict x, size_t m, uint8_t *restrict out) 
 
 static void pick(const uint64_t *restrict letters, size_t stride, int bit, size_t m,
                  uint64_t *restrict out) {
-    if (stride == 1) {
-        for (size_t j = 0; j < m; j++) {
-            uint64_t word = 0;
-            for (unsigned k = 0; k < 64; k++) word |= (letters[64 * j + k] >> bit & 1) << k;
-            out[j] = word;
-        }
-        return;
-    }
+    if (stride == 1 && pick_words(letters, bit, m, out)) return;
     for (size_t j = 0; j < m; j++) {
         uint64_t word = 0;
         for (unsigned k = 0; k < 64; k++) word |= (letters[(64 * j + k) * stride] >> bit & 1) << k;

@@ -184,6 +184,8 @@ for _ in range(500):
     digest.update(evaluate_packed(formula, pack(trace, ["a", "b", "c"])).tobytes())
     rows = {name: np.array([name in letter for letter in trace]) for name in "abc"}
     digest.update(evaluate(formula, rows).tobytes())
+    masks = [sum(1 << i for i, name in enumerate(formula.atoms) if name in x) for x in trace]
+    digest.update(evaluate(formula, np.array(masks, dtype=np.uint64)).tobytes())
 print(digest.hexdigest())
 """
 
