@@ -19,7 +19,7 @@ from midstream.logic._letters import Trace, as_columns
 from midstream.logic.columns import Columns
 from midstream.logic.formula import Formula, Op, Predicate, atom, false, make, true
 
-__all__ = ["OPERATORS", "Learned", "learn", "learn_all"]
+__all__ = ["LEARNING_OPERATORS", "Learned", "learn", "learn_all"]
 
 _CODES = {
     "!": Op.NOT,
@@ -42,7 +42,7 @@ _CODES = {
 
 #: What formulas are made of unless the caller chooses; `learn` also knows
 #: ``xor <-> W R M true false``.
-OPERATORS = ("!", "X[!]", "N", "F", "G", "&", "|", "->", "U")
+LEARNING_OPERATORS = ("!", "X[!]", "N", "F", "G", "&", "|", "->", "U")
 
 #: Share of the free memory that a search takes where no limit is given.
 _SHARE = 0.5
@@ -88,7 +88,7 @@ def learn(
     max_size: int,
     *,
     atoms: Sequence[str | Formula] | None = None,
-    operators: Sequence[str] = OPERATORS,
+    operators: Sequence[str] = LEARNING_OPERATORS,
     max_errors: int = 0,
     timeout_s: float | None = None,
     memory_bytes: int | None = None,
@@ -106,7 +106,7 @@ def learn(
         occur in the traces, sorted. Needed where letters are bit masks (bit i is ``atoms[i]``) or
         signals.
     operators : sequence of str
-        Some of ``! X[!] N F G & | -> U xor <-> W R M true false``; `OPERATORS` by default.
+        Some of ``! X[!] N F G & | -> U xor <-> W R M true false``; `LEARNING_OPERATORS` by default.
     max_errors : int
         Traces that may be on the wrong side, for noisy samples.
     timeout_s : float, optional
@@ -173,7 +173,7 @@ def learn_all(
     max_size: int,
     *,
     atoms: Sequence[str | Formula] | None = None,
-    operators: Sequence[str] = OPERATORS,
+    operators: Sequence[str] = LEARNING_OPERATORS,
     max_errors: int = 0,
     timeout_s: float | None = None,
     memory_bytes: int | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 
 import numpy as np
 import pytest
@@ -15,10 +16,10 @@ from midstream.logic._learn import Search
 from midstream.logic._ops import Op
 from midstream.logic.columns import Columns, holds, pack
 from midstream.logic.formula import predicate
-from midstream.logic.learning import OPERATORS, learn, learn_all
+from midstream.logic.learning import LEARNING_OPERATORS, learn, learn_all
 from midstream.logic.parser import parse
 
-EVERY = (*OPERATORS, "xor", "<->", "W", "R", "M")
+EVERY = (*LEARNING_OPERATORS, "xor", "<->", "W", "R", "M")
 
 
 def random_trace(rng, atoms, least, most, chance=0.5):
@@ -177,6 +178,27 @@ def test_limits_are_told() -> None:
         learn(positive, negative, 30, memory_bytes=3_000_000)
     with pytest.raises(UndecidedError, match=r"timeout_s=0\.05: none of fewer than"):
         learn(positive, negative, 30, timeout_s=0.05, memory_bytes=1 << 30)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timers")
+def test_signals_stop_a_search() -> None:
+    class EnoughError(Exception):
+        pass
+
+    def handle(number, frame):
+        raise EnoughError
+
+    rng = random.Random(3)
+    positive = [random_trace(rng, "abc", 10, 10) for _ in range(40)]
+    negative = [random_trace(rng, "abc", 10, 10) for _ in range(40)]
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(EnoughError):
+            learn(positive, negative, 30, memory_bytes=1 << 30)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_errors_name_what_is_wrong() -> None:
