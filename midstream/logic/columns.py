@@ -218,6 +218,7 @@ def _run(prepared: _Prepared, trace: Trace | Columns, missing: str) -> npt.NDArr
         check_choice("missing", missing, ("false", "error"))
         if not trace:
             raise _too_short()
+        _check_memory(program, len(trace), len(trace) // 8 * len(prepared.atoms))
         quick = program.run_letters(trace, prepared.positions)
         if quick is not None:
             return quick
@@ -240,8 +241,8 @@ def _run(prepared: _Prepared, trace: Trace | Columns, missing: str) -> npt.NDArr
     return _finished(program.run_masks(masks[:, None] if masks.ndim == 1 else masks, False))
 
 
-def _check_memory(program: Program, n: int) -> None:
-    check_memory(f"evaluation over {n} positions", int(program.bytes_needed(n)) + n)
+def _check_memory(program: Program, n: int, columns: int = 0) -> None:
+    check_memory(f"evaluation over {n} positions", int(program.bytes_needed(n)) + n + columns)
 
 
 def _bool_rows(

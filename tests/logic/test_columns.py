@@ -147,7 +147,7 @@ def by_recursion(op, left, right):
     return out
 
 
-@pytest.mark.parametrize("n", [1023, 65_536, 65_537, 200_001])
+@pytest.mark.parametrize("n", [1023, 65_537])
 def test_long_traces_across_blocks(n) -> None:
     rng = np.random.default_rng(n)
     a, b = atom("a"), atom("b")
