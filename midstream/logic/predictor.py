@@ -141,7 +141,7 @@ class Predictor:
     The model is an absorbing Markov chain over (state of the minimal automaton, last letter) whose
     transitions are counted, smoothed by a hierarchy of Dirichlet priors, and solved for the
     probability that a trace ends in an accepting state. So what the automaton remembers and what
-    the process does next both count, and a few dozen traces are enough to be useful. What the
+    the process does next both count, and some hundred traces can be enough. What the
     model lacks (longer memory, lengths that are not geometric) is corrected by a logistic
     regression on its log-odds and the position, fitted on folds that were held out.
 
