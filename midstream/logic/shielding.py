@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping, Set
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -143,17 +143,17 @@ class Shield:
         -----
         Up to some 8 atoms a letter is looked up, beyond it is a walk of the automaton's diagram.
         """
-        # A plain mask in range needs no more checks, nor does a set of known atoms.
-        kind = type(letter)
-        if kind is int and 0 <= letter < self._limit:  # type: ignore[operator]
-            corrected = self._core.step_mask(letter)  # type: ignore[arg-type]
+        # A plain mask in range needs no more checks.
+        if type(letter) is int and 0 <= letter < self._limit:
+            corrected = self._core.step_mask(letter)
             if corrected is not None:
                 return corrected
         mask = self._mask(letter)
         corrected = self._core.step_mask(mask)
-        if kind is set or kind is frozenset:
+        # Nor does a set of known atoms need a detour.
+        if isinstance(letter, (set, frozenset)) and len(letter) == mask.bit_count():
             found = self._sets.get(corrected)
-            if found is not None and len(letter) == mask.bit_count():  # type: ignore[arg-type]
+            if found is not None:
                 return found
         return self._answer(letter, mask, corrected)
 
@@ -265,10 +265,10 @@ class Shield:
         self._core.go(state, steps, corrections)
 
     def _mask(self, letter: Letter) -> int:
-        if type(letter) in (set, frozenset):
+        if isinstance(letter, (set, frozenset)):
             mask, bits = 0, self._bits
             try:
-                for name in cast("Set[str]", letter):
+                for name in letter:
                     mask |= bits[name]
             except KeyError:
                 pass  # an atom of somebody else's, or no name: told apart below
@@ -299,18 +299,21 @@ class Shield:
             return found
         return found | (set(letter) - self._bits.keys())
 
-    def __getstate__(self) -> tuple[tuple[Any, ...], tuple[int, int, int]]:
-        return tuple(self._parts), self.snapshot()
-
-    def __setstate__(self, data: tuple[tuple[Any, ...], tuple[int, int, int]]) -> None:
-        self.__init__(_Parts(*data[0]))  # type: ignore[misc]
-        self._core.go(*data[1])
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (tuple(self._parts), self.snapshot())
 
     def __repr__(self) -> str:
         return (
             f"<Shield: keeps the formula {self.keep}, {self.order}, {self.n_states} states, "
             f"{len(self.controllable)} of {len(self.alphabet)} atoms controllable>"
         )
+
+
+def _restored(parts: tuple[Any, ...], snapshot: tuple[int, int, int]) -> Shield:
+    """Undo `Shield.__reduce__`."""
+    made = Shield(_Parts(*parts))
+    made._core.go(*snapshot)
+    return made
 
 
 def _core_of(parts: _Parts) -> ShieldCore:
