@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -84,20 +85,25 @@ class Kripke:
                 "successors must be a mapping or a sequence of iterables, not "
                 f"{type(successors).__name__}"
             )
-        targets: list[int] = []
-        counts = np.empty(len(rows), dtype=np.int64)
-        number = self._number
         for row, following in enumerate(rows):
             if isinstance(following, (str, bytes)) or not isinstance(following, Iterable):
                 raise ArgumentTypeError(
                     f"successors of {self.states[row]!r} must be an iterable of states, not "
                     f"{following!r:.60}"
                 )
-            before = len(targets)
-            targets += [number(state, "successors", row) for state in following]
-            counts[row] = len(targets) - before
+            rows[row] = list(following)
+        targets = self._numbers(list(itertools.chain.from_iterable(rows)))
+        if targets is None:
+            # Other kinds of integers; or no state, and the error says where.
+            numbers = [
+                self._number(state, f"successors of {self.states[row]!r}")
+                for row, following in enumerate(rows)
+                for state in following
+            ]
+            targets = np.array(numbers, dtype=np.int32)
+        counts = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
         source = np.repeat(np.arange(len(rows), dtype=np.int32), counts)
-        self._set(source, np.array(targets, dtype=np.int32), labels, initial, dead_ends)
+        self._set(source, targets, labels, initial, dead_ends)
 
     @classmethod
     def from_edges(
@@ -196,6 +202,20 @@ class Kripke:
             self._number(state, "initial", position)
         self.initial = tuple(chosen)
 
+    def _numbers(self, states: list[Any]) -> npt.NDArray[np.int32] | None:
+        """Numbers of states, all at once; None where one might be none."""
+        if self._index is not None:
+            try:
+                return np.array([self._index[state] for state in states], dtype=np.int32)
+            except (KeyError, TypeError):
+                return None
+        # Exactly int: a bool is one too, and no state.
+        if not set(map(type, states)) <= {int}:
+            return None
+        if states and not 0 <= min(states) <= max(states) < len(self.states):
+            return None
+        return np.array(states, dtype=np.int32)
+
     def _number(self, state: Any, where: str, position: int | None = None) -> int:
         if self._index is not None:
             try:
@@ -208,9 +228,7 @@ class Kripke:
             and 0 <= state < len(self.states)
         ):
             return int(state)
-        if where == "successors" and position is not None:
-            where = f"successors of {self.states[position]!r}"
-        elif position is not None:
+        if position is not None:
             where = f"{where}[{position}]"
         raise ArgumentValueError(f"{where} names {state!r:.80}, which is not a state")
 
@@ -242,7 +260,11 @@ class Kripke:
             return out
         if isinstance(states, (str, bytes)) or not isinstance(states, Iterable):
             raise ArgumentTypeError(f"{name} must be an iterable of states, not {states!r:.60}")
-        out[[self._number(state, name) for state in states]] = 1
+        listed = list(states)
+        numbers = self._numbers(listed)
+        if numbers is None:
+            numbers = np.array([self._number(state, name) for state in listed], dtype=np.int32)
+        out[numbers] = 1
         return out
 
     def successors(self, state: Any) -> tuple[Any, ...]:

@@ -357,6 +357,14 @@ def test_dead_ends_may_stay():
     assert repr(kripke) == "<Kripke of 2 states and 2 transitions>"
 
 
+def test_states_may_be_numpy_integers():
+    rows = [list(row) for row in np.array([[1, 0], [1, 1]])]
+    kripke = Kripke(rows, {"p": np.array([1])}, np.array([0], dtype=np.uint8))
+    assert check_ctl(kripke, "EX p") == {0, 1} and holds_ctl(kripke, "EF p")
+    with pytest.raises(ArgumentValueError, match="successors of 1 names"):
+        Kripke([[0], [np.int64(2)]], {})
+
+
 def test_structures_pickle():
     for kripke in (
         Kripke({"a": ["b", "a"], "b": ["b"]}, {"p": ["b"]}, ["a"]),
