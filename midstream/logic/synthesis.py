@@ -48,6 +48,8 @@ _LAST_OPERAND = frozenset(
 )
 #: Plays of a controller that are evaluated by the formula's definition, beside the full check.
 _PLAYS = 64
+#: Fewer, where plays are longer than this.
+_LONG_PLAY = 256
 #: Up to so many plays are all evaluated.
 _ALL_PLAYS = 256
 #: With more inputs, those before all outputs mostly make the automaton too large.
@@ -523,7 +525,7 @@ def synthesize(
     Controller or None
         None where there is none; `counterstrategy` shows why. The controller was checked: each of
         its plays was followed on an automaton that was compiled with another order of the atoms,
-        and plays (all, if no more than 256; else 64) were evaluated by `Formula.holds`.
+        and plays (all, if no more than 256, else a sample) were evaluated by `Formula.holds`.
 
     Raises
     ------
@@ -539,7 +541,9 @@ def synthesize(
     Notes
     -----
     The game is solved on the diagrams of the minimal automaton, in time linear in their size, which
-    is at worst doubly exponential in the formula's. Thread-safe.
+    is at worst doubly exponential in the formula's. Where the system can win in one step, what the
+    formula says of traces of one letter is solved and checked instead, whatever the size of the
+    rest. Thread-safe.
 
     Source: De Giacomo and Vardi, "Synthesis for LTL and LDL on finite traces", IJCAI 2015.
 
@@ -677,7 +681,8 @@ def _plays(controller: Controller) -> Iterable[Sequence[int]]:
         return itertools.product(range(1 << bits), repeat=bound)
     # The same each time: a check must not come and go.
     rng = random.Random(bound)
-    return ([rng.getrandbits(bits) for _ in range(bound)] for _ in range(_PLAYS))
+    plays = max(_PLAYS * _LONG_PLAY // max(bound, _LONG_PLAY), 4)
+    return ([rng.getrandbits(bits) for _ in range(bound)] for _ in range(plays))
 
 
 def _on_one_letter(formula: Formula) -> Formula:
