@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections import deque
 from collections.abc import Callable, Iterable
 from functools import lru_cache
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +25,7 @@ from midstream.logic.formula import (
     atom,
     eventually,
     false,
+    iff,
     implies,
     make,
     not_,
@@ -43,7 +46,8 @@ __all__ = [
     "antecedents",
     "assemble",
     "exclusions",
-    "renamed",
+    "relation",
+    "replaced",
     "rule_trees",
     "shortest_acceptance",
     "text_of",
@@ -56,7 +60,6 @@ TABLE_ATOMS = 8
 TABLE_ENTRIES = 1 << 20
 
 _NOT, _AND, _OR, _COUNT, _YESTERDAY, _WEAK_YESTERDAY, _SINCE, _LATE = range(8)
-_EQUAL = OPERATORS.index("==")
 _PAST = frozenset(range(Op.YESTERDAY, Op.TRIGGER + 1))
 
 Tree = Any
@@ -76,6 +79,8 @@ class RulePlan(NamedTuple):
     #: Slot that counts how often an antecedent was true, or None.
     trigger: int | None
     automaton: Automaton
+    #: Verdict codes of its states.
+    colours: bytes
     #: Atoms of the rule (with those that stand for windows), and their bits.
     atoms: tuple[str, ...]
     bits: tuple[int, ...]
@@ -399,35 +404,141 @@ def rule_trees(rule: Rule) -> dict[str, Tree]:
     }
 
 
-def exclusive(first: Tree, second: Tree) -> bool:
-    """Whether no event fits both: they want different values of one field."""
-    if not (isinstance(first, Fields) and isinstance(second, Fields)):
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
+#: Beside a lower bound, which upper bounds leave nothing: those not above it.
+_UP, _DOWN = (">", ">="), ("<", "<=")
+
+Test = tuple[tuple[str, ...], int, Any, Any]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _equal(value: Any, operand: Any) -> bool:
+    """Equality as events are tested for it: True is not 1."""
+    return (isinstance(value, bool) is isinstance(operand, bool)) and bool(value == operand)
+
+
+def _passes(value: Any, test: Test) -> bool | None:
+    """Whether a value passes a test; None where that is an error, or not looked into."""
+    word, operand = OPERATORS[test[1]], test[2]
+    if word == "==":
+        return _equal(value, operand)
+    if word == "!=":
+        return not _equal(value, operand)
+    if word in ("in", "not_in"):
+        return any(_equal(value, one) for one in operand) == (word == "in")
+    if word == "exists":
+        return bool(operand)
+    if word in _COMPARE and (
+        (_is_number(value) and _is_number(operand))
+        or (isinstance(value, str) and isinstance(operand, str))
+    ):
+        return _COMPARE[word](value, operand)
+    return None
+
+
+def _values(test: Test) -> tuple[Any, ...] | None:
+    """The only values that pass a test, if it lists them."""
+    word = OPERATORS[test[1]]
+    return (test[2],) if word == "==" else test[2] if word == "in" else None
+
+
+def _implied(first: Test, second: Test) -> bool:
+    """Whether every value of their field that passes the first test passes the second."""
+    if first == second:
+        return True
+    values = _values(first)
+    if values is not None:
+        return all(_passes(value, second) for value in values)
+    one, other = OPERATORS[first[1]], OPERATORS[second[1]]
+    if other == "exists":
+        return bool(second[2]) and one != "exists"
+    if not (_is_number(first[2]) and _is_number(second[2])):
         return False
-    wanted = {path: (operand, kind) for path, op, operand, kind in first.tests if op == _EQUAL}
+    low, high = first[2], second[2]
+    for side, beyond in ((_UP, operator.gt), (_DOWN, operator.lt)):
+        if one in side and other in side:
+            # A strict bound is wanted: an equal one must be strict itself.
+            return beyond(low, high) or (low == high and (len(one) == 1 or len(other) == 2))
+        if one in side and other == "!=":
+            return beyond(low, high) or (low == high and len(one) == 1)
+    return False
+
+
+def _excluded(first: Test, second: Test) -> bool:
+    """Whether no value of their field passes both tests."""
+    for one, other in ((first, second), (second, first)):
+        values = _values(one)
+        if values is not None:
+            return all(_passes(value, other) is False for value in values)
+    one_word, other_word = OPERATORS[first[1]], OPERATORS[second[1]]
+    if "exists" in (one_word, other_word):
+        # What is missing passes no other test.
+        missing = [
+            test for test in (first, second) if OPERATORS[test[1]] == "exists" and not test[2]
+        ]
+        return len(missing) == 1
+    if one_word in _DOWN:
+        first, second, one_word, other_word = second, first, other_word, one_word
+    if one_word in _UP and other_word in _DOWN and _is_number(first[2]) and _is_number(second[2]):
+        low, high = first[2], second[2]
+        return bool(low > high or (low == high and len(one_word) + len(other_word) < 4))
+    return False
+
+
+def exclusive(first: Fields, second: Fields) -> bool:
+    """Whether no event fits both conditions, as far as single fields show."""
     return any(
-        op == _EQUAL
-        and path in wanted
-        and (wanted[path][0] != operand or (wanted[path][1] is bool) != (kind is bool))
-        for path, op, operand, kind in second.tests
+        one[0] == other[0] and _excluded(one, other)
+        for one in first.tests
+        for other in second.tests
     )
 
 
+def implied(first: Fields, second: Fields) -> bool:
+    """Whether every event that fits the first condition fits the second, as far as that shows."""
+    return all(
+        any(one[0] == other[0] and _implied(one, other) for one in first.tests)
+        for other in second.tests
+    )
+
+
+def relation(first: str, one: Fields, second: str, other: Fields) -> Formula | None:
+    """What two conditions say of each other, as a formula of their atoms."""
+    if exclusive(one, other):
+        return not_(and_(atom(first), atom(second)))
+    forth, back = implied(one, other), implied(other, one)
+    if forth and back:
+        return iff(atom(first), atom(second))
+    if forth:
+        return implies(atom(first), atom(second))
+    return implies(atom(second), atom(first)) if back else None
+
+
 def exclusions(trees: dict[str, Tree]) -> Formula | None:
-    """A formula of the letters in which no two atoms that exclude each other are true."""
-    names = [name for name, tree in trees.items() if isinstance(tree, Fields)]
+    """A formula of the letters that events can have, as far as pairs of conditions show."""
+    fields = {name: tree for name, tree in trees.items() if isinstance(tree, Fields)}
     parts = [
-        not_(and_(atom(first), atom(second)))
-        for k, first in enumerate(names)
-        for second in names[k + 1 :]
-        if exclusive(trees[first], trees[second])
+        relation(first, fields[first], second, fields[second])
+        for first, second in combinations(fields, 2)
     ]
-    return and_(*parts) if parts else None
+    known = [part for part in parts if part is not None]
+    return and_(*known) if known else None
 
 
-def renamed(formula: Formula, names: dict[str, str]) -> Formula:
+def replaced(formula: Formula, meaning: dict[str, Formula]) -> Formula:
+    """The formula with formulas for its atoms."""
+
     def change(node: Formula) -> Formula | None:
         if node.op in (Op.ATOM, Op.PREDICATE):
-            return atom(names[node.atoms[0]])
+            return meaning[node.atoms[0]]
         return None
 
     return rewrite(formula, change)
@@ -555,7 +666,7 @@ def _assemble_group(
             )
         automaton = automaton_of(
             rule.name,
-            renamed(formula, names),
+            replaced(formula, {name: atom(text) for name, text in names.items()}),
             tuple(f"a{k}" for k in range(len(order))),
             restriction,
             max_states,
@@ -600,6 +711,7 @@ def _assemble_group(
                 slot,
                 trigger,
                 automaton,
+                np.asarray(automaton.colours, dtype=np.uint8).tobytes(),
                 names,
                 tuple(bits[name] for name in names),
                 tuple(order.index(bits[name]) for name in names),

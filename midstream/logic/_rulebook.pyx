@@ -132,22 +132,35 @@ cdef object get_path(object event, tuple path):
     return value
 
 
+cdef object plain(object value):
+    """Of a subclass, its value as the built-in type: no comparison runs code of the event's."""
+    kind = type(value)
+    if kind is str or kind is int or kind is bool or kind is float or kind is dict or kind is list:
+        return value
+    if kind is Decimal and value.is_snan():
+        raise ArgumentValueError("event: a number must not be a signalling NaN")
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, bool) or value is None:
+        return value
+    if isinstance(value, int):
+        return int.__int__(value)
+    if isinstance(value, float):
+        return float.__float__(value)
+    return value
+
+
 cdef bint same(object value, object operand) except -1:
-    """Equality without Python's 1 == True."""
-    if type(value) is str and type(operand) is str:
+    """Equality of a plain value, without Python's 1 == True."""
+    if type(value) is type(operand):
         return value == operand
-    if isinstance(value, bool) is not isinstance(operand, bool):
+    if type(value) is bool or type(operand) is bool:
         return False
-    if isinstance(value, (dict, list, tuple, set, frozenset)) and not isinstance(operand, tuple):
-        return False
-    if isinstance(value, list):
-        value = tuple(value)
-    result = value == operand
-    if result is True or result is False:
-        return result
-    if result is NotImplemented or getattr(result, "ndim", 0) != 0:
-        return False
-    return bool(result)
+    if isinstance(value, (int, float)) or type(value) is Decimal or type(value) is Fraction:
+        return isinstance(operand, (int, float)) and value == operand
+    return False
 
 
 @cython.final
@@ -199,7 +212,7 @@ cdef class Test:
         if op == CONTAINS and not isinstance(value, str):
             if isinstance(value, (list, tuple, set, frozenset)):
                 for item in value:
-                    if same(item, operand):
+                    if same(plain(item), operand):
                         return True
                 return False
             if isinstance(value, Mapping):
@@ -226,9 +239,7 @@ cdef class Test:
                 self.text_wanted(value)
         else:
             if not isinstance(value, (int, float)) or isinstance(value, bool):
-                if isinstance(value, (np.integer, np.floating)):
-                    value = value.item()
-                elif not isinstance(value, (Decimal, Fraction)):
+                if type(value) is not Decimal and type(value) is not Fraction:
                     raise ArgumentTypeError(
                         f"event: {'.'.join(self.path)!r} must be a number for the test "
                         f"{self.says()}, got {shown(value)}"
@@ -247,19 +258,15 @@ cdef class Test:
 
 
 cdef object index_key(object value):
-    """What a value is looked up by, or MISSING where only a comparison tells."""
+    """What a plain value is looked up by, or MISSING where only a comparison tells."""
     if type(value) is str:
         return value
     if type(value) is bool:
         return (value,)
     if type(value) is int or type(value) is float or value is None:
         return value
-    if isinstance(value, (str, int, float)):
-        # A subclass, such as an enumeration: its plain value.
-        if isinstance(value, str):
-            return str.__str__(value)
-        return int.__int__(value) if isinstance(value, int) else float.__float__(value)
-    return MISSING
+    # Numbers that are equal have equal hashes, whatever their type.
+    return value if type(value) is Decimal or type(value) is Fraction else MISSING
 
 
 @cython.final
@@ -378,6 +385,7 @@ cdef class Conditions:
             raise ArgumentValueError(
                 f"event: {'.'.join(self.paths[field])!r} is missing, and missing='error'"
             )
+        value = plain(value)
         self.values[field] = value
         self.stamps[field] = self.stamp
         return value

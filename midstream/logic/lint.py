@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,21 +25,28 @@ from midstream.logic._assembly import (
     Operations,
     Windows,
     antecedents,
-    exclusions,
-    renamed,
+    relation,
+    replaced,
     rule_trees,
     shortest_acceptance,
     text_of,
 )
+from midstream.logic._ops import Op
 from midstream.logic.automaton import Automaton, compile
+from midstream.logic.decision import satisfiable
 from midstream.logic.formula import Formula, and_, atom, eventually, not_, or_
-from midstream.logic.rules import Rule, check_rules
+from midstream.logic.rules import Compound, Fields, Rule, check_rules
 from midstream.logic.verdict import Verdict
 
 __all__ = ["LintFinding", "lint_rules"]
 
-#: Traps are looked for letter by letter, where rules that share atoms have no more than these.
+#: Traps are looked for letter by letter, where rules that share atoms have no more than these;
+#: formulas of more are not compiled only to see whether they can be satisfied.
 MAX_ATOMS = 10
+#: Sets of three rules that are tried for a conflict before larger ones are.
+MAX_TRIOS = 2000
+#: Seconds for one question, so that a hard one does not take the time of all others.
+QUESTION_S = 2.0
 KINDS = (
     "duplicate_name",
     "duplicate",
@@ -115,13 +122,27 @@ class _Limits:
 
 
 class _Question:
-    """Compile under the alphabet of a scope."""
+    """Ask about formulas under what conditions say of each other."""
 
     def __init__(self, limits: _Limits, letters: str, trees: Mapping[str, Any]) -> None:
         self.limits = limits
         self.letters = letters
         self.trees = trees
+        self.named = {name for name, tree in trees.items() if tree is None}
         self.known: dict[Formula, Automaton] = {}
+        #: For each atom, those it excludes, and those that one way or the other imply it.
+        self.excluded: dict[str, set[str]] = {name: set() for name in trees}
+        self.related: dict[str, set[str]] = {name: set() for name in trees}
+        self.parts: dict[tuple[str, str], Formula] = {}
+        self.place = {name: k for k, name in enumerate(trees)}
+        fields = {name: tree for name, tree in trees.items() if isinstance(tree, Fields)}
+        for first, second in combinations(fields, 2):
+            part = relation(first, fields[first], second, fields[second])
+            if part is not None:
+                near = self.excluded if part.op == Op.NOT else self.related
+                near[first].add(second)
+                near[second].add(first)
+                self.parts[first, second] = part
 
     def compiled(self, formula: Formula) -> Automaton:
         automaton = self.known.get(formula)
@@ -136,23 +157,58 @@ class _Question:
 
     def restriction(self, atoms: Sequence[str]) -> str | Formula:
         """Letters that events can have, as far as these atoms show."""
-        named = [name for name in atoms if self.trees[name] is None]
+        named = [name for name in atoms if name in self.named]
         parts = []
         if self.letters != "all":
             parts += [
                 not_(and_(atom(first), atom(second))) for first, second in combinations(named, 2)
             ]
-            if self.letters == "exactly_one" and set(named) == {
-                name for name, tree in self.trees.items() if tree is None
-            }:
+            if self.letters == "exactly_one" and len(named) == len(self.named):
                 parts.append(or_(*(atom(name) for name in named)))
-        excluded = exclusions({name: self.trees[name] for name in atoms})
-        if excluded is not None:
-            parts.append(excluded)
+        if self.parts:
+            for pair in combinations(sorted(atoms, key=self.place.__getitem__), 2):
+                part = self.parts.get(pair)
+                if part is not None:
+                    parts.append(part)
         return and_(*parts) if parts else "all"
 
+    def link(self, first: _Entry, second: _Entry) -> str | None:
+        """Why two rules may bear on each other: shared or related atoms, or exclusion."""
+        ours, theirs = first.formula.atoms, set(second.formula.atoms)
+        if not theirs.isdisjoint(ours) or any(self.related[name] & theirs for name in ours):
+            return "shared"
+        if self.letters != "all" and theirs & self.named and self.named.intersection(ours):
+            return "exclusive"
+        return "exclusive" if any(self.excluded[name] & theirs for name in ours) else None
+
+    def quiet(self, entry: _Entry) -> bool:
+        """Whether a rule is kept while none of its atoms is true, for however long.
+
+        Two such rules that share no atom do not bear on each other, even if their atoms exclude
+        each other: whatever one of them wants to see, the other is content with.
+        """
+        if self.letters == "exactly_one":
+            return False
+        automaton = self.compiled(entry.formula)
+        state = 0
+        for _ in range(automaton.n_states):
+            state = automaton.step(state, 0)
+            if state >= automaton.n_states or not automaton.accepting[state]:
+                return False
+        return True
+
     def satisfiable(self, formula: Formula) -> bool:
-        return bool(self.compiled(formula).colours[0] != Verdict.FALSE)
+        """By an automaton for few atoms; else, and where it grows too large, by search."""
+        if formula in self.known or len(formula.atoms) <= MAX_ATOMS:
+            try:
+                return bool(self.compiled(formula).colours[0] != Verdict.FALSE)
+            except StateLimitError:
+                pass
+        return satisfiable(
+            formula,
+            letters=self.restriction(formula.atoms),
+            timeout_s=min(self.limits.left(), QUESTION_S),
+        )
 
     def word(self, formula: Formula) -> tuple[frozenset[str], ...]:
         """A shortest stream that satisfies a formula that can be."""
@@ -197,13 +253,15 @@ def lint_rules(
     Notes
     -----
     Rules are compared that see the same events: those without key and filter with each other, and
-    those with the same key and filter. Conditions that want different values of one field exclude
-    each other; beyond that, atoms are taken to be independent of each other. Windows that are kept
-    outside of automata (time, counts, long windows) are taken to be atoms, so a conflict that needs
-    them is not seen.
+    those with the same key and filter. What two tests of one field say of each other is known
+    (``x > 5`` implies ``x > 3``, and excludes ``x == 2``); beyond that, conditions are taken to be
+    independent. Windows that are kept outside of automata (time, counts, long windows) are taken
+    to be atoms, so a conflict that needs them is not seen. Conflicts of three rules or more and
+    traps are looked for among rules that share atoms, directly or through others.
 
-    Each question is one automaton of a conjunction; pairs are asked where they share an atom, so
-    the cost grows with the square of the rules that do.
+    Each question is one automaton of a conjunction, or for more than ten atoms a search by
+    `satisfiable`; pairs are asked where they share an atom, so the cost grows with the square of
+    the rules that do.
 
     Examples
     --------
@@ -292,7 +350,7 @@ def _entries(
     names: dict[Any, str] = {}
     trees: dict[str, Any] = dict.fromkeys(alphabet or ())
 
-    def shared(atom_name: str, tree: Any, scope: tuple[Any, ...]) -> str:
+    def shared(atom_name: str, tree: Any) -> str:
         # Of two atoms with one meaning, the first name is taken; of two meanings with one name,
         # the second gets a mark.
         key = (atom_name if tree is None else tree, tree is None)
@@ -327,11 +385,24 @@ def _entries(
         scope = (rule.key, repr(rule.when))
         # A window that stands beside the automaton is an atom of its own text.
         fresh = {
-            name: shared(name, meant.get(name, ("window", scope, rule.clock, name)), scope)
+            name: _expanded(name, meant.get(name, ("window", scope, rule.clock, name)), shared)
             for name in formula.atoms
         }
-        entries.append(_Entry(rule, renamed(formula, fresh), scope))
+        entries.append(_Entry(rule, replaced(formula, fresh), scope))
     return entries, trees
+
+
+def _expanded(name: str, tree: Any, shared: Callable[[str, Any], str]) -> Formula:
+    """An atom as a formula of conditions without ``not``, ``any`` and ``all``."""
+    if not isinstance(tree, Compound):
+        return atom(shared(name, tree))
+    parts = [
+        _expanded(name if len(tree.args) == 1 else f"{name}[{k}]", arg, shared)
+        for k, arg in enumerate(tree.args)
+    ]
+    return {"not": lambda: not_(parts[0]), "any": lambda: or_(*parts), "all": lambda: and_(*parts)}[
+        tree.word
+    ]()
 
 
 def _undecided(
@@ -354,24 +425,36 @@ def _judge(entries: list[_Entry], question: _Question, limits: _Limits) -> Itera
         if not any(finding.kind in ("unsatisfiable", "dead") for finding in bad):
             sound.append(entry)
 
-    pairs = [
-        (first, second)
-        for first, second in combinations(sound, 2)
-        if not set(first.formula.atoms).isdisjoint(second.formula.atoms)
-    ]
+    pairs: list[tuple[_Entry, _Entry]] = []
     conflicts: list[set[int]] = []
-    for first, second in pairs:
+    open_: dict[str, list[_Entry]] = {}
+    for first, second in combinations(sound, 2):
+        link = question.link(first, second)
+        if link is None:
+            continue
         try:
+            if link == "shared":
+                pairs.append((first, second))
+            elif question.quiet(first) and question.quiet(second):
+                continue
             if not question.satisfiable(and_(first.formula, second.formula)):
                 conflicts.append({id(first), id(second)})
                 yield _contradiction([first, second])
                 continue
             yield from _compare(first, second, question)
         except (StateLimitError, UndecidedError) as error:
-            yield _undecided([first, second], "do the two agree", error)
+            # One finding for each cause: where time is over, all that follow have the same one.
+            open_.setdefault(str(error), []).extend((first, second))
+    for cause, members in open_.items():
+        names = tuple(dict.fromkeys(entry.rule.name for entry in members))
+        yield LintFinding(
+            "undecided",
+            names,
+            f"{len(members) // 2} pairs of these rules were not compared: {cause}",
+        )
     for component in _components(sound, pairs):
         if len(component) > 1:
-            yield from _together(component, conflicts, question, limits)
+            yield from _together(component, pairs, conflicts, question, limits)
 
 
 def _contradiction(entries: Sequence[_Entry]) -> LintFinding:
@@ -443,18 +526,22 @@ def _components(
 
 
 def _together(
-    component: list[_Entry], conflicts: list[set[int]], question: _Question, limits: _Limits
+    component: list[_Entry],
+    pairs: Sequence[tuple[_Entry, _Entry]],
+    conflicts: list[set[int]],
+    question: _Question,
+    limits: _Limits,
 ) -> Iterator[LintFinding]:
     """Conflicts of three rules and more, traps, and rules that the others keep from firing."""
     members = {id(entry) for entry in component}
-    if any(conflict <= members for conflict in conflicts):
-        # Nothing holds together with two rules that exclude each other: look at the others.
-        hurt = set().union(*(conflict for conflict in conflicts if conflict <= members))
-        component = [entry for entry in component if id(entry) not in hurt]
-        if len(component) < 2:
-            return
+    # Nothing holds together with two rules that exclude each other: look at the others.
+    hurt = set().union(*(conflict for conflict in conflicts if conflict <= members))
+    component = [entry for entry in component if id(entry) not in hurt]
+    if len(component) < 2:
+        return
+    pairs = [pair for pair in pairs if all(one in component for one in pair)]
     try:
-        core = _smallest_conflict(component, question)
+        core = _smallest_conflict(component, pairs, question)
         if core:
             yield _contradiction(core)
             return
@@ -478,20 +565,34 @@ def _together(
     try:
         yield from _traps(component, question, limits)
     except (StateLimitError, UndecidedError) as error:
-        yield _undecided(component, "is there a trap", error)
+        yield _undecided(component, "is there a trap of more than two rules", error)
+        if len(component) == 2:
+            return
+        try:
+            for pair in pairs:
+                yield from _traps(list(pair), question, limits)
+        except (StateLimitError, UndecidedError) as second:
+            yield _undecided(component, "is there a trap of two rules", second)
 
 
-def _smallest_conflict(component: list[_Entry], question: _Question) -> list[_Entry]:
-    """A smallest set of rules that cannot be kept together, empty where all can be.
+def _smallest_conflict(
+    component: list[_Entry], pairs: Sequence[tuple[_Entry, _Entry]], question: _Question
+) -> list[_Entry]:
+    """A set of rules that cannot be kept together, and each part of it can; empty where all can.
 
-    Sets are tried by size up to three rules; larger conflicts are made minimal by leaving out one
-    rule after the other.
+    Pairs were tried before. Three rules conflict only if one of them is linked to both others; so
+    many are tried. Larger conflicts are found by leaving out one rule after the other.
     """
     if question.satisfiable(and_(*(entry.formula for entry in component))):
         return []
-    for trio in combinations(component, 3):
+    near: dict[int, list[_Entry]] = {id(entry): [] for entry in component}
+    for first, second in pairs:
+        near[id(first)].append(second)
+        near[id(second)].append(first)
+    trios = ((one, *two) for one in component for two in combinations(near[id(one)], 2))
+    for trio in islice(trios, MAX_TRIOS):
         if not question.satisfiable(and_(*(entry.formula for entry in trio))):
-            return list(trio)
+            return [entry for entry in component if entry in trio]
     core = list(component)
     for entry in component:
         rest = [one for one in core if one is not entry]

@@ -45,6 +45,7 @@ __all__ = ["Finding", "Obligation", "Outcome", "RuleBook", "RuleCounts"]
 
 Key = str | int | None
 
+_VERDICTS = tuple(Verdict)
 _MAGIC = b"midstream rule book 1\n"
 _EVICT = ("error", "oldest_decided", "oldest")
 
@@ -637,7 +638,12 @@ class RuleBook:
     @property
     def verdicts(self) -> dict[str, Verdict]:
         """Verdict of each rule by name; of a rule with a key, the worst of its slices."""
-        return {count.rule: count.verdict for count in self.counts()}
+        found = [Verdict.TRUE] * len(self._rules)
+        for g, group in enumerate(self._assembly.groups):
+            worst = self._worst(g, group, self._engine.keys_of(g))
+            for plan in group.plans:
+                found[plan.place] = worst[plan.slot]
+        return {rule.name: verdict for rule, verdict in zip(self._rules, found, strict=True)}
 
     def slices(self, rule: str) -> dict[Key, Verdict]:
         """Verdict for each key that a rule has met.
@@ -693,6 +699,9 @@ class RuleBook:
     def _worst(self, g: int, group: GroupPlan, keys: list[Key]) -> dict[int, Verdict]:
         if not keys:
             return {plan.slot: Verdict(int(plan.automaton.colours[0])) for plan in group.plans}
+        if len(keys) == 1:
+            here = self._engine.states(g, keys[0])[0].tolist()
+            return {plan.slot: _VERDICTS[plan.colours[here[plan.slot]]] for plan in group.plans}
         states = np.array([self._engine.states(g, key)[0] for key in keys])
         return {
             plan.slot: Verdict(int(plan.automaton.colours[states[:, plan.slot]].min()))

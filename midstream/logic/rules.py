@@ -201,12 +201,17 @@ def _check_operand(here: str, word: str, operand: Any) -> Any:
 
 
 def _check_scalar(name: str, value: Any) -> Any:
-    if value is None or isinstance(value, (str, bool, int)):
+    # Of a subclass, such as an enumeration, the built-in value.
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return int.__int__(value)
     if isinstance(value, float):
         if math.isnan(value):
             raise ArgumentValueError(f"{name} must not be NaN: nothing equals it")
-        return value
+        return float.__float__(value)
     raise ArgumentTypeError(
         f"{name} must be a str, a number, True, False or None, got {value!r:.60} "
         f"({type(value).__name__})"

@@ -228,6 +228,21 @@ def test_atoms_are_what_they_mean():
     assert found([Rule("r", "F(x & y)", atoms={"x": {"n": 1}, "y": {"n": True}})])
 
 
+def test_conditions_are_taken_apart():
+    rules = [
+        Rule("r", "G !x", atoms={"x": {"any": [{"n": 1}, {"n": 2}]}}),
+        Rule("s", "F x", atoms={"x": {"n": 2}}),
+        Rule("t", "F x", atoms={"x": {"n": 3, "not": {"m": 1}}}),
+        Rule("u", "G(x -> m)", atoms={"x": {"n": {">": 2}}, "m": {"m": 1}}),
+    ]
+    assert found(rules)["contradiction"] == {("r", "s"), ("t", "u")}
+
+
+def test_comparisons_are_related_as_numbers_are():
+    kinds = found({"r": "G(x < 5)", "s": "F(x > 6)", "t": "G(x < 9)"})
+    assert kinds == {"contradiction": {("r", "s")}, "shadowed": {("r", "t")}}
+
+
 def test_rules_that_see_different_events_do_not_meet():
     assert found({"r": "F a", "s": "G !a"})["contradiction"]
     assert found([Rule("r", "F a"), Rule("s", "G !a", key="id")]) == {}
@@ -248,6 +263,33 @@ def test_windows_beside_automata_are_atoms():
     assert kinds["duplicate"] == {("r", "s")}
     assert "contradiction" not in kinds
     assert found([Rule("w", "F[0:3] p", clock="time")])["undecided"] == {("w",)}
+
+
+def test_many_atoms_are_searched():
+    rules = {f"r{k}": f"G(x{k} -> F x{k + 1})" for k in range(14)}
+    rules["start"], rules["end"] = "F x0", "G !x14"
+    rules["other"] = "F y & G(y -> !x3)"
+    assert "contradiction" not in found({**rules, "start": "F x0 | y"})
+    (names,) = found(rules)["contradiction"]
+    assert set(names) == set(rules) - {"other"}
+
+
+def test_traps_of_pairs_among_many_rules():
+    rules = {f"r{k}": f"G(x{k} -> F x{k + 1})" for k in range(14)}
+    rules["no more"] = "G(x3 -> N G !x8)"
+    findings = lint_rules(rules)
+    (trap,) = [one for one in findings if one.kind == "trap"]
+    assert trap.rules == ("r7", "no more") and trap.witness == (frozenset({"x7", "x3"}),)
+    (open_,) = [one for one in findings if one.kind == "undecided"]
+    assert "a trap of more than two rules" in open_.message
+
+
+def test_exclusive_atoms_in_rules_that_share_none():
+    rules = {"r": "G(a -> F b)", "s": "G c", "t": "F d"}
+    assert found(rules, letters="at_most_one")["contradiction"] == {("s", "t")}
+    assert "contradiction" not in found(rules)
+    one = [Rule("s", "G c", atoms={"c": {"n": 1}}), Rule("t", "F d", atoms={"d": {"n": 2}})]
+    assert found(one)["contradiction"] == {("s", "t")}
 
 
 def test_limits_are_told():
