@@ -86,6 +86,8 @@ class RulePlan(NamedTuple):
     bits: tuple[int, ...]
     #: For each atom, the variable of the automaton.
     variables: tuple[int, ...]
+    #: Of each deadline over time: its number in the slice's memory, and its distance.
+    deadlines: tuple[tuple[int, float], ...]
 
 
 class GroupPlan(NamedTuple):
@@ -305,6 +307,8 @@ class Windows:
         self.operations = operations
         self.timed = rule.clock == "time"
         self.used = False
+        #: Bits of deadlines over time, with how long after the first p they fall.
+        self.deadlines: dict[int, float] = {}
         # Bits are only for the rule's own atoms while formulas of the rule are read.
         self.own = dict(bits)
 
@@ -357,6 +361,8 @@ class Windows:
             timed=self.timed,
             high=answer.interval.high,
         )
+        if self.timed:
+            self.deadlines[late] = answer.interval.high
         stand_in = self.stand_in(f"late for {text_of(part)}", late)
         p, q = rewrite(p, self.past), rewrite(q, self.past)
         promise = eventually(q) if p is true else implies(p, eventually(q))
@@ -689,9 +695,9 @@ def _assemble_group(
                 f"rule {rule.name!r} can never be satisfied: {text_of(rule.formula)!r:.200}"
             )
         rows.append((place(automaton, False), order, rule.after_violation == "reset"))
-        plans.append((rule, index, slot, formula, automaton, bits, order))
+        plans.append((rule, index, slot, formula, automaton, bits, order, windows.deadlines))
     finished = []
-    for rule, index, slot, formula, automaton, bits, order in plans:
+    for rule, index, slot, formula, automaton, bits, order, deadlines in plans:
         causes = antecedents(formula)
         trigger = None
         if causes:
@@ -715,6 +721,7 @@ def _assemble_group(
                 names,
                 tuple(bits[name] for name in names),
                 tuple(order.index(bits[name]) for name in names),
+                tuple(deadlines.items()),
             )
         )
     needs_time = needs_time or any(row[3] for row in operations.rows)
@@ -727,6 +734,12 @@ def _assemble_group(
         n_bits=operations.n_bits,
     )
     path = tuple(key.removeprefix("$.").split(".")) if isinstance(key, str) else key
+    # Only now is it known where a bit of a deadline has its number.
+    places = {row[1]: program.memory_of(k) for k, row in enumerate(operations.rows)}
+    finished = [
+        plan._replace(deadlines=tuple((places[bit], high) for bit, high in plan.deadlines))
+        for plan in finished
+    ]
     return GroupPlan(path, tuple(finished), program), needs_time
 
 

@@ -687,6 +687,10 @@ cdef class Program:
         self.program.args = self.args
         self.program.touched = self.touched
 
+    def memory_of(self, size_t op):
+        """Where an operation has its first number in the memory of a slice."""
+        return self.ops[op].memory
+
     @property
     def slice_bytes(self):
         return self.program.slice_bytes
@@ -1108,6 +1112,15 @@ cdef class Engine:
         return (
             np.frombuffer(block, np.int32, n, group.program.program.states_at),
             np.frombuffer(block, np.int64, n, group.program.program.since_at),
+        )
+
+    def numbers(self, int g, object key):
+        """What the operations of a slice remember; a copy."""
+        cdef Group group = self.groups[g]
+        cdef Slice slice_ = self.find(g, key)
+        block = PyBytes_FromStringAndSize(<char *>slice_.data, slice_.size)
+        return np.frombuffer(
+            block, np.float64, group.program.program.n_numbers, group.program.program.memory_at
         )
 
     def steps_of(self, int g, object key):

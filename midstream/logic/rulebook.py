@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
-from midstream._core.validate import check_choice, check_int, check_text
+from midstream._core.validate import check_choice, check_int, check_real, check_text
 from midstream.logic._assembly import (
     Assembly,
     GroupPlan,
@@ -191,6 +191,8 @@ class Obligation:
         few as possible); all others of the rule are false.
     message, repair : str
         Of the rule.
+    deadline : float or None
+        Of a rule with deadlines over time: the last time at which it can be fulfilled.
     """
 
     rule: str
@@ -200,12 +202,14 @@ class Obligation:
     fulfilment: tuple[frozenset[str], ...]
     message: str
     repair: str
+    deadline: float | None = None
 
     def __str__(self) -> str:
         whose = "" if self.key is None else f" for {self.key!r}"
         events = ", then ".join("{" + ", ".join(sorted(letter)) + "}" for letter in self.fulfilment)
         since = f"since step {self.since}" if self.since >= 0 else "from the start"
-        return f"{self.rule}{whose}: owed {since}: {events}"
+        limit = "" if self.deadline is None else f", by {self.deadline:g}"
+        return f"{self.rule}{whose}: owed {since}{limit}: {events}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -579,7 +583,7 @@ class RuleBook:
         """
         findings = tuple(
             self._finding(plan, Verdict.FALSE, key, since, self._engine.n_steps, 0, True)
-            for plan, key, _, since in self._pending()
+            for _, plan, key, _, since in self._pending()
         )
         outcome = Outcome(findings, True)
         return self._note(outcome) if findings else outcome
@@ -601,11 +605,52 @@ class RuleBook:
                 self._fulfilment(plan, state),
                 plan.rule.message,
                 plan.rule.repair,
+                self._deadline(g, plan, key),
             )
-            for plan, key, state, since in self._pending()
+            for g, plan, key, state, since in self._pending()
         ]
 
-    def _pending(self) -> list[tuple[RulePlan, Key, int, int]]:
+    def overdue(self, time: float) -> list[Obligation]:
+        """Obligations whose deadline has passed: the next event will break their rules.
+
+        A deadline is a rule ``G(p -> F[0:b] q)`` with ``clock="time"``. Events alone break rules,
+        so that a stream that falls silent breaks none: ask this from a timer.
+
+        Parameters
+        ----------
+        time : float
+            Now.
+
+        Returns
+        -------
+        list of Obligation
+            Those with a `deadline` before `time`.
+
+        Examples
+        --------
+        >>> from midstream.logic import Rule, RuleBook
+        >>> book = RuleBook([Rule("answer", "G(ask -> F[0:5] answer)", clock="time")])
+        >>> bool(book.step({"ask"}, time=10.0))
+        True
+        >>> book.overdue(15), str(book.overdue(15.5)[0])
+        ([], 'answer: owed since step 0, by 15: {answer}')
+        """
+        now = check_real("time", time)
+        return [
+            one
+            for one in self.open_obligations()
+            if one.deadline is not None and one.deadline < now
+        ]
+
+    def _deadline(self, g: int, plan: RulePlan, key: Key) -> float | None:
+        if not plan.deadlines:
+            return None
+        numbers = self._engine.numbers(g, key)
+        # Not a number: nothing waits for this one.
+        ends = [float(numbers[place]) + high for place, high in plan.deadlines]
+        return min((end for end in ends if not math.isnan(end)), default=None)
+
+    def _pending(self) -> list[tuple[int, RulePlan, Key, int, int]]:
         found = []
         for g, group in enumerate(self._assembly.groups):
             for key in self._engine.keys_of(g):
@@ -613,7 +658,7 @@ class RuleBook:
                     continue
                 states, since = self._engine.states(g, key)
                 found += [
-                    (plan, key, int(states[plan.slot]), int(since[plan.slot]))
+                    (g, plan, key, int(states[plan.slot]), int(since[plan.slot]))
                     for plan in group.plans
                     if plan.automaton.colours[states[plan.slot]] == Verdict.PRESUMABLY_FALSE
                 ]

@@ -640,6 +640,30 @@ def test_a_deadline_that_passes_is_seen_at_the_next_event():
     assert book.open_obligations() == []
 
 
+def test_deadlines_are_told():
+    rules = [
+        Rule(
+            "two",
+            "G(a -> F[0:5] b) & G(c -> F[0:2] d)",
+            clock="time",
+            key="id",
+            atoms={name: {"say": name} for name in "abcd"},
+        ),
+        Rule("none", "F x"),
+    ]
+    book = RuleBook(rules)
+    book.step({"id": 1, "say": "a", "t": 10})
+    book.step({"id": 2, "say": "c", "t": 11})
+    book.step({"id": 1, "say": "c", "t": 14})
+    deadlines = {(one.rule, one.key): one.deadline for one in book.open_obligations()}
+    assert deadlines == {("two", 1): 15, ("two", 2): 13, ("none", None): None}
+    assert [(one.key, one.deadline) for one in book.overdue(14)] == [(2, 13)]
+    book.step({"id": 1, "say": "b", "t": 14})
+    assert [(one.key, one.deadline) for one in book.overdue(20)] == [(1, 16), (2, 13)]
+    with pytest.raises(ArgumentValueError, match="time must be finite"):
+        book.overdue(float("nan"))
+
+
 @pytest.mark.parametrize(
     "text",
     [
