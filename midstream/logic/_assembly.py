@@ -289,11 +289,11 @@ def has_kept_windows(node: Formula) -> bool:
     )
 
 
-def _has_long_window(node: Formula) -> bool:
+def _has_long_window(node: Formula, longest: float) -> bool:
     return any(
         one.interval is not None
         and max(one.interval.low, one.interval.high if one.interval.high < math.inf else 0)
-        > LONG_WINDOW
+        > longest
         for one in node.nodes()
     )
 
@@ -301,8 +301,15 @@ def _has_long_window(node: Formula) -> bool:
 class Windows:
     """Exchange windows that automata cannot count for atoms that operations compute."""
 
-    def __init__(self, rule: Rule, bits: dict[str, int], operations: Operations) -> None:
+    def __init__(
+        self,
+        rule: Rule,
+        bits: dict[str, int],
+        operations: Operations,
+        longest: float = LONG_WINDOW,
+    ) -> None:
         self.rule = rule
+        self.longest = longest
         self.bits = bits
         self.operations = operations
         self.timed = rule.clock == "time"
@@ -325,7 +332,7 @@ class Windows:
         if node.op not in _PAST or node.has_future or not node.has_interval:
             return None
         kept = has_kept_windows(node)
-        if not self.timed and not (kept and _has_long_window(node)):
+        if not self.timed and not (kept and _has_long_window(node, self.longest)):
             return None
         if not kept:
             raise ArgumentValueError(
@@ -349,7 +356,7 @@ class Windows:
             or answer.args[0].has_future
         ):
             return None
-        if not self.timed and answer.interval.high <= LONG_WINDOW:
+        if not self.timed and answer.interval.high <= self.longest:
             return None
         q = answer.args[0]
         late = self.operations.add(
@@ -688,8 +695,16 @@ def _assemble_group(
         }
         windows = Windows(rule, bits, operations)
         formula = windows.apply(rule.formula)
+        try:
+            automaton, order = built(rule, formula, bits, False)
+        except StateLimitError:
+            # Several windows multiply the states; what can be kept beside the automaton then is.
+            if not formula.has_interval:
+                raise
+            windows = Windows(rule, bits, operations, longest=0)
+            formula = windows.apply(rule.formula)
+            automaton, order = built(rule, formula, bits, False)
         needs_time = needs_time or windows.used
-        automaton, order = built(rule, formula, bits, False)
         if automaton.colours[0] == Verdict.FALSE:
             raise ArgumentValueError(
                 f"rule {rule.name!r} can never be satisfied: {text_of(rule.formula)!r:.200}"

@@ -18,7 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midstream._core.errors import ArgumentTypeError, ArgumentValueError, StateLimitError
+from midstream._core.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    MidstreamError,
+    StateLimitError,
+)
 from midstream.logic._assembly import exclusions
 from midstream.logic._ops import Op
 from midstream.logic.automaton import compile
@@ -347,6 +352,17 @@ def test_atoms_with_one_meaning_are_one():
     assert book.verdicts == {"r": Verdict.TRUE, "s": Verdict.TRUE}
 
 
+def test_names_and_conditions_in_one_rule():
+    rule = Rule("r", "!deploy W approved", atoms={"deploy": {"name": "deploy"}})
+    book = RuleBook([rule])
+    assert not book.what_if({"name": "deploy"})
+    assert not book.what_if({"name": "deploy", "approved": False})
+    with pytest.raises(ArgumentTypeError, match="atom 'approved' must be True or False"):
+        book.step({"name": "ask", "approved": "yes"})
+    assert book.step({"name": "ask", "approved": True})
+    assert book.step({"name": "deploy"})
+
+
 def test_comparisons_in_formulas():
     book = RuleBook(['G("arguments.amount" < 100)', "F(n >= 2)"])
     assert book.step({"arguments": {"amount": 5}, "n": 2})
@@ -626,6 +642,20 @@ def test_long_windows_over_steps(text):
             if rng.random() < 0.2:
                 kept = holds(formula, trace)
                 assert (book.verdicts["r"] >= Verdict.PRESUMABLY_TRUE) == kept, trace
+
+
+def test_windows_that_multiply_are_kept_beside_the_automaton():
+    formula = parse("G(p -> (O[0:20] q & H[0:25] !r & O[0:30] (p & q))) & G(p -> F[0:9] q)")
+    rng = random.Random(1)
+    book = RuleBook([Rule("r", formula)], max_states=500)
+    for _ in range(20):
+        book.reset()
+        trace = []
+        for _ in range(30):
+            chances = {"p": 0.2, "q": 0.5, "r": 0.005}
+            trace.append({name for name, chance in chances.items() if rng.random() < chance})
+            book.step(trace[-1])
+        assert (book.verdicts["r"] >= Verdict.PRESUMABLY_TRUE) == holds(formula, trace)
 
 
 def test_a_deadline_that_passes_is_seen_at_the_next_event():
@@ -1047,6 +1077,56 @@ def test_html_and_repr():
 
 
 # Hostile
+
+
+HARDENED = RuleBook(
+    [
+        Rule("n", "G(n -> O[0:3] s)", atoms={"n": {"n": {">": 0}}, "s": {"s": {"contains": "a"}}}),
+        Rule("keyed", "G(a -> F named)", atoms={"a": {"kind": "a"}}, key="id"),
+        Rule("deep", 'G("deep.deep" < 3)'),
+        Rule("rate", "G(named -> O[0:2] m)", atoms={"m": {"s": {"matches": "^x*$"}}}, clock="time"),
+        Rule("when", "!b W a", atoms={"b": {"deep.n": 1}, "a": {"n": 1}}, when={"kind": "a"}),
+    ],
+    max_keys=2,
+)
+
+
+def values():
+    scalars = st.sampled_from(["a", "", "x" * 50, 0, 1, -7, 2.5, float("nan"), True, False, None])
+    return st.recursive(
+        scalars | st.binary(max_size=3) | st.just(10**30),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["id", "n", "s", "deep", 3]), inner, max_size=3)
+        ),
+        max_leaves=8,
+    )
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["id", "n", "s", "deep", "named", "t", "kind"]), values(), max_size=6
+        )
+        | values(),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_any_event_is_judged_or_refused(events):
+    book = HARDENED.copy()
+    for event in events:
+        before = book.snapshot()
+        try:
+            tried = book.what_if(event)
+        except MidstreamError:
+            with pytest.raises(MidstreamError):
+                book.step(event)
+            assert book.snapshot() == before
+        else:
+            assert book.snapshot() == before
+            assert book.step(event).findings == tried.findings
 
 
 @pytest.mark.parametrize(
