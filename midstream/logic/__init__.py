@@ -102,7 +102,7 @@ if TYPE_CHECKING:
         yesterday,
     )
     from midstream.logic.infinite import Machine, ltl3_machine, monitorability, satisfiable_infinite
-    from midstream.logic.learning import OPERATORS, Learned, learn, learn_all
+    from midstream.logic.learning import LEARNING_OPERATORS, Learned, learn, learn_all
     from midstream.logic.lint import LintFinding, lint_rules
     from midstream.logic.monitor import Monitor
     from midstream.logic.parser import parse
@@ -126,7 +126,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTIONS",
-    "OPERATORS",
+    "LEARNING_OPERATORS",
     "Automaton",
     "Cause",
     "Columns",
@@ -251,12 +251,12 @@ __getattr__, __dir__ = lazy_exports(
         "Guidance": "predictor",
         "Interval": "formula",
         "Kripke": "branching",
+        "LEARNING_OPERATORS": "learning",
         "Lasso": "traces",
         "Learned": "learning",
         "LintFinding": "lint",
         "Machine": "infinite",
         "Monitor": "monitor",
-        "OPERATORS": "learning",
         "Obligation": "rulebook",
         "Op": "formula",
         "Outcome": "rulebook",
