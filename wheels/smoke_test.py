@@ -24,6 +24,18 @@ from midstream.attractor import (
     systems,
 )
 from midstream.compare import RunDetector, cdist, dtw, dtw_path, lcs, levenshtein, repeats, search
+from midstream.logic import (
+    Monitor,
+    RuleBook,
+    SignalMonitor,
+    check_ctl,
+    compile,
+    learn,
+    ltl3_machine,
+    parse,
+    satisfiable,
+    synthesize,
+)
 from midstream.scheduler import Histogram, RingQueue, Scheduler, sleep_ns
 from midstream.stream import replay, shipped_recordings, watch
 
@@ -126,6 +138,23 @@ def check_dynamics() -> None:
     check(rqa(path[::20], recurrence_rate=0.05).det > 0.5, "no lines in a recurrence plot")
 
 
+def check_rules() -> None:
+    rule = parse("G(request -> F answer)")
+    trace = [{"request"}, set(), {"answer"}]
+    check(rule.holds(trace) and not rule.holds(trace[:2]), "a trace is misjudged")
+    check(compile(rule).n_states == 3 and compile(rule).accepts(trace), "an automaton differs")
+    monitor = Monitor("!deploy W review")
+    check(str(monitor.step({"deploy"})) == "false", "a monitor lets a breach pass")
+    check(ltl3_machine("G a").n_states == 2, "a three-valued machine differs")
+    recent = SignalMonitor("O[0:2] (x > 1)")
+    check([recent.step(x) for x in (2.0, 0.0, 0.0, 0.0)] == [True, True, True, False], "windows")
+    check(not RuleBook(["G !delete"]).what_if({"delete"}), "a rule allows what it forbids")
+    check(satisfiable("F a & G !b") and not satisfiable("F a & G !a"), "satisfiability")
+    check(synthesize("grant <-> request", ["request"], ["grant"]) is not None, "no controller")
+    check(check_ctl({"s": ["s", "t"], "t": ["t"]}, "EF true") == {"s", "t"}, "CTL")
+    check(str(learn([[{"a"}]], [[set()]], 3)) == "a", "nothing learned")
+
+
 async def severities(name: str) -> list[str]:
     watched = watch(replay(shipped_recordings()[name]))
     async for _ in watched:
@@ -150,6 +179,7 @@ def main() -> None:
         check_against_source(Path(sys.argv[1]), compiled)
     check_kernels()
     check_dynamics()
+    check_rules()
     shipped = check_recordings()
     print(f"midstream {midstream.__version__} in {PACKAGE}")
     print(f"{len(compiled)} compiled modules, {shipped} recordings: all well")
