@@ -4,7 +4,7 @@ cimport cython
 from cpython.dict cimport PyDict_CheckExact
 from cpython.long cimport PyLong_CheckExact
 from cpython.object cimport PyObject
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
@@ -401,14 +401,17 @@ cdef class Core:
             )
         return at
 
+    cdef int refuse_windows(self, int status) except -1:
+        if status == MS_SIGNAL_NOMEM:
+            raise MemoryError("no memory for the events in a window")
+        raise StateLimitError("a window holds too many events")
+
     cdef int look_back(self, double at) except -1:
         """Let the windows see `letter`, and put what they say after it."""
         cdef Py_ssize_t k, bit
         cdef int status = self.past.step_bits(self.letter, at)
         if status != MS_SIGNAL_OK:
-            if status == MS_SIGNAL_NOMEM:
-                raise MemoryError("no memory for the events in a window")
-            raise StateLimitError("a window holds too many events")
+            self.refuse_windows(status)
         for k in range(self.n_past):
             if self.past.holds(k):
                 bit = len(self.alphabet_) + k
@@ -543,8 +546,10 @@ cdef class Core:
         cdef const ms_monitor *m = self.m
         cdef Tables other
         result = None
-        if self.n_possible > 1 or self.past is not None or self.timed:
-            return self._feed_slowly(masks, verdicts, times)
+        if self.past is not None:
+            return self.feed_beside(masks, log_bytes, verdicts, times)
+        if self.n_possible > 1 or self.timed:
+            return self.feed_slowly(masks, verdicts, times)
         if verdicts:
             result = np.empty(n, np.uint8)
             if n:
@@ -577,8 +582,91 @@ cdef class Core:
             self.trigger_counts[t] += run.counted
         return result
 
-    cdef object _feed_slowly(self, masks, bint verdicts, times):
-        """Event by event, where several states are possible or windows stand beside."""
+    cdef int check_row(self, masks, times) except -1:
+        """Refuse a row of events if one is bad."""
+        cdef size_t n = len(self.alphabet_), last = (n - 1) // 64 if n else 0
+        column = masks if masks.ndim == 1 else masks[:, last]
+        beyond = column >> column.dtype.type(n - 64 * last) if n - 64 * last < 8 * <size_t>(
+            column.dtype.itemsize) else None
+        if beyond is not None and beyond.any():
+            bad = int(beyond.argmax())
+            raise ArgumentValueError(
+                f"masks[{bad}] must be a mask of the {n} atoms of the alphabet, "
+                f"not {masks[bad].tolist()}; nothing was changed"
+            )
+        if times is not None and len(times):
+            before = np.concatenate([[self.last_time], times[:len(times) - 1]])
+            late = ~((times > before) & np.isfinite(times))
+            if late.any():
+                bad = int(late.argmax())
+                raise ArgumentValueError(
+                    f"times[{bad}] must be finite and later than {before[bad]!r}, got "
+                    f"{times[bad]!r}; nothing was changed"
+                )
+        return 0
+
+    cdef object feed_beside(self, masks, int log_bytes, bint verdicts, times):
+        """Where windows stand beside the machine: they see every event."""
+        cdef Py_ssize_t n = masks.shape[0], i, k, t, bit
+        cdef size_t words = 1 if masks.ndim == 1 else masks.shape[1]
+        cdef Py_ssize_t n_base = len(self.alphabet_)
+        cdef const void *data = <const void *><size_t>masks.ctypes.data
+        cdef const double[::1] moments = times
+        cdef uint8_t[::1] out
+        cdef ms_monitor **beside = NULL
+        cdef int status = MS_SIGNAL_OK
+        cdef double at = self.last_time
+        cdef PastProgram past = self.past
+        self.check_row(masks, times)
+        result = np.empty(n, np.uint8)
+        out = result
+        before = self._state()
+        beside = <ms_monitor **>malloc((self.n_triggers + 1) * sizeof(ms_monitor *))
+        if beside == NULL:
+            raise MemoryError("no memory for a monitor")
+        for t in range(self.n_triggers):
+            beside[t] = &(<Tables>self.trigger_tables[t]).m
+        with nogil:
+            for i in range(n):
+                memset(self.letter, 0, self.m.words * sizeof(uint64_t))
+                if log_bytes == 0:
+                    self.letter[0] = (<const uint8_t *>data)[i]
+                elif log_bytes == 1:
+                    self.letter[0] = (<const uint16_t *>data)[i]
+                elif log_bytes == 2:
+                    self.letter[0] = (<const uint32_t *>data)[i]
+                else:
+                    for k in range(<Py_ssize_t>words):
+                        self.letter[k] = (<const uint64_t *>data)[i * <Py_ssize_t>words + k]
+                at = moments[i] if self.timed else <double>self.position_
+                status = past.step_bits(self.letter, at)
+                if status != MS_SIGNAL_OK:
+                    break
+                for k in range(self.n_past):
+                    if past.holds(k):
+                        bit = n_base + k
+                        self.letter[bit >> 6] |= <uint64_t>1 << (bit & 63)
+                if not self.m.final[self.state_]:
+                    self.state_ = ms_monitor_walk(self.m, self.state_, self.letter)
+                    if self.m.final[self.state_]:
+                        self.decided_ = <int64_t>self.position_ + 1
+                self.position_ += 1
+                for t in range(self.n_triggers):
+                    self.trigger_states[t] = ms_monitor_walk(
+                        beside[t], self.trigger_states[t], self.letter
+                    )
+                    self.trigger_counts[t] += beside[t].outputs[self.trigger_states[t]] >= 3
+                out[i] = self.m.outputs[self.state_]
+        free(beside)
+        if status != MS_SIGNAL_OK:
+            self._set_state(*before)
+            self.refuse_windows(status)
+        if self.timed:
+            self.last_time = at
+        return result if verdicts else None
+
+    cdef object feed_slowly(self, masks, bint verdicts, times):
+        """Event by event, where several states are possible, or times are to be checked."""
         cdef Py_ssize_t n = masks.shape[0], i, k
         result = np.empty(n, np.uint8) if verdicts else None
         before = self._state()
@@ -588,7 +676,7 @@ cdef class Core:
                 row = rows[i]
                 if masks.ndim == 2:
                     row = sum([word << 64 * k for k, word in enumerate(row)])
-                value = self.step(row, None if times is None else times[i])
+                value = self.step(row, None if times is None else float(times[i]))
                 if verdicts:
                     result[i] = int(value)
         except BaseException:

@@ -333,7 +333,7 @@ class Monitor(Core):
         Notes
         -----
         All letters are checked, but once the verdict is final, none is looked at. Releases the GIL
-        for arrays, but not where windows stand beside the automaton.
+        for arrays. Windows beside the automaton see every event, some tens of nanoseconds each.
 
         Examples
         --------
@@ -368,8 +368,8 @@ class Monitor(Core):
         codes = self._feed(masks, verdicts, moments)
         return self.verdict if codes is None else codes
 
-    def _as_times(self, times: npt.ArrayLike) -> list[float]:
-        """Times as a list; that they increase is checked event by event."""
+    def _as_times(self, times: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Times as an array; that they increase is checked where they are read."""
         if self.clock != "time":
             raise ArgumentValueError("times must be left out where clock is 'steps'")
         array = np.asarray(times)
@@ -377,8 +377,7 @@ class Monitor(Core):
             raise ArgumentTypeError(
                 f"times must be a (n,) array of numbers, not {array.ndim}-d {array.dtype}"
             )
-        moments: list[float] = array.astype(np.float64).tolist()
-        return moments
+        return array.astype(np.float64)
 
     def _as_masks(self, masks: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """An array as the kernel reads it; its values are checked there."""
@@ -405,7 +404,7 @@ class Monitor(Core):
         return np.ascontiguousarray(masks)
 
     def _feed_letters(
-        self, letters: Iterable[Letter], verdicts: bool, moments: list[float] | None
+        self, letters: Iterable[Letter], verdicts: bool, moments: npt.NDArray[np.float64] | None
     ) -> npt.NDArray[np.uint8] | Verdict:
         before = self._state()
         codes: list[Verdict] = []
@@ -419,7 +418,7 @@ class Monitor(Core):
             if moments is None:
                 codes.extend(map(self.step, letters))
             else:
-                codes.extend(starmap(self.step, zip(letters, moments, strict=True)))
+                codes.extend(starmap(self.step, zip(letters, moments.tolist(), strict=True)))
         except (ArgumentValueError, ArgumentTypeError) as error:
             self._set_state(*before)
             raise type(error)(f"letters[{len(codes)}]: {error}") from None

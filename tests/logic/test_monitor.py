@@ -297,6 +297,22 @@ def test_long_windows_of_steps_are_kept_beside(monkeypatch):
             value = temporal.holds(formula, trace[:n])
             assert agrees(inside.step(letter), value), formula
             assert agrees(beside.step(letter), value), formula
+        counting = Monitor(formula, alphabet=("a", "b"), triggers=True)
+        stepped = counting.copy()
+        for letter in trace:
+            stepped.step(letter)
+        for kind in (np.uint8, np.uint16, np.uint32, np.uint64, np.int64):
+            counting.reset()
+            masks = np.array([mask(letter, "ab") for letter in trace], dtype=kind)
+            assert counting.feed(masks, verdicts=False) == stepped.verdict
+            assert counting._state()[:5] == stepped._state()[:5], formula
+            again = stepped.copy()
+            assert counting.feed(masks).tolist() == [again.step(letter) for letter in trace]
+            counting.reset()
+            counting.feed(masks)
+        if counting.triggers:
+            ((text, count),) = counting.triggers.items()
+            assert count == sum(temporal.evaluate(parse(text), trace))
 
 
 def test_a_window_of_a_million_steps():
