@@ -102,6 +102,9 @@ int ms_sat_unroll_grow(ms_sat_unroll *u, int32_t steps) {
         if (ms_sat_reserve(u->s, u->base + (i + 2) * u->stride) ||
             ms_sat_system_step(u->y, u->s, shift(u, i), NULL, shift(u, i + 1)))
             return MS_SAT_NO_MEMORY;
+        /* No step but the newest can be the last. */
+        if (!u->lasso && i > 0 && clause(u, 1, 2 * variable(u, i - 1, u->y->atoms) + 1, 0, 0))
+            return MS_SAT_NO_MEMORY;
         if (u->lasso && grow_loop(u, i)) return MS_SAT_NO_MEMORY;
         u->steps++;
     }

@@ -24,7 +24,8 @@ int ms_sat_unroll_grow(ms_sat_unroll *u, int32_t steps);
 /* Fix the first atoms of a step; 0, or MS_SAT_NO_MEMORY. */
 int ms_sat_unroll_fix(ms_sat_unroll *u, int32_t step, const uint64_t *letter, int32_t atoms);
 
-/* Whether a trace ends after exactly `steps`, or a lasso has that many. */
+/* Whether a trace ends after exactly `steps`, or a lasso has that many. Traces can only be asked for
+ * in ascending order. */
 int ms_sat_unroll_end(ms_sat_unroll *u, int32_t steps, int64_t ticks);
 
 /* Whether a trace can go on after `steps`. */

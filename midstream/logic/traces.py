@@ -629,12 +629,28 @@ _PAST_TWIN = {
 }
 
 
+def _top_down(formula: Formula) -> list[Formula]:
+    """Distinct subformulas, operators before operands, left before right."""
+    found: list[Formula] = []
+    seen: set[Formula] = set()
+    stack: list[tuple[Formula, bool]] = [(formula, False)]
+    while stack:
+        node, expanded = stack.pop()
+        if expanded:
+            found.append(node)
+        elif node not in seen:
+            seen.add(node)
+            stack.append((node, True))
+            stack.extend((arg, False) for arg in node.args if arg not in seen)
+    return found[::-1]
+
+
 def find_causes(formula: Formula, values: Mapping[Formula, int], n: int) -> tuple[Cause, ...]:
     """Subformulas whose values force the formula to be false at the first position."""
     every = (1 << n) - 1
     wanted: dict[tuple[Formula, bool], int] = {(formula, False): 1}
     found: list[Cause] = []
-    for node in reversed(formula.nodes()):
+    for node in _top_down(formula):
         for value in (False, True):
             at = wanted.get((node, value), 0)
             if not at:
