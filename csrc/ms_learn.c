@@ -71,7 +71,25 @@ INLINE uint64_t until(uint64_t phi, uint64_t psi, uint64_t gap, uint64_t *carry)
     return psi | (phi & (a ^ b ^ add_carry(a, b, carry)));
 }
 
-/* Word w of an operator's row; words come in order, and `carry` starts as start_of says. */
+/* Past operators: the last position of a trace is its lowest bit, so they scan downwards. */
+INLINE int downwards(int op) { return op >= MS_YESTERDAY; }
+
+static uint64_t reversed(uint64_t x) {
+    x = (x >> 1 & 0x5555555555555555) | (x & 0x5555555555555555) << 1;
+    x = (x >> 2 & 0x3333333333333333) | (x & 0x3333333333333333) << 2;
+    x = (x >> 4 & 0x0F0F0F0F0F0F0F0F) | (x & 0x0F0F0F0F0F0F0F0F) << 4;
+    x = (x >> 8 & 0x00FF00FF00FF00FF) | (x & 0x00FF00FF00FF00FF) << 8;
+    x = (x >> 16 & 0x0000FFFF0000FFFF) | (x & 0x0000FFFF0000FFFF) << 16;
+    return x >> 32 | x << 32;
+}
+
+/* As until, downwards. The gap bit of a trace lies above its first position. */
+INLINE uint64_t since(uint64_t phi, uint64_t psi, uint64_t gap, uint64_t *carry) {
+    return reversed(until(reversed(phi), reversed(psi), reversed(gap), carry));
+}
+
+/* Word w of an operator's row; words come in the operator's order, and `carry` starts as start_of
+ * says. */
 INLINE uint64_t word_of(const ms_learn_sample *s, int op, uint64_t a, uint64_t b, size_t w,
                         uint64_t *carry) {
     const uint64_t valid = s->valid[w];
@@ -93,7 +111,17 @@ INLINE uint64_t word_of(const ms_learn_sample *s, int op, uint64_t a, uint64_t b
     case MS_UNTIL: return until(a, b, 0, carry);
     case MS_WEAK_UNTIL: return until(a, b, s->gap[w], carry);
     case MS_RELEASE: return until(b, a & b, s->gap[w], carry);
-    default: return until(b, a & b, 0, carry); /* MS_STRONG_RELEASE */
+    case MS_STRONG_RELEASE: return until(b, a & b, 0, carry);
+    case MS_YESTERDAY:
+    case MS_WEAK_YESTERDAY: {
+        const uint64_t moved = a >> 1 | *carry << 63;
+        *carry = a & 1;
+        return (op == MS_WEAK_YESTERDAY ? moved | s->first[w] : moved) & valid;
+    }
+    case MS_ONCE: return since(valid, a, 0, carry);
+    case MS_HISTORICALLY: return ~since(valid, ~a & valid, 0, carry) & valid;
+    case MS_SINCE: return since(a, b, 0, carry);
+    default: return since(b, a & b, s->gap[w], carry); /* MS_TRIGGER */
     }
 }
 
@@ -110,7 +138,8 @@ static uint64_t ones(uint64_t x) {
 INLINE int separates(const ms_learn *l, int op, const uint64_t *a, const uint64_t *b) {
     const ms_learn_sample *s = &l->s;
     uint64_t carry = start_of(op), wrong = 0;
-    for (size_t w = 0; w < s->words; w++) {
+    for (size_t i = 0; i < s->words; i++) {
+        const size_t w = downwards(op) ? s->words - 1 - i : i;
         const uint64_t differ = (word_of(s, op, a[w], b[w], w, &carry) ^ s->target[w]) & s->first[w];
         if (differ) {
             if (l->errors == 0) return 0;
@@ -123,12 +152,12 @@ INLINE int separates(const ms_learn *l, int op, const uint64_t *a, const uint64_
 
 INLINE uint64_t make(const ms_learn *l, int op, const uint64_t *a, const uint64_t *b, uint64_t *out) {
     const ms_learn_sample *s = &l->s;
-    uint64_t carry = start_of(op), hash = 0, factor = 0x9E3779B97F4A7C15;
-    for (size_t w = 0; w < s->words; w++) {
+    uint64_t carry = start_of(op), hash = 0;
+    for (size_t i = 0; i < s->words; i++) {
+        const size_t w = downwards(op) ? s->words - 1 - i : i;
         out[w] = word_of(s, op, a[w], b[w], w, &carry);
         /* Odd factors, different for each word. */
-        hash += (out[w] ^ out[w] >> 32) * factor;
-        factor += 0xD1B54A32D192ED02;
+        hash += (out[w] ^ out[w] >> 32) * (0x9E3779B97F4A7C15 + 0xD1B54A32D192ED02 * (uint64_t)w);
     }
     hash ^= hash >> 29;
     hash *= 0xBF58476D1CE4E5B9;
@@ -144,7 +173,11 @@ static int arity(int op) {
     case MS_NEXT:
     case MS_STRONG_NEXT:
     case MS_EVENTUALLY:
-    case MS_ALWAYS: return 1;
+    case MS_ALWAYS:
+    case MS_YESTERDAY:
+    case MS_WEAK_YESTERDAY:
+    case MS_ONCE:
+    case MS_HISTORICALLY: return 1;
     default: return 2;
     }
 }
@@ -330,7 +363,13 @@ INLINE int pairs(ms_learn *l, int op, const choice *left, const choice *right, i
         case MS_UNTIL: return pairs(l, MS_UNTIL, left, right, storing);                            \
         case MS_WEAK_UNTIL: return pairs(l, MS_WEAK_UNTIL, left, right, storing);                  \
         case MS_RELEASE: return pairs(l, MS_RELEASE, left, right, storing);                        \
-        default: return pairs(l, MS_STRONG_RELEASE, left, right, storing);                         \
+        case MS_STRONG_RELEASE: return pairs(l, MS_STRONG_RELEASE, left, right, storing);          \
+        case MS_YESTERDAY: return pairs(l, MS_YESTERDAY, left, NULL, storing);                     \
+        case MS_WEAK_YESTERDAY: return pairs(l, MS_WEAK_YESTERDAY, left, NULL, storing);           \
+        case MS_ONCE: return pairs(l, MS_ONCE, left, NULL, storing);                               \
+        case MS_HISTORICALLY: return pairs(l, MS_HISTORICALLY, left, NULL, storing);               \
+        case MS_SINCE: return pairs(l, MS_SINCE, left, right, storing);                            \
+        default: return pairs(l, MS_TRIGGER, left, right, storing);                                \
         }                                                                                          \
     }
 

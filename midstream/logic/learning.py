@@ -36,14 +36,33 @@ _CODES = {
     "W": Op.WEAK_UNTIL,
     "R": Op.RELEASE,
     "M": Op.STRONG_RELEASE,
+    "Y": Op.YESTERDAY,
+    "Z": Op.WEAK_YESTERDAY,
+    "O": Op.ONCE,
+    "H": Op.HISTORICALLY,
+    "S": Op.SINCE,
+    "T": Op.TRIGGER,
     "true": Op.TRUE,
     "false": Op.FALSE,
 }
 
 #: What formulas are made of unless the caller chooses; `learn` also knows
-#: ``xor <-> W R M true false``.
+#: ``xor <-> W R M Y Z O H S T true false``.
 LEARNING_OPERATORS = ("!", "X[!]", "N", "F", "G", "&", "|", "->", "U")
 
+_UNARY = frozenset(
+    {
+        Op.NOT,
+        Op.NEXT,
+        Op.STRONG_NEXT,
+        Op.EVENTUALLY,
+        Op.ALWAYS,
+        Op.YESTERDAY,
+        Op.WEAK_YESTERDAY,
+        Op.ONCE,
+        Op.HISTORICALLY,
+    }
+)
 #: Share of the free memory that a search takes where no limit is given.
 _SHARE = 0.5
 
@@ -106,7 +125,8 @@ def learn(
         occur in the traces, sorted. Needed where letters are bit masks (bit i is ``atoms[i]``) or
         signals.
     operators : sequence of str
-        Some of ``! X[!] N F G & | -> U xor <-> W R M true false``; `LEARNING_OPERATORS` by default.
+        Some of ``! X[!] N F G & | -> U xor <-> W R M Y Z O H S T true false``;
+        `LEARNING_OPERATORS` by default.
     max_errors : int
         Traces that may be on the wrong side, for noisy samples.
     timeout_s : float, optional
@@ -396,7 +416,7 @@ def _built(search: _learn.Search, leaves: list[Formula]) -> tuple[Formula, ...]:
             built[index] = leaves[left]
         elif op in (Op.TRUE, Op.FALSE):
             built[index] = true if op == Op.TRUE else false
-        elif op in (Op.NOT, Op.NEXT, Op.STRONG_NEXT, Op.EVENTUALLY, Op.ALWAYS):
+        elif op in _UNARY:
             built[index] = make(op, (built[left],))
         else:
             built[index] = make(op, (built[left], built[right]))

@@ -19,7 +19,8 @@ from midstream.logic.formula import predicate
 from midstream.logic.learning import LEARNING_OPERATORS, learn, learn_all
 from midstream.logic.parser import parse
 
-EVERY = (*LEARNING_OPERATORS, "xor", "<->", "W", "R", "M")
+PAST = ("Y", "Z", "O", "H", "S", "T")
+EVERY = (*LEARNING_OPERATORS, "xor", "<->", "W", "R", "M", *PAST)
 
 
 def random_trace(rng, atoms, least, most, chance=0.5):
@@ -70,7 +71,7 @@ def test_no_smaller_formula_exists() -> None:
 def test_the_documented_order_decides() -> None:
     rng = random.Random(1)
     sizes = set()
-    for turn in range(25):
+    for turn in range(40):
         names = rng.sample(EVERY, 5)
         ops = [module._CODES[name] for name in names]
         positive, negative = sample(rng, count=rng.randint(3, 6))
@@ -89,6 +90,10 @@ def test_every_operator_on_traces_of_many_words(name) -> None:
     op = module._CODES[name]
     binary = op not in reference.UNARY
     text = f"a {name} b" if binary else f"{name} (a & b)"
+    names = [name, "&"]
+    if name in PAST:
+        # At the first position there is no past.
+        text, names = f"F !({text})", [name, "&", "F", "!"]
     target = parse(text)
     for lengths in ((1, 6), (60, 70), (120, 200)):
         positive, negative = [], []
@@ -96,20 +101,29 @@ def test_every_operator_on_traces_of_many_words(name) -> None:
             chance = rng.choice([0.02, 0.3, 0.7, 0.98])
             trace = random_trace(rng, "ab", *lengths, chance)
             (positive if holds(target, trace) else negative).append(trace)
-        found = learn_all(positive[:40], negative[:40], 4 - binary, operators=[name, "&"])
+        found = learn_all(positive[:40], negative[:40], target.size, operators=names)
         assert target in found.formulas or target.size > found.size
         assert all(separates(f, positive[:40], negative[:40]) for f in found.formulas)
 
 
 def test_formulas_that_made_the_sample_are_found_again() -> None:
     rng = random.Random(7)
-    for text in ("a U b", "G (a -> F b)", "F (a & X[!] b)", "G (a -> X[!] (b | c))"):
+    past = ("!", "G", "->", "&", "O", "Y", "S")
+    for text in (
+        "a U b",
+        "G (a -> F b)",
+        "F (a & X[!] b)",
+        "G (a -> X[!] (b | c))",
+        "G (a -> O b)",
+        "G (a -> b S c)",
+    ):
         target = parse(text)
         positive, negative = [], []
         while min(len(positive), len(negative)) < 60:
             trace = random_trace(rng, "abc", 3, 15, 0.4)
             (positive if holds(target, trace) else negative).append(trace)
-        assert learn(positive[:60], negative[:60], 8) is target
+        operators = past if target.has_past else LEARNING_OPERATORS
+        assert learn(positive[:60], negative[:60], 8, operators=operators) is target
 
 
 def test_all_solutions_are_solutions() -> None:

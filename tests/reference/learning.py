@@ -7,7 +7,17 @@ from reference import temporal
 from midstream.logic._ops import Op
 from midstream.logic.formula import atom, make
 
-UNARY = (Op.NOT, Op.STRONG_NEXT, Op.NEXT, Op.EVENTUALLY, Op.ALWAYS)
+UNARY = (
+    Op.NOT,
+    Op.STRONG_NEXT,
+    Op.NEXT,
+    Op.EVENTUALLY,
+    Op.ALWAYS,
+    Op.YESTERDAY,
+    Op.WEAK_YESTERDAY,
+    Op.ONCE,
+    Op.HISTORICALLY,
+)
 
 
 def by_size(size, atoms, ops):
