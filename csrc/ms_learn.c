@@ -152,12 +152,15 @@ INLINE int separates(const ms_learn *l, int op, const uint64_t *a, const uint64_
 
 INLINE uint64_t make(const ms_learn *l, int op, const uint64_t *a, const uint64_t *b, uint64_t *out) {
     const ms_learn_sample *s = &l->s;
-    uint64_t carry = start_of(op), hash = 0;
+    /* Odd factors, different for each word. */
+    uint64_t carry = start_of(op), hash = 0, factor = 0x9E3779B97F4A7C15;
+    const uint64_t step = 0xD1B54A32D192ED02;
+    if (downwards(op)) factor += step * (s->words - 1);
     for (size_t i = 0; i < s->words; i++) {
         const size_t w = downwards(op) ? s->words - 1 - i : i;
         out[w] = word_of(s, op, a[w], b[w], w, &carry);
-        /* Odd factors, different for each word. */
-        hash += (out[w] ^ out[w] >> 32) * (0x9E3779B97F4A7C15 + 0xD1B54A32D192ED02 * (uint64_t)w);
+        hash += (out[w] ^ out[w] >> 32) * factor;
+        factor = downwards(op) ? factor - step : factor + step;
     }
     hash ^= hash >> 29;
     hash *= 0xBF58476D1CE4E5B9;
