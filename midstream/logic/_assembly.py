@@ -46,6 +46,7 @@ __all__ = [
     "antecedents",
     "assemble",
     "exclusions",
+    "has_kept_windows",
     "relation",
     "replaced",
     "rule_trees",

@@ -24,7 +24,7 @@ from midstream._core.errors import (
     MidstreamError,
     StateLimitError,
 )
-from midstream.logic._assembly import exclusions
+from midstream.logic._assembly import exclusions, has_kept_windows
 from midstream.logic._ops import Op
 from midstream.logic.automaton import compile
 from midstream.logic.formula import and_, atom, make, not_, true
@@ -233,6 +233,25 @@ def test_actions():
         assert [finding.rule for finding in outcome.broken] == [
             rule.name for rule in rules if rule.name in names
         ]
+
+
+def test_verdicts_of_the_data(shared_data):
+    """Every trace of every formula of the collected automata."""
+    n = 0
+    with shared_data("logic/dfa_sizes.jsonl").open() as lines:
+        for row in map(json.loads, lines):
+            if row["min_dfa_states"] == 1:
+                with pytest.raises(ArgumentValueError, match="can never be satisfied"):
+                    RuleBook([row["formula"]])
+                continue
+            book = RuleBook({"r": row["formula"]})
+            for trace, accepted in row["accepts"]:
+                book.reset()
+                for letter in trace:
+                    book.step(letter)
+                assert (book.verdicts["r"] >= Verdict.PRESUMABLY_TRUE) == accepted, row["id"]
+                n += 1
+    assert n > 10_000
 
 
 # Letters and alphabets
@@ -616,6 +635,30 @@ def test_windows_over_time(text):
             book.step(letter, time=now)
             kept = holds(formula, trace, times)
             assert (book.verdicts["r"] >= Verdict.PRESUMABLY_TRUE) == kept, (trace, times)
+
+
+def test_windows_of_the_data(shared_data):
+    """Every case of every formula whose windows can be followed, at every position."""
+    n = 0
+    with shared_data("logic/mtl_traces.jsonl").open() as lines:
+        for row in map(json.loads, lines):
+            formula = parse(row["formula"])
+            if formula.has_future or not has_kept_windows(formula):
+                continue
+            # True of a trace iff the formula is at its last position.
+            book = RuleBook([Rule("r", f"F(({row['formula']}) & N false)", clock="time")])
+            for case in row["cases"]:
+                book.reset()
+                for k, now in enumerate(case["times"]):
+                    if "signals" in case:
+                        event = {name: values[k] for name, values in case["signals"].items()}
+                    else:
+                        event = case["trace"][k]
+                    book.step(event, time=now)
+                    verdict = book.verdicts["r"] >= Verdict.PRESUMABLY_TRUE
+                    assert verdict == case["verdicts"][k], (row["id"], k)
+                    n += 1
+    assert n > 2000
 
 
 @pytest.mark.parametrize(
