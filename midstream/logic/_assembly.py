@@ -342,24 +342,40 @@ class Windows:
             )
         return self.stand_in(text_of(node), self.operations.formula(node, self.own, self.timed))
 
-    def deadline(self, part: Formula) -> Formula | None:
-        """``G(p -> F[0:b] q)`` is ``G(p -> F q)``, and never late: an event that finds a p that
-        has waited longer than b for its q."""
+    def future(self, part: Formula) -> Formula | None:
+        """Windows of the future that are windows of the past, seen from their other end.
+
+        ``G(p -> F[0:b] q)`` is ``G(p -> F q)``, and never late: an event that finds a p that has
+        waited longer than b for its q. ``G(p -> G[a:b] r)`` is ``G(O[a:b] p -> r)``.
+        """
         if part.op != Op.ALWAYS or part.interval is not None:
             return None
         body = part.args[0]
-        p, answer = body.args if body.op == Op.IMPLIES else (true, body)
-        if (
-            answer.op != Op.EVENTUALLY
-            or answer.interval is None
-            or answer.interval.low != 0
-            or p.has_future
-            or answer.args[0].has_future
-        ):
+        p, then = body.args if body.op == Op.IMPLIES else (true, body)
+        if p.has_future or not then.has_interval:
             return None
-        if not self.timed and answer.interval.high <= self.longest:
+        found = [self.consequence(p, one) for one in conjuncts(then)]
+        if all(other is None for other in found):
             return None
-        q = answer.args[0]
+        return and_(
+            *(
+                always(rewrite(implies(p, one), self.past)) if other is None else other
+                for one, other in zip(conjuncts(then), found, strict=True)
+            )
+        )
+
+    def consequence(self, p: Formula, then: Formula) -> Formula | None:
+        if then.op not in (Op.EVENTUALLY, Op.ALWAYS) or then.interval is None:
+            return None
+        (q,) = then.args
+        low, high = then.interval
+        longest = max(low, high if high < math.inf else 0)
+        if q.has_future or (not self.timed and longest <= self.longest):
+            return None
+        if then.op == Op.ALWAYS:
+            return always(rewrite(implies(make(Op.ONCE, [p], then.interval), q), self.past))
+        if low != 0 or not (has_kept_windows(p) and has_kept_windows(q)):
+            return None
         late = self.operations.add(
             _LATE,
             [
@@ -367,11 +383,11 @@ class Windows:
                 self.operations.formula(q, self.own, self.timed),
             ],
             timed=self.timed,
-            high=answer.interval.high,
+            high=high,
         )
         if self.timed:
-            self.deadlines[late] = answer.interval.high
-        stand_in = self.stand_in(f"late for {text_of(part)}", late)
+            self.deadlines[late] = high
+        stand_in = self.stand_in(f"late for {text_of(implies(p, then))}", late)
         p, q = rewrite(p, self.past), rewrite(q, self.past)
         promise = eventually(q) if p is true else implies(p, eventually(q))
         return and_(always(promise), always(not_(stand_in)))
@@ -381,13 +397,13 @@ class Windows:
             return formula
         parts = []
         for part in conjuncts(formula):
-            other = self.deadline(part)
+            other = self.future(part)
             parts.append(rewrite(part, self.past) if other is None else other)
         result = and_(*parts)
         if self.timed and result.has_interval:
             raise ArgumentValueError(
                 f"formula of rule {self.rule.name!r}: over time, only windows [0:b] and [a:] of "
-                "past operators, and deadlines G(p -> F[0:b] q), can be followed; "
+                "past operators, G(p -> F[0:b] q) and G(p -> G[0:b] q) can be followed; "
                 f"{text_of(formula)!r:.120} has another"
             )
         return result
@@ -711,10 +727,10 @@ def _assemble_group(
                 f"rule {rule.name!r} can never be satisfied: {text_of(rule.formula)!r:.200}"
             )
         rows.append((place(automaton, False), order, rule.after_violation == "reset"))
-        plans.append((rule, index, slot, formula, automaton, bits, order, windows.deadlines))
+        causes = [rewrite(cause, windows.past) for cause in antecedents(rule.formula)]
+        plans.append((rule, index, slot, formula, causes, automaton, bits, order, windows))
     finished = []
-    for rule, index, slot, formula, automaton, bits, order, deadlines in plans:
-        causes = antecedents(formula)
+    for rule, index, slot, formula, causes, automaton, bits, order, windows in plans:
         trigger = None
         if causes:
             trees_of = trees[index]
@@ -737,7 +753,7 @@ def _assemble_group(
                 names,
                 tuple(bits[name] for name in names),
                 tuple(order.index(bits[name]) for name in names),
-                tuple(deadlines.items()),
+                tuple(windows.deadlines.items()),
             )
         )
     needs_time = needs_time or any(row[3] for row in operations.rows)

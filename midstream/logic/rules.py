@@ -263,7 +263,10 @@ class Rule:
         ``"stay"``: broken once, it stays so, and forbids nothing more. ``"reset"``: it begins anew
         with the next event.
     clock : {"steps", "time"}
-        What windows such as ``O[0:5]`` count: events, or the unit of the events' times.
+        What windows such as ``O[0:5]`` count: events, or the unit of the events' times. Over
+        time, windows are ``[0:b]`` or ``[a:]``, on past operators, or on the future in the shapes
+        ``G(p -> F[0:b] q)`` (a deadline) and ``G(p -> G[0:b] q)`` (a pause), p and q without
+        future.
 
     Raises
     ------

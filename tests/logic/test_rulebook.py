@@ -620,6 +620,11 @@ def steps_and_times(rng, n):
         "G(!p | O[0:1] (q S[0:2] (H[0:1] !r <-> Z p)))",
         "F(O[0:1] p & H[0:1] q)",
         "O[0:2] p | G(!q -> N r)",
+        "G(p -> G[0:2] !q)",
+        "G(p -> G[1:] !q)",
+        "G(p -> F[0:2] q & G[0:1] !r & N q)",
+        "G(F[0:3] p & G[2:] q)",
+        "G(O[0:1] p -> F[0:2] H[0:1] q)",
         "G(p -> (true & Z (false S[1:] q)))",
     ],
 )
@@ -670,6 +675,9 @@ def test_windows_of_the_data(shared_data):
         "G(p -> F[0:50] q)",
         "G(p -> O[0:1000] q) & G(q -> O[0:3] (p | r))",
         "G(p -> N F[0:5] q)",
+        "G(p -> G[0:40] !q) & G(q -> F[0:33] O[0:2] p)",
+        "G(O[1:2] p -> F[0:40] q)",
+        "G(p -> F[0:40] O[1:2] q)",
     ],
 )
 def test_long_windows_over_steps(text):
@@ -746,6 +754,9 @@ def test_deadlines_are_told():
         "G(p -> N F[0:5] q)",
         "p U[0:2] q",
         "G(p -> (F q) S[0:3] r)",
+        "G(p -> G[1:2] q)",
+        "G(O[1:2] p -> F[0:4] q)",
+        "G(p -> F[0:4] H[1:2] q)",
     ],
 )
 def test_windows_over_time_that_cannot_be_followed(text):
@@ -914,6 +925,26 @@ def test_triggers_against_definitions():
         (None, False),
         (None, False),
     ]
+
+
+def test_triggers_of_rules_with_windows():
+    rules = [
+        Rule("deadline", "G(a -> F[0:5] b)", clock="time"),
+        Rule("pause", "G(a -> G[0:5] !b)", clock="time"),
+        Rule("past", "G((a & O[0:50] b) -> c)"),
+        Rule("past time", "G((a & O[0:2] b) -> c)", clock="time"),
+    ]
+    rng = random.Random(5)
+    book = RuleBook(rules)
+    trace, times = [], []
+    for letter, now in steps_and_times(rng, 100):
+        trace.append({{"p": "a", "q": "b", "r": "c"}[name] for name in letter})
+        times.append(now)
+        book.step(trace[-1], time=now)
+    a = sum("a" in letter for letter in trace)
+    long = sum(evaluate(parse("a & O[0:50] b"), trace))
+    timed = sum(evaluate(parse("a & O[0:2] b"), trace, times))
+    assert [count.triggers for count in book.counts()] == [a, a, long, timed]
 
 
 # Saving
