@@ -39,6 +39,10 @@ size_t ms_rb_op_numbers(const ms_rb_op *op)
     case MS_RB_SINCE:
     case MS_RB_LATE:
         return 1;
+    case MS_RB_DELAYED:
+        /* The latest g that is old enough, the latest step without f, where the ring begins, and
+         * whether g held at each of the last low + 1 steps. */
+        return 4 + (size_t)op->low;
     default:
         return 0;
     }
@@ -122,8 +126,14 @@ void ms_rb_begin(const ms_rb *p, unsigned char *slice)
             head->undecided++;
     }
     for (size_t i = 0; i < p->n_ops; i++)
-        if (p->ops[i].kind == MS_RB_SINCE || p->ops[i].kind == MS_RB_LATE)
+        switch (p->ops[i].kind) {
+        case MS_RB_DELAYED:
+            memory[p->ops[i].memory + 1] = NAN;
+            /* fall through */
+        case MS_RB_SINCE:
+        case MS_RB_LATE:
             memory[p->ops[i].memory] = NAN;
+        }
 }
 
 int ms_rb_check(const ms_rb *p, const unsigned char *slice)
@@ -148,6 +158,8 @@ int ms_rb_check(const ms_rb *p, const unsigned char *slice)
     for (size_t i = 0; i < p->n_ops; i++) {
         const ms_rb_op *op = p->ops + i;
         const double *m = memory + op->memory;
+        if (op->kind == MS_RB_DELAYED && !(m[2] >= 0 && m[2] <= op->low && m[2] == floor(m[2])))
+            return 0;
         if (op->kind != MS_RB_COUNT)
             continue;
         if (isinf(op->high)) {
@@ -180,6 +192,21 @@ static int count(const ms_rb_op *op, double *m, int now, double position)
     }
     /* Full: the place that would be overwritten next is the at_least-th latest. */
     return m[1] == op->at_least && position - ring[head] <= op->high;
+}
+
+static int delayed(const ms_rb_op *op, double *m, int p, int q, double position)
+{
+    size_t head = (size_t)m[2];
+    double *ring = m + 3;
+    ring[head] = q;
+    head = head == (size_t)op->low ? 0 : head + 1;
+    m[2] = (double)head;
+    /* What was written low steps ago is what will be overwritten next. */
+    if (ring[head] != 0)
+        m[0] = position - op->low;
+    if (!p)
+        m[1] = position;
+    return position - m[0] <= op->high && !(m[0] < m[1]);
 }
 
 static int operate(const ms_rb_op *op, const uint32_t *args, double *m, const uint64_t *letter,
@@ -224,6 +251,8 @@ static int operate(const ms_rb_op *op, const uint32_t *args, double *m, const ui
         if (q)
             m[0] = position;
         return position - m[0] <= op->high;
+    case MS_RB_DELAYED:
+        return delayed(op, m, bit_of(letter, args[0]), bit_of(letter, args[1]), position);
     default:
         p = bit_of(letter, args[0]);
         q = bit_of(letter, args[1]);

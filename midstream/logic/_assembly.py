@@ -56,11 +56,13 @@ __all__ = [
 
 #: Longer windows over steps are kept as one number beside the automaton, if they can be.
 LONG_WINDOW = 32
+#: Steps that a window [a:b] may begin before now: a number is kept for each.
+LONGEST_DELAY = 10_000
 #: Automata of at most so many atoms, and so many entries, get a table.
 TABLE_ATOMS = 8
 TABLE_ENTRIES = 1 << 20
 
-_NOT, _AND, _OR, _COUNT, _YESTERDAY, _WEAK_YESTERDAY, _SINCE, _LATE = range(8)
+_NOT, _AND, _OR, _COUNT, _YESTERDAY, _WEAK_YESTERDAY, _SINCE, _LATE, _DELAYED = range(9)
 _PAST = frozenset(range(Op.YESTERDAY, Op.TRIGGER + 1))
 
 Tree = Any
@@ -279,13 +281,21 @@ class Operations:
         )
 
     def since(self, p: int, q: int, timed: bool, low: float, high: float) -> int:
-        return self.add(_SINCE, [p, q], timed=timed, low=low, high=high)
+        if low == 0 or high == math.inf:
+            return self.add(_SINCE, [p, q], timed=timed, low=low, high=high)
+        return self.add(_DELAYED, [p, q], low=math.ceil(low), high=high)
 
 
-def has_kept_windows(node: Formula) -> bool:
-    """Whether one number each is enough for its windows: ``[0:b]`` or ``[a:]``."""
+def has_kept_windows(node: Formula, timed: bool = True) -> bool:
+    """Whether memory of a fixed size is enough for its windows.
+
+    One number is for ``[0:b]`` and ``[a:]``; over steps, a + 1 numbers are for ``[a:b]``.
+    """
     return all(
-        one.interval is None or one.interval.low == 0 or one.interval.high == math.inf
+        one.interval is None
+        or one.interval.low == 0
+        or one.interval.high == math.inf
+        or (not timed and one.interval.low <= LONGEST_DELAY)
         for one in node.nodes()
     )
 
@@ -332,7 +342,7 @@ class Windows:
         """A stand-in for a past operator with windows, where one is needed."""
         if node.op not in _PAST or node.has_future or not node.has_interval:
             return None
-        kept = has_kept_windows(node)
+        kept = has_kept_windows(node, self.timed)
         if not self.timed and not (kept and _has_long_window(node, self.longest)):
             return None
         if not kept:
@@ -374,7 +384,7 @@ class Windows:
             return None
         if then.op == Op.ALWAYS:
             return always(rewrite(implies(make(Op.ONCE, [p], then.interval), q), self.past))
-        if low != 0 or not (has_kept_windows(p) and has_kept_windows(q)):
+        if low != 0 or not all(has_kept_windows(one, self.timed) for one in (p, q)):
             return None
         late = self.operations.add(
             _LATE,

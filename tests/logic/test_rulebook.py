@@ -675,6 +675,13 @@ def test_windows_of_the_data(shared_data):
         "G(p -> F[0:50] q)",
         "G(p -> O[0:1000] q) & G(q -> O[0:3] (p | r))",
         "G(p -> N F[0:5] q)",
+        "G(p -> O[30:60] q)",
+        "G(p -> H[20:40] q)",
+        "G(p -> (r S[10:45] q))",
+        "G(p -> (q T[15:35] r))",
+        "G(p -> G[10:40] !q)",
+        "G(p -> O[1:2] (r S[3:50] q))",
+        "G(p -> O[2.5:40.5] q)",
         "G(p -> G[0:40] !q) & G(q -> F[0:33] O[0:2] p)",
         "G(O[1:2] p -> F[0:40] q)",
         "G(p -> F[0:40] O[1:2] q)",
@@ -954,6 +961,7 @@ def rich_book(**options):
     rules = [
         Rule("plain", "G(a -> F b)"),
         Rule("long", "G(a -> O[0:50] b)", action="warn"),
+        Rule("delayed", "G(a -> O[3:50] b)", action="warn", after_violation="reset"),
         Rule("timed", "G(a -> F[0:2.5] b)", clock="time", after_violation="reset"),
         Rule("keyed", "!b W a", key="id", atoms={n: {n: True} for n in "ab"}),
         Rule(
