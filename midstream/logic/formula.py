@@ -427,7 +427,9 @@ class Formula:
         >>> parse("a U b").holds([{"a"}, {"a", "c"}, {"b"}])
         True
         """
-        return bool(self.evaluate(trace, missing=missing)[0])
+        from midstream.logic.columns import holds
+
+        return holds(self, trace, missing=missing)
 
     def evaluate(
         self, trace: Trace, times: npt.ArrayLike | None = None, *, missing: str = "false"
