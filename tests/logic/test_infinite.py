@@ -20,6 +20,7 @@ from midstream._core.errors import (
 from midstream.logic.formula import Op, and_, atom, make, not_, strong_next, true
 from midstream.logic.infinite import ltl3_machine, monitorability, satisfiable_infinite, unrolled
 from midstream.logic.parser import parse
+from midstream.logic.progression import progress
 from midstream.logic.verdict import Verdict
 
 LETTERS = [frozenset(), frozenset("a"), frozenset("b"), frozenset("ab")]
@@ -285,3 +286,28 @@ def test_the_machine_is_minimal():
         for _ in range(n):
             reached |= {machine.step(s, m) for s, m in itertools.product(reached, range(4))}
         assert len(reached) == n
+
+
+def test_verdicts_are_those_of_spots_automata():
+    spot = pytest.importorskip("spot", reason="spot is not installed")
+
+    def in_spot(formula):
+        # Over infinite words both are one operator, which Spot calls X.
+        return str(formula).replace("X[!]", "X").replace("N ", "X ")
+
+    def empty(text):
+        return spot.translate(text).is_empty()
+
+    rng = random.Random(17)
+    for _ in range(60):
+        formula = random_formula(rng, rng.randrange(4, 14), past=False)
+        machine = ltl3_machine(formula, alphabet=("a", "b"))
+        rest, state = formula, 0
+        for _ in range(4):
+            text = in_spot(rest)
+            verdict = machine.colours[state]
+            assert (verdict == Verdict.FALSE) == empty(text), (formula, rest)
+            assert (verdict == Verdict.TRUE) == empty(f"!({text})"), (formula, rest)
+            letter = rng.choice(LETTERS)
+            rest = progress(rest, letter)
+            state = machine.step(state, mask(letter, "ab"))
