@@ -61,10 +61,10 @@ cdef extern from "ms_buchi.h":
 
 cdef int ask(void *context) noexcept nogil:
     with gil:
-        return (<Watch>context).look()
+        return (<_Watch>context).look()
 
 
-cdef class Watch:
+cdef class _Watch:
     """What ends a construction early: Ctrl-C, or the time allowed."""
 
     cdef ms_poll poll
@@ -127,7 +127,7 @@ cdef object as_arrays(const ms_machine *machine):
     return nodes, roots, colours
 
 
-cdef class View:
+cdef class _View:
     """Arrays (nodes, roots, colours) as a struct; borrowed, never freed."""
 
     cdef ms_machine machine
@@ -147,7 +147,7 @@ cdef class Tableau:
     """A formula over infinite words, given as arrays without windows (see ms_buchi.h)."""
 
     cdef ms_buchi *buchi
-    cdef Watch watch
+    cdef _Watch watch
     cdef object owners, timeout_s, max_nodes
     cdef int32_t n_atoms
 
@@ -160,7 +160,7 @@ cdef class Tableau:
         self.timeout_s = timeout_s
         self.max_nodes = max_nodes
         self.n_atoms = n_atoms
-        self.watch = Watch(timeout_s)
+        self.watch = _Watch(timeout_s)
         formula.ops = &ops[0]
         formula.left = &left[0]
         formula.right = &right[0]
@@ -220,7 +220,7 @@ cdef class Tableau:
 
     def avoids(self, nodes, roots, colours, uint8_t colour, bint satisfying):
         """Whether a word that never leads the machine to `colour` can satisfy or violate it."""
-        cdef View view = View(nodes, roots, colours)
+        cdef _View view = _View(nodes, roots, colours)
         cdef int status
         with nogil:
             status = ms_buchi_avoids(self.buchi, &view.machine, colour, satisfying)
@@ -232,9 +232,9 @@ def product(first, second, const uint8_t[:, ::1] combine, max_states):
 
     `first` and `second` are (nodes, roots, colours); `combine` is (5, 5).
     """
-    cdef View a = View(*first), b = View(*second)
+    cdef _View a = _View(*first), b = _View(*second)
     cdef ms_machine raw, small
-    cdef Watch watch = Watch(None)
+    cdef _Watch watch = _Watch(None)
     cdef int32_t limit = max_states
     cdef int status
     with nogil:
