@@ -11,6 +11,8 @@
 #define FAILURES 8
 /* Ticks that a try may take. */
 #define TRY_TICKS 200000
+/* The last frame moves on by one and this part of its number. */
+#define STRIDE 4
 
 typedef struct cube {
     int32_t level, n;
@@ -34,6 +36,7 @@ struct ms_sat_reach {
     int32_t fresh;      /* next unused variable */
     int32_t stale;
     int32_t top;        /* last frame */
+    int32_t refuted;    /* the start needs more steps than this */
     int32_t words, letter_words;
     cube *cubes;
     int32_t n_cubes, cube_room;
@@ -311,6 +314,7 @@ int ms_sat_reach_start(ms_sat_reach *r, const int32_t *burdens, int32_t n) {
     memset(r->start, 0, (size_t)r->words * sizeof *r->start);
     for (int32_t i = 0; i < n; i++) set_bit(r->start, burdens[i]);
     r->found = r->reason = -1;
+    r->refuted = 0;
     r->answered = MS_SAT_UNKNOWN;
     r->started = 1;
     return start_goal(r);
@@ -572,7 +576,9 @@ int ms_sat_reach_run(ms_sat_reach *r, int64_t ticks) {
         }
         if (r->n_heap == 0) {
             if (known(r, r->start, FOREVER, &r->reason)) return give(r, MS_SAT_NO);
-            r->top++;
+            /* Deep searches take longer strides: frames between hold what is above them. */
+            r->refuted = r->top + 1;
+            r->top += 1 + r->top / STRIDE;
             r->propagating = 1;
             r->prop_level = r->prop_at = 0;
             continue;
@@ -623,7 +629,7 @@ int ms_sat_reach_run(ms_sat_reach *r, int64_t ticks) {
     }
 }
 
-int32_t ms_sat_reach_bound(const ms_sat_reach *r) { return r->top; }
+int32_t ms_sat_reach_bound(const ms_sat_reach *r) { return r->refuted; }
 
 int32_t ms_sat_reach_length(const ms_sat_reach *r) {
     int32_t n = 0;

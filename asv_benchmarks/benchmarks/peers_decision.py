@@ -38,30 +38,33 @@ class _Spot(Peer):
 
 
 class FiniteResponses(_Spot):
-    """Three requests, their answers never together."""
+    """Four requests, their answers never together."""
 
     def make(self):
-        return responses(3)
+        return responses(4)
 
 
 class FiniteCounter(_Spot):
-    """A counter of four bits that would have to go on behind its last value."""
+    """A counter of seven bits that would have to go on behind its last value."""
 
     def make(self):
-        return counter(4, passes=True)
+        return counter(7, passes=True)
 
 
 class FiniteStable(_Spot):
-    """Three atoms that are equal in the end, and are not."""
+    """Seven atoms that are equal in the end, and are not."""
 
     def make(self):
-        return stable(3)
+        return stable(7)
 
 
-class InfiniteResponses(FiniteResponses):
-    """The same over infinite words."""
+class InfiniteResponses(_Spot):
+    """Three requests, over infinite words."""
 
     semantics = "ltl"
+
+    def make(self):
+        return responses(3)
 
 
 class InfiniteStable(_Spot):

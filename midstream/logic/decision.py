@@ -47,8 +47,8 @@ SLICE = 1_000_000
 SHORTEN = 20 * SLICE
 #: Unrolled clauses, at most: some hundred megabytes. Longer traces are left to the frames.
 UNROLLED = 4_000_000
-#: First share of work of each of the two searches for infinite words; it grows by half.
-FIRST_SHARE = 200_000
+#: First share of work of each of the two searches for infinite words; it doubles.
+FIRST_SHARE = 40_000
 
 
 class _Clock:
@@ -187,7 +187,7 @@ class _Question:
             ):
                 return found
             self.clock.check()
-            share += share // 2
+            share *= 2
 
 
 class _Rounds:
