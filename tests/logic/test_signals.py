@@ -9,11 +9,12 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, StateLimitError
 from midstream.logic._flat import flatten
+from midstream.logic._ops import Op
 from midstream.logic._signal import PastProgram
 from midstream.logic.formula import (
     atom,
@@ -216,6 +217,55 @@ def test_future_online_is_the_definition(formula, trace, output):
     fed = SignalMonitor(formula, output=output, at="each")
     assert fed.feed(columns(letters), times).tolist() == settled
     assert settled == wanted[: len(settled)]
+
+
+def wanted_directions(formula):
+    """Of each input: 1 where the formula only grows with it, -1 where it only falls, else 0."""
+    signs = {node: set() for node in formula.nodes()}
+    signs[formula] = {1}
+    found = {}
+    for node in reversed(formula.nodes()):
+        for index, arg in enumerate(node.args):
+            flipped = node.op == Op.NOT or (node.op == Op.IMPLIES and index == 0)
+            both = node.op in (Op.XOR, Op.IFF)
+            signs[arg] |= {1, -1} if both else {-s if flipped else s for s in signs[node]}
+        if node.atom is not None:
+            found.setdefault(node.atom, set()).update(signs[node])
+        elif node.predicate is not None:
+            up = {">": 1, ">=": 1, "<": -1, "<=": -1}.get(node.predicate.comparison, 0)
+            found.setdefault(node.predicate.signal, set()).update(up * s for s in signs[node])
+    return {name: sum(set_) if len(set_) == 1 else 0 for name, set_ in found.items()}
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+@given(any_formula((Op.NOT, Op.AND, Op.OR, Op.IMPLIES, *FUTURE[2:])), samples(most=6))
+def test_intervals_are_exact_where_each_input_pulls_one_way(formula, trace):
+    """Then the best that can come is the best of everything, and the worst the worst."""
+    towards = wanted_directions(formula)
+    assume(all(towards.values()))
+    # Of a constant, next and a delayed window it matters too which positions exist.
+    assume(all(node.op > Op.TRUE for node in formula.nodes()))
+    assume(all(node.interval is None or node.interval.low == 0 for node in formula.nodes()))
+    letters, times = trace
+    stamps = times or [None] * len(letters)
+    monitor = SignalMonitor(formula, output="interval", at="start")
+    # All windows end within this.
+    n = 50 if times is None else 400
+    for i, (letter, time) in enumerate(zip(letters, stamps, strict=True)):
+        low, high = monitor.step(letter, time)
+        for goal, sign in ((high, 1), (low, -1)):
+            more = {name: INF * sign * way for name, way in towards.items()}
+            more = {name: value > 0 if name in "ab" else value for name, value in more.items()}
+            reached = set()
+            for length in (n, 0, 1, 2):
+                after = None
+                if times is not None:
+                    after = times[: i + 1] + (time + np.arange(1, length + 1) / 8).tolist()
+                cols = columns(letters[: i + 1] + [letter | more] * length)
+                reached.add(robustness(formula, cols, after)[0])
+                if goal in reached:
+                    break
+            assert goal in reached
 
 
 @settings(max_examples=100, deadline=None)
