@@ -9,7 +9,13 @@ typedef struct range {
     double low, high;
 } range;
 
-static const range ANYTHING = {-INFINITY, INFINITY};
+/* A function, since INFINITY is no constant to every compiler. */
+static range anything(void) {
+    range x;
+    x.low = -INFINITY;
+    x.high = INFINITY;
+    return x;
+}
 
 static range signed_range(range x, double sign) {
     range negated = {-x.high, -x.low};
@@ -252,7 +258,7 @@ static void update_unbounded(ms_signal_future *e, ms_signal_stream *s, uint64_t 
                              uint64_t from, uint64_t known) {
     const ms_signal_op *op = &s->op;
     const int binary = op->code == MS_SIG_SINCE;
-    range acc = ANYTHING;
+    range acc = anything();
     uint64_t i, count;
     if (op->direction > 0) {
         start = later(start, from);
@@ -352,7 +358,7 @@ static void update_stream(ms_signal_future *e, ms_signal_stream *s, uint64_t kno
         for (uint64_t i = later(start, from); i < e->n; i++) {
             range x = {op->first, op->first};
             if (op->direction < 0 && i + 1 < e->n) x = at(e, op->a, op->sign_a, i + 1);
-            else if (op->direction < 0 && !e->ended) x = ANYTHING;
+            else if (op->direction < 0 && !e->ended) x = anything();
             else if (op->direction > 0 && i > 0) x = at(e, op->a, op->sign_a, i - 1);
             store(e, s, i, x);
         }
@@ -494,7 +500,7 @@ static void update_fold(ms_signal_future *e, ms_signal_top *top) {
     const int32_t g_stream = binary ? op->b : op->a;
     const double g_sign = binary ? op->sign_b : op->sign_a;
     uint64_t ready = e->streams[op->a].settled, changed = e->streams[op->a].dirty;
-    range out, tail = ANYTHING;
+    range out, tail = anything();
     int closed;
     if (top->final || e->n <= top->position) return;
     if (!top->started) {
@@ -562,7 +568,7 @@ decided:
 }
 
 static void update_top(ms_signal_future *e, ms_signal_top *top) {
-    range x = ANYTHING, a, b;
+    range x = anything(), a, b;
     if (top->final) return;
     switch (top->kind) {
     case MS_SIG_TOP_FOLD:

@@ -167,7 +167,7 @@ def test_two_thresholds_against_a_grid():
     formula = parse("G ((x > 0) -> G[0:3] (y > 0))")
     found = tune(formula, good, bad, parameters={"p": "x > 0", "q": "y > 0"})
     best = -INF
-    for p, q in itertools.product(np.linspace(-3, 8, 45), np.linspace(-9, 3, 49)):
+    for p, q in itertools.product(np.linspace(-3, 8, 23), np.linspace(-9, 3, 25)):
         tried = parse(f"G ((x > {p}) -> G[0:3] (y > {q}))")
         margin = min(
             min(robustness(tried, item)[0] for item in good),
