@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from midstream._core.errors import ArgumentValueError, StateLimitError
-from midstream.logic._automaton import walk
 from midstream.logic._chain import Chain, Encoded, calibrated, features, logit
 from midstream.logic._letters import Letter, as_mask, as_masks
 from midstream.logic.automaton import Automaton, compile
@@ -224,18 +222,34 @@ class Model:
         starts: npt.NDArray[np.intp],
         symbols: npt.NDArray[np.intp],
     ) -> Encoded:
+        # All traces at once, one letter after the other.
         states = np.empty(len(masks), dtype=np.intp)
-        roots, nodes = self.automaton.roots, self.automaton.nodes
-        for begin, end in itertools.pairwise(starts.tolist()):
-            states[begin:end] = walk(roots, nodes, 0, masks[begin:end])
-        if states.size and int(states.max()) >= self.n_states:
-            at = int(np.argmax(states >= self.n_states))
-            trace = int(np.searchsorted(starts, at, side="right")) - 1
-            raise ArgumentValueError(
-                f"traces[{trace}] has a letter at {at - int(starts[trace])} that cannot occur"
-            )
+        lengths = np.diff(starts)
+        here = np.zeros(lengths.size, dtype=np.intp)
+        for position in range(int(lengths.max(initial=0))):
+            going = np.flatnonzero(lengths > position)
+            at = starts[going] + position
+            here[going] = states[at] = self._walk_all(here[going], masks[at])
+            illegal = going[here[going] >= self.n_states]
+            if illegal.size:
+                raise ArgumentValueError(
+                    f"traces[{illegal[0]}] has a letter at {position} that cannot occur"
+                )
         labels = self.automaton.accepting[states[starts[1:] - 1]]
         return Encoded(starts, symbols, states, labels)
+
+    def _walk_all(
+        self, states: npt.NDArray[np.intp], masks: npt.NDArray[np.uint64]
+    ) -> npt.NDArray[np.intp]:
+        """The state after a letter, for many states and their letters."""
+        at = self.automaton.roots.astype(np.intp)[states]
+        nodes = self.automaton.nodes
+        while (inner := np.flatnonzero(at >= 0)).size:
+            node = nodes[at[inner]].astype(np.intp)
+            word, bit = np.divmod(node[:, 0], 64)
+            side = masks[inner, word] >> bit.astype(np.uint64) & np.uint64(1)
+            at[inner] = node[np.arange(inner.size), 1 + side.astype(np.intp)]
+        return ~at
 
     def _calibration(
         self, data: Encoded, settings: Settings
