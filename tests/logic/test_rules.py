@@ -6,7 +6,6 @@ import copy
 import pickle
 import random
 import re
-import time
 from collections import namedtuple
 from dataclasses import dataclass
 
@@ -482,10 +481,6 @@ def test_toml_errors_name_the_file(tmp_path):
         read_rules(3)
 
 
-def test_toml_of_a_thousand_rules_is_read_in_time():
+def test_toml_of_a_thousand_rules():
     text = "\n".join(RULE.replace('"r"', f'"r{k}"').replace("hit", f"hit{k}") for k in range(1000))
-    start = time.perf_counter()
-    book = RuleBook.from_toml(text)
-    assert len(book) == 1000
-    # A bound on hanging, a hundred times what it takes.
-    assert time.perf_counter() - start < 60
+    assert len(RuleBook.from_toml(text)) == 1000
