@@ -160,6 +160,8 @@ def automaton_of(
         return _compiled(formula, alphabet, letters, max_states)
     except StateLimitError as error:
         raise StateLimitError(f"rule {name!r}: {error}", limit=error.limit) from error
+    except ArgumentValueError as error:
+        raise ArgumentValueError(f"rule {name!r}: {error}") from error
 
 
 class Base:

@@ -85,6 +85,7 @@ def check_condition(name: str, condition: Any, depth: int = 0) -> Any:
         raise ArgumentValueError(f"{name} has more than {MAX_NESTING} nested conditions")
     if not isinstance(condition, Mapping):
         if callable(condition):
+            check_hashable(name, condition)
             return Call(condition)
         raise ArgumentTypeError(
             f"{name} must be a mapping of fields to values, or a function of the event, got "
@@ -119,6 +120,14 @@ def check_condition(name: str, condition: Any, depth: int = 0) -> Any:
     if tests:
         parts.insert(0, Fields(tuple(tests)))
     return parts[0] if len(parts) == 1 else Compound("all", tuple(parts))
+
+
+def check_hashable(name: str, function: Any) -> None:
+    """Functions are told apart as keys of a dict are."""
+    try:
+        hash(function)
+    except TypeError as error:
+        raise ArgumentTypeError(f"{name} must be hashable: {error}") from error
 
 
 def _check_count(name: str, value: Any, depth: int) -> Any:
@@ -356,7 +365,9 @@ class Rule:
                 )
             check_condition(f"atoms.{atom} of rule {name!r}", condition)
         put(self, "atoms", _frozen(atoms))
-        if key is not None and not callable(key):
+        if callable(key):
+            check_hashable(f"key of rule {name!r}", key)
+        elif key is not None:
             check_field(f"key of rule {name!r}", key)
         put(self, "key", key)
         put(self, "action", check_choice(f"action of rule {name!r}", action, ACTIONS))

@@ -435,6 +435,20 @@ def test_toml_cannot_write_functions(rule):
         write_rules([rule])
 
 
+def test_functions_must_be_hashable():
+    @dataclass
+    class Check:
+        name: str
+
+        def __call__(self, event):
+            return event["name"] == self.name
+
+    with pytest.raises(ArgumentTypeError, match="atoms.hit of rule 'r' must be hashable"):
+        Rule("r", "G !hit", atoms={"hit": Check("x")})
+    with pytest.raises(ArgumentTypeError, match="key of rule 'r' must be hashable"):
+        Rule("r", "G !hit", key=Check("x"))
+
+
 RULE = '[[rule]]\nname = "r"\nformula = "G !hit"\n'
 
 
