@@ -443,7 +443,7 @@ def test_functions_must_be_hashable():
         def __call__(self, event):
             return event["name"] == self.name
 
-    with pytest.raises(ArgumentTypeError, match="atoms.hit of rule 'r' must be hashable"):
+    with pytest.raises(ArgumentTypeError, match=r"atoms\.hit of rule 'r' must be hashable"):
         Rule("r", "G !hit", atoms={"hit": Check("x")})
     with pytest.raises(ArgumentTypeError, match="key of rule 'r' must be hashable"):
         Rule("r", "G !hit", key=Check("x"))
