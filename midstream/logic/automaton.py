@@ -12,6 +12,7 @@ import numpy.typing as npt
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_choice, check_int, check_real
 from midstream.logic import _automaton
+from midstream.logic._checks import as_formula
 from midstream.logic._guards import Cube, guards
 from midstream.logic._letters import Trace, as_masks
 from midstream.logic.formula import Formula, Predicate, quoted
@@ -546,7 +547,7 @@ def _restore(
 
 
 def compile(
-    formula: Formula,
+    formula: Formula | str,
     *,
     alphabet: Sequence[str] | None = None,
     letters: str | Formula = "all",
@@ -557,7 +558,7 @@ def compile(
 
     Parameters
     ----------
-    formula : Formula
+    formula : Formula or str
         Any operators: future, past, and both within each other; windows count steps; predicates
         are atoms.
     alphabet : sequence of str, optional
@@ -605,8 +606,7 @@ def compile(
     >>> automaton.n_states, automaton.accepts([{"request"}, {"answer"}])
     (3, True)
     """
-    if not isinstance(formula, Formula):
-        raise ArgumentTypeError(f"formula must be a Formula, not {type(formula).__name__}")
+    formula = as_formula(formula)
     max_states = check_int("max_states", max_states, low=1, high=1 << 24)
     if timeout_s is not None:
         timeout_s = check_real("timeout_s", timeout_s, low=0, high=1e9)

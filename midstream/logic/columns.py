@@ -12,6 +12,7 @@ import numpy.typing as npt
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.memory import check_memory
 from midstream._core.validate import check_choice, check_int, check_mapping
+from midstream.logic._checks import as_formula
 from midstream.logic._columns import Program, pack_masks, pack_rows, unpack_rows
 from midstream.logic._flat import flatten
 from midstream.logic._letters import Trace, as_columns, as_masks
@@ -186,16 +187,11 @@ def _lowered(*formulas: Formula) -> _Prepared:
     return _Prepared(program, flat.atoms, flat.predicates, positions)
 
 
-def _prepared(formula: Formula) -> _Prepared:
-    try:
-        found = _programs.get(formula)
-    except TypeError:
-        found = None
+def _prepared(formula: Formula | str) -> _Prepared:
+    if not isinstance(formula, Formula):
+        formula = as_formula(formula)
+    found = _programs.get(formula)
     if found is None:
-        if not isinstance(formula, Formula):
-            raise ArgumentTypeError(
-                f"formula must be a Formula, not {type(formula).__name__}; parse(text) makes one"
-            )
         found = _programs[formula] = _lowered(formula)
     return found
 
@@ -266,7 +262,7 @@ def _bool_rows(
 
 
 def evaluate(
-    formula: Formula,
+    formula: Formula | str,
     trace: Trace | Columns,
     times: npt.ArrayLike | None = None,
     *,
@@ -276,7 +272,7 @@ def evaluate(
 
     Parameters
     ----------
-    formula : Formula
+    formula : Formula or str
         Any operator: future, past, windows.
     trace : sequence of letters, (n,) array of bit masks, mapping of str to (n,) array, or Columns
         Not empty. Letters as for `Formula.holds`; a mapping holds bool columns of atoms and numeric
@@ -323,12 +319,12 @@ def evaluate(
     """
     prepared = _prepared(formula)
     if times is not None:
-        return _evaluate_timed(formula, trace, times, missing)
+        return _evaluate_timed(as_formula(formula), trace, times, missing)
     result: npt.NDArray[np.bool_] = _run(prepared, trace, missing)[0]
     return result
 
 
-def holds(formula: Formula, trace: Trace | Columns, *, missing: str = "false") -> bool:
+def holds(formula: Formula | str, trace: Trace | Columns, *, missing: str = "false") -> bool:
     """Whether a finite trace satisfies a formula at its first position.
 
     Parameters
@@ -355,7 +351,7 @@ def holds(formula: Formula, trace: Trace | Columns, *, missing: str = "false") -
 
 
 def evaluate_many(
-    formulas: Iterable[Formula], trace: Trace | Columns, *, missing: str = "false"
+    formulas: Iterable[Formula | str], trace: Trace | Columns, *, missing: str = "false"
 ) -> npt.NDArray[np.bool_]:
     """Several formulas over one trace, in one go: what they share is evaluated once.
 
@@ -384,19 +380,14 @@ def evaluate_many(
     return _run(_lowered(*_formulas(formulas)), trace, missing)
 
 
-def _formulas(formulas: Iterable[Formula]) -> list[Formula]:
-    if isinstance(formulas, Formula) or not isinstance(formulas, Iterable):
+def _formulas(formulas: Iterable[Formula | str]) -> list[Formula]:
+    if isinstance(formulas, (Formula, str)) or not isinstance(formulas, Iterable):
         raise ArgumentTypeError(
             f"formulas must be several formulas, not one {type(formulas).__name__}"
         )
-    listed = list(formulas)
+    listed = [as_formula(formula, f"formulas[{index}]") for index, formula in enumerate(formulas)]
     if not listed:
         raise ArgumentValueError("formulas must not be empty")
-    for index, formula in enumerate(listed):
-        if not isinstance(formula, Formula):
-            raise ArgumentTypeError(
-                f"formulas[{index}] must be a Formula, not {type(formula).__name__}"
-            )
     return listed
 
 
@@ -407,7 +398,7 @@ def evaluate_packed(
 
     Parameters
     ----------
-    formula : Formula
+    formula : Formula or str
     columns : Columns
     missing : {"false", "error"}
         What an atom counts as that `columns` does not have.

@@ -21,6 +21,7 @@ from midstream._core.errors import (
 )
 from midstream._core.validate import check_int, check_path, check_real
 from midstream.logic._chain import features
+from midstream.logic._checks import as_formula
 from midstream.logic._forecast import Model, Settings, as_number, as_rows
 from midstream.logic._letters import Letter, Trace
 from midstream.logic.automaton import compile
@@ -118,7 +119,7 @@ class Predictor:
 
     Parameters
     ----------
-    formula : Formula
+    formula : Formula or str
         Its automaton is compiled; windows count steps.
     alphabet : sequence of str, optional
         Atoms that letters are told apart by, those of the formula among them. By default the
@@ -168,7 +169,7 @@ class Predictor:
 
     def __init__(
         self,
-        formula: Formula,
+        formula: Formula | str,
         *,
         alphabet: Sequence[str] | None = None,
         letters: str | Formula = "all",
@@ -177,8 +178,7 @@ class Predictor:
         folds: int = 5,
         seed: int = 0,
     ) -> None:
-        if not isinstance(formula, Formula):
-            raise ArgumentTypeError(f"formula must be a Formula, not {type(formula).__name__}")
+        formula = as_formula(formula)
         self.formula = formula
         given = None if alphabet is None else tuple(alphabet)
         if given is not None:

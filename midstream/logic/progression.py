@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream._core.errors import ArgumentValueError
+from midstream.logic._checks import as_formula
 from midstream.logic._letters import Letter, as_mask
 from midstream.logic._ops import Op
 from midstream.logic.formula import Formula, false, make, not_, true
@@ -13,7 +14,7 @@ from midstream.logic.formula import Formula, false, make, not_, true
 __all__ = ["progress"]
 
 
-def progress(formula: Formula, letter: Letter, *, missing: str = "false") -> Formula:
+def progress(formula: Formula | str, letter: Letter, *, missing: str = "false") -> Formula:
     """What must hold of the rest of a trace so that the whole satisfies the formula.
 
     For every letter and every non-empty trace w: ``formula`` holds of the letter followed by w iff
@@ -21,7 +22,7 @@ def progress(formula: Formula, letter: Letter, *, missing: str = "false") -> For
 
     Parameters
     ----------
-    formula : Formula
+    formula : Formula or str
         Without past operators: what they ask of the past would have to be remembered beside the
         formula. `Monitor` does that.
     letter : set of str, mapping, or int
@@ -58,8 +59,7 @@ def progress(formula: Formula, letter: Letter, *, missing: str = "false") -> For
     >>> progress(progress(rule, {"request"}), {"answer"}) is rule
     True
     """
-    if not isinstance(formula, Formula):
-        raise ArgumentTypeError(f"formula must be a Formula, not {type(formula).__name__}")
+    formula = as_formula(formula)
     if formula.has_past:
         raise ArgumentValueError(
             "formula must have no past operators: Monitor follows formulas that have"

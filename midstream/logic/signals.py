@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_choice, check_int, check_mapping
+from midstream.logic._checks import as_formula
 from midstream.logic._flat import Flat, flatten
 from midstream.logic._ops import Op
 from midstream.logic._signal import BOOLEAN, INTERVAL, ROBUSTNESS, Engine, offline
@@ -57,16 +58,9 @@ def layout(formula: Formula) -> Layout:
 
     Raises
     ------
-    ArgumentTypeError
-        It is no formula.
     ArgumentValueError
         One name is both an atom and a signal.
     """
-    if not isinstance(formula, Formula):
-        raise ArgumentTypeError(
-            f"formula must be a Formula, got {formula!r:.60} ({type(formula).__name__}); "
-            "parse(text) makes one"
-        )
     flat = flatten(formula)
     kinds: dict[str, bool] = {}
     for text, predicate in zip(flat.atoms, flat.predicates, strict=True):
@@ -184,7 +178,7 @@ def as_samples(
 
 
 def robustness(
-    formula: Formula,
+    formula: Formula | str,
     signals: Mapping[str, npt.ArrayLike],
     times: npt.ArrayLike | None = None,
 ) -> Floats:
@@ -197,7 +191,7 @@ def robustness(
 
     Parameters
     ----------
-    formula : Formula
+    formula : Formula or str
         Any operators, of the past and of the future.
     signals : mapping of str to (n,) array_like
         Samples of each signal, and booleans for each plain atom. Infinite samples are numbers.
@@ -241,7 +235,7 @@ def robustness(
 
 
 def evaluate_timed(
-    formula: Formula,
+    formula: Formula | str,
     columns: Mapping[str, npt.ArrayLike] | npt.NDArray[np.bool_],
     times: npt.ArrayLike | None = None,
 ) -> npt.NDArray[np.bool_]:
@@ -249,7 +243,7 @@ def evaluate_timed(
 
     Parameters
     ----------
-    formula : Formula
+    formula : Formula or str
     columns : mapping of str to (n,) array_like, or (n_atoms, n) bool ndarray
         Samples as for `robustness`; or truth values whose row i is ``formula.atoms[i]``, predicates
         among them.
@@ -280,12 +274,13 @@ def evaluate_timed(
 
 
 def _whole_trace(
-    formula: Formula,
+    formula: Formula | str,
     signals: Mapping[str, npt.ArrayLike] | npt.NDArray[np.bool_],
     times: npt.ArrayLike | None,
     *,
     truth: bool,
 ) -> Floats:
+    formula = as_formula(formula)
     plan = layout(formula)
     inputs, compares = plan.inputs, plan.compares
     stamps = None
@@ -463,7 +458,7 @@ class SignalMonitor(Engine):
 
     Parameters
     ----------
-    formula : Formula
+    formula : Formula or str
         Any operators, with windows in steps or in time.
     output : {"boolean", "robustness", "interval"}
         What `step` returns: bool, float, or an interval of robustness.
@@ -528,13 +523,14 @@ class SignalMonitor(Engine):
 
     def __init__(
         self,
-        formula: Formula,
+        formula: Formula | str,
         *,
         output: str = "boolean",
         at: str | None = None,
         max_buffer: int = 1_000_000,
         missing: str = "false",
     ) -> None:
+        formula = as_formula(formula)
         plan = layout(formula)
         check_choice("output", output, tuple(_OUTPUTS))
         check_choice("missing", missing, ("false", "error"))

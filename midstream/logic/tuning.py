@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_choice, check_int, check_mapping, check_real
+from midstream.logic._checks import as_formula
 from midstream.logic._ops import Op
 from midstream.logic._signal import offline, smooth
 from midstream.logic.formula import Formula, make, predicate
@@ -52,7 +53,7 @@ class Tuned:
 
     Attributes
     ----------
-    formula : Formula
+    formula : Formula or str
         With the thresholds and windows that were found.
     values : dict of str to float
         Of every parameter and window.
@@ -125,7 +126,7 @@ def _with_values(
 
 
 def smooth_robustness(
-    formula: Formula,
+    formula: Formula | str,
     signals: Mapping[str, npt.ArrayLike],
     times: npt.ArrayLike | None = None,
     *,
@@ -142,7 +143,7 @@ def smooth_robustness(
 
     Parameters
     ----------
-    formula : Formula
+    formula : Formula or str
     signals : mapping of str to (n,) array_like
         As for `robustness`.
     times : (n,) array_like, optional
@@ -182,6 +183,7 @@ def smooth_robustness(
     >>> found.value, found.thresholds, found.signals["x"].tolist()
     (1.0, {'x < 5': 1.0}, [0.0, -1.0, 0.0])
     """
+    formula = as_formula(formula)
     plan = layout(formula)
     leaves = _parameter_leaves(plan, parameters)
     temperature = check_real("temperature", temperature, low=0.0)
@@ -246,15 +248,15 @@ class _Search:
 
     def __init__(
         self,
-        formula: Formula,
+        formula: Formula | str,
         good: Iterable[object],
         bad: Iterable[object],
         parameters: Mapping[str, str | Sequence[str]] | None,
         windows: Mapping[str, tuple[str | Formula, float, float]] | None,
         ranges: Mapping[str, tuple[float, float]] | None,
     ) -> None:
-        self.formula = formula
-        self.plan = layout(formula)
+        self.formula = as_formula(formula)
+        self.plan = layout(self.formula)
         self.leaves = _parameter_leaves(self.plan, parameters)
         self.good = [self._trace(f"good[{i}]", item) for i, item in enumerate(good)]
         self.bad = [self._trace(f"bad[{i}]", item) for i, item in enumerate(bad)]
@@ -443,7 +445,7 @@ class _Search:
 
 
 def tune(
-    formula: Formula,
+    formula: Formula | str,
     good: Iterable[object],
     bad: Iterable[object] = (),
     *,
@@ -459,7 +461,7 @@ def tune(
 
     Parameters
     ----------
-    formula : Formula
+    formula : Formula or str
         Its thresholds are where the search starts.
     good, bad : iterable of mappings, or of (mapping, times)
         Traces: signals as for `robustness`, with timestamps where given.
