@@ -7,7 +7,7 @@
 #define FIRST_CACHE 256
 #define FIRST_STACK 64
 /* Beyond this the cache is not worth its memory. */
-#define LAST_CACHE ((uint32_t)1 << 20)
+#define LAST_CACHE ((uint32_t)1 << 22)
 
 static inline uint32_t mix(uint32_t a, uint32_t b, uint32_t c) {
     uint64_t x = (uint64_t)a * 0x9E3779B97F4A7C15u;

@@ -19,7 +19,8 @@ enum ms_budget_status {
     MS_BUDGET_TIME = 4,    /* past the deadline */
     MS_BUDGET_STOPPED = 5, /* the poll said so */
     MS_BUDGET_LETTERS = 6, /* no letter is allowed */
-    MS_BUDGET_EFFORT = 7   /* an attempt that should be cheap is not */
+    MS_BUDGET_EFFORT = 7,  /* an attempt that should be cheap is not */
+    MS_BUDGET_WORK = 8     /* more work than these limits can be worth */
 };
 
 typedef struct ms_budget {
@@ -29,6 +30,8 @@ typedef struct ms_budget {
     uint32_t max_states;
     uint32_t work;   /* since the clock was last read */
     uint32_t slices; /* that an attempt may take; 0: any number */
+    uint64_t total_slices; /* that all may take; 0: any number. Diagrams can be computed again and
+                            * again without growing, since what is remembered of them is bounded. */
     int status;
 } ms_budget;
 
@@ -46,6 +49,7 @@ static inline int ms_budget_spend(ms_budget *b, uint32_t work) {
     if (b->work < MS_BUDGET_SLICE) return b->status;
     b->work = 0;
     if (b->slices != 0 && --b->slices == 0) return ms_budget_fail(b, MS_BUDGET_EFFORT);
+    if (b->total_slices != 0 && --b->total_slices == 0) return ms_budget_fail(b, MS_BUDGET_WORK);
     if (b->deadline_ns != 0 && ms_clock_ns() > b->deadline_ns)
         return ms_budget_fail(b, MS_BUDGET_TIME);
     /* A question every eight slices: taking Python's lock is not free. */

@@ -21,6 +21,8 @@ cdef extern from "ms_budget.h":
         MS_BUDGET_TIME
         MS_BUDGET_STOPPED
         MS_BUDGET_LETTERS
+        MS_BUDGET_WORK
+        MS_BUDGET_SLICE
     ctypedef struct ms_budget:
         ms_poll *poll
         int64_t deadline_ns
@@ -28,6 +30,7 @@ cdef extern from "ms_budget.h":
         uint32_t max_states
         uint32_t work
         uint32_t slices
+        uint64_t total_slices
         int status
 
 cdef extern from "ms_dfa.h":
@@ -70,6 +73,8 @@ MAX_NODES = 1 << 23
 #: Fewer where few states are allowed: what ends with them should not first take all that memory.
 FEWEST_NODES = 1 << 18
 NODES_A_STATE = 1 << 10
+#: Steps of some tens of nanoseconds: without a limit on time this is one.
+WORK_A_NODE = 16
 
 
 cdef class Budget:
@@ -90,6 +95,9 @@ cdef class Budget:
         self.budget.max_states = max_states
         self.budget.work = 0
         self.budget.slices = 0
+        self.budget.total_slices = 0
+        if timeout_s is None:
+            self.budget.total_slices = 1 + WORK_A_NODE * self.budget.max_nodes // MS_BUDGET_SLICE
         self.budget.status = 0
 
     cdef int check(self) except -1:
@@ -108,6 +116,11 @@ cdef class Budget:
             )
         if status == MS_BUDGET_TIME:
             raise UndecidedError(f"no automaton within timeout_s={self.timeout_s!r}")
+        if status == MS_BUDGET_WORK:
+            raise UndecidedError(
+                f"no automaton after {WORK_A_NODE * self.budget.max_nodes} steps: "
+                f"with timeout_s they are not counted"
+            )
         if status == MS_BUDGET_STOPPED:
             self.poll.reraise()
             raise UndecidedError("the computation was stopped")

@@ -570,7 +570,7 @@ def compile(
     max_states : int
         Bound on the states of any automaton on the way.
     timeout_s : float, optional
-        Bound on time, in seconds.
+        Bound on time, in seconds. Without it the work is bounded, to something like half a minute.
 
     Returns
     -------
@@ -582,7 +582,7 @@ def compile(
         More than `max_states` states, or decision diagrams of more than 8 million nodes (some
         hundreds of megabytes; fewer where `max_states` is below 8000).
     UndecidedError
-        Not done within `timeout_s`.
+        Not done within `timeout_s`, or without it after 130 million steps.
     ArgumentValueError
         `alphabet` lacks an atom; `letters` is never true, or has a temporal operator.
 
