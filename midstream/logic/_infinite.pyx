@@ -85,7 +85,8 @@ cdef class _Watch:
         self.late = time.monotonic() > self.deadline
         return self.late
 
-    cdef int check(self, int status, object timeout_s, object max_states, object max_nodes) except -1:
+    cdef int check(self, int status, object timeout_s, object max_states,
+                   object max_nodes) except -1:
         """Raise what a negative status says."""
         if status >= 0:
             return status

@@ -2,6 +2,7 @@
 
 cimport cython
 from cpython.dict cimport PyDict_CheckExact
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.long cimport PyLong_CheckExact
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -12,7 +13,12 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from midstream._core.errors import ArgumentTypeError, ArgumentValueError, StateLimitError
+from midstream._core.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    MidstreamError,
+    StateLimitError,
+)
 from midstream._core.validate import check_real
 from midstream.logic._signal cimport PastProgram
 from midstream.logic.verdict import Verdict
@@ -66,6 +72,8 @@ cdef extern from "ms_monitor.h":
 cdef int EAGER = 1 << 14
 #: Events that make larger tables worth their while.
 cdef Py_ssize_t LONG_FEED = 4096
+#: Events between two looks at pending signals.
+cdef Py_ssize_t PIECE = 1 << 20
 
 #: What a mapping's lack of an atom means.
 MISSING = ("false", "error", "unknown")
@@ -168,7 +176,7 @@ cdef class Core:
     # Windows beside the machine.
     cdef PastProgram past
     cdef Py_ssize_t n_past
-    cdef bint timed
+    cdef bint timed, busy
     cdef double last_time
     # Machines beside this one.
     cdef tuple trigger_tables
@@ -193,6 +201,7 @@ cdef class Core:
         self.past = past
         self.n_past = 0 if past is None else len(past)
         self.timed = timed
+        self.busy = False
         self.last_time = -np.inf
         self.plain = self.n_triggers == 0 and past is None and not timed
         self.letter = <uint64_t *>calloc(2 * words, sizeof(uint64_t))
@@ -383,6 +392,12 @@ cdef class Core:
 
     # ---- windows ----
 
+    cdef int check_idle(self) except -1:
+        """Refuse to touch windows that another thread is feeding without the lock."""
+        if self.busy:
+            raise MidstreamError("another thread is feeding this monitor: give each its own copy()")
+        return 0
+
     cdef double read_time(self, object time) except? -1.0:
         """When the next event is: later than all before."""
         cdef double at
@@ -523,6 +538,7 @@ cdef class Core:
         if self.plain and time is None:
             self.move(self.read_letter(letter))
         else:
+            self.check_idle()
             at = self.read_time(time)
             open_ = self.read_letter(letter)
             if self.past is not None:
@@ -533,10 +549,29 @@ cdef class Core:
         return self.current()
 
     def _feed(self, masks, bint verdicts, times=None):
-        """Read a row of checked masks: unsigned, contiguous, (n,) or (n, words) where words > 1.
+        """Read a row of masks: unsigned, contiguous, (n,) or (n, words) where words > 1.
 
-        `times` are increasing float64, where windows are in time. Returns the verdicts after each event where asked for, or None.
+        `times` are float64, where windows are in time. Returns the verdicts after each event where
+        asked for, or None. All is read, or nothing.
         """
+        cdef Py_ssize_t n = masks.shape[0], start
+        if n <= PIECE:
+            return self.feed_piece(masks, verdicts, times, 0)
+        before = self._state()
+        found = []
+        try:
+            for start in range(0, n, PIECE):
+                PyErr_CheckSignals()
+                found.append(self.feed_piece(
+                    masks[start:start + PIECE], verdicts,
+                    None if times is None else times[start:start + PIECE], start,
+                ))
+        except BaseException:
+            self._set_state(*before)
+            raise
+        return np.concatenate(found) if verdicts else None
+
+    cdef object feed_piece(self, masks, bint verdicts, times, Py_ssize_t offset):
         cdef ms_monitor_run run
         cdef Py_ssize_t n = masks.shape[0], t
         cdef int log_bytes = {1: 0, 2: 1, 4: 2, 8: 3}[masks.dtype.itemsize]
@@ -547,7 +582,7 @@ cdef class Core:
         cdef Tables other
         result = None
         if self.past is not None:
-            return self.feed_beside(masks, log_bytes, verdicts, times)
+            return self.feed_beside(masks, log_bytes, verdicts, times, offset)
         if self.n_possible > 1 or self.timed:
             return self.feed_slowly(masks, verdicts, times)
         if verdicts:
@@ -564,8 +599,8 @@ cdef class Core:
             mask = masks[run.bad]
             shown = int(mask) if masks.ndim == 1 else [hex(word) for word in mask.tolist()]
             raise ArgumentValueError(
-                f"masks[{run.bad}] must be a mask of the {len(self.alphabet_)} atoms of the "
-                f"alphabet that `letters` allow, not {shown}; nothing was changed"
+                f"masks[{offset + run.bad}] must be a mask of the {len(self.alphabet_)} atoms of "
+                f"the alphabet that `letters` allow, not {shown}; nothing was changed"
             )
         self.state_ = run.state
         if run.decided >= 0:
@@ -582,7 +617,7 @@ cdef class Core:
             self.trigger_counts[t] += run.counted
         return result
 
-    cdef int check_row(self, masks, times) except -1:
+    cdef int check_row(self, masks, times, Py_ssize_t offset) except -1:
         """Refuse a row of events if one is bad."""
         cdef size_t n = len(self.alphabet_), last = (n - 1) // 64 if n else 0
         column = masks if masks.ndim == 1 else masks[:, last]
@@ -591,7 +626,7 @@ cdef class Core:
         if beyond is not None and beyond.any():
             bad = int(beyond.argmax())
             raise ArgumentValueError(
-                f"masks[{bad}] must be a mask of the {n} atoms of the alphabet, "
+                f"masks[{offset + bad}] must be a mask of the {n} atoms of the alphabet, "
                 f"not {masks[bad].tolist()}; nothing was changed"
             )
         if times is not None and len(times):
@@ -600,12 +635,13 @@ cdef class Core:
             if late.any():
                 bad = int(late.argmax())
                 raise ArgumentValueError(
-                    f"times[{bad}] must be finite and later than {before[bad]!r}, got "
+                    f"times[{offset + bad}] must be finite and later than {before[bad]!r}, got "
                     f"{times[bad]!r}; nothing was changed"
                 )
         return 0
 
-    cdef object feed_beside(self, masks, int log_bytes, bint verdicts, times):
+    cdef object feed_beside(self, masks, int log_bytes, bint verdicts, times,
+                            Py_ssize_t offset):
         """Where windows stand beside the machine: they see every event."""
         cdef Py_ssize_t n = masks.shape[0], i, k, t, bit
         cdef size_t words = 1 if masks.ndim == 1 else masks.shape[1]
@@ -617,7 +653,8 @@ cdef class Core:
         cdef int status = MS_SIGNAL_OK
         cdef double at = self.last_time
         cdef PastProgram past = self.past
-        self.check_row(masks, times)
+        self.check_idle()
+        self.check_row(masks, times, offset)
         result = np.empty(n, np.uint8)
         out = result
         before = self._state()
@@ -626,6 +663,7 @@ cdef class Core:
             raise MemoryError("no memory for a monitor")
         for t in range(self.n_triggers):
             beside[t] = &(<Tables>self.trigger_tables[t]).m
+        self.busy = True
         with nogil:
             for i in range(n):
                 memset(self.letter, 0, self.m.words * sizeof(uint64_t))
@@ -657,6 +695,7 @@ cdef class Core:
                     )
                     self.trigger_counts[t] += beside[t].outputs[self.trigger_states[t]] >= 3
                 out[i] = self.m.outputs[self.state_]
+        self.busy = False
         free(beside)
         if status != MS_SIGNAL_OK:
             self._set_state(*before)
@@ -724,6 +763,7 @@ cdef class Core:
     def reset(self):
         """Forget all events."""
         cdef Py_ssize_t t
+        self.check_idle()
         self.state_ = 0
         self.position_ = 0
         self.decided_ = -1
@@ -737,6 +777,7 @@ cdef class Core:
         self.decide()
 
     def _state(self):
+        self.check_idle()
         return (
             self.position_,
             self.decided_,
@@ -752,6 +793,7 @@ cdef class Core:
         """What `_state` gave; checked by who calls."""
         cdef Py_ssize_t t
         cdef int32_t k
+        self.check_idle()
         if self.past is not None:
             self.past.set_state(np.frombuffer(past, dtype=np.float64))
         self.last_time = last_time

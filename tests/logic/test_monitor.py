@@ -549,6 +549,32 @@ def test_a_bad_mask_in_an_array_changes_nothing():
         wide.step(1 << 64)
 
 
+def test_long_arrays_are_read_in_pieces():
+    n = (1 << 20) + 5000
+    masks = np.zeros(n, dtype=np.uint8)
+    masks[-3] = 1
+    for monitor in (Monitor("F a & G(b -> F c)"), Monitor("F a & G(b -> O[9:99] c)")):
+        codes = monitor.feed(masks)
+        assert codes[: n - 3].tolist() == [PF] * (n - 3)
+        assert codes[n - 3 :].tolist() == [PT] * 3
+        assert monitor.position == n
+        assert monitor.feed(masks, verdicts=False) == PT
+        before = monitor.snapshot()
+        masks[-1] = 255
+        with pytest.raises(ArgumentValueError, match=rf"masks\[{n - 1}\]"):
+            monitor.feed(masks)
+        assert monitor.snapshot() == before
+        masks[-1] = 0
+    timed = Monitor("F a & G(b -> O[9:99] c)", clock="time")
+    times = np.arange(float(n))
+    assert timed.feed(masks, times, verdicts=False) == PT
+    times[-2] = 5
+    timed.reset()
+    with pytest.raises(ArgumentValueError, match=rf"times\[{n - 2}\]"):
+        timed.feed(masks, times)
+    assert timed.position == 0
+
+
 @pytest.mark.parametrize(
     "letters",
     [
