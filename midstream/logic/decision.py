@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from midstream._core.errors import (
     ArgumentTypeError,
@@ -30,6 +31,7 @@ from midstream.logic.traces import (
     truth_on_lasso,
     truth_on_trace,
 )
+from midstream.logic.verdict import Verdict
 
 __all__ = [
     "counterexample",
@@ -47,6 +49,8 @@ SLICE = 1_000_000
 SHORTEN = 20 * SLICE
 #: Unrolled clauses, at most: some hundred megabytes. Longer traces are left to the frames.
 UNROLLED = 4_000_000
+#: States of an automaton that reads a trace too long to unroll, at most.
+AUTOMATON_STATES = 20_000
 #: First share of work of each of the two searches for infinite words; it doubles.
 FIRST_SHARE = 40_000
 
@@ -589,9 +593,10 @@ def counterexample(
     Notes
     -----
     The step that decided is the first after which no continuation satisfies the formula, found by
-    bisection with the solver of `satisfiable`. Where time or memory would not do, or comparisons
-    are given as bits without their numbers, `known` of the result is False. Cost of the causes:
-    some n/64 word operations for each distinct subformula, and for each cause.
+    bisection with the solver of `satisfiable`, or on long traces by the automaton. Where time or
+    memory would not do, or comparisons are given as bits without their numbers, `known` of the
+    result is False. Cost of the causes: some n/64 word operations for each distinct subformula,
+    and for each cause.
 
     Examples
     --------
@@ -641,24 +646,39 @@ def _listed(trace: Any) -> Sequence[Any]:
         ) from None
 
 
+def _columns(leaves: Mapping[str, int], n: int) -> dict[str, npt.NDArray[np.bool_]]:
+    """Atom -> whether it is true at each position."""
+    return {
+        name: np.unpackbits(
+            np.frombuffer(bits.to_bytes((n + 7) // 8, "little"), dtype=np.uint8),
+            count=n,
+            bitorder="little",
+        ).astype(np.bool_)
+        for name, bits in leaves.items()
+    }
+
+
 def _letters(formula: Formula, trace: Any, leaves: Mapping[str, int], n: int) -> tuple[Step, ...]:
     """The atoms of a formula at each position, with the signals' numbers where there are any."""
-    if not formula.has_predicate:
-        return tuple(
-            frozenset(name for name, bits in leaves.items() if bits >> i & 1) for i in range(n)
-        )
-    found: list[Step] = []
-    for i in range(n):
-        letter: dict[str, bool | float] = {}
-        for signal in formula.signals:
+    found: list[dict[str, bool | float]] = [{} for _ in range(n)]
+    for signal in formula.signals:
+        for i, letter in enumerate(found):
             if isinstance(trace, Mapping):
                 if signal in trace:
                     letter[signal] = float(trace[signal][i])
             elif isinstance(trace[i], Mapping) and signal in trace[i]:
                 letter[signal] = float(trace[i][signal])
-        letter.update((name, bool(bits >> i & 1)) for name, bits in leaves.items())
-        found.append(letter)
-    return tuple(found)
+    columns = _columns(leaves, n)
+    if formula.has_predicate:
+        for name, column in columns.items():
+            for letter, value in zip(found, column.tolist(), strict=True):
+                letter[name] = value
+        return tuple(found)
+    sets: list[set[str]] = [set() for _ in range(n)]
+    for name, column in columns.items():
+        for i in np.flatnonzero(column).tolist():
+            sets[i].add(name)
+    return tuple(map(frozenset, sets))
 
 
 def _deciding_step(
@@ -667,6 +687,9 @@ def _deciding_step(
     """The first position after which no continuation helps, None: none; and whether it is known."""
     try:
         tableau = question.tableau()
+        plain = question.letters == "all" and not question.formula.has_predicate
+        if plain and n * tableau.system.n_clauses > UNROLLED:
+            return _by_automaton(question, leaves, n), True
         masks = _masks(tableau, trace, leaves, n)
         if masks is None:
             return None, False
@@ -686,6 +709,18 @@ def _deciding_step(
     except (UndecidedError, StateLimitError):
         return None, False
     return high, True
+
+
+def _by_automaton(question: _Question, leaves: Mapping[str, int], n: int) -> int | None:
+    """The same for a trace that is too long for the solver."""
+    from midstream.logic.automaton import compile
+
+    clock = question.clock
+    left = None if clock.stop is None else max(clock.stop - time.monotonic(), 0.0)
+    automaton = compile(question.formula, max_states=AUTOMATON_STATES, timeout_s=left)
+    columns = _columns(leaves, n)
+    lost = np.flatnonzero(automaton.colours[automaton.run(columns)] == Verdict.FALSE)
+    return int(lost[0]) if lost.size else None
 
 
 def _masks(tableau: Tableau, trace: Any, leaves: Mapping[str, int], n: int) -> list[int] | None:

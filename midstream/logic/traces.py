@@ -554,11 +554,11 @@ def truth_on_lasso(
 # Causes.
 
 
-def _ones(bits: int) -> Iterator[int]:
-    while bits:
-        low = bits & -bits
-        yield low.bit_length() - 1
-        bits ^= low
+def _ones(bits: int) -> list[int]:
+    """The true positions, ascending."""
+    raw = np.frombuffer(bits.to_bytes((bits.bit_length() + 7) // 8, "little"), dtype=np.uint8)
+    ones: list[int] = np.flatnonzero(np.unpackbits(raw, bitorder="little")).tolist()
+    return ones
 
 
 def _first(bits: int, start: int) -> int:

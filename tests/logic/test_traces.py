@@ -8,6 +8,7 @@ import math
 import pickle
 import random
 
+import numpy as np
 import pytest
 from reference import lasso, temporal
 
@@ -159,6 +160,16 @@ def test_counterexample_text_and_table():
     page = example._repr_html_()
     assert page.count("font-weight:bold") == 4
     assert "request -&gt; F answer" in page
+
+
+def test_the_step_that_decided_on_a_trace_too_long_for_the_solver():
+    trace = {name: np.zeros(100_000, dtype=bool) for name in "abc"}
+    trace["a"][80_000] = True
+    example = counterexample("G (a -> F[0:20] b)", trace)
+    assert (example.step, example.known) == (80_020, True)
+    trace["b"][80_005] = True
+    assert counterexample("G (a -> F[0:20] b)", trace) is None
+    assert counterexample("G (a -> F[0:20] b) & F c", trace).step is None
 
 
 def test_long_traces_are_drawn_in_part():
