@@ -24,7 +24,7 @@ __all__ = ["Machine", "ltl3_machine", "monitorability", "satisfiable_infinite"]
 #: Diagram nodes that one construction may take: about 200 MB.
 MAX_NODES = 8_000_000
 #: A window of more steps has more registers than the tableau can number.
-MAX_WINDOW = 2000
+MAX_WINDOW = 4000
 
 
 @dataclass(frozen=True, eq=False)
@@ -355,8 +355,17 @@ def unrolled(formula: Formula) -> Formula:
     """The formula with its windows of steps written out by next and yesterday."""
     if not formula.has_interval:
         return formula
+    nodes = formula.nodes()
+    # Before any is written out: each step becomes a variable of the tableau, which has a limit.
+    windows = [node.interval for node in nodes if node.interval is not None]
+    steps = sum(window.high if window.high != math.inf else window.low for window in windows)
+    if steps > MAX_WINDOW:
+        raise StateLimitError(
+            f"windows of {steps:.0f} steps in all are too large to write out: at most {MAX_WINDOW}",
+            limit=MAX_WINDOW,
+        )
     done: dict[Formula, Formula] = {}
-    for node in formula.nodes():
+    for node in nodes:
         args = tuple(done[arg] for arg in node.args)
         if node.interval is not None:
             done[node] = _unrolled_window(node, args)
@@ -388,11 +397,6 @@ def _unrolled_window(node: Formula, args: tuple[Formula, ...]) -> Formula:
         raise ArgumentValueError(
             f"windows must be whole steps here, not {tuple(node.interval)} of {node!r:.80}; "
             "for windows in time, see SignalMonitor"
-        )
-    if low > MAX_WINDOW or (high != math.inf and high > MAX_WINDOW):
-        raise StateLimitError(
-            f"windows of more than {MAX_WINDOW} steps are too large to write out: {node!r:.80}",
-            limit=MAX_WINDOW,
         )
     step, end, hold = _STEPS[node.op]
     left = args[0] if len(args) == 2 else None

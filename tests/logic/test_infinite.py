@@ -206,7 +206,7 @@ def test_windows_are_written_out():
     assert unrolled(parse("a U b")) is parse("a U b")
     with pytest.raises(ArgumentValueError, match="whole steps"):
         unrolled(parse("F[0:2.5] a"))
-    with pytest.raises(StateLimitError, match="2000 steps"):
+    with pytest.raises(StateLimitError, match="windows of 100000 steps in all"):
         unrolled(parse("O[0:100000] a"))
 
 
@@ -237,7 +237,7 @@ def test_limits_end_in_typed_errors():
         deep = strong_next(deep)
     with pytest.raises(StateLimitError, match="too many temporal operators"):
         ltl3_machine(deep)
-    with pytest.raises(StateLimitError, match="windows of more than"):
+    with pytest.raises(StateLimitError, match="windows of 1000000000 steps"):
         ltl3_machine("G(a -> F[0:1000000000] b)")
     hard = and_(*(parse(f"G F(p{i} & X(q{i} U p{(i + 1) % 40}))") for i in range(40)))
     with pytest.raises(UndecidedError, match=r"timeout_s=0\.2"):
