@@ -449,6 +449,8 @@ static ms_bdd_ref transition(compilation *c, ms_bdd_ref duties, int32_t stamp) {
 static int survey(compilation *c, int32_t root) {
     const ms_dfa_program *p = c->p;
     const size_t n = (size_t)p->n;
+    /* Once for every part. */
+    if (ms_budget_spend(c->budget, 1 + (uint32_t)(n / 64))) return c->budget->status;
     c->used = calloc(4 * n + 1, 1);
     c->hidden = malloc(7 * (n + 1) * sizeof(int32_t));
     if (c->used == NULL || c->hidden == NULL) return ms_budget_fail(c->budget, MS_BUDGET_MEMORY);
@@ -766,6 +768,7 @@ static int compile_part(const ms_dfa_program *program, int32_t root, int letters
         compile_part(program, nodes[k], letters, legal, depth + 1, &parts[k], budget);
     if (op == MS_NOT && !budget->status) combine(&parts[0], &parts[0], table_of(op), budget);
     for (int32_t left = n; left > 1 && !budget->status; left--) {
+        if (ms_budget_spend(budget, 1 + (uint32_t)left / 32)) break;
         /* The two smallest; where the operator does not commute there are only two, in order. */
         for (int32_t end = left - 1; end >= left - 2 && left > 2; end--)
             for (int32_t k = 0; k < end; k++)

@@ -69,7 +69,7 @@ cdef extern from "ms_dfa_compile.h":
                        ms_dfa *out, ms_budget *budget) noexcept nogil
 
 #: Of any one decision diagram, rounded up to a power of two: some hundreds of megabytes.
-MAX_NODES = 1 << 23
+MAX_NODES = 1 << 22
 #: Fewer where few states are allowed: what ends with them should not first take all that memory.
 FEWEST_NODES = 1 << 18
 NODES_A_STATE = 1 << 10

@@ -570,7 +570,7 @@ def compile(
     max_states : int
         Bound on the states of any automaton on the way.
     timeout_s : float, optional
-        Bound on time, in seconds. Without it the work is bounded, to something like half a minute.
+        Bound on time, in seconds. Without it the work is bounded, to some ten seconds.
 
     Returns
     -------
@@ -579,10 +579,10 @@ def compile(
     Raises
     ------
     StateLimitError
-        More than `max_states` states, or decision diagrams of more than 8 million nodes (some
-        hundreds of megabytes; fewer where `max_states` is below 8000).
+        More than `max_states` states, or decision diagrams of more than 4 million nodes (some
+        hundreds of megabytes; fewer where `max_states` is below 4000).
     UndecidedError
-        Not done within `timeout_s`, or without it after 130 million steps.
+        Not done within `timeout_s`, or without it after 67 million steps.
     ArgumentValueError
         `alphabet` lacks an atom; `letters` is never true, or has a temporal operator.
 
