@@ -101,7 +101,7 @@ if TYPE_CHECKING:
         xor,
         yesterday,
     )
-    from midstream.logic.infinite import Machine, ltl3_machine, monitorability, satisfiable_infinite
+    from midstream.logic.infinite import Machine, ltl3_machine, monitorability
     from midstream.logic.learning import LEARNING_OPERATORS, Learned, learn, learn_all
     from midstream.logic.lint import LintFinding, lint_rules
     from midstream.logic.monitor import Monitor
@@ -109,7 +109,7 @@ if TYPE_CHECKING:
     from midstream.logic.predictor import Guidance, Predictor, Reliability, Running, SearchResult
     from midstream.logic.progression import progress
     from midstream.logic.rulebook import Finding, Obligation, Outcome, RuleBook, RuleCounts
-    from midstream.logic.rules import ACTIONS, Condition, Rule, read_rules, write_rules
+    from midstream.logic.rules import Condition, Rule, read_rules, write_rules
     from midstream.logic.shielding import Shield, shield
     from midstream.logic.signals import SignalMonitor, evaluate_timed, robustness
     from midstream.logic.synthesis import (
@@ -125,7 +125,6 @@ if TYPE_CHECKING:
     from midstream.logic.verdict import Verdict
 
 __all__ = [
-    "ACTIONS",
     "LEARNING_OPERATORS",
     "Automaton",
     "Cause",
@@ -207,7 +206,6 @@ __all__ = [
     "release",
     "robustness",
     "satisfiable",
-    "satisfiable_infinite",
     "shield",
     "since",
     "smooth_robustness",
@@ -234,7 +232,6 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
-        "ACTIONS": "rules",
         "Automaton": "automaton",
         "Cause": "traces",
         "Columns": "columns",
@@ -316,7 +313,6 @@ __getattr__, __dir__ = lazy_exports(
         "release": "formula",
         "robustness": "signals",
         "satisfiable": "decision",
-        "satisfiable_infinite": "infinite",
         "shield": "shielding",
         "since": "formula",
         "smooth_robustness": "tuning",

@@ -19,7 +19,7 @@ from midstream.logic.formula import Formula, and_, atom, make, not_, or_
 from midstream.logic.traces import Lasso
 from midstream.logic.verdict import Verdict
 
-__all__ = ["Machine", "ltl3_machine", "monitorability", "satisfiable_infinite"]
+__all__ = ["Machine", "ltl3_machine", "monitorability"]
 
 #: Diagram nodes that one construction may take: about 200 MB.
 MAX_NODES = 8_000_000
@@ -270,7 +270,7 @@ def satisfiable_infinite(
 
     Examples
     --------
-    >>> from midstream.logic import satisfiable_infinite
+    >>> from midstream.logic.infinite import satisfiable_infinite
     >>> word = satisfiable_infinite("a & G(a <-> X !a)")
     >>> [sorted(letter) for letter in word.loop], word.holds("G F !a")
     ([['a'], []], True)

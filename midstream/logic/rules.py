@@ -25,7 +25,7 @@ from midstream.logic._rulebook import OPERATORS
 from midstream.logic.formula import Formula
 from midstream.logic.parser import parse
 
-__all__ = ["ACTIONS", "Condition", "Rule", "read_rules", "write_rules"]
+__all__ = ["Condition", "Rule", "read_rules", "write_rules"]
 
 #: What a broken rule asks for, from the mildest to the strongest.
 ACTIONS = ("note", "warn", "block", "stop")
