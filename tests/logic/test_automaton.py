@@ -454,7 +454,7 @@ def test_table_is_refused_where_it_is_large():
 def test_arguments_are_checked():
     f = parse("F a")
     with pytest.raises(ArgumentTypeError, match="formula must be a Formula"):
-        compile_formula("F a")
+        compile_formula(3)
     with pytest.raises(ArgumentValueError, match="letters must be one of"):
         compile_formula(f, letters="some")
     with pytest.raises(ArgumentValueError, match="no temporal operator"):

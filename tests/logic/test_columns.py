@@ -346,7 +346,7 @@ def test_the_empty_trace_is_an_error(trace) -> None:
 
 def test_errors_name_what_is_wrong() -> None:
     a = atom("a")
-    for bad in ("a", None, 3):
+    for bad in ({"a"}, None, 3):
         with pytest.raises(ArgumentTypeError, match="formula"):
             evaluate(bad, [{"a"}])
     with pytest.raises(ArgumentTypeError, match=r"trace\[1\]"):

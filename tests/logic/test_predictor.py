@@ -449,7 +449,7 @@ def test_two_traces_are_enough() -> None:
 
 def test_errors_name_what_is_wrong(trained) -> None:
     with pytest.raises(ArgumentTypeError, match="formula"):
-        Predictor("F a")
+        Predictor(None)
     with pytest.raises(ArgumentValueError, match="lacks 'a'"):
         Predictor(parse("F a"), alphabet=["b"])
     for name, value in (("folds", 1), ("max_symbols", 0), ("strength", 0.0), ("seed", -1)):

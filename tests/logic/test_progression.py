@@ -56,7 +56,7 @@ def test_what_cannot_be_progressed():
         progress(parse("G(a -> O b)"), set())
     with pytest.raises(ArgumentValueError, match="whole steps"):
         progress(parse("F[0.5:2] a"), set())
-    with pytest.raises(ArgumentTypeError, match="formula must be a Formula, not str"):
-        progress("a", set())
+    with pytest.raises(ArgumentTypeError, match="formula must be a Formula or text, not int"):
+        progress(3, set())
     with pytest.raises(ArgumentValueError, match="whether 'a' holds"):
         progress(parse("a"), {}, missing="error")

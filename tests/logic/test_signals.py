@@ -618,7 +618,7 @@ def test_offline_refuses():
         with pytest.raises(error, match=words):
             robustness(formula, signals, times)
     with pytest.raises(ArgumentTypeError, match="Formula"):
-        robustness("x > 1", {"x": x})
+        robustness(None, {"x": x})
     with pytest.raises(ArgumentValueError, match="both as atom and as signal"):
         robustness(parse("x & x > 1"), {"x": x})
     assert robustness(true, {"x": x}).tolist() == [INF, INF]
