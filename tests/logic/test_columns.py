@@ -376,7 +376,7 @@ def test_errors_name_what_is_wrong() -> None:
     with pytest.raises(ArgumentValueError, match="formulas"):
         evaluate_many([], [{"a"}])
     with pytest.raises(ArgumentTypeError, match=r"formulas\[1\]"):
-        evaluate_many([a, "b"], [{"a"}])
+        evaluate_many([a, 3], [{"a"}])
     with pytest.raises(ArgumentTypeError, match="columns"):
         evaluate_packed(a, [{"a"}])
 
