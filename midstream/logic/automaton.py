@@ -591,7 +591,7 @@ def compile(
     Progression on decision diagrams: a state is a Boolean function of what the next position owes
     [1]_; states are then merged by partition refinement on the shared diagram [2]_. A future
     formula within a past operator is guessed by a hidden atom, which is then projected away. The
-    worst case is doubly exponential in the size of the formula. Some tens of microseconds for
+    worst case is doubly exponential in the size of the formula. Some microseconds for
     common patterns; the GIL is released, and Ctrl-C is answered.
 
     References
