@@ -98,13 +98,14 @@ static int make_gather(ms_monitor *m, const int32_t *atoms, int n_index) {
     return 1;
 }
 
-void ms_monitor_tabulate(ms_monitor *m) {
+void ms_monitor_tabulate(ms_monitor *m, size_t events) {
     if (m->tried) return;
-    m->tried = 1;
     int32_t atoms[MS_MONITOR_TABLE_ATOMS];
     const int n_index = indexed(m, atoms);
     const size_t letters = (size_t)1 << (n_index < 0 ? 0 : n_index);
     const size_t rows = (size_t)m->n_states + 1;
+    if (n_index >= 0 && rows * letters / 4 > events) return;
+    m->tried = 1;
     if (n_index < 0 || rows > MS_MONITOR_TABLE_ENTRIES / letters) return;
     int32_t *moves = malloc(rows * letters * sizeof *moves);
     uint16_t *classes = malloc(letters * sizeof *classes);

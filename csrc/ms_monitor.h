@@ -46,8 +46,9 @@ typedef struct ms_monitor {
 int ms_monitor_init(ms_monitor *m, const int32_t *nodes, int32_t n_nodes, const int32_t *roots,
                     const uint8_t *colours, int32_t n_states, int32_t n_atoms);
 void ms_monitor_free(ms_monitor *m);
-/* Make the tables that fit, once; without memory for them the walk serves. */
-void ms_monitor_tabulate(ms_monitor *m);
+/* Make the tables that fit, once, if `events` pay for them: an entry costs about a quarter of a walk
+ * that it saves. Without memory for them the walk serves. */
+void ms_monitor_tabulate(ms_monitor *m, size_t events);
 
 /* State after a letter of m->words words; n_states where it is illegal. */
 static inline int32_t ms_monitor_walk(const ms_monitor *m, int32_t state, const uint64_t *mask) {

@@ -59,7 +59,7 @@ cdef extern from "ms_monitor.h":
                         const int32_t *roots, const uint8_t *colours, int32_t n_states,
                         int32_t n_atoms) noexcept nogil
     void ms_monitor_free(ms_monitor *m) noexcept nogil
-    void ms_monitor_tabulate(ms_monitor *m) noexcept nogil
+    void ms_monitor_tabulate(ms_monitor *m, size_t events) noexcept nogil
     int32_t ms_monitor_walk(const ms_monitor *m, int32_t state, const uint64_t *mask) noexcept nogil
     int32_t ms_monitor_step(const ms_monitor *m, int32_t state, uint64_t mask) noexcept nogil
     void ms_monitor_feed(const ms_monitor *m, ms_monitor_run *run, const void *masks,
@@ -108,7 +108,7 @@ cdef class Tables:
         ) != MS_MONITOR_OK:
             raise MemoryError("no memory for a monitor")
         if n_atoms <= 12 and ((root_row.shape[0] + 1) << n_atoms) <= EAGER:
-            ms_monitor_tabulate(&self.m)
+            ms_monitor_tabulate(&self.m, EAGER)
 
     def __dealloc__(self):
         ms_monitor_free(&self.m)
@@ -591,7 +591,7 @@ cdef class Core:
                 out = result
                 target = &out[0]
         if n >= LONG_FEED:
-            ms_monitor_tabulate(self.m)
+            ms_monitor_tabulate(self.m, <size_t>self.position_ + n)
         run.state = self.state_
         with nogil:
             ms_monitor_feed(m, &run, data, log_bytes, n, target, 0)
@@ -609,7 +609,7 @@ cdef class Core:
         for t in range(self.n_triggers):
             other = <Tables>self.trigger_tables[t]
             if n >= LONG_FEED:
-                ms_monitor_tabulate(&other.m)
+                ms_monitor_tabulate(&other.m, <size_t>self.position_)
             run.state = self.trigger_states[t]
             with nogil:
                 ms_monitor_feed(&other.m, &run, data, log_bytes, n, NULL, 3)
