@@ -86,6 +86,21 @@ def as_mask(
     return mask
 
 
+def _as_number(sample: Any, where: str) -> float:
+    """A sample of a signal; text is none, though ``float`` would read it."""
+    if isinstance(sample, (str, bytes)):
+        raise ArgumentTypeError(f"{where} must be a number, not {sample!r:.40}")
+    try:
+        number = float(sample)
+    except OverflowError:
+        raise ArgumentValueError(f"{where} is too large for a real number") from None
+    except (TypeError, ValueError):
+        raise ArgumentTypeError(f"{where} must be a number, not {sample!r:.40}") from None
+    if number != number:
+        raise ArgumentValueError(f"{where} must not be NaN")
+    return number
+
+
 def _mask_of_mapping(
     letter: Mapping[str, Any],
     alphabet: Sequence[str],
@@ -100,14 +115,7 @@ def _mask_of_mapping(
         if value is None and comparison is not None:
             sample = letter.get(comparison.signal)
             if sample is not None:
-                try:
-                    number = float(sample)
-                except (TypeError, ValueError):
-                    raise ArgumentTypeError(
-                        f"{where}[{comparison.signal!r}] must be a number, not {sample!r:.40}"
-                    ) from None
-                if number != number:
-                    raise ArgumentValueError(f"{where}[{comparison.signal!r}] must not be NaN")
+                number = _as_number(sample, f"{where}[{comparison.signal!r}]")
                 value = comparison.holds(number)
         if value is None:
             if missing == "error":
@@ -286,14 +294,14 @@ def _columns_of_mapping(
 
 
 def _compare(comparison: Predicate, column: Any) -> npt.NDArray[np.bool_]:
-    name = comparison.signal
-    try:
-        samples = np.asarray(column, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ArgumentTypeError(f"trace[{name!r}] must be an array of numbers") from None
+    where = f"trace[{comparison.signal!r}]"
+    samples = np.asarray(column)
+    if samples.dtype.kind not in "biuf":
+        samples = np.array([_as_number(item, f"{where}[{i}]") for i, item in enumerate(column)])
+    samples = samples.astype(np.float64)
     if np.isnan(samples).any():
         raise ArgumentValueError(
-            f"trace[{name!r}] must not have NaN, got one at {int(np.isnan(samples).argmax())}"
+            f"{where} must not have NaN, got one at {int(np.isnan(samples).argmax())}"
         )
     compare = {
         ">": np.greater,

@@ -321,7 +321,11 @@ cdef class Core:
             if isinstance(value, (str, bytes)):
                 raise TypeError
             number = PyFloat_AsDouble(value)
-        except (TypeError, ValueError, OverflowError):
+        except OverflowError:
+            raise ArgumentValueError(
+                f"letter[{self.signals[k]!r}] is too large for a real number"
+            ) from None
+        except (TypeError, ValueError):
             raise ArgumentTypeError(
                 f"letter[{self.signals[k]!r}] must be a number, not {value!r:.40}"
             ) from None

@@ -97,6 +97,14 @@ class _Checker:
                 if not keep and not uses[arg]:
                     del self.sets[arg]
 
+    def __getstate__(self) -> dict[str, Any]:
+        # The compiled graph is made of the structure again.
+        return {name: value for name, value in vars(self).items() if name != "graph"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.graph = self.kripke._graph
+
     def claimed(self, claims: Sequence[_Claim]) -> _Set:
         """States in which all claims are right."""
         if not claims:

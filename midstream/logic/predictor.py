@@ -7,6 +7,8 @@ import itertools
 import json
 import math
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -43,7 +45,21 @@ class Guidance(NamedTuple):
     probability: float
 
 
-@dataclass(frozen=True)
+#: What numpy and zipfile raise of a damaged file; RuntimeError of one that claims to be encrypted,
+#: its NotImplementedError of one that claims another compression.
+_DAMAGED = (
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    RuntimeError,
+    OverflowError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@dataclass(frozen=True, eq=False)
 class Reliability:
     """How probabilities compare with outcomes, over all prefixes whose verdict was still open.
 
@@ -492,11 +508,11 @@ class Predictor:
         """
         name = check_path("path", path)
         try:
-            with np.load(name, allow_pickle=False) as file:
+            with open(name, "rb") as raw, np.load(raw, allow_pickle=False) as file:  # noqa: PTH123
                 arrays = {key: file[key] for key in file.files}
             about = json.loads(arrays["about"].tobytes())
             version = about["version"]
-        except (ValueError, KeyError, TypeError, EOFError) as error:
+        except _DAMAGED as error:
             raise ArgumentValueError(f"path {name!r} is no saved predictor") from error
         if version != _VERSION:
             raise ArgumentValueError(f"path {name!r} has version {version!r}, not {_VERSION}")

@@ -157,7 +157,8 @@ def verdict_timeline(
     monitor : Monitor, Formula or str
         A copy of the monitor is run from its beginning; a formula gets a monitor of its own.
     trace : sequence of letters, array of masks, or mapping of columns
-        As `midstream.logic.Formula.holds` takes it.
+        As `midstream.logic.Formula.holds` takes it; bit i of a mask is the monitor's
+        ``alphabet[i]``. Monitors of windows in time cannot be drawn: no times are given.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure.
     max_events : int, default 2000
@@ -202,25 +203,22 @@ def verdict_timeline(
     formula = monitor.formula
     if formula is None:
         raise ArgumentValueError("monitor must be one of a formula: an automaton has no text")
+    # Masks are of the monitor's alphabet, which may have more than the formula's atoms.
+    names = [name for name in monitor.alphabet if name in set(formula.atoms)]
     leaves = {str(node): node for node in formula.nodes() if node.atom or node.predicate}
-    columns = [leaf.evaluate(trace) for leaf in leaves.values()]
-    if not columns:
-        columns = [formula.evaluate(trace)]
-    n_events = len(columns[0])
-    if n_events > max_events:
-        raise ArgumentValueError(f"trace must have 1 to {max_events} events, not {n_events}")
-    codes = [
-        int(
-            monitor.step(
-                {
-                    leaf.atom or str(leaf): column[i]
-                    for leaf, column in zip(leaves.values(), columns, strict=False)
-                }
-            )
-        )
-        for i in range(n_events)
-    ]
-    names = list(leaves)
+    if isinstance(trace, np.ndarray):
+        letters: list[Any] = [int(mask) for mask in trace]
+        columns = [(trace >> monitor.alphabet.index(name)) & 1 == 1 for name in names]
+    else:
+        by_name = {leaf.atom or str(leaf): leaf.evaluate(trace) for leaf in leaves.values()}
+        columns = [by_name[name] for name in names]
+        n_events = len(columns[0]) if columns else len(formula.evaluate(trace))
+        letters = [
+            {name: bool(column[i]) for name, column in by_name.items()} for i in range(n_events)
+        ]
+    if not 0 < len(letters) <= max_events:
+        raise ArgumentValueError(f"trace must have 1 to {max_events} events, not {len(letters)}")
+    codes = [int(monitor.step(letter)) for letter in letters]
     ax = axes(ax, figsize=(max(4.0, min(12.0, 0.3 * len(codes) + 2)), 0.32 * len(names) + 1.5))
     ink = text_color()
     for row in range(len(names)):

@@ -409,3 +409,12 @@ def test_text_of_evidence():
 
 def test_names():
     assert all(hasattr(branching, name) for name in branching.__all__)
+
+
+def test_evidence_pickles_and_copies():
+    work = Kripke({"idle": ["idle", "busy"], "busy": ["idle"]}, {"busy": ["busy"]})
+    found = counterexample_ctl(work, "AG (!busy -> AF busy)", "idle")
+    for other in (pickle.loads(pickle.dumps(found)), copy.deepcopy(found)):
+        assert str(other) == str(found)
+        assert (other.states, other.loop, other.holds) == (found.states, found.loop, found.holds)
+        assert [str(part) for part in other.at(0)] == [str(part) for part in found.at(0)]

@@ -54,6 +54,8 @@ def test_forms_of_a_letter(letter, mask):
         ({"a": "yes"}, ArgumentTypeError, r"\['a'\] must be a bool, not str"),
         ({"a": 2}, ArgumentTypeError, r"\['a'\] must be a bool, not int \(2\)"),
         ({"x": "fast"}, ArgumentTypeError, r"\['x'\] must be a number, not 'fast'"),
+        ({"x": "5"}, ArgumentTypeError, r"\['x'\] must be a number, not '5'"),
+        ({"x": 10**400}, ArgumentValueError, r"\['x'\] is too large for a real number"),
         ({"x": float("nan")}, ArgumentValueError, r"\['x'\] must not be NaN"),
     ],
 )
@@ -91,8 +93,12 @@ def test_signals_are_compared_column_by_column():
     assert as_masks(columns, ALPHABET, PREDICATES).tolist() == [1, 0, 5]
     with pytest.raises(ArgumentValueError, match=r"trace\['x'\] must not have NaN, got one at 2"):
         as_columns({"x": [0, 1, np.nan]}, ALPHABET, PREDICATES)
-    with pytest.raises(ArgumentTypeError, match=r"trace\['x'\] must be an array of numbers"):
-        as_columns({"x": ["fast"]}, ALPHABET, PREDICATES)
+    with pytest.raises(ArgumentTypeError, match=r"trace\['x'\]\[1\] must be a number, not '5'"):
+        as_columns({"x": [4, "5"]}, ALPHABET, PREDICATES)
+    with pytest.raises(ArgumentValueError, match=r"trace\['x'\]\[0\] is too large"):
+        as_columns({"x": [10**400, 1]}, ALPHABET, PREDICATES)
+    huge = as_columns({"x": np.array([2**63, 0], dtype=object)}, ALPHABET, PREDICATES)
+    assert huge[2].tolist() == [True, False]
 
 
 def test_alphabets_of_many_words():

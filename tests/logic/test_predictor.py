@@ -488,3 +488,27 @@ def test_failed_steps_change_nothing(trained) -> None:
     assert (running.position, running.probability) == before
     assert copy.copy(running.probability) == before[1]
     assert math.isfinite(before[1])
+
+
+def test_a_damaged_file_is_refused(trained, tmp_path) -> None:
+    path = tmp_path / "model.npz"
+    trained.save(path)
+    whole = path.read_bytes()
+    expected = trained.probability([{"fail"}])
+    rng = np.random.default_rng(0)
+    damaged = [whole[: len(whole) // 2], b"", whole[:-1]]
+    for bit in rng.integers(0, 8 * len(whole), 60).tolist():
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        damaged.append(bytes(flipped))
+    refused = 0
+    for content in damaged:
+        path.write_bytes(content)
+        try:
+            loaded = Predictor.load(path)
+        except ArgumentValueError:
+            refused += 1
+        else:
+            # A time stamp in the archive is nobody's data.
+            assert loaded.probability([{"fail"}]) == expected
+    assert refused > 40

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+import numpy as np
 import pytest
 
 from midstream import MidstreamError
@@ -81,11 +82,7 @@ def test_atoms_and_verdicts_have_their_rows(pyplot: Any) -> None:
         "broken",
         "verdict",
     ]
-    spans = {}
-    for bars in ax.collections:
-        for path in bars.get_paths():
-            (x0, y0), (x1, y1) = path.get_extents().get_points()
-            spans.setdefault(round((y0 + y1) / 2, 1), set()).update(range(int(x0), int(x1)))
+    spans = rows(ax)
     assert spans[0] == {0, 3}
     assert spans[1] == {2}
     assert spans[2] == {4}
@@ -98,6 +95,28 @@ def test_atoms_and_verdicts_have_their_rows(pyplot: Any) -> None:
     assert line.get_xdata()[0] == 4
 
 
+def rows(ax: Any) -> dict[float, set[int]]:
+    spans: dict[float, set[int]] = {}
+    for bars in ax.collections:
+        for path in bars.get_paths():
+            (x0, y0), (x1, y1) = path.get_extents().get_points()
+            spans.setdefault(round((y0 + y1) / 2, 1), set()).update(range(int(x0), int(x1)))
+    return spans
+
+
+def test_masks_are_of_the_monitors_alphabet(pyplot: Any) -> None:
+    ax = verdict_timeline("G(a -> F b)", np.array([1, 3, 2, 1]))
+    assert rows(ax)[0] == {0, 1, 3}
+    assert rows(ax)[1] == {1, 2}
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["presumably false", "presumably true"]
+    monitor = Monitor(parse("G(a -> F b)"), alphabet=("b", "other", "a"))
+    ax = verdict_timeline(monitor, np.array([0b100, 0b001]))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["b", "a", "verdict"]
+    assert rows(ax)[0] == {1}
+    assert rows(ax)[1] == {0}
+
+
 def test_a_monitor_is_not_touched(pyplot: Any) -> None:
     monitor = Monitor(parse(RULE))
     monitor.step({"broken"})
@@ -107,8 +126,9 @@ def test_a_monitor_is_not_touched(pyplot: Any) -> None:
 
 
 def test_traces_that_cannot_be_drawn(pyplot: Any) -> None:
-    with pytest.raises(MidstreamError, match="at least one position"):
-        verdict_timeline("F a", [])
+    for empty in ([], np.array([], dtype=np.uint8)):
+        with pytest.raises(MidstreamError, match=r"at least one position|events, not 0"):
+            verdict_timeline("F a", empty)
     with pytest.raises(MidstreamError, match="1 to 2 events, not 3"):
         verdict_timeline("F a", [set()] * 3, max_events=2)
     with pytest.raises(MidstreamError, match="must be a Monitor, a Formula or text, not int"):
