@@ -502,22 +502,97 @@ done:
     return budget->status;
 }
 
-/* Products --------------------------------------------------------------------------------- */
+/* Two diagrams joined into one: the walk of products and of unions of sets --------------------- */
 
 typedef struct pair_frame {
     int32_t x, y, low, var;
 } pair_frame;
 
-typedef struct pairing {
-    const ms_dfa *a, *b;
+typedef struct joining {
+    const ms_dfa *a, *b; /* whose nodes the first and the second operand are */
     ms_dfa *out;
     ms_budget *budget;
     ms_dfa_table table;
-    ms_dfa_map nodes, states; /* pairs -> reference, state */
-    int32_t *left, *right;    /* by state */
-    uint32_t room;
+    ms_dfa_map known; /* pairs -> reference */
     pair_frame *stack;
     uint32_t stack_room;
+    int symmetric; /* whether the order of the two says nothing */
+} joining;
+
+/* Nonzero, with the result, where a pair wants no walk; the owner has the joining as its first
+ * member. */
+typedef int (*settle_pair)(joining *j, int32_t x, int32_t y, int32_t *result);
+
+static int joining_open(joining *j) {
+    return ms_dfa_table_open(&j->table, j->budget) || ms_dfa_map_open(&j->known, j->budget);
+}
+
+static void joining_close(joining *j) {
+    free(j->table.slots);
+    ms_dfa_map_free(&j->known);
+    free(j->stack);
+}
+
+static inline int32_t join(joining *j, int32_t x, int32_t y, settle_pair settle) {
+    uint32_t top = 0;
+    int32_t result;
+    for (;;) {
+        const int32_t *found = NULL;
+        if (j->symmetric && x > y) {
+            const int32_t swap = x;
+            x = y;
+            y = swap;
+        }
+        if (settle(j, x, y, &result)) {
+        } else if ((found = ms_dfa_map_find(&j->known, pair_key(x, y))) != NULL) {
+            result = *found;
+        } else {
+            if (top == j->stack_room) {
+                const uint32_t room = top ? 2 * top : FIRST_ROOM;
+                pair_frame *stack = realloc(j->stack, room * sizeof *stack);
+                if (stack == NULL) {
+                    ms_budget_fail(j->budget, MS_BUDGET_MEMORY);
+                    return 0;
+                }
+                j->stack = stack;
+                j->stack_room = room;
+            }
+            const int32_t x_var = x >= 0 ? j->a->nodes[x].var : INT32_MAX;
+            const int32_t y_var = y >= 0 ? j->b->nodes[y].var : INT32_MAX;
+            const int32_t var = x_var < y_var ? x_var : y_var;
+            j->stack[top++] = (pair_frame){x, y, INT32_MAX, var};
+            if (x_var == var) x = j->a->nodes[x].low;
+            if (y_var == var) y = j->b->nodes[y].low;
+            continue;
+        }
+        for (;;) {
+            if (j->budget->status) return 0;
+            if (top == 0) return result;
+            pair_frame *frame = &j->stack[top - 1];
+            x = frame->x;
+            y = frame->y;
+            if (frame->low == INT32_MAX) {
+                frame->low = result;
+                if (x >= 0 && j->a->nodes[x].var == frame->var) x = j->a->nodes[x].high;
+                if (y >= 0 && j->b->nodes[y].var == frame->var) y = j->b->nodes[y].high;
+                break;
+            }
+            result = ms_dfa_make(&j->table, j->out, frame->var, frame->low, result, j->budget);
+            if (ms_budget_spend(j->budget, 2) ||
+                ms_dfa_map_put(&j->known, pair_key(x, y), result, j->budget))
+                return 0;
+            top--;
+        }
+    }
+}
+
+/* Products --------------------------------------------------------------------------------- */
+
+typedef struct pairing {
+    joining j;
+    ms_dfa_map states;     /* pairs -> state */
+    int32_t *left, *right; /* by state */
+    uint32_t room;
     /* Sinks that decide alone: state of a or b, and what the pair then is; -1 for none. */
     unsigned table_bits;
     sinks in_a, in_b;
@@ -544,10 +619,10 @@ static int32_t pair_state(pairing *p, int32_t x, int32_t y) {
     const uint64_t key = sink < 0 ? pair_key(x, y) : pair_key(-1, -2 - sink);
     const int32_t *found = ms_dfa_map_find(&p->states, key);
     if (found != NULL) return ~*found;
-    const unsigned bit = 2u * p->a->accepting[x] + p->b->accepting[y];
-    const int32_t state = p->out->n_states;
-    if (ms_dfa_add_state(p->out, sink < 0 ? (int)(p->table_bits >> bit & 1) : sink, p->budget) ||
-        ms_dfa_map_put(&p->states, key, state, p->budget))
+    const unsigned bit = 2u * p->j.a->accepting[x] + p->j.b->accepting[y];
+    const int32_t state = p->j.out->n_states;
+    if (ms_dfa_add_state(p->j.out, sink < 0 ? (int)(p->table_bits >> bit & 1) : sink, p->j.budget) ||
+        ms_dfa_map_put(&p->states, key, state, p->j.budget))
         return 0;
     if ((uint32_t)state >= p->room) {
         const uint32_t room = p->room ? 2 * p->room : FIRST_ROOM;
@@ -556,7 +631,7 @@ static int32_t pair_state(pairing *p, int32_t x, int32_t y) {
         int32_t *right = realloc(p->right, room * sizeof *right);
         if (right != NULL) p->right = right;
         if (left == NULL || right == NULL) {
-            ms_budget_fail(p->budget, MS_BUDGET_MEMORY);
+            ms_budget_fail(p->j.budget, MS_BUDGET_MEMORY);
             return 0;
         }
         p->room = room;
@@ -566,68 +641,26 @@ static int32_t pair_state(pairing *p, int32_t x, int32_t y) {
     return ~state;
 }
 
-static int32_t pair_diagrams(pairing *p, int32_t x, int32_t y) {
-    uint32_t top = 0;
-    int32_t result;
-    for (;;) {
-        const int32_t *found = NULL;
-        const int32_t x_var = x >= 0 ? p->a->nodes[x].var : INT32_MAX;
-        const int32_t y_var = y >= 0 ? p->b->nodes[y].var : INT32_MAX;
-        if (x == MS_DFA_ILLEGAL || y == MS_DFA_ILLEGAL) {
-            result = MS_DFA_ILLEGAL;
-        } else if (x < 0 && y < 0) {
-            result = pair_state(p, ~x, ~y);
-        } else if ((x < 0 && decided(p, ~x, -1) >= 0) || (y < 0 && decided(p, -1, ~y) >= 0)) {
-            result = pair_state(p, x < 0 ? ~x : 0, y < 0 ? ~y : 0);
-        } else if ((found = ms_dfa_map_find(&p->nodes, pair_key(x, y))) != NULL) {
-            result = *found;
-        } else {
-            if (top == p->stack_room) {
-                const uint32_t room = top ? 2 * top : FIRST_ROOM;
-                pair_frame *stack = realloc(p->stack, room * sizeof *stack);
-                if (stack == NULL) {
-                    ms_budget_fail(p->budget, MS_BUDGET_MEMORY);
-                    return 0;
-                }
-                p->stack = stack;
-                p->stack_room = room;
-            }
-            const int32_t var = x_var < y_var ? x_var : y_var;
-            p->stack[top++] = (pair_frame){x, y, INT32_MAX, var};
-            if (x_var == var) x = p->a->nodes[x].low;
-            if (y_var == var) y = p->b->nodes[y].low;
-            continue;
-        }
-        for (;;) {
-            if (p->budget->status) return 0;
-            if (top == 0) return result;
-            pair_frame *frame = &p->stack[top - 1];
-            x = frame->x;
-            y = frame->y;
-            if (frame->low == INT32_MAX) {
-                frame->low = result;
-                if (x >= 0 && p->a->nodes[x].var == frame->var) x = p->a->nodes[x].high;
-                if (y >= 0 && p->b->nodes[y].var == frame->var) y = p->b->nodes[y].high;
-                break;
-            }
-            result = ms_dfa_make(&p->table, p->out, frame->var, frame->low, result, p->budget);
-            if (ms_budget_spend(p->budget, 2) ||
-                ms_dfa_map_put(&p->nodes, pair_key(x, y), result, p->budget))
-                return 0;
-            top--;
-        }
-    }
+static int settle_states(joining *j, int32_t x, int32_t y, int32_t *result) {
+    pairing *p = (pairing *)j;
+    if (x == MS_DFA_ILLEGAL || y == MS_DFA_ILLEGAL)
+        *result = MS_DFA_ILLEGAL;
+    else if (x < 0 && y < 0)
+        *result = pair_state(p, ~x, ~y);
+    else if ((x < 0 && decided(p, ~x, -1) >= 0) || (y < 0 && decided(p, -1, ~y) >= 0))
+        *result = pair_state(p, x < 0 ? ~x : 0, y < 0 ? ~y : 0);
+    else
+        return 0;
+    return 1;
 }
 
 int ms_dfa_product(const ms_dfa *a, const ms_dfa *b, unsigned table, ms_dfa *out,
                    ms_budget *budget) {
-    pairing p = {.a = a, .b = b, .out = out, .budget = budget, .table_bits = table};
+    pairing p = {.j = {.a = a, .b = b, .out = out, .budget = budget}, .table_bits = table};
     const int32_t most = a->n_nodes > b->n_nodes ? a->n_nodes : b->n_nodes;
     int32_t *work = malloc(((size_t)most + 1) * sizeof *work);
     if (work == NULL) ms_budget_fail(budget, MS_BUDGET_MEMORY);
-    if (budget->status || ms_dfa_table_open(&p.table, budget) ||
-        ms_dfa_map_open(&p.nodes, budget) || ms_dfa_map_open(&p.states, budget))
-        goto done;
+    if (budget->status || joining_open(&p.j) || ms_dfa_map_open(&p.states, budget)) goto done;
     p.in_a = find_sinks(a, work);
     p.in_b = find_sinks(b, work);
     /* Before the first letter nothing is accepted, whatever the table says of two that reject; the
@@ -646,37 +679,29 @@ int ms_dfa_product(const ms_dfa *a, const ms_dfa *b, unsigned table, ms_dfa *out
         pair_state(&p, 0, 0);
     }
     for (int32_t s = 0; s < out->n_states && !budget->status; s++) {
-        const int32_t root = pair_diagrams(&p, a->roots[p.left[s]], b->roots[p.right[s]]);
+        const int32_t root = join(&p.j, a->roots[p.left[s]], b->roots[p.right[s]], settle_states);
         out->roots[s] = root;
     }
 done:
     free(work);
-    free(p.table.slots);
-    ms_dfa_map_free(&p.nodes);
+    joining_close(&p.j);
     ms_dfa_map_free(&p.states);
     free(p.left);
     free(p.right);
-    free(p.stack);
     return budget->status;
 }
 
 /* Projection: the subset construction, on diagrams whose leaves are sets of states ------------- */
 
 typedef struct projection {
-    const ms_dfa *a;
-    ms_dfa *out; /* its leaves ~k are sets, until the sets that are reached become states */
-    ms_budget *budget;
-    ms_dfa_table table;
-    ms_dfa_map unions; /* pairs of references into out */
-    int32_t *items;    /* members of all sets, ascending */
+    joining j;      /* within `out`, whose leaves ~k are sets, until those reached become states */
+    int32_t *items; /* members of all sets, ascending */
     uint32_t n_items, item_room;
     uint32_t *begin; /* of a set in `items`; the next one's is its end */
     int32_t n_sets;
     uint32_t set_room;
     int32_t *slots; /* hash table of sets */
     uint32_t slot_room;
-    pair_frame *stack;
-    uint32_t stack_room;
 } projection;
 
 static uint32_t hash_items(const int32_t *items, uint32_t n) {
@@ -692,7 +717,7 @@ static int32_t intern_set(projection *p) {
         const uint32_t room = p->slot_room * 2;
         int32_t *slots = realloc(p->slots, room * sizeof *slots);
         if (slots == NULL) {
-            ms_budget_fail(p->budget, MS_BUDGET_MEMORY);
+            ms_budget_fail(p->j.budget, MS_BUDGET_MEMORY);
             return 0;
         }
         memset(slots, 0xFF, room * sizeof *slots);
@@ -716,7 +741,7 @@ static int32_t intern_set(projection *p) {
     if ((uint32_t)p->n_sets + 2 >= p->set_room) {
         uint32_t *begin = realloc(p->begin, 2 * (size_t)p->set_room * sizeof *begin);
         if (begin == NULL) {
-            ms_budget_fail(p->budget, MS_BUDGET_MEMORY);
+            ms_budget_fail(p->j.budget, MS_BUDGET_MEMORY);
             return 0;
         }
         p->begin = begin;
@@ -729,11 +754,11 @@ static int32_t intern_set(projection *p) {
 
 static int room_for_items(projection *p, uint32_t more) {
     if (p->n_items + (uint64_t)more <= p->item_room) return 0;
-    if (p->n_items + (uint64_t)more > 4 * p->budget->max_nodes)
-        return ms_budget_fail(p->budget, MS_BUDGET_NODES);
+    if (p->n_items + (uint64_t)more > 4 * p->j.budget->max_nodes)
+        return ms_budget_fail(p->j.budget, MS_BUDGET_NODES);
     const uint32_t room = 2 * (p->n_items + more);
     int32_t *items = realloc(p->items, room * sizeof *items);
-    if (items == NULL) return ms_budget_fail(p->budget, MS_BUDGET_MEMORY);
+    if (items == NULL) return ms_budget_fail(p->j.budget, MS_BUDGET_MEMORY);
     p->items = items;
     p->item_room = room;
     return 0;
@@ -742,7 +767,7 @@ static int room_for_items(projection *p, uint32_t more) {
 static int32_t unite_sets(projection *p, int32_t x, int32_t y) {
     uint32_t i = p->begin[x], j = p->begin[y];
     const uint32_t i_end = p->begin[x + 1], j_end = p->begin[y + 1];
-    if (ms_budget_spend(p->budget, 1 + (i_end - i + j_end - j) / 8) ||
+    if (ms_budget_spend(p->j.budget, 1 + (i_end - i + j_end - j) / 8) ||
         room_for_items(p, i_end - i + j_end - j))
         return 0;
     while (i < i_end || j < j_end) {
@@ -755,60 +780,18 @@ static int32_t unite_sets(projection *p, int32_t x, int32_t y) {
     return ~intern_set(p);
 }
 
+static int settle_sets(joining *j, int32_t x, int32_t y, int32_t *result) {
+    if (x == y || x == MS_DFA_ILLEGAL)
+        *result = y;
+    else if (x < 0 && y < 0)
+        *result = unite_sets((projection *)j, ~x, ~y);
+    else
+        return 0;
+    return 1;
+}
+
 static int32_t unite(projection *p, int32_t x, int32_t y) {
-    uint32_t top = 0;
-    int32_t result;
-    for (;;) {
-        const int32_t *found = NULL;
-        if (x > y) {
-            const int32_t swap = x;
-            x = y;
-            y = swap;
-        }
-        const int32_t x_var = x >= 0 ? p->out->nodes[x].var : INT32_MAX;
-        const int32_t y_var = y >= 0 ? p->out->nodes[y].var : INT32_MAX;
-        if (x == y || x == MS_DFA_ILLEGAL) {
-            result = y;
-        } else if (x < 0 && y < 0) {
-            result = unite_sets(p, ~x, ~y);
-        } else if ((found = ms_dfa_map_find(&p->unions, pair_key(x, y))) != NULL) {
-            result = *found;
-        } else {
-            if (top == p->stack_room) {
-                const uint32_t room = top ? 2 * top : FIRST_ROOM;
-                pair_frame *stack = realloc(p->stack, room * sizeof *stack);
-                if (stack == NULL) {
-                    ms_budget_fail(p->budget, MS_BUDGET_MEMORY);
-                    return 0;
-                }
-                p->stack = stack;
-                p->stack_room = room;
-            }
-            const int32_t var = x_var < y_var ? x_var : y_var;
-            p->stack[top++] = (pair_frame){x, y, INT32_MAX, var};
-            if (x_var == var) x = p->out->nodes[x].low;
-            if (y_var == var) y = p->out->nodes[y].low;
-            continue;
-        }
-        for (;;) {
-            if (p->budget->status) return 0;
-            if (top == 0) return result;
-            pair_frame *frame = &p->stack[top - 1];
-            x = frame->x;
-            y = frame->y;
-            if (frame->low == INT32_MAX) {
-                frame->low = result;
-                if (x >= 0 && p->out->nodes[x].var == frame->var) x = p->out->nodes[x].high;
-                if (y >= 0 && p->out->nodes[y].var == frame->var) y = p->out->nodes[y].high;
-                break;
-            }
-            result = ms_dfa_make(&p->table, p->out, frame->var, frame->low, result, p->budget);
-            if (ms_budget_spend(p->budget, 2) ||
-                ms_dfa_map_put(&p->unions, pair_key(x, y), result, p->budget))
-                return 0;
-            top--;
-        }
-    }
+    return join(&p->j, x, y, settle_sets);
 }
 
 /* The set of one state; states from which nothing is accepted are in no set. */
@@ -831,7 +814,8 @@ static int grow_names(int32_t **array, uint32_t from, uint32_t room, ms_budget *
 
 int ms_dfa_project(const ms_dfa *a, int32_t first, ms_dfa *out, ms_budget *budget) {
     ms_dfa sets = {0};
-    projection p = {.a = a, .out = &sets, .budget = budget, .set_room = FIRST_ROOM,
+    projection p = {.j = {.a = &sets, .b = &sets, .out = &sets, .budget = budget, .symmetric = 1},
+                    .set_room = FIRST_ROOM,
                     .slot_room = 2 * FIRST_ROOM};
     const size_t n = (size_t)a->n_states, m = (size_t)a->n_nodes;
     int32_t *lifted = malloc((m + n + 1) * sizeof *lifted), *roots = lifted + m;
@@ -845,7 +829,7 @@ int ms_dfa_project(const ms_dfa *a, int32_t first, ms_dfa *out, ms_budget *budge
         goto done;
     }
     memset(p.slots, 0xFF, p.slot_room * sizeof *p.slots);
-    if (ms_dfa_table_open(&p.table, budget) || ms_dfa_map_open(&p.unions, budget)) goto done;
+    if (joining_open(&p.j)) goto done;
     const int32_t dead = find_sinks(a, lifted).reject;
     for (size_t k = 0; k < m; k++) {
         const ms_dfa_node *node = &a->nodes[k];
@@ -853,7 +837,7 @@ int ms_dfa_project(const ms_dfa *a, int32_t first, ms_dfa *out, ms_budget *budge
         const int32_t high = lift(&p, node->high, lifted, dead);
         lifted[k] = node->var >= first
                         ? unite(&p, low, high)
-                        : ms_dfa_make(&p.table, &sets, node->var, low, high, budget);
+                        : ms_dfa_make(&p.j.table, &sets, node->var, low, high, budget);
         if (budget->status) goto done;
     }
     for (size_t s = 0; s < n; s++) roots[s] = lift(&p, a->roots[s], lifted, dead);
@@ -903,9 +887,7 @@ done:
     free(p.items);
     free(p.begin);
     free(p.slots);
-    free(p.stack);
-    free(p.table.slots);
-    ms_dfa_map_free(&p.unions);
+    joining_close(&p.j);
     ms_dfa_free(&sets);
     free(w.name);
     free(w.node_name);
