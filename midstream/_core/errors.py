@@ -60,7 +60,9 @@ class ExpressionError(ArgumentValueError):
         start = max(0, position - 40)
         part = text[start : start + 80]
         before, after = "..." * (start > 0), "..." * (start + 80 < len(text))
-        caret = " " * (len(before) + position - start) + "^"
+        # Tabs stay tabs, so that the caret stands below its character however wide they are.
+        skipped = "".join("\t" if mark == "\t" else " " for mark in text[start:position])
+        caret = " " * len(before) + skipped + " " * (position - start - len(skipped)) + "^"
         shown = f"\n    {before}{part}{after}\n    {caret}" if text else ""
         super().__init__(message + shown)
         self.text = text

@@ -25,6 +25,7 @@ __all__ = ["check"]
 
 #: Longer lines are no letters.
 _MAX_LINE_BYTES = 1 << 20
+_UNDECIDED = 4
 _RED, _GREEN, _DIM, _PLAIN = "\x1b[31m", "\x1b[32m", "\x1b[2m", "\x1b[0m"
 
 
@@ -63,8 +64,8 @@ def check(
     Returns
     -------
     int
-        Exit status: 0 if the trace satisfies the formula, 1 if it does not, or, in the three-valued
-        semantics, if no continuation does.
+        Exit status: 0 if the trace satisfies the formula, 1 if it does not; in the three-valued
+        semantics 0 and 1 if all continuations do or none does, else 4.
 
     Raises
     ------
@@ -109,7 +110,9 @@ def check(
         stdout.write(json.dumps(report, ensure_ascii=False) + "\n")
     else:
         stdout.write(_told(formula, monitor, letters, failed=failed, colored=colored))
-    return 1 if failed else 0
+    if failed:
+        return 1
+    return _UNDECIDED if verdict is Verdict.INCONCLUSIVE else 0
 
 
 def _report(
@@ -147,9 +150,9 @@ def _told(
     if verdict.final and decided is not None:
         when = f"decided by event {decided}, whatever follows"
     elif word == "undecided":
-        when = f"after {len(letters)} events; some continuations satisfy it, some violate it"
+        when = f"after {_events(len(letters))}; some continuations satisfy it, some violate it"
     else:
-        when = f"if the trace ends after these {len(letters)} events"
+        when = f"if the trace ends after {_events(len(letters))}"
     lines = [f"{paint}{word}{_PLAIN if paint else ''}: {one_line(str(formula))}", when]
     found = counterexample(formula, letters) if failed else None
     if found is not None:
@@ -210,6 +213,10 @@ def _decoded(trace: str, file: BinaryIO) -> Iterator[str]:
             yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise MalformedStreamError(f"not UTF-8: {error.reason}", place=place) from None
+
+
+def _events(count: int) -> str:
+    return f"{count} event{'s' * (count != 1)}"
 
 
 def _shown(trace: str) -> str:

@@ -11,6 +11,8 @@ Exit status
         The source failed (no connection, an error status, a malformed or truncated stream), or the
         stream carried an error of its own, or an output could not be written. A stop outdoes
         this: then it is 1.
+    4
+        `check` with three-valued semantics: neither true nor false yet.
     128 + n
         Signal n ended it: 130 after Ctrl-C, 143 after SIGTERM, 141 when nobody reads standard
         output any more.
@@ -236,7 +238,8 @@ def record(
 
 @app.command(
     epilog="[bold]Exit status:[/] 0 satisfied; 1 violated; 2 wrong usage; 3 the trace cannot be "
-    "read; 128 + n ended by signal n."
+    "read, or the formula is too large to follow; 4 undecided, with --semantics ltl3; 128 + n ended "
+    "by signal n."
 )
 def check(
     formula: Annotated[

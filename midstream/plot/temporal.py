@@ -28,10 +28,12 @@ def automaton_graph(
     automaton: Automaton | Formula | str,
     *,
     ax: Axes | None = None,
-    max_states: int = 40,
+    max_states: int = 20,
     max_guard: int = 28,
 ) -> Axes:
     """Draw an automaton: states in layers by distance from the start, guards on the arrows.
+
+    Where a layer would have more than three states, all stand on a circle.
 
     Parameters
     ----------
@@ -39,7 +41,7 @@ def automaton_graph(
         An automaton, or what `midstream.logic.compile` makes one of.
     ax : matplotlib.axes.Axes, optional
         Where to draw. Default: a new figure as large as the automaton needs.
-    max_states : int, default 40
+    max_states : int, default 20
         More states than this are refused: nobody could read them.
     max_guard : int, default 28
         Longest guard in characters; longer ones end in an ellipsis.
@@ -244,8 +246,14 @@ def verdict_timeline(
     ax.set_xlim(0, len(codes))
     ax.set_xlabel("event")
     ax.xaxis.set_major_locator(matplotlib("ticker").MaxNLocator(10, integer=True))
+    # Below the label of the axis, whose distance is in points however high the picture is.
     ax.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.28), ncols=5, frameon=False, fontsize="small"
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        borderaxespad=4.2,
+        ncols=5,
+        frameon=False,
+        fontsize="small",
     )
     title = str(monitor.formula)
     ax.set_title(title if len(title) <= 60 else title[:59] + "…", loc="left", fontsize="medium")

@@ -172,6 +172,8 @@ def test_intervals_of_binary_operators():
         ("F[:] a", 1, 2, "an interval wants a bound"),
         ("F[5:2] a", 1, 2, r"the interval \[5:2\] is empty"),
         ("F[-1:2] a", 1, 2, "begins before 0"),
+        ("F[0:1e400] a", 1, 2, "too large for a number"),
+        ("\ta &\t)", 1, 6, "expected a formula"),
         ("F[0:1e300] a", 1, 1, r"at most 2\*\*53"),
         ("a W[1:2] b", 1, 3, "interval must be None for WEAK_UNTIL"),
         ("rise[1:2](a)", 1, 1, "takes no interval"),
@@ -194,6 +196,7 @@ def test_errors_say_where(text, line, column, message):
     if text.strip():
         shown = str(caught.value).split("\n")
         assert shown[-1].index("^") - 4 == column - 1
+        assert shown[-1].count("\t") == text.split("\n")[line - 1][: column - 1].count("\t")
         assert shown[-2][4:] == text.split("\n")[line - 1]
 
 
