@@ -573,20 +573,22 @@ class RuleBook:
     def finish(self) -> Outcome:
         """The end of the stream: rules that are owed something are broken.
 
-        The book stays as it is; `reset` begins another stream. Without an event there is no trace,
-        and nothing is broken; the same for a key's slice.
+        A question, like `what_if`: the book stays as it is, and the next event may still come.
+        Asked again, the answer is the same. No event did it, so that nothing is counted: not in
+        `counts`, `metrics` and `audit`, and `on_finding` is not called. `reset` begins another
+        stream. Without an event there is no trace, and nothing is broken; the same for a key's
+        slice.
 
         Returns
         -------
         Outcome
-            With a finding for each `open_obligations`, ``at_end`` True.
+            With a finding for each `open_obligations`, ``at_end`` True; ``committed`` is False.
         """
         findings = tuple(
             self._finding(plan, Verdict.FALSE, key, since, self._engine.n_steps, 0, True)
             for _, plan, key, _, since in self._pending()
         )
-        outcome = Outcome(findings, True)
-        return self._note(outcome) if findings else outcome
+        return Outcome(findings, False)
 
     def open_obligations(self) -> list[Obligation]:
         """What is owed now: rules that would be broken if the stream ended.

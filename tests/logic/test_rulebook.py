@@ -885,11 +885,23 @@ def test_finish():
     assert str(book.open_obligations()[1]) == "s: owed from the start: {c}"
     assert not outcome.allowed
     assert "the stream ended after 1 events" in str(outcome.findings[0])
-    before = book.snapshot()
-    book.finish()
-    assert book.snapshot() == before
     book.step({"b", "c"})
     assert book.finish().findings == () and book.finish().allowed
+
+
+def test_finish_leaves_the_book_as_it_is():
+    seen = []
+    book = RuleBook({"r": "G(a -> F b)"}, on_finding=seen.append)
+    book.step({"a"})
+
+    def told():
+        return book.snapshot(), book.metrics, book.audit, book.counts(), repr(book), list(seen)
+
+    before = told()
+    first = book.finish()
+    assert [f.rule for f in first.broken] == ["r"] and not first.committed
+    assert book.finish() == first
+    assert told() == before
 
 
 # Counts of what rules do
