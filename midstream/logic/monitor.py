@@ -22,6 +22,7 @@ from midstream.logic._letters import Letter, Trace, as_masks
 from midstream.logic._monitor import MISSING, Core, Tables
 from midstream.logic._ops import Op
 from midstream.logic._signal import PastProgram
+from midstream.logic._snapshots import sealed, unsealed
 from midstream.logic.automaton import Automaton, compile
 from midstream.logic.formula import (
     Formula,
@@ -500,7 +501,7 @@ class Monitor(Core):
             *counts,
             windows,
         )
-        return body + struct.pack("<I", zlib.crc32(body))
+        return sealed(body)
 
     def restore(self, snapshot: bytes) -> None:
         """Go to where `snapshot` was taken.
@@ -515,25 +516,13 @@ class Monitor(Core):
             No snapshot, a damaged one, one of a later version, or of another formula, alphabet or
             semantics. Nothing was changed then.
         """
-        try:
-            data = bytes(memoryview(snapshot))
-        except TypeError:
-            raise ArgumentTypeError(
-                f"snapshot must be bytes, got {type(snapshot).__name__}"
-            ) from None
-        if len(data) < HEADER.size + 4 or not data.startswith(MAGIC):
-            raise ArgumentValueError("snapshot must come from Monitor.snapshot, got other bytes")
+        data = unsealed(snapshot, MAGIC, "Monitor", least=HEADER.size)
         fields = HEADER.unpack_from(data)
         version, digest, position, decided, last_time, n_states, n_triggers, n_bytes = fields[1:]
         if version != VERSION:
             raise ArgumentValueError(f"snapshot must be of version {VERSION}, got {version}")
         layout = f"<{n_states}i{n_triggers}i{n_triggers}Q{n_bytes}s"
-        length = HEADER.size + 4 * n_states + 12 * n_triggers + n_bytes + 4
-        damaged = (
-            len(data) != length
-            or zlib.crc32(data[:-4]) != struct.unpack_from("<I", data, len(data) - 4)[0]
-        )
-        if damaged:
+        if len(data) != HEADER.size + 4 * n_states + 12 * n_triggers + n_bytes:
             raise ArgumentValueError("snapshot must be whole, got a damaged one")
         if digest != self._digest():
             raise ArgumentValueError(

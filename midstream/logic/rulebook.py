@@ -27,6 +27,7 @@ from midstream.logic._assembly import (
     text_of,
 )
 from midstream.logic._rulebook import Engine
+from midstream.logic._snapshots import sealed, unsealed
 from midstream.logic.formula import Formula
 from midstream.logic.rules import (
     ACTIONS,
@@ -46,7 +47,7 @@ __all__ = ["Finding", "Obligation", "Outcome", "RuleBook", "RuleCounts"]
 Key = str | int | None
 
 _VERDICTS = tuple(Verdict)
-_MAGIC = b"midstream rule book 1\n"
+_MAGIC = b"midstream rule book 2\n"
 _EVICT = ("error", "oldest_decided", "oldest")
 
 
@@ -899,43 +900,40 @@ class RuleBook:
         bytes
             For `restore` of a book of the same rules, in this process or another one on a machine
             of the same byte order. Two books that would judge alike for ever after the same events
-            have equal snapshots.
+            have equal snapshots. With a checksum, so that damage is found.
         """
         head, parts = self._engine.dump()
         blocks = b"".join(part[4] for part in parts)
         header = {
             "identity": self._identity(),
             "byteorder": sys.byteorder,
-            "sha256": hashlib.sha256(blocks).hexdigest(),
             "head": head,
             "parts": [[*part[:4], len(part[4])] for part in parts],
         }
-        return _MAGIC + json.dumps(header).encode() + b"\n" + blocks
+        return sealed(_MAGIC + json.dumps(header).encode() + b"\n" + blocks)
 
     def restore(self, snapshot: bytes) -> None:
         """Go back to a snapshot.
 
         Parameters
         ----------
-        snapshot : bytes
+        snapshot : bytes-like
             From `snapshot`, of a book of the same rules.
 
         Raises
         ------
         ArgumentTypeError, ArgumentValueError
-            Not bytes; damaged; of other rules. The book is then as it was.
+            Not bytes; damaged; of another version or of other rules. The book is then as it was.
         """
-        if not isinstance(snapshot, bytes):
-            raise ArgumentTypeError(f"snapshot must be bytes, got {type(snapshot).__name__}")
-        end = snapshot.find(b"\n", len(_MAGIC))
-        if not snapshot.startswith(_MAGIC) or end < 0:
-            raise ArgumentValueError("snapshot: not one of a rule book, or of another version")
+        body = unsealed(snapshot, _MAGIC, "RuleBook")
+        end = body.find(b"\n", len(_MAGIC))
+        if end < 0:
+            raise ArgumentValueError("snapshot: damaged: it has no header")
         try:
-            header = json.loads(snapshot[len(_MAGIC) : end])
+            header = json.loads(body[len(_MAGIC) : end])
             identity, order = header["identity"], header["byteorder"]
             (n_steps, time), parts = header["head"], header["parts"]
-            blocks = snapshot[end + 1 :]
-            intact = header["sha256"] == hashlib.sha256(blocks).hexdigest()
+            blocks = body[end + 1 :]
             loaded = []
             at = 0
             for keys, decided, evicted, evicted_open, size in parts:
@@ -955,8 +953,8 @@ class RuleBook:
             raise ArgumentValueError("snapshot: of other rules than those of this book")
         if order != sys.byteorder:
             raise ArgumentValueError(f"snapshot: of a machine whose byte order is {order!r:.20}")
-        if not intact or at != len(blocks):
-            raise ArgumentValueError("snapshot: damaged: its digest does not fit")
+        if at != len(blocks):
+            raise ArgumentValueError("snapshot: damaged: its size is wrong")
         self._engine.load(head, loaded)
 
     def lint(self, **options: Any) -> list[LintFinding]:

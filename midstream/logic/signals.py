@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import struct
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, cast
@@ -18,6 +17,7 @@ from midstream.logic._checks import as_formula
 from midstream.logic._flat import Flat, flatten
 from midstream.logic._ops import Op
 from midstream.logic._signal import BOOLEAN, INTERVAL, ROBUSTNESS, Engine, offline
+from midstream.logic._snapshots import sealed, unsealed
 from midstream.logic.formula import COMPARISONS, Formula
 from midstream.logic.verdict import Verdict
 
@@ -715,7 +715,7 @@ class SignalMonitor(Engine):
         whole, state = self._state()
         body = HEADER.pack(MAGIC, VERSION, self._digest(), *whole, len(state))
         body += state.astype("<f8").tobytes()
-        return body + struct.pack("<I", zlib.crc32(body))
+        return sealed(body)
 
     def restore(self, snapshot: bytes) -> None:
         """Go back to a snapshot.
@@ -725,19 +725,13 @@ class SignalMonitor(Engine):
         ArgumentValueError
             It is damaged, of another version, or of another formula; nothing changes.
         """
-        if not isinstance(snapshot, (bytes, bytearray, memoryview)):
-            raise ArgumentTypeError(f"snapshot must be bytes, got {type(snapshot).__name__}")
-        data = bytes(snapshot)
-        if len(data) < HEADER.size + 4 or not data.startswith(MAGIC):
-            raise ArgumentValueError("snapshot must be from SignalMonitor.snapshot()")
-        if zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
-            raise ArgumentValueError("snapshot is damaged: its checksum is wrong")
+        data = unsealed(snapshot, MAGIC, "SignalMonitor", least=HEADER.size)
         _, version, digest, *whole, n = HEADER.unpack_from(data)
         if version != VERSION:
             raise ArgumentValueError(f"snapshot must have version {VERSION}, got {version}")
         if digest != self._digest():
             raise ArgumentValueError("snapshot must be of the same formula, output and at")
-        body = data[HEADER.size : -4]
+        body = data[HEADER.size :]
         if len(body) != 8 * n:
             raise ArgumentValueError(f"snapshot must hold {n} numbers, got {len(body) // 8}")
         before = self._state()

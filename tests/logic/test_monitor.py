@@ -21,6 +21,7 @@ from midstream.logic.infinite import ltl3_machine
 from midstream.logic.monitor import Monitor
 from midstream.logic.parser import parse
 from midstream.logic.verdict import Verdict
+from tests.logic.snapshots import check_damage
 
 LETTERS = temporal.letters("ab")
 T, F, PT, PF, INC = (
@@ -634,6 +635,7 @@ def test_damaged_and_foreign_snapshots():
     for bad in (b"", b"x" * 100, good[:-1], good + b"\0", good[:20] + b"\x09" + good[21:]):
         with pytest.raises(ArgumentValueError, match="snapshot must"):
             monitor.restore(bad)
+    check_damage(monitor, good)
     with pytest.raises(ArgumentTypeError, match="snapshot must be bytes"):
         monitor.restore("text")
     for other in (Monitor("a U !b"), Monitor("a U b", semantics="ltl3"), Monitor("c U b")):

@@ -26,12 +26,14 @@ from midstream._core.errors import (
 )
 from midstream.logic._assembly import exclusions, has_kept_windows
 from midstream.logic._ops import Op
+from midstream.logic._snapshots import sealed
 from midstream.logic.automaton import compile
 from midstream.logic.formula import and_, atom, make, not_, true
 from midstream.logic.parser import parse
 from midstream.logic.rulebook import RuleBook
 from midstream.logic.rules import Rule, check_condition
 from midstream.logic.verdict import Verdict
+from tests.logic.snapshots import check_damage
 from tests.logic.strategies import formulas
 from tests.reference.temporal import evaluate, holds
 
@@ -1033,21 +1035,17 @@ def test_damaged_snapshots_are_refused():
     saved = book.snapshot()
     list(feed(book, rng, 5))
     before = book.snapshot()
-    for _ in range(1500):
+    check_damage(book, saved)
+    for _ in range(500):
         bad = bytearray(saved)
-        if rng.random() < 0.3:
-            del bad[rng.randrange(len(bad)) :]
-        else:
-            for _ in range(rng.randrange(1, 3)):
-                bad[rng.randrange(len(bad))] ^= 1 << rng.randrange(8)
-        try:
-            book.restore(bytes(bad))
-        except ArgumentValueError as error:
-            assert "snapshot" in str(error)
-            assert book.snapshot() == before
-        else:
-            # The header has no digest: a number in it may have become another one.
-            book.restore(before)
+        for _ in range(rng.randrange(2, 4)):
+            bad[rng.randrange(len(bad))] ^= 1 << rng.randrange(8)
+        if bad != saved:
+            with pytest.raises(ArgumentValueError, match="snapshot"):
+                book.restore(bytes(bad))
+    assert book.snapshot() == before
+    book.restore(bytearray(saved))
+    assert book.snapshot() == saved
     with pytest.raises(ArgumentTypeError, match="snapshot must be bytes"):
         book.restore("x")
     with pytest.raises(ArgumentValueError, match="of other rules"):
@@ -1055,8 +1053,6 @@ def test_damaged_snapshots_are_refused():
 
 
 def test_forged_states_are_refused():
-    import hashlib
-
     book = RuleBook(
         [
             Rule("r", "G(a -> F b)"),
@@ -1066,8 +1062,8 @@ def test_forged_states_are_refused():
     )
     book.step({"a": True})
     saved = book.snapshot()
-    head, end = saved.index(b"\n") + 1, saved.index(b"\n", saved.index(b"\n") + 1)
-    header, blocks = json.loads(saved[head:end]), saved[end + 1 :]
+    end = saved.index(b"\n", saved.index(b"\n") + 1)
+    blocks = saved[end + 1 : -4]
     rng = random.Random(2)
     refused = 0
     for _ in range(800):
@@ -1083,8 +1079,7 @@ def test_forged_states_are_refused():
                 rng.randbytes(8),
             ]
         )
-        header["sha256"] = hashlib.sha256(bad).hexdigest()
-        forged = saved[:head] + json.dumps(header).encode() + b"\n" + bytes(bad)
+        forged = sealed(saved[: end + 1] + bytes(bad))
         try:
             book.restore(forged)
         except ArgumentValueError:

@@ -31,6 +31,7 @@ from midstream.logic.formula import (
 from midstream.logic.parser import parse
 from midstream.logic.signals import SignalMonitor, evaluate_timed, robustness
 from midstream.logic.verdict import Verdict
+from tests.logic.snapshots import check_damage
 from tests.logic.strategies import BOOLEAN, FUTURE, PAST, formulas
 from tests.reference import temporal
 
@@ -724,11 +725,12 @@ def test_snapshots_are_checked():
     damaged[100] ^= 1
     for snapshot, words in (
         (bytes(damaged), "damaged"),
-        (b"", "must be from"),
+        (b"", "must come from"),
         (good[:-9], "damaged"),
     ):
         with pytest.raises(ArgumentValueError, match=words):
             monitor.restore(snapshot)
+    check_damage(monitor, good)
     with pytest.raises(ArgumentValueError, match="same formula"):
         other.restore(good)
     with pytest.raises(ArgumentTypeError, match="bytes"):
