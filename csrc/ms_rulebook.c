@@ -110,6 +110,20 @@ static int decided(uint8_t colour)
     return colour == MS_RB_FALSE || colour == MS_RB_TRUE;
 }
 
+/* What an operation remembers before the first event. */
+static void begin(const ms_rb_op *op, double *m)
+{
+    memset(m, 0, ms_rb_op_numbers(op) * sizeof(double));
+    switch (op->kind) {
+    case MS_RB_DELAYED:
+        m[1] = NAN;
+        /* fall through */
+    case MS_RB_SINCE:
+    case MS_RB_LATE:
+        m[0] = NAN;
+    }
+}
+
 void ms_rb_begin(const ms_rb *p, unsigned char *slice)
 {
     memset(slice, 0, p->slice_bytes);
@@ -126,14 +140,7 @@ void ms_rb_begin(const ms_rb *p, unsigned char *slice)
             head->undecided++;
     }
     for (size_t i = 0; i < p->n_ops; i++)
-        switch (p->ops[i].kind) {
-        case MS_RB_DELAYED:
-            memory[p->ops[i].memory + 1] = NAN;
-            /* fall through */
-        case MS_RB_SINCE:
-        case MS_RB_LATE:
-            memory[p->ops[i].memory] = NAN;
-        }
+        begin(p->ops + i, memory + p->ops[i].memory);
 }
 
 int ms_rb_check(const ms_rb *p, const unsigned char *slice)
@@ -332,8 +339,12 @@ size_t ms_rb_step(const ms_rb *p, unsigned char *slice, uint64_t *letter, int64_
                 change->since = since[i];
                 if (change->after == MS_RB_FALSE) {
                     broken[i]++;
-                    if (rule->again)
+                    if (rule->again) {
                         next = 0;
+                        for (size_t k = 0; k < p->n_ops; k++)
+                            if (p->ops[k].owner == (int32_t)i)
+                                begin(p->ops + k, memory + p->ops[k].memory);
+                    }
                 }
                 head->undecided -= decided(a->colours[next]);
             }

@@ -34,6 +34,7 @@ typedef struct ms_rb_op {
     double low;
     double high;
     size_t memory; /* its first number in the slice */
+    int32_t owner; /* the rule that begins anew together with it, or -1 */
 } ms_rb_op;
 
 typedef struct ms_rb_automaton {

@@ -200,7 +200,7 @@ class Operations:
     def __init__(self, base: Base) -> None:
         self.base = base
         self.n_bits = base.n_bits
-        self.rows: list[tuple[int, int, tuple[int, ...], bool, int, float, float]] = []
+        self.rows: list[tuple[int, int, tuple[int, ...], bool, int, float, float, int]] = []
         self.known: dict[Any, int] = {}
 
     def add(
@@ -212,13 +212,14 @@ class Operations:
         at_least: int = 0,
         low: float = 0.0,
         high: float = math.inf,
+        owner: int = -1,
     ) -> int:
-        row = (kind, tuple(args), timed, at_least, float(low), float(high))
+        row = (kind, tuple(args), timed, at_least, float(low), float(high), owner)
         bit = self.known.get(row)
         if bit is None:
             bit = self.known[row] = self.n_bits
             self.n_bits += 1
-            self.rows.append((kind, bit, row[1], timed, at_least, row[4], row[5]))
+            self.rows.append((kind, bit, row[1], timed, at_least, *row[4:]))
         return bit
 
     def condition(self, tree: Tree) -> int:
@@ -240,15 +241,20 @@ class Operations:
     def negation(self, bit: int) -> int:
         return self.add(_NOT, [bit])
 
-    def formula(self, formula: Formula, bits: dict[str, int], timed: bool) -> int:
-        """The bit of a formula without future operators."""
+    def formula(self, formula: Formula, bits: dict[str, int], timed: bool, owner: int = -1) -> int:
+        """The bit of a formula without future operators.
+
+        What its operators remember is forgotten when the rule `owner` begins anew.
+        """
         value: dict[Formula, int] = {}
         for node in formula.nodes():
             args = [value[arg] for arg in node.args]
-            value[node] = self.node(node, args, bits, timed)
+            value[node] = self.node(node, args, bits, timed, owner)
         return value[formula]
 
-    def node(self, node: Formula, args: list[int], bits: dict[str, int], timed: bool) -> int:
+    def node(
+        self, node: Formula, args: list[int], bits: dict[str, int], timed: bool, owner: int
+    ) -> int:
         op = node.op
         low, high = (0.0, math.inf) if node.interval is None else node.interval
         if op in (Op.ATOM, Op.PREDICATE):
@@ -269,23 +275,25 @@ class Operations:
             same = self.add(_OR, [both, neither])
             return same if op == Op.IFF else self.negation(same)
         if op in (Op.YESTERDAY, Op.WEAK_YESTERDAY):
-            return self.add(_YESTERDAY if op == Op.YESTERDAY else _WEAK_YESTERDAY, args)
+            kind = _YESTERDAY if op == Op.YESTERDAY else _WEAK_YESTERDAY
+            return self.add(kind, args, owner=owner)
         if op == Op.SINCE:
-            return self.since(args[0], args[1], timed, low, high)
+            return self.since(args[0], args[1], timed, low, high, owner)
         everything = self.add(_AND, [])
         if op == Op.ONCE:
-            return self.since(everything, args[0], timed, low, high)
+            return self.since(everything, args[0], timed, low, high, owner)
         if op == Op.HISTORICALLY:
-            return self.negation(self.since(everything, self.negation(args[0]), timed, low, high))
+            ever = self.since(everything, self.negation(args[0]), timed, low, high, owner)
+            return self.negation(ever)
         # TRIGGER is the dual of SINCE.
         return self.negation(
-            self.since(self.negation(args[0]), self.negation(args[1]), timed, low, high)
+            self.since(self.negation(args[0]), self.negation(args[1]), timed, low, high, owner)
         )
 
-    def since(self, p: int, q: int, timed: bool, low: float, high: float) -> int:
+    def since(self, p: int, q: int, timed: bool, low: float, high: float, owner: int) -> int:
         if low == 0 or high == math.inf:
-            return self.add(_SINCE, [p, q], timed=timed, low=low, high=high)
-        return self.add(_DELAYED, [p, q], low=math.ceil(low), high=high)
+            return self.add(_SINCE, [p, q], timed=timed, low=low, high=high, owner=owner)
+        return self.add(_DELAYED, [p, q], low=math.ceil(low), high=high, owner=owner)
 
 
 def has_kept_windows(node: Formula, timed: bool = True) -> bool:
@@ -320,8 +328,12 @@ class Windows:
         bits: dict[str, int],
         operations: Operations,
         longest: float = LONG_WINDOW,
+        owner: int = -1,
     ) -> None:
         self.rule = rule
+        #: Slot of the rule, if it begins anew after a violation: so do its windows, which no other
+        #: rule can share then.
+        self.owner = owner
         self.longest = longest
         self.bits = bits
         self.operations = operations
@@ -352,7 +364,10 @@ class Windows:
                 f"formula of rule {self.rule.name!r}: windows over time must be [0:b] or [a:], "
                 f"not as in {text_of(node)!r:.120}"
             )
-        return self.stand_in(text_of(node), self.operations.formula(node, self.own, self.timed))
+        return self.stand_in(text_of(node), self.bit(node))
+
+    def bit(self, node: Formula) -> int:
+        return self.operations.formula(node, self.own, self.timed, self.owner)
 
     def future(self, part: Formula) -> Formula | None:
         """Windows of the future that are windows of the past, seen from their other end.
@@ -390,12 +405,10 @@ class Windows:
             return None
         late = self.operations.add(
             _LATE,
-            [
-                self.operations.formula(p, self.own, self.timed),
-                self.operations.formula(q, self.own, self.timed),
-            ],
+            [self.bit(p), self.bit(q)],
             timed=self.timed,
             high=high,
+            owner=self.owner,
         )
         if self.timed:
             self.deadlines[late] = high
@@ -722,7 +735,8 @@ def _assemble_group(
             name: base.names[name] if tree is None else operations.condition(tree)
             for name, tree in trees_of.items()
         }
-        windows = Windows(rule, bits, operations)
+        owner = slot if rule.after_violation == "reset" else -1
+        windows = Windows(rule, bits, operations, owner=owner)
         formula = windows.apply(rule.formula)
         try:
             automaton, order = built(rule, formula, bits, False)
@@ -730,7 +744,7 @@ def _assemble_group(
             # Several windows multiply the states; what can be kept beside the automaton then is.
             if not formula.has_interval:
                 raise
-            windows = Windows(rule, bits, operations, longest=0)
+            windows = Windows(rule, bits, operations, longest=0, owner=owner)
             formula = windows.apply(rule.formula)
             automaton, order = built(rule, formula, bits, False)
         needs_time = needs_time or windows.used
@@ -739,7 +753,9 @@ def _assemble_group(
                 f"rule {rule.name!r} can never be satisfied: {text_of(rule.formula)!r:.200}"
             )
         rows.append((place(automaton, False), order, rule.after_violation == "reset"))
-        causes = [rewrite(cause, windows.past) for cause in antecedents(rule.formula)]
+        # Triggers are counted over the whole stream.
+        whole = windows if owner < 0 else Windows(rule, bits, operations, windows.longest)
+        causes = [rewrite(cause, whole.past) for cause in antecedents(rule.formula)]
         plans.append((rule, index, slot, formula, causes, automaton, bits, order, windows))
     finished = []
     for rule, index, slot, formula, causes, automaton, bits, order, windows in plans:

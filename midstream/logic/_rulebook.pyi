@@ -46,7 +46,7 @@ class Program:
             tuple[ArrayLike | None, ArrayLike, ArrayLike, ArrayLike, ArrayLike, int, bool]
         ],
         rules: Sequence[tuple[int, Sequence[int], bool]],
-        ops: Sequence[tuple[int, int, Sequence[int], bool, int, float, float]],
+        ops: Sequence[tuple[int, int, Sequence[int], bool, int, float, float, int]],
         n_gate_ops: int,
         gate: int,
         n_bits: int,

@@ -30,6 +30,7 @@ cdef extern from "ms_rulebook.h":
         double low
         double high
         size_t memory
+        int32_t owner
     ctypedef struct ms_rb_automaton:
         uint32_t n_states
         uint32_t n_atoms
@@ -598,7 +599,8 @@ cdef class Program:
     def __init__(self, *, automata, rules, ops, int n_gate_ops, int gate,
                  int n_bits):
         # automata: [(table or None, roots, nodes, colours, accepting, n_atoms, trigger)];
-        # rules: [(automaton, bits, again)]; ops: [(kind, out, bits, timed, at_least, low, high)].
+        # rules: [(automaton, bits, again)]; ops: [(kind, out, bits, timed, at_least, low, high,
+        # owner)].
         cdef size_t k, j, numbers = 0, n_atoms = 0, n_args = 0
         cdef const int32_t[::1] table
         cdef const int32_t[::1] roots
@@ -657,7 +659,7 @@ cdef class Program:
                 self.atoms[j] = bit
                 j += 1
         j = 0
-        for k, (kind, out, bits, timed, at_least, low, high) in enumerate(ops):
+        for k, (kind, out, bits, timed, at_least, low, high, owner) in enumerate(ops):
             self.ops[k].kind = kind
             self.ops[k].out = out
             self.ops[k].first = <int32_t>j
@@ -666,6 +668,7 @@ cdef class Program:
             self.ops[k].at_least = at_least
             self.ops[k].low = low
             self.ops[k].high = high
+            self.ops[k].owner = owner
             self.ops[k].memory = numbers
             numbers += ms_rb_op_numbers(&self.ops[k])
             for bit in bits:

@@ -270,7 +270,8 @@ class Rule:
         The rule sees only events that satisfy it, as if there were no others.
     after_violation : {"stay", "reset"}
         ``"stay"``: broken once, it stays so, and forbids nothing more. ``"reset"``: it begins anew
-        with the next event.
+        with the next event, as if there had been none before; conditions that count still count
+        all events.
     clock : {"steps", "time"}
         What windows such as ``O[0:5]`` count: events, or the unit of the events' times. Over
         time, windows are ``[0:b]`` or ``[a:]``, on past operators, or on the future in the shapes

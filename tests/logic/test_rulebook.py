@@ -218,6 +218,60 @@ def test_reset_after_a_violation_begins_anew():
     assert max(broken) > 10
 
 
+@pytest.mark.parametrize(
+    ("text", "clock"),
+    [
+        ("G(a -> O[0:2] b)", "steps"),
+        ("G(a -> O[0:40] b)", "steps"),
+        ("G(a -> H[33:] b)", "steps"),
+        ("G(a -> O[2:40] b)", "steps"),
+        ("G(a -> (b S[0:40] c))", "steps"),
+        ("G(a -> F[0:33] b)", "steps"),
+        ("G(a -> G[1:40] !b)", "steps"),
+        ("G(a -> O[0:40] Y b)", "steps"),
+        ("G(a -> H[0:40] Z b)", "steps"),
+        ("G(a -> O[0:2] b)", "time"),
+        ("G(a -> F[0:2] b)", "time"),
+        ("G(a -> G[1:] !b)", "time"),
+        ("G(Y c -> F[0:2] (b & O[0:1] c))", "time"),
+    ],
+)
+def test_reset_begins_windows_anew(text, clock):
+    formula = parse(text)
+    rng = random.Random(text)
+    # The other rule has the same windows, and keeps them.
+    rules = [
+        Rule("again", formula, clock=clock, after_violation="reset"),
+        Rule("once", formula, clock=clock),
+        Rule("premise", "G((a & O[0:2] b) -> O[0:2] b)", clock="time", after_violation="reset"),
+    ]
+    n_broken = n_premises = 0
+    for _ in range(3):
+        book = RuleBook(rules)
+        whole, times = [], []
+        trace, now = [], 0.0
+        start = 0
+        for _ in range(120):
+            now += rng.choice([0, 0.5, 1, 3])
+            whole.append({n for n in "abc" if rng.random() < {"a": 0.2, "b": 0.05, "c": 0.7}[n]})
+            times.append(now)
+            broken = {finding.rule for finding in book.step(whole[-1], time=now).broken}
+            trace = whole[start:]
+            if "again" in broken:
+                assert not holds(formula, trace, times[start:] if clock == "time" else None)
+                start = len(whole)
+                n_broken += 1
+            elif rng.random() < 0.3:
+                kept = holds(formula, trace, times[start:] if clock == "time" else None)
+                assert (book.verdicts["again"] >= Verdict.PRESUMABLY_TRUE) == kept
+        kept = holds(formula, whole, times if clock == "time" else None)
+        assert (book.verdicts["once"] >= Verdict.PRESUMABLY_TRUE) == kept
+        premises = evaluate(parse("a & O[0:2] b"), whole, times)
+        assert book.counts()[2].triggers == sum(premises)
+        n_premises += sum(premises)
+    assert n_broken and n_premises
+
+
 def test_actions():
     rules = [
         Rule(action, f"G !{action}", action=action) for action in ("note", "warn", "block", "stop")
