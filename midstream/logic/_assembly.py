@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import operator
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import partial
 from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from midstream._core.errors import ArgumentValueError, StateLimitError
+from midstream._core.errors import ArgumentValueError, StateLimitError, UndecidedError
 from midstream.logic._ops import Op
 from midstream.logic._rulebook import OPERATORS, Conditions, Program
 from midstream.logic.automaton import Automaton, compile
@@ -40,6 +41,7 @@ __all__ = [
     "Assembly",
     "Base",
     "GroupPlan",
+    "Limits",
     "Operations",
     "RulePlan",
     "Windows",
@@ -145,21 +147,67 @@ def rewrite(formula: Formula, change: Callable[[Formula], Formula | None]) -> Fo
     return new[formula]
 
 
-@lru_cache(maxsize=512)
+class Limits:
+    """What the construction of a book may cost."""
+
+    def __init__(self, max_states: int, timeout_s: float | None = None) -> None:
+        self.max_states = max_states
+        self.timeout_s = timeout_s
+        self._end = None if timeout_s is None else time.monotonic() + timeout_s
+
+    def left(self) -> float | None:
+        """Seconds; None without a limit."""
+        return None if self._end is None else max(self._end - time.monotonic(), 0.0)
+
+    def over(self, name: str) -> UndecidedError:
+        """What is raised where there is no time left."""
+        return UndecidedError(
+            f"rule {name!r}: not compiled when timeout_s={self.timeout_s:g} of the book were over"
+        )
+
+    def check(self, name: str) -> None:
+        """Raise where there is no time left; the rule is named."""
+        if self._end is not None and time.monotonic() >= self._end:
+            raise self.over(name)
+
+
+#: Automata of books made before: they are made anew to copy, change or load them.
+_KNOWN: dict[tuple[Formula, tuple[str, ...], Any, int], Automaton] = {}
+_KNOWN_AT_MOST = 512
+
+
 def _compiled(
-    formula: Formula, alphabet: tuple[str, ...], letters: Any, max_states: int
+    formula: Formula, alphabet: tuple[str, ...], letters: Any, limits: Limits
 ) -> Automaton:
-    return compile(formula, alphabet=alphabet, letters=letters, max_states=max_states)
+    asked = (formula, alphabet, letters, limits.max_states)
+    found = _KNOWN.get(asked)
+    if found is None:
+        found = compile(
+            formula,
+            alphabet=alphabet,
+            letters=letters,
+            max_states=limits.max_states,
+            timeout_s=limits.left(),
+        )
+        if len(_KNOWN) >= _KNOWN_AT_MOST:
+            _KNOWN.clear()
+        _KNOWN[asked] = found
+    return found
 
 
 def automaton_of(
-    name: str, formula: Formula, alphabet: tuple[str, ...], letters: Any, max_states: int
+    name: str, formula: Formula, alphabet: tuple[str, ...], letters: Any, limits: Limits
 ) -> Automaton:
     """Compile, and say which rule it was that failed."""
+    limits.check(name)
     try:
-        return _compiled(formula, alphabet, letters, max_states)
+        return _compiled(formula, alphabet, letters, limits)
     except StateLimitError as error:
         raise StateLimitError(f"rule {name!r}: {error}", limit=error.limit) from error
+    except UndecidedError as error:
+        if limits.timeout_s is not None:
+            raise limits.over(name) from error
+        raise UndecidedError(f"rule {name!r}: {error}") from error
     except ArgumentValueError as error:
         raise ArgumentValueError(f"rule {name!r}: {error}") from error
 
@@ -577,14 +625,19 @@ def relation(first: str, one: Fields, second: str, other: Fields) -> Formula | N
     return implies(atom(second), atom(first)) if back else None
 
 
-def exclusions(trees: dict[str, Tree]) -> Formula | None:
-    """A formula of the letters that events can have, as far as pairs of conditions show."""
+def exclusions(trees: dict[str, Tree], check: Callable[[], None] | None = None) -> Formula | None:
+    """A formula of the letters that events can have, as far as pairs of conditions show.
+
+    There are many pairs of many conditions: `check` is called at times, and may raise.
+    """
     fields = {name: tree for name, tree in trees.items() if isinstance(tree, Fields)}
-    parts = [
-        relation(first, fields[first], second, fields[second])
-        for first, second in combinations(fields, 2)
-    ]
-    known = [part for part in parts if part is not None]
+    known = []
+    for k, (first, second) in enumerate(combinations(fields, 2)):
+        if check is not None and k % 10_000 == 0:
+            check()
+        part = relation(first, fields[first], second, fields[second])
+        if part is not None:
+            known.append(part)
     return and_(*known) if known else None
 
 
@@ -599,11 +652,17 @@ def replaced(formula: Formula, meaning: dict[str, Formula]) -> Formula:
     return rewrite(formula, change)
 
 
-def _letters(letters: str, canonical: dict[str, Tree], named: bool, whole: bool) -> str | Formula:
+def _letters(
+    letters: str,
+    canonical: dict[str, Tree],
+    named: bool,
+    whole: bool,
+    check: Callable[[], None],
+) -> str | Formula:
     """The alphabet of a rule: what the book promises, or what its conditions exclude."""
     if letters != "all" and named:
         return letters if whole else "at_most_one"
-    excluded = exclusions(canonical)
+    excluded = exclusions(canonical, check)
     return "all" if excluded is None else excluded
 
 
@@ -629,7 +688,7 @@ def assemble(
     letters: str,
     strict: bool,
     alphabet: tuple[str, ...] | None,
-    max_states: int,
+    limits: Limits,
 ) -> Assembly:
     """Compile a book."""
     base = Base()
@@ -661,7 +720,7 @@ def assemble(
     groups = []
     needs_time = False
     for (key, when), indices in members.items():
-        group, timed = _assemble_group(rules, trees, indices, key, when, base, letters, max_states)
+        group, timed = _assemble_group(rules, trees, indices, key, when, base, letters, limits)
         groups.append(group)
         needs_time = needs_time or timed
     conditions = Conditions(
@@ -685,7 +744,7 @@ def _assemble_group(
     when: Tree | None,
     base: Base,
     letters: str,
-    max_states: int,
+    limits: Limits,
 ) -> tuple[GroupPlan, bool]:
     operations = Operations(base)
     gate = -1 if when is None else operations.condition(when)
@@ -709,7 +768,8 @@ def _assemble_group(
     ) -> tuple[Automaton, tuple[int, ...]]:
         """The automaton of a formula under canonical names, and the bits of its variables."""
         order = list(dict.fromkeys(bits[name] for name in formula.atoms))
-        names = {name: f"a{order.index(bits[name])}" for name in formula.atoms}
+        rank = {bit: k for k, bit in enumerate(order)}
+        names = {name: f"a{rank[bits[name]]}" for name in formula.atoms}
         restriction: str | Formula = "all"
         if not plain:
             meant = {names[name]: trees_of.get(name, _WINDOW) for name in formula.atoms}
@@ -718,13 +778,14 @@ def _assemble_group(
                 meant,
                 all(tree is None for tree in meant.values()),
                 len(meant) == len(base.names),
+                partial(limits.check, rule.name),
             )
         automaton = automaton_of(
             rule.name,
             replaced(formula, {name: atom(text) for name, text in names.items()}),
             tuple(f"a{k}" for k in range(len(order))),
             restriction,
-            max_states,
+            limits,
         )
         return automaton, tuple(order)
 
@@ -769,6 +830,7 @@ def _assemble_group(
                 trigger = triggers[machine, wanted] = len(rows)
                 rows.append((place(machine, True), wanted, False))
         names = formula.atoms
+        rank = {bit: k for k, bit in enumerate(order)}
         finished.append(
             RulePlan(
                 rule,
@@ -780,7 +842,7 @@ def _assemble_group(
                 np.asarray(automaton.colours, dtype=np.uint8).tobytes(),
                 names,
                 tuple(bits[name] for name in names),
-                tuple(order.index(bits[name]) for name in names),
+                tuple(rank[bits[name]] for name in names),
                 tuple(windows.deadlines.items()),
             )
         )

@@ -21,6 +21,7 @@ from midstream._core.validate import check_choice, check_int, check_real, check_
 from midstream.logic._assembly import (
     Assembly,
     GroupPlan,
+    Limits,
     RulePlan,
     assemble,
     shortest_acceptance,
@@ -277,6 +278,9 @@ class RuleBook:
         raises reaches the caller of `step`, and the event stays taken.
     max_states : int
         Bound on the states of a rule.
+    timeout_s : float, optional
+        Bound on the time that all rules together take to be read and compiled, in seconds. Without
+        it the work on each is bounded, to some ten seconds: give it for rules of strangers.
 
     Raises
     ------
@@ -284,6 +288,9 @@ class RuleBook:
         An argument is wrong, a name occurs twice, or a rule can never be satisfied.
     StateLimitError
         A rule needs more than `max_states` states.
+    UndecidedError
+        The rules were not compiled within `timeout_s`, or without it one was not within the bound
+        on work; the message names the rule.
 
     Notes
     -----
@@ -323,7 +330,12 @@ class RuleBook:
         audit: int = 1000,
         on_finding: Callable[[Finding], None] | None = None,
         max_states: int = 10_000,
+        timeout_s: float | None = None,
     ) -> None:
+        if timeout_s is not None:
+            timeout_s = check_real("timeout_s", timeout_s, low=0.0, high=1e9)
+        max_states = check_int("max_states", max_states, low=1, high=1 << 24)
+        limits = Limits(max_states, timeout_s)
         self._rules = check_rules(rules)
         seen: set[str] = set()
         for rule in self._rules:
@@ -349,7 +361,8 @@ class RuleBook:
             "evict": check_choice("evict", evict, _EVICT),
             "time_field": time_field,
             "audit": check_int("audit", audit, low=0, high=10**7),
-            "max_states": check_int("max_states", max_states, low=1, high=1 << 24),
+            "max_states": max_states,
+            "timeout_s": timeout_s,
         }
         path = check_field("time_field", time_field)
         self._on_finding = on_finding
@@ -358,7 +371,7 @@ class RuleBook:
             letters=letters,
             strict=missing == "error",
             alphabet=names,
-            max_states=max_states,
+            limits=limits,
         )
         groups = self._assembly.groups
         blocking = []
@@ -981,7 +994,8 @@ class RuleBook:
         ----------
         source : str or path
         **options
-            Arguments of `RuleBook`, before those of the file's ``[book]``.
+            Arguments of `RuleBook`, before those of the file's ``[book]``: `timeout_s` and
+            `max_states` for files of strangers.
 
         Raises
         ------
@@ -1047,6 +1061,7 @@ _DEFAULTS = {
     "time_field": "t",
     "audit": 1000,
     "max_states": 10_000,
+    "timeout_s": None,
 }
 
 
@@ -1057,6 +1072,8 @@ def _rebuild(
     snapshot: bytes,
 ) -> RuleBook:
     """Undo `RuleBook.__reduce__`."""
-    book = RuleBook(rules, on_finding=on_finding, **options)
+    # What was compiled in time once is not to fail on a busier machine.
+    book = RuleBook(rules, on_finding=on_finding, **{**options, "timeout_s": None})
+    book._options = dict(options)
     book.restore(snapshot)
     return book

@@ -444,6 +444,7 @@ BOOK_OPTIONS: dict[str, tuple[type, ...]] = {
     "time_field": (str,),
     "audit": (int,),
     "max_states": (int,),
+    "timeout_s": (float, int),
 }
 
 
@@ -473,7 +474,7 @@ def read_rules(source: str | os.PathLike[str]) -> tuple[tuple[Rule, ...], dict[s
     The format: each rule is a table ``[[rule]]`` with the arguments of `Rule`. Conditions that
     several rules share stand in ``[atoms]``; a rule takes from there what its formula mentions
     and its own ``atoms`` do not define. ``[book]`` has arguments of `RuleBook`: letters, missing,
-    alphabet, max_keys, evict, time_field, audit, max_states.
+    alphabet, max_keys, evict, time_field, audit, max_states, timeout_s.
 
     Examples
     --------

@@ -23,6 +23,7 @@ from midstream._core.errors import (
     ArgumentValueError,
     MidstreamError,
     StateLimitError,
+    UndecidedError,
 )
 from midstream.logic._assembly import exclusions, has_kept_windows
 from midstream.logic._ops import Op
@@ -1431,6 +1432,8 @@ def test_threads_with_a_copy_each():
         ({"audit": -1}, "audit must be at least 0"),
         ({"on_finding": 3}, "on_finding must be callable"),
         ({"max_states": 0}, "max_states must be at least 1"),
+        ({"timeout_s": -1}, "timeout_s must be at least 0"),
+        ({"timeout_s": "x"}, "timeout_s must be"),
     ],
 )
 def test_book_refuses(arguments, words):
@@ -1443,6 +1446,25 @@ def test_state_limits_name_the_rule():
     with pytest.raises(StateLimitError, match="rule 'big': ") as caught:
         RuleBook({"big": "G(a -> X[!] X[!] X[!] X[!] X[!] b)"}, max_states=20)
     assert caught.value.limit == 20
+
+
+def test_time_limits_name_the_rule():
+    # Exponential in its length: no automaton of it in any time.
+    hard = "G(a <-> X[!] F(b & X F(c U (d & " + "X " * 40 + "a))))"
+    kinds = {f"k{k}": {"kind": f"x{k}"} for k in range(3000)}
+    pairs = Rule("pairs", " | ".join(kinds), atoms=kinds)
+    for rules, name in (({"easy": "F a", "hard": hard}, "hard"), ([pairs], "pairs")):
+        with pytest.raises(UndecidedError, match=f"rule '{name}'"):
+            RuleBook(rules, max_states=1 << 24, timeout_s=0.05)
+    with pytest.raises(UndecidedError, match=r"rule 'r'.*timeout_s=0 "):
+        RuleBook({"r": "F a"}, timeout_s=0)
+    text = '[book]\ntimeout_s = 0.05\nmax_states = 16777216\n[[rule]]\nname = "r"\n'
+    with pytest.raises(UndecidedError, match="rule 'r'"):
+        RuleBook.from_toml(text + f'formula = "{hard}"')
+    book = RuleBook.from_toml(text + 'formula = "F b"', timeout_s=60)
+    book.step({"b"})
+    for twin in (book.copy(), pickle.loads(pickle.dumps(book)), RuleBook.from_toml(book.to_toml())):
+        assert "timeout_s = 60" in twin.to_toml()
 
 
 def test_deep_and_wide_formulas():
