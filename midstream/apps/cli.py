@@ -238,8 +238,8 @@ def record(
 
 @app.command(
     epilog="[bold]Exit status:[/] 0 satisfied; 1 violated; 2 wrong usage; 3 the trace cannot be "
-    "read, or the formula is too large to follow; 4 undecided, with --semantics ltl3; 128 + n ended "
-    "by signal n."
+    "read, or the formula is too large to follow; 4 undecided, with --semantics ltl3; 128 + n "
+    "ended by signal n."
 )
 def check(
     formula: Annotated[
