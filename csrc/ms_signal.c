@@ -280,7 +280,10 @@ void ms_signal_free(ms_signal_program *p) {
 }
 
 void ms_signal_reset(ms_signal_program *p) {
-    for (size_t i = 0; i < p->n_ops; i++) ms_signal_op_clear(&p->ops[i]);
+    for (size_t i = 0; i < p->n_ops; i++) {
+        ms_signal_op_clear(&p->ops[i]);
+        p->value[i] = 0.0; /* as before the first sample: equal positions give equal snapshots */
+    }
     p->slack = 0;
 }
 

@@ -131,6 +131,7 @@ void ms_signal_future_reset(ms_signal_future *e) {
     for (size_t i = 0; i < e->n_tops; i++) {
         ms_signal_top *top = &e->tops[i];
         top->started = top->final = 0;
+        top->t0 = 0.0;
         top->most = -INFINITY;
         top->least = INFINITY;
         top->taken = top->position;

@@ -349,6 +349,39 @@ def test_mixed_directions_over_blocks():
     assert nested[1500] == once_past[1500:].max()
 
 
+# ---- many samples wait in a window ----
+
+
+def long_trace(n, seed):
+    """Letters: `a` and x > 0 nearly always hold, and x falls, so that all of them have to wait."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.random(n) < 0.97, rng.random(n) < 0.1
+    a[: n // 3] = True
+    b[: n // 4] = True
+    x = np.arange(n, 0.0, -1) / 4
+    x[n // 2 :] = rng.integers(-8, 40, n - n // 2) / 4
+    y = rng.integers(-1, 40, n) / 4
+    rows = zip(a.tolist(), b.tolist(), x.tolist(), y.tolist(), strict=True)
+    return [dict(zip("abxy", row, strict=True)) for row in rows]
+
+
+def test_snapshots_hold_no_trace_of_what_was_forgotten():
+    for text in ("O[1:3] x > 1", "F[0:9] a & G[0:9] b", "y > 1 U[2:4] x > 1", "a U (F b)", "X a"):
+        for output in ("boolean", "robustness"):
+            for at in ("start", "each"):
+                monitor = SignalMonitor(parse(text), output=output, at=at)
+                fresh = monitor.snapshot()
+                monitor.feed(columns(long_trace(60, 7)))
+                monitor.reset()
+                assert monitor.snapshot() == fresh
+    program = PastProgram(flatten(parse("O[1:3] a")))
+    fresh = program.state()
+    program.step(np.array([1], np.uint64), 0.0)
+    assert program.state().tolist() != fresh.tolist()
+    program.reset()
+    assert program.state().tolist() == fresh.tolist()
+
+
 # ---- deadlines ----
 
 
