@@ -894,11 +894,12 @@ double *ms_signal_op_save(const ms_signal_op *op, double *out) {
     return save_queue(&op->ripe, save_queue(&op->least, save_queue(&op->pend, out)));
 }
 
-size_t ms_signal_op_check(const double *in, size_t n) {
+size_t ms_signal_op_check(const double *in, size_t n, size_t most) {
     size_t items = 0;
     if (n < FIELDS) return 0;
     for (size_t k = 1; k < FIELDS; k++) {
         if (!(in[k] >= 0.0 && in[k] <= (double)n) || in[k] != floor(in[k])) return 0;
+        if ((size_t)in[k] > most) return 0;
         items += (size_t)in[k];
     }
     return (n - FIELDS) / 2 < items ? 0 : FIELDS + 2 * items;
@@ -934,7 +935,7 @@ int ms_signal_load(ms_signal_program *p, const double *in, size_t n, int *status
     /* All counts first: nothing changes where they do not fit. */
     size_t at = 0;
     for (size_t i = 0; i < p->n_ops; i++) {
-        size_t size = at < n ? ms_signal_op_check(in + at + 1, n - at - 1) : 0;
+        size_t size = at < n ? ms_signal_op_check(in + at + 1, n - at - 1, SIZE_MAX) : 0;
         if (size == 0) return 0;
         at += 1 + size;
     }

@@ -121,8 +121,8 @@ int ms_signal_load(ms_signal_program *p, const double *in, size_t n, int *status
 /* The same of one operator's queues; write and read return what follows. */
 size_t ms_signal_op_save_size(const ms_signal_op *op);
 double *ms_signal_op_save(const ms_signal_op *op, double *out);
-/* How many numbers, 0 where they are no state. */
-size_t ms_signal_op_check(const double *in, size_t n);
+/* How many numbers, 0 where they are no state or a queue has more than `most` items. */
+size_t ms_signal_op_check(const double *in, size_t n, size_t most);
 const double *ms_signal_op_load(ms_signal_op *op, const double *in, int *status);
 
 /* Items held by all queues. */

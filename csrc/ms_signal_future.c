@@ -201,14 +201,15 @@ static int enlarge(ms_signal_future *e, size_t capacity) {
     return MS_SIGNAL_OK;
 }
 
-/* Room in the queues of past operators for all values that may be settled by the next sample. */
-static int reserve_past(ms_signal_future *e) {
+/* Room in the queues of past operators for all values that may be settled by the next sample, or by
+ * ticks and the end before it. Queues of future operators never hold more than the buffer. */
+static int reserve_past(ms_signal_future *e, size_t limit) {
     for (size_t i = 0; i < e->n_streams; i++) {
         ms_signal_stream *s = &e->streams[i];
         size_t slack = SIZE_MAX;
         int status;
         if (s->root >= 0 || s->op.direction <= 0) continue;
-        status = ms_signal_op_reserve(&s->op, (size_t)(e->n - s->settled), e->limit, &slack);
+        status = ms_signal_op_reserve(&s->op, (size_t)(e->n - s->settled), limit, &slack);
         if (status != MS_SIGNAL_OK) return status;
     }
     return MS_SIGNAL_OK;
@@ -217,7 +218,7 @@ static int reserve_past(ms_signal_future *e) {
 int ms_signal_future_reserve(ms_signal_future *e) {
     size_t count = (size_t)(e->n - e->base), drop;
     if (e->in_order) {
-        int status = reserve_past(e);
+        int status = reserve_past(e, e->limit);
         if (status != MS_SIGNAL_OK) return status;
     }
     if (count < e->capacity && count < e->limit) return MS_SIGNAL_OK;
@@ -719,7 +720,8 @@ int ms_signal_future_load(ms_signal_future *e, const double *in, size_t n, int *
              (e->streams[i].op.code >= MS_SIG_SINCE && in[at_order + 1] < base))) {
             return 0;
         }
-        size = ms_signal_op_check(in + at_order + head, n - at_order - head);
+        size = ms_signal_op_check(in + at_order + head, n - at_order - head,
+                                  e->streams[i].op.direction < 0 ? count : SIZE_MAX);
         if (size == 0) return 0;
         at_order += head + size;
     }
@@ -729,8 +731,13 @@ int ms_signal_future_load(ms_signal_future *e, const double *in, size_t n, int *
         if (!whole(settled) || settled > until || settled < base) return 0;
     }
     for (size_t i = 0; i < e->n_tops; i++) {
-        double taken = in[at_top + TOP_FIELDS * i + 5];
-        if (!whole(taken) || (in[at_top + TOP_FIELDS * i + 1] == 0.0 && taken < base)) return 0;
+        const double *top = in + at_top + TOP_FIELDS * i;
+        const int fold = e->tops[i].kind == MS_SIG_TOP_FOLD;
+        if (!whole(top[5])) return 0;
+        if (top[1] != 0.0 || (!fold && e->tops[i].kind != MS_SIG_TOP_READ)) continue;
+        /* What it will read is still there. */
+        if (fold && top[5] < base) return 0;
+        if ((!fold || top[0] == 0.0) && (double)e->tops[i].position < base) return 0;
     }
     ms_signal_future_reset(e);
     for (capacity = 16; capacity <= count; capacity *= 2) {
@@ -776,6 +783,8 @@ int ms_signal_future_load(ms_signal_future *e, const double *in, size_t n, int *
         if (count > 0) memcpy(s->rest, row, count * sizeof *row);
         row = ms_signal_op_load(&s->op, row + count, status);
     }
+    /* A tick or the end may come first. */
+    if (*status == MS_SIGNAL_OK && e->in_order) *status = reserve_past(e, SIZE_MAX);
     if (*status != MS_SIGNAL_OK) ms_signal_future_reset(e);
     return 1;
 }

@@ -748,7 +748,8 @@ class SignalMonitor(Engine):
             max_buffer=self.max_buffer,
             missing=self.missing,
         )
-        other._set_state(*self._state())
+        if not other._set_state(*self._state()):
+            raise ArgumentValueError("the monitor is in no state that can be copied")
         return other
 
     def __copy__(self) -> Self:

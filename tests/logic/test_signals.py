@@ -382,6 +382,15 @@ def test_snapshots_hold_no_trace_of_what_was_forgotten():
     assert program.state().tolist() == fresh.tolist()
 
 
+def test_states_with_more_waiting_than_there_were_samples_are_refused():
+    monitor = SignalMonitor(parse("F[0:3] x > 1"), output="robustness", at="each")
+    whole, numbers = monitor._state()
+    forged = np.append(numbers, np.zeros(10))
+    forged[len(numbers) - 1] = 5
+    assert not monitor._set_state(whole, forged)
+    assert monitor._set_state(whole, numbers)
+
+
 # ---- deadlines ----
 
 
