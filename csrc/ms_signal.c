@@ -36,6 +36,7 @@ static int grow(ms_signal_queue *q, size_t used, size_t limit, size_t *slack) {
 
 int ms_signal_op_reserve(ms_signal_op *op, size_t more, size_t limit, size_t *slack) {
     int status = MS_SIGNAL_OK;
+    if (op->dense != NULL) return MS_SIGNAL_OK;
     switch (op->code) {
     case MS_SIG_ONCE_WITHIN:
     case MS_SIG_SINCE_WITHIN:
@@ -61,16 +62,15 @@ int ms_signal_op_reserve(ms_signal_op *op, size_t more, size_t limit, size_t *sl
     return status;
 }
 
+static int queue_room(ms_signal_queue *q, size_t items) {
+    size_t slack = SIZE_MAX;
+    return capacity(q) >= items ? MS_SIGNAL_OK : grow(q, items, SIZE_MAX, &slack);
+}
+
 int ms_signal_op_room(ms_signal_op *op, size_t items) {
-    ms_signal_queue *queues[3] = {&op->pend, &op->least, &op->ripe};
-    for (size_t k = 0; k < 3; k++) {
-        size_t slack = SIZE_MAX;
-        int status;
-        if (capacity(queues[k]) > items) continue;
-        status = grow(queues[k], items, SIZE_MAX, &slack);
-        if (status != MS_SIGNAL_OK) return status;
-    }
-    return MS_SIGNAL_OK;
+    int status = queue_room(&op->pend, items);
+    if (status == MS_SIGNAL_OK) status = queue_room(&op->least, items);
+    return status == MS_SIGNAL_OK ? queue_room(&op->ripe, items) : status;
 }
 
 void ms_signal_op_clear(ms_signal_op *op) {
@@ -490,35 +490,41 @@ static int dense_begin(ms_signal_op *op, double next, size_t n, size_t limit) {
     for (size_t i = 0; i < op->ripe.count; i++) {
         const ms_signal_item item = op->ripe.items[(op->ripe.head + i) & op->ripe.mask];
         const double from = item.t - (next - delay - width);
-        if (from >= 0.0) d->raw[(size_t)from] = item.v;
+        if (from >= 0.0 && from < width) d->raw[(size_t)from] = item.v;
     }
     for (size_t i = 0; i < op->pend.count; i++) {
         const ms_signal_item item = op->pend.items[(op->pend.head + i) & op->pend.mask];
-        d->late[(size_t)(item.t - (next - delay))] = item.v;
+        const double from = item.t - (next - delay);
+        if (from >= 0.0 && from < delay) d->late[(size_t)from] = item.v;
     }
     dense_flip(d);
     return MS_SIGNAL_OK;
 }
 
-/* Hand back to the queues before step `next`. */
-static int dense_end(ms_signal_op *op, double next) {
-    ms_signal_dense *d = op->dense;
+/* Room in the queues for all that dense_end hands back. */
+static int dense_room(ms_signal_op *op) {
     int status;
-    if (d == NULL) return MS_SIGNAL_OK;
+    if (op->dense == NULL) return MS_SIGNAL_OK;
+    status = queue_room(&op->pend, op->dense->delay);
+    return status == MS_SIGNAL_OK ? queue_room(&op->ripe, op->dense->width) : status;
+}
+
+/* Hand back to the queues before step `next`, after dense_room. */
+static void dense_end(ms_signal_op *op, double next) {
+    ms_signal_dense *d = op->dense;
+    if (d == NULL) return;
     op->pend.head = op->pend.count = op->ripe.head = op->ripe.count = 0;
-    status = ms_signal_op_room(op, (d->width > d->delay ? d->width : d->delay) + 1);
-    for (size_t i = 0; status == MS_SIGNAL_OK && i < d->width; i++) {
+    for (size_t i = 0; i < d->width; i++) {
         const size_t at = d->phase + i < d->width ? d->phase + i : d->phase + i - d->width;
         const double age = (double)(d->width - i) + (double)d->delay;
         ms_signal_push_falling(&op->ripe, next - age, d->raw[at]);
     }
-    for (size_t i = 0; status == MS_SIGNAL_OK && i < d->delay; i++) {
+    for (size_t i = 0; i < d->delay; i++) {
         const double value = d->late[(d->late_phase + i) % d->delay];
         if (value == -INFINITY) continue;
         ms_signal_push_back(&op->pend, next - (double)(d->delay - i), value);
     }
     dense_free(op);
-    return status;
 }
 
 static void dense_column(ms_signal_op *op, const double *a, size_t n, double *out) {
@@ -822,14 +828,18 @@ int ms_signal_feed(ms_signal_program *p, const double *const *inputs, size_t n, 
     }
     for (size_t i = 0; times == NULL && status == MS_SIGNAL_OK && i < p->n_ops; i++) {
         status = dense_begin(&p->ops[i], start, n, p->limit);
+        if (status == MS_SIGNAL_OK) status = dense_room(&p->ops[i]);
     }
     while (status == MS_SIGNAL_OK && *done < n) {
         size_t m = n - *done < g.block ? n - *done : g.block;
-        if (p->slack == 0) status = refill(p);
+        /* For every block, so that no queue has to grow in the middle of one: what fails there would
+         * leave some operators ahead of others. */
+        status = refill(p);
+        if (status == MS_SIGNAL_OK && m > p->slack) m = p->slack;
+        if (status == MS_SIGNAL_OK) {
+            status = run_block(p, &g, inputs, *done, m, times, start + (double)*done);
+        }
         if (status != MS_SIGNAL_OK) break;
-        if (m > p->slack) m = p->slack; /* so many fit for certain */
-        p->slack -= m;
-        run_block(p, &g, inputs, *done, m, times, start + (double)*done);
         for (size_t i = 0; i < p->n_ops; i++) p->value[i] = g.space[i * g.block + m - 1];
         for (size_t r = 0; r < p->n_roots; r++) {
             const double *value = g.space + (size_t)p->roots[r] * g.block;
@@ -840,10 +850,7 @@ int ms_signal_feed(ms_signal_program *p, const double *const *inputs, size_t n, 
         *done += m;
         if (ms_poll_spend(poll, m * (uint64_t)(p->n_ops + 1))) status = MS_SIGNAL_STOP;
     }
-    for (size_t i = 0; i < p->n_ops; i++) {
-        const int ended = dense_end(&p->ops[i], start + (double)*done);
-        if (status == MS_SIGNAL_OK) status = ended;
-    }
+    for (size_t i = 0; i < p->n_ops; i++) dense_end(&p->ops[i], start + (double)*done);
     p->slack = 0; /* the queues hold other items now */
     free(list);
     free(slot);
@@ -870,12 +877,9 @@ static double *save_queue(const ms_signal_queue *q, double *out) {
 }
 
 static int load_queue(ms_signal_queue *q, const double *in, size_t count) {
+    const int status = queue_room(q, count);
     q->head = q->count = 0;
-    if (capacity(q) < count) {
-        size_t slack = SIZE_MAX;
-        int status = grow(q, count, SIZE_MAX, &slack);
-        if (status != MS_SIGNAL_OK) return status;
-    }
+    if (status != MS_SIGNAL_OK) return status;
     for (size_t i = 0; i < count; i++) ms_signal_push_back(q, in[2 * i], in[2 * i + 1]);
     return MS_SIGNAL_OK;
 }
