@@ -9,14 +9,15 @@
 
 static size_t capacity(const ms_signal_queue *q) { return q->items == NULL ? 0 : q->mask + 1; }
 
-/* Room for `used` items and one more, with a quarter to spare so that this is rarely asked. */
+/* Room for `used` items, which may be more than it has room for now, and one more, with a quarter to
+ * spare so that this is rarely asked. */
 static int grow(ms_signal_queue *q, size_t used, size_t limit, size_t *slack) {
     size_t cap = capacity(q), room;
     if (used >= limit) return MS_SIGNAL_FULL;
-    if (cap < FEWEST || cap - used <= cap / 4) {
+    if (cap < FEWEST || cap - cap / 4 <= used) {
         size_t bigger = cap < FEWEST ? FEWEST : cap;
         ms_signal_item *items;
-        while (bigger - used <= bigger / 4) {
+        while (bigger - bigger / 4 <= used) {
             if (bigger > SIZE_MAX / 4 / sizeof *items) return MS_SIGNAL_NOMEM;
             bigger *= 2;
         }

@@ -149,6 +149,7 @@ static inline void ms_signal_pop_front(ms_signal_queue *q) {
     q->head = (q->head + 1) & q->mask;
     q->count--;
 }
+/* Nothing is checked here: whoever drives an operator has reserved room for its samples. */
 static inline void ms_signal_push_back(ms_signal_queue *q, double t, double v) {
     ms_signal_item *item = &q->items[(q->head + q->count) & q->mask];
     item->t = t;

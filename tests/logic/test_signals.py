@@ -365,6 +365,134 @@ def long_trace(n, seed):
     return [dict(zip("abxy", row, strict=True)) for row in rows]
 
 
+def taken(monitor, letters, times, how):
+    """Answers after each sample: at "each", those that are told; at "start", the intervals."""
+    cols = columns(letters)
+    answers = []
+    start = 0
+    if how == "feed":
+        start = 2 * len(letters) // 3
+        fed = monitor.feed({k: v[:start] for k, v in cols.items()}, times and times[:start])
+        answers = list(map(tuple, fed.tolist())) if monitor.output == "interval" else fed.tolist()
+        if monitor.at == "start":
+            answers = [monitor.interval]
+    for i in range(start, len(letters)):
+        if how == "copy" and i % 37 == 20:
+            monitor = monitor.copy()
+        answer = monitor.step(letters[i], times and times[i])
+        if monitor.at == "each":
+            answers += answer
+        else:
+            answers.append(monitor.interval if monitor.at == "start" else answer)
+    # The end may come right after a restored snapshot.
+    return answers, monitor.copy() if how == "copy" else monitor
+
+
+def check_long(text, letters, times, ways=("step", "feed", "copy")):
+    formula = parse(text)
+    cols = columns(letters)
+    numbers = temporal.robustness(formula, letters, times)
+    truths = temporal.evaluate(formula, letters, times)
+    assert robustness(formula, cols, times).tolist() == numbers
+    assert evaluate_timed(formula, cols, times).tolist() == truths
+    for output, wanted in (
+        ("boolean", truths),
+        ("robustness", numbers),
+        ("interval", [(value, value) for value in numbers]),
+    ):
+        for at in ("start", "each") if formula.has_future else ("now", "start", "each"):
+            for how in ways:
+                monitor = SignalMonitor(formula, output=output, at=at)
+                answers, monitor = taken(monitor, letters, times, how)
+                case = (text, output, at, how)
+                if at == "now":
+                    assert answers == wanted, case
+                elif at == "each":
+                    assert answers == wanted[: len(answers)], case
+                    assert answers + monitor.finish() == wanted, case
+                else:
+                    goal = wanted[0]
+                    if output != "interval":
+                        value = numbers[0] if output == "robustness" else INF * (2 * goal - 1)
+                    else:
+                        value = numbers[0]
+                    for low, high in answers:
+                        assert low <= value <= high, case
+                    assert monitor.finish() == goal, case
+
+
+DELAYED = (
+    "F{} a",
+    "G{} !a",
+    "F{} x > 0",
+    "G{} x <= 0",
+    "a U{} b",
+    "!a R{} !b",
+    "(y >= 0) U{} (x > 0)",
+    "O{} a",
+    "H{} !a",
+    "O{} x > 0",
+    "a S{} a",
+    "!a T{} !a",
+    "(y >= 0) S{} (x > 0)",
+)
+
+
+@pytest.mark.parametrize("low", [1, 15, 16, 17, 64, 200])
+def test_any_number_of_samples_waits(low):
+    """Rings had no more room than 16 where more than they held was asked for at once."""
+    letters = long_trace(low + 200 if low > 64 else 2 * low + 200, low)
+    for number, text in enumerate(DELAYED):
+        window = f"[{low}:{low + (0, 3, 30)[number % 3]}]"
+        ways = ("step", "feed", "copy") if low in (17, 64) else ("step",)
+        check_long(text.format(window), letters, None, ways)
+
+
+@pytest.mark.parametrize("text", ["F[1:3] x > 0", "G[0.5:1] x > 0", "y >= 0 U[0.3:0.6] x > 0"])
+def test_many_samples_in_little_time(text):
+    """10 ms apart: windows of seconds hold hundreds."""
+    letters = long_trace(900, 5)
+    times = (np.arange(900) / 100).tolist()
+    check_long(text, letters, times, ("step", "copy"))
+    mirrored = text.replace("F", "O").replace("G", "H").replace("U", "S")
+    check_long(mirrored, letters, times, ("feed", "copy"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "O[3:90] F[0:3] x > 0",
+        "F[3:60] O[3:90] x > 0",
+        "(y >= 0) U[20:40] (O[3:90] x > 0)",
+        "F[20:40] a & G[30:60] !b",
+        "((y >= 0) S[30:60] (x > 0)) U[2:20] (H[17:40] a)",
+        "X X[!] O[20:] (x > 2)",
+    ],
+)
+def test_many_samples_wait_in_nested_windows(text):
+    check_long(text, long_trace(400, 6), None)
+
+
+def test_values_are_told_as_soon_as_they_are_certain():
+    """A delayed window of truth values is settled by its first witness or by its end."""
+    monitor = SignalMonitor(parse("F[40:80] a"), at="each")
+    a = np.arange(600) % 64 == 63
+    a[:100] = True
+    told = 0
+    for i in range(600):
+        got = monitor.step({"a": bool(a[i])})
+        before = told
+        while told + 40 <= i and (
+            a[told + 40 : told + 81][: i - told - 39].any() or told + 80 <= i
+        ):
+            told += 1
+        assert got == [bool(a[k + 40 : k + 81].any()) for k in range(before, told)]
+    always = SignalMonitor(parse("H (G[20:20] p)"))
+    answers = [always.step({"p": False}) for _ in range(60)]
+    assert answers == [None] * 20 + [False] * 40
+    assert always.verdict is Verdict.FALSE
+
+
 def test_snapshots_hold_no_trace_of_what_was_forgotten():
     for text in ("O[1:3] x > 1", "F[0:9] a & G[0:9] b", "y > 1 U[2:4] x > 1", "a U (F b)", "X a"):
         for output in ("boolean", "robustness"):
