@@ -219,6 +219,7 @@ class Base:
         self.names: dict[str, int] = {}
         self.tests: dict[Fields, int] = {}
         self.calls: dict[Call, int] = {}
+        self._owners: dict[str | tuple[str, ...], dict[str, None]] = {}
 
     @property
     def n_bits(self) -> int:
@@ -227,13 +228,27 @@ class Base:
     def add_name(self, name: str) -> int:
         return self.names.setdefault(name, self.n_bits)
 
-    def add(self, tree: Tree) -> None:
+    def own(self, wanted: str | tuple[str, ...], owner: str) -> None:
+        """Note who wants an atom or a field."""
+        self._owners.setdefault(wanted, {})[owner] = None
+
+    @property
+    def owners(self) -> dict[str | tuple[str, ...], str]:
+        """Who wants an atom or a field, in words: the first one, and how many more."""
+        return dict.fromkeys(self.names, "the alphabet of the book alone") | {
+            wanted: next(iter(them)) + (f" and {len(them) - 1} more" if len(them) > 1 else "")
+            for wanted, them in self._owners.items()
+        }
+
+    def add(self, tree: Tree, owner: str = "") -> None:
         """Bits of a condition, and of those that it is made of."""
         stack = [tree]
         while stack:
             one = stack.pop()
             if isinstance(one, Fields):
                 self.tests.setdefault(one, self.n_bits)
+                for test in one.tests:
+                    self.own(test[0], owner)
             elif isinstance(one, Call):
                 self.calls.setdefault(one, self.n_bits)
             elif isinstance(one, Counted):
@@ -701,7 +716,7 @@ def assemble(
     for rule, atoms, when in zip(rules, trees, whens, strict=True):
         for name, tree in atoms.items():
             if tree is not None:
-                base.add(tree)
+                base.add(tree, f"atom {name!r} of rule {rule.name!r}")
             elif alphabet is not None and name not in base.names:
                 raise ArgumentValueError(
                     f"atom {name!r} of rule {rule.name!r} has no condition and is not in the "
@@ -709,8 +724,9 @@ def assemble(
                 )
             else:
                 base.add_name(name)
+                base.own(name, f"rule {rule.name!r}")
         if when is not None:
-            base.add(when)
+            base.add(when, f"`when` of rule {rule.name!r}")
         if base.tests or isinstance(rule.key, str):
             wants_mapping = wants_mapping or f"rule {rule.name!r} looks at its fields"
 
@@ -732,6 +748,7 @@ def assemble(
         closed=alphabet is not None,
         legal=("all", "at_most_one", "exactly_one").index(letters),
         wants_mapping=wants_mapping,
+        owners=base.owners,
     )
     return Assembly(conditions, tuple(groups), tuple(base.names), needs_time)
 

@@ -29,6 +29,7 @@ class Conditions:
         closed: bool,
         legal: int,
         wants_mapping: str | None,
+        owners: Mapping[str | tuple[str, ...], str],
     ) -> None: ...
     def twin(self) -> Self: ...
 

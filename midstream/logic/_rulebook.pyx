@@ -297,15 +297,21 @@ cdef class Conditions:
     cdef int legal
     cdef bint aligned
     cdef dict given
+    cdef dict owners
+    cdef int64_t step
 
     def __cinit__(self):
         self.stamps = NULL
 
     def __init__(self, *, names, conditions, callables, n_bits, bint strict, bint closed,
-                 int legal, str wants_mapping):
-        # names: {atom: bit}; conditions: [(tests, bit)]; callables: [(callable, bit)].
+                 int legal, str wants_mapping, owners):
+        # names: {atom: bit}; conditions: [(tests, bit)]; callables: [(callable, bit)];
+        # owners: {atom or path: who wants it, in words}.
         self.given = dict(names=names, conditions=conditions, callables=callables, n_bits=n_bits,
-                          strict=strict, closed=closed, legal=legal, wants_mapping=wants_mapping)
+                          strict=strict, closed=closed, legal=legal, wants_mapping=wants_mapping,
+                          owners=owners)
+        self.owners = dict(owners)
+        self.step = 0
         self.names = tuple(names)
         self.bit_of = dict(names)
         self.n_bits = n_bits
@@ -384,7 +390,8 @@ cdef class Conditions:
         value = get_path(event, <tuple>self.paths[field])
         if value is MISSING and self.strict:
             raise ArgumentValueError(
-                f"event: {'.'.join(self.paths[field])!r} is missing, and missing='error'"
+                f"event {self.step}: field {'.'.join(self.paths[field])!r} is missing, and "
+                f"missing='error': it is wanted by {self.owners[self.paths[field]]}"
             )
         value = plain(value)
         self.values[field] = value
@@ -479,7 +486,8 @@ cdef class Conditions:
             for name in self.names:
                 if get_part(event, name) is MISSING:
                     raise ArgumentValueError(
-                        f"event: atom {name!r} is missing, and missing='error'"
+                        f"event {self.step}: atom {name!r} is missing, and missing='error': it is "
+                        f"wanted by {self.owners[name]}"
                     )
         return 0
 
@@ -900,6 +908,7 @@ cdef class Engine:
         cdef size_t g = 0
         cdef uint64_t *letter
         memset(self.letter, 0, self.words * sizeof(uint64_t))
+        self.conditions.step = self.n_steps
         self.conditions.fill(event, self.letter)
         for group in self.groups:
             letter = self.letters + g * self.words

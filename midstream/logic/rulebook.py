@@ -259,7 +259,8 @@ class RuleBook:
         How many of the book's named atoms can be true at once. Fewer letters let verdicts fall
         earlier; an event that breaks the promise is an error.
     missing : {"false", "error"}
-        What it means that a mapping lacks an atom, or a field that a condition comes to test.
+        What it means that a mapping lacks an atom, or a field that a condition comes to test: that
+        it is false, or an error that names atom, rule and event. A set has no way to lack an atom.
     alphabet : sequence of str, optional
         All atoms that events may have by name: another one is an error, in rules and in events.
         Without it, unknown atoms are ignored.

@@ -366,6 +366,53 @@ def test_missing_atoms():
     book.step({"a": True})
 
 
+def test_missing_atoms_are_named_with_rule_and_event():
+    rules = [
+        Rule("plain", "G(a -> F x > 0.5)"),
+        Rule("other", "F a"),
+        Rule(
+            "call",
+            "G !b",
+            atoms={"b": {"not": {"kind": "call", "n": {">": 3}}}},
+            when={"w": {"in": [1, 2]}},
+        ),
+    ]
+    book = RuleBook(rules, missing="error")
+    good = {"a": True, "x": 1.0, "kind": "call", "n": 4, "w": 1}
+    book.step(good)
+    before = book.snapshot()
+    for name, words in [
+        (
+            "a",
+            "event 1: atom 'a' is missing, and missing='error': it is wanted by rule 'plain' and"
+            " 1 more",
+        ),
+        (
+            "x",
+            "event 1: field 'x' is missing, and missing='error': it is wanted by atom 'x > 0.5' "
+            "of rule 'plain'",
+        ),
+        ("kind", "field 'kind' is missing, and missing='error': it is wanted by atom 'b' of rule"),
+        (
+            "n",
+            "event 1: field 'n' is missing, and missing='error': it is wanted by atom 'b' of "
+            "rule 'call'",
+        ),
+        ("w", "it is wanted by `when` of rule 'call'"),
+    ]:
+        event = {key: value for key, value in good.items() if key != name}
+        for use in (book.step, book.what_if, book.admit, book.copy().step):
+            with pytest.raises(ArgumentValueError, match=re.escape(words)):
+                use(event)
+        assert book.snapshot() == before
+        # Missing is false where it is not an error.
+        RuleBook(rules).step(event)
+    with pytest.raises(ArgumentValueError, match="event 2: atom 'a' is missing"):
+        book.step_many([good, {}])
+    with pytest.raises(ArgumentValueError, match=r"atom 'z' is missing.*the alphabet"):
+        RuleBook(["F a"], alphabet=["a", "z"], missing="error").step({"a": True})
+
+
 def test_conditions_that_exclude_each_other_decide_earlier():
     def call(name):
         return {"kind": "call", "name": name}
