@@ -257,7 +257,10 @@ class RuleBook:
         Names must differ.
     letters : {"all", "at_most_one", "exactly_one"}
         How many of the book's named atoms can be true at once. Fewer letters let verdicts fall
-        earlier; an event that breaks the promise is an error.
+        earlier; an event that breaks the promise is an error. No formula, which `compile` takes
+        besides: each rule is compiled over its own atoms alone, and what a formula over the atoms
+        of the whole book says of these is not worked out. What conditions on fields exclude (two
+        values of one field) needs no promise: it is always used.
     missing : {"false", "error"}
         What it means that a mapping lacks an atom, or a field that a condition comes to test: that
         it is false, or an error that names atom, rule and event. A set has no way to lack an atom.
@@ -343,6 +346,12 @@ class RuleBook:
             if rule.name in seen:
                 raise ArgumentValueError(f"rules: the name {rule.name!r} occurs twice")
             seen.add(rule.name)
+        if isinstance(letters, Formula):
+            raise ArgumentTypeError(
+                "letters of a rule book must be 'all', 'at_most_one' or 'exactly_one', not a "
+                f"Formula as for compile: rules are compiled each over its own atoms; got "
+                f"{letters!r:.80}"
+            )
         check_choice("letters", letters, ("all", "at_most_one", "exactly_one"))
         check_choice("missing", missing, ("false", "error"))
         names = None

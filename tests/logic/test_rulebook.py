@@ -1469,6 +1469,7 @@ def test_threads_with_a_copy_each():
         ({"rules": [3]}, "rules[0] must be a Rule"),
         ({"rules": ["F a", "F a"]}, "the name 'F a' occurs twice"),
         ({"letters": "some"}, "letters must be one of"),
+        ({"letters": atom("a")}, "not a Formula as for compile: rules are compiled each over its"),
         ({"missing": "unknown"}, "missing must be one of"),
         ({"alphabet": "ab"}, "alphabet must be a sequence of names"),
         ({"alphabet": ["a", "a"]}, "alphabet must have different names"),
