@@ -268,7 +268,9 @@ static int operate(const ms_rb_op *op, const uint32_t *args, double *m, const ui
             m[0] = NAN;
         else if (p && isnan(m[0]))
             m[0] = position;
-        return value;
+        /* Another event can have the same time, but none the same place: the last event of the
+         * window decides. */
+        return op->timed ? value : position + 1 - m[0] > op->high;
     }
 }
 

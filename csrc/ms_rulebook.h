@@ -19,7 +19,7 @@ enum ms_rb_kind {
     MS_RB_YESTERDAY = 4,
     MS_RB_WEAK_YESTERDAY = 5,
     MS_RB_SINCE = 6, /* window [0, high], or [low, infinity) */
-    MS_RB_LATE = 7,  /* an earlier p has waited for q for longer than high */
+    MS_RB_LATE = 7,  /* an earlier p has waited for q for longer than high, or over steps will have */
     MS_RB_DELAYED = 8 /* since, over steps, with any window */
 };
 

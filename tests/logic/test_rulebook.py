@@ -806,6 +806,39 @@ def test_long_windows_over_steps(text):
                 assert (book.verdicts["r"] >= Verdict.PRESUMABLY_TRUE) == kept, trace
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "G(p -> O[0:40] q)",
+        "G(p -> F[0:50] q)",
+        "G(p -> F[0:33.5] q)",
+        "G F[0:40] q",
+        "G((p & Y r) -> F[0:40] q)",
+        "G(p -> F[0:40] O[0:3] q)",
+        "G(p -> G[10:40] !q)",
+        "G(p & !q -> F[0:40] q & G[0:35] r)",
+    ],
+)
+def test_long_windows_are_decided_at_the_event_that_decides(text):
+    formula = parse(text)
+    automaton = compile(formula)
+    rng = random.Random(text)
+    n_broken = 0
+    for _ in range(30):
+        book = RuleBook([Rule("r", formula)])
+        state = 0
+        chances = {"p": rng.choice([0.02, 0.2]), "q": rng.choice([0.01, 0.05, 0.9]), "r": 0.95}
+        for _ in range(120):
+            letter = {name for name, chance in chances.items() if rng.random() < chance}
+            book.step(letter)
+            state = automaton.step(
+                state, sum(1 << k for k, name in enumerate(automaton.alphabet) if name in letter)
+            )
+            assert book.verdicts["r"] == automaton.colours[state]
+        n_broken += book.counts()[0].violations
+    assert n_broken > 3
+
+
 def test_windows_that_multiply_are_kept_beside_the_automaton():
     formula = parse("G(p -> (O[0:20] q & H[0:25] !r & O[0:30] (p & q))) & G(p -> F[0:9] q)")
     rng = random.Random(1)
