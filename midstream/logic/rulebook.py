@@ -445,7 +445,7 @@ class RuleBook:
         """Counts: events, broken rules, events refused, slices, evictions.
 
         ``evicted_open`` are the evictions of slices that were not decided. ``broken`` and
-        ``refused`` count since the book was made, copied or loaded.
+        ``refused`` count since the book was made, copied, unpickled or `reset`.
         """
         groups = self._engine.groups
         return {
@@ -872,8 +872,10 @@ class RuleBook:
         return outcome
 
     def reset(self) -> None:
-        """Forget every event, key and count; the audit log stays."""
+        """Forget every event, key and count, those of `metrics` too; the audit log stays."""
         self._engine.reset()
+        self._n_broken = 0
+        self._n_refused = 0
 
     def copy(self) -> Self:
         """A book with the same rules and a memory of its own; the audit log is empty."""

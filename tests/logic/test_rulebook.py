@@ -1289,6 +1289,9 @@ def test_audit():
     assert json.loads(json.dumps(book.audit))[0]["findings"][0]["rule"] == "r"
     assert [finding.rule for finding in seen] == ["r", "r", "s"]
     assert (book.metrics["broken"], book.metrics["refused"]) == (1, 2)
+    book.reset()
+    assert set(book.metrics.values()) == {0, 1} and book.metrics["slices"] == 1
+    assert len(book.audit) == 2
     assert RuleBook(["F a"], audit=0).audit == ()
 
 
