@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError, StateLimitError
 from midstream._core.validate import check_choice, check_int, check_real
 from midstream.logic import _automaton
 from midstream.logic._checks import as_formula
-from midstream.logic._guards import Cube, guards
+from midstream.logic._guards import MAX_TERMS, Guards
 from midstream.logic._letters import Trace, as_masks
 from midstream.logic.formula import Formula, Predicate, quoted
 from midstream.logic.verdict import Verdict
@@ -23,6 +23,14 @@ __all__ = ["Automaton", "Edge", "compile"]
 _LETTERS = {"all": 0, "at_most_one": 1, "exactly_one": 2}
 #: States of a larger automaton are counted in notebooks, not listed.
 _SHOWN_STATES = 24
+#: Nor are more nodes, terms of guards and letters of names: a notebook shows what it is not asked
+#: to, so that it must be short and take some milliseconds.
+_SHOWN_NODES = 1000
+_SHOWN_TERMS = 300
+_SHOWN_STEPS = 5000
+_SHOWN_NAMES = 2000
+#: Verdicts take a pass over the nodes.
+_COUNTED_NODES = 100_000
 _DEFAULT_STATES = 100_000
 _FILL = {
     Verdict.FALSE: "#f4c7c3",
@@ -36,7 +44,8 @@ class Edge(NamedTuple):
     """All letters that lead from one state to another."""
 
     source: int
-    #: A Boolean formula, an irredundant sum of products, as `parse` reads it.
+    #: A Boolean formula as `parse` reads it: an irredundant sum of products, or what is shorter
+    #: than one of more than 32.
     guard: str
     target: int
 
@@ -352,8 +361,15 @@ class Automaton:
     def _arrays(self) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_], npt.NDArray[Any]]:
         return self.roots, self.accepting, self.nodes
 
-    def edges(self) -> list[Edge]:
+    def edges(self, *, max_terms: int = MAX_TERMS) -> list[Edge]:
         """All transitions with their guards in words.
+
+        Parameters
+        ----------
+        max_terms : int
+            Bound on the length of all guards together: products of literals, or literals in a
+            guard that is no sum of products. Time and memory are bounded by it too, to some
+            seconds and hundreds of megabytes by default.
 
         Returns
         -------
@@ -364,7 +380,12 @@ class Automaton:
         Raises
         ------
         StateLimitError
-            More than 200 atoms.
+            More than `max_terms`, or more than 200 atoms.
+
+        Notes
+        -----
+        A guard of more than 32 products is written as a negated sum of products, or with
+        ``xor`` and nested, where that is shorter: the exclusive or of 60 atoms has 2**59 products.
 
         Examples
         --------
@@ -375,22 +396,23 @@ class Automaton:
         0 a | b 1
         1 true 1
         """
-        return [
-            Edge(source, self._guard(cubes), target)
-            for source, target, cubes in guards(self.roots, self.nodes, exact=False)
+        return self._edges(check_int("max_terms", max_terms, low=1), None)
+
+    def _edges(self, max_terms: int, steps: int | None) -> list[Edge]:
+        names = [
+            quoted(name) if comparison is None else f"({comparison})"
+            for name, comparison in zip(self.alphabet, self.predicates, strict=True)
         ]
+        guards = Guards(self.roots, self.nodes, exact=False, max_terms=max_terms, steps=steps)
+        return [Edge(source, guards.text(span, names), target) for source, target, span in guards]
 
-    def _guard(self, cubes: Iterable[Cube]) -> str:
-        def literal(var: int, positive: bool) -> str:
-            comparison = self.predicates[var]
-            name = quoted(self.alphabet[var]) if comparison is None else f"({comparison})"
-            return name if positive else f"!{name}"
-
-        texts = [" & ".join(literal(*item) for item in cube.items()) or "true" for cube in cubes]
-        return " | ".join(texts)
-
-    def to_dot(self) -> str:
+    def to_dot(self, *, max_terms: int = MAX_TERMS) -> str:
         """A drawing for Graphviz.
+
+        Parameters
+        ----------
+        max_terms : int
+            As for `edges`.
 
         Returns
         -------
@@ -401,7 +423,7 @@ class Automaton:
         Raises
         ------
         StateLimitError
-            More than 200 atoms.
+            More than `max_terms`, or more than 200 atoms.
 
         Examples
         --------
@@ -419,6 +441,7 @@ class Automaton:
           1 -> 1 [label="true"];
         }
         """
+        edges = self.edges(max_terms=max_terms)
         lines = [
             "digraph automaton {",
             "  rankdir=LR;",
@@ -430,18 +453,21 @@ class Automaton:
             shape = ", shape=doublecircle" if self.accepting[state] else ""
             fill = _FILL[Verdict(int(self.colours[state]))]
             lines.append(f'  {state} [fillcolor="{fill}"{shape}];')
-        for source, guard, target in self.edges():
+        for source, guard, target in edges:
             label = guard.replace("\\", "\\\\").replace('"', '\\"')
             lines.append(f'  {source} -> {target} [label="{label}"];')
         return "\n".join([*lines, "}"])
 
-    def to_hoa(self, name: str | None = None) -> str:
+    def to_hoa(self, name: str | None = None, *, max_terms: int = MAX_TERMS) -> str:
         """The automaton in the Hanoi Omega-Automata format, version 1.
 
         Parameters
         ----------
         name : str, optional
             Its title.
+        max_terms : int
+            As for `edges`. Labels longer than 32 products may refer to aliases, one for each node
+            of a decision diagram, so that they are never much longer than the automaton.
 
         Returns
         -------
@@ -453,7 +479,7 @@ class Automaton:
         Raises
         ------
         StateLimitError
-            More than 200 atoms.
+            More than `max_terms`, or more than 200 atoms.
 
         References
         ----------
@@ -463,14 +489,16 @@ class Automaton:
         def text(string: str) -> str:
             return '"' + string.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
-        def label(cubes: Iterable[Cube]) -> str:
-            products = [
-                "&".join(str(var) if positive else f"!{var}" for var, positive in cube.items())
-                or "t"
-                for cube in cubes
-            ]
-            return " | ".join(products)
-
+        max_terms = check_int("max_terms", max_terms, low=1)
+        guards = Guards(self.roots, self.nodes, exact=True, max_terms=max_terms)
+        numbers = [str(var) for var in range(len(self.alphabet))]
+        body: list[str] = []
+        before = -1
+        for source, target, span in guards:
+            while before < source:
+                before += 1
+                body.append(f"State: {before}" + (" {0}" if self.accepting[before] else ""))
+            body.append(f"[{guards.label(span, numbers)}] {target}")
         complete = " complete" if self.letters == "all" else ""
         lines = [
             "HOA: v1",
@@ -481,22 +509,26 @@ class Automaton:
             "acc-name: Buchi",
             "Acceptance: 1 Inf(0)",
             f"properties: trans-labels explicit-labels state-acc deterministic{complete}",
+            *guards.aliases,
             "--BODY--",
+            *body,
         ]
-        before = -1
-        for source, target, cubes in guards(self.roots, self.nodes, exact=True):
-            while before < source:
-                before += 1
-                lines.append(f"State: {before}" + (" {0}" if self.accepting[before] else ""))
-            lines.append(f"[{label(cubes)}] {target}")
         return "\n".join([*lines, "--END--"]) + "\n"
 
     def _repr_html_(self) -> str:
         title = f"<b>automaton</b> of {self.n_states} states over {len(self.alphabet)} atoms"
-        if self.n_states > _SHOWN_STATES or len(self.alphabet) > _SHOWN_STATES:
-            return title
+        if (
+            max(self.n_states, len(self.alphabet)) > _SHOWN_STATES
+            or self.n_nodes > _SHOWN_NODES
+            or sum(map(len, self.alphabet)) > _SHOWN_NAMES
+        ):
+            return self._summary(title)
+        try:
+            edges = self._edges(_SHOWN_TERMS, _SHOWN_STEPS)
+        except StateLimitError:
+            return self._summary(title)
         rows: list[list[str]] = [[] for _ in range(self.n_states)]
-        for source, guard, target in self.edges():
+        for source, guard, target in edges:
             rows[source].append(f"<code>{html.escape(guard)}</code> &rarr; {target}")
         body = "".join(
             f'<tr style="background:{_FILL[Verdict(int(self.colours[state]))]};color:black">'
@@ -507,6 +539,14 @@ class Automaton:
         )
         head = "<tr><th>state</th><th>accepts</th><th>verdict</th><th>letters</th></tr>"
         return f"{title}<table>{head}{body}</table>"
+
+    def _summary(self, title: str) -> str:
+        """What a notebook shows of an automaton that is too large for a table."""
+        if self.n_nodes > _COUNTED_NODES:
+            return title
+        counts = np.bincount(self.colours, minlength=len(Verdict))
+        verdicts = ", ".join(f"{counts[int(v)]} {v}" for v in Verdict if counts[int(v)])
+        return f"{title}, {int(self.accepting.sum())} of them accepting; by verdict: {verdicts}"
 
     def __repr__(self) -> str:
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import itertools
 import json
 import pickle
@@ -335,6 +336,157 @@ def test_guards_are_irredundant():
     automaton = compile_formula(parse("F((a & b) | (b & c) | (a & c))"))
     (guard,) = {edge.guard for edge in automaton.edges() if edge.source != edge.target}
     assert set(guard.split(" | ")) == {"a & b", "a & c", "b & c"}
+
+
+def xor_of(n):
+    return compile_formula(parse(" xor ".join(f"a{i}" for i in range(n))))
+
+
+def random_clauses(rng, n_atoms, n_clauses, width):
+    """Clauses over few of many atoms: short formulas with long sums of products."""
+    clauses = []
+    for _ in range(n_clauses):
+        atoms = rng.sample(range(n_atoms), width)
+        clauses.append(" & ".join(rng.choice(["", "!"]) + f"a{i}" for i in atoms))
+    return " | ".join(f"({clause})" for clause in clauses)
+
+
+def hoa_labels(text):
+    """Each state's (condition, target) of an HOA text, aliases resolved as they are written."""
+    aliases = {}
+
+    def condition(label):
+        words = re.findall(r"@n\d+|\d+|[tf!&|()]", label)
+        assert "".join(words) == label.replace(" ", "")
+        known = {"t": "True", "f": "False", "!": " not ", "&": " and ", "|": " or "}
+        known |= {"(": "(", ")": ")"}
+        # An alias is defined before it is used.
+        known |= {word: f"A['{word}']" for word in aliases}
+        code = "".join(f"L[{word}]" if word.isdigit() else known[word] for word in words)
+        return builtins.compile(code.strip(), "label", "eval")
+
+    header, body = text.split("--BODY--")
+    for name, label in re.findall(r"^Alias: (@n\d+) (.*)$", header, re.M):
+        aliases[name] = condition(label)
+    states = re.split(r"^State: \d+.*$", body, flags=re.M)[1:]
+    edges = [
+        [(condition(label), int(target)) for label, target in re.findall(r"\[(.*)\] (\d+)", state)]
+        for state in states
+    ]
+    return aliases, edges
+
+
+def hoa_step(aliases, edges, state, letter):
+    values = {}
+    for name, code in aliases.items():
+        values[name] = eval(code, {"L": letter, "A": values})
+    (target,) = (to for code, to in edges[state] if eval(code, {"L": letter, "A": values}))
+    return target
+
+
+def assert_guards_are_right(automaton, rng, count):
+    """Guards of `edges` and labels of `to_hoa` against the diagram, on random letters."""
+    edges = [(source, parse(guard), target) for source, guard, target in automaton.edges()]
+    aliases, labels = hoa_labels(automaton.to_hoa())
+    assert len(labels) == automaton.n_states
+    for _ in range(count):
+        state = rng.randrange(automaton.n_states)
+        letter = [rng.random() < 0.5 for _ in automaton.alphabet]
+        names = {name for name, true in zip(automaton.alphabet, letter, strict=True) if true}
+        mask = sum(1 << bit for bit, true in enumerate(letter) if true)
+        after = automaton.step(state, mask)
+        found = [to for source, guard, to in edges if source == state and guard.holds([names])]
+        assert found == [after]
+        assert hoa_step(aliases, labels, state, letter) == after
+
+
+@pytest.mark.parametrize("n", [6, 7, 24, 60, 150])
+def test_guards_of_exclusive_or_are_short(n):
+    # 2**(n - 1) products of n literals.
+    automaton = xor_of(n)
+    assert max(len(edge.guard) for edge in automaton.edges()) < 12 * n + 1000
+    assert len(automaton.to_dot()) < 40 * n + 3000
+    assert len(automaton.to_hoa()) < 100 * n + 3000
+    assert len(automaton._repr_html_()) < 40 * n + 4000
+    assert_guards_are_right(automaton, random.Random(n), 40)
+
+
+def test_guards_that_are_not_drawn_as_sums_of_products():
+    # The negation of a short sum of products; the same as product of sums has 2**20 products.
+    automaton = compile_formula(parse(" | ".join(f"(a{i} & b{i})" for i in range(20))))
+    short, negated = sorted((edge.guard for edge in automaton.edges()[:2]), key=len)
+    assert short.count("|") == 19 and negated == f"!({short})"
+    assert_guards_are_right(automaton, random.Random(1), 40)
+    assert automaton.to_hoa().count("Alias") == 0
+    # Within each other, with constant branches of every kind.
+    texts = ["a0 & !(a1 | X)", "!a0 | (a1 & X)", "(a0 -> !X) & (a1 | X)", "a0 xor a1 xor !X"]
+    for k, text in enumerate(texts):
+        tail = " xor ".join(f"c{i}" for i in range(12))
+        formula = parse(text.replace("X", f"({tail})"))
+        automaton = compile_formula(formula, alphabet=sorted(formula.atoms))
+        assert "xor" in automaton.to_dot() and "Alias" in automaton.to_hoa()
+        assert_guards_are_right(automaton, random.Random(k), 60)
+
+
+def test_guards_of_random_formulas_of_thirty_atoms():
+    rng = random.Random(8)
+    for n_clauses, width in [(12, 3), (13, 4)]:
+        automaton = compile_formula(parse(random_clauses(rng, 30, n_clauses, width)))
+        assert len(automaton.to_dot()) < 20_000
+        assert_guards_are_right(automaton, rng, 30)
+        assert len(automaton._repr_html_()) < 20_000
+
+
+def test_restricted_letters_have_short_guards_too():
+    alphabet = tuple(f"a{i}" for i in range(14))
+    legal = parse(" xor ".join(alphabet[:13]))
+    automaton = compile_formula(parse(" xor ".join(alphabet[1:])), alphabet=alphabet, letters=legal)
+    edges = [(source, parse(guard), target) for source, guard, target in automaton.edges()]
+    aliases, labels = hoa_labels(automaton.to_hoa())
+    rng = random.Random(2)
+    for mask in (rng.randrange(1 << 14) for _ in range(100)):
+        after = automaton.step(0, mask)
+        letter = [bool(mask >> bit & 1) for bit in range(14)]
+        names = {name for name, true in zip(alphabet, letter, strict=True) if true}
+        if after == automaton.n_states:
+            with pytest.raises(ValueError, match="not enough values"):
+                hoa_step(aliases, labels, 0, letter)
+            continue
+        assert hoa_step(aliases, labels, 0, letter) == after
+        assert [to for s, guard, to in edges if s == 0 and guard.holds([names])] == [after]
+
+
+def test_text_that_is_too_long_is_refused():
+    automaton = compile_formula(parse(" & ".join(f"G(a{i} -> F b{i})" for i in range(5))))
+    assert len(automaton.edges()) == 33 * 32
+    for write in (automaton.edges, automaton.to_dot, automaton.to_hoa):
+        with pytest.raises(StateLimitError, match="max_terms=500: a larger max_terms") as caught:
+            write(max_terms=500)
+        assert caught.value.limit == 500
+        with pytest.raises(ArgumentValueError, match="max_terms"):
+            write(max_terms=0)
+    assert "<table" not in automaton._repr_html_()
+    # No short form at all, and a diagram that takes long to cover.
+    hard = compile_formula(parse(random_clauses(random.Random(0), 30, 40, 4)))
+    for write in (hard.edges, hard.to_dot, hard.to_hoa):
+        with pytest.raises(StateLimitError, match="max_terms=100"):
+            write(max_terms=100)
+
+
+def test_notebooks_show_short_texts():
+    for text in [
+        random_clauses(random.Random(3), 20, 30, 4),
+        " & ".join(f"(a{i} xor a{i + 8})" for i in range(8)),
+        " & ".join(f"F a{i}" for i in range(4)),
+        f'F "{"x" * 5000}"',
+        "F[0:5000] a",
+    ]:
+        page = compile_formula(parse(text))._repr_html_()
+        assert page.startswith("<b>automaton</b> of ")
+        assert len(page) < 50_000
+    page = compile_formula(parse("F[0:5000] a"))._repr_html_()
+    assert page.endswith("by verdict: 1 false, 5001 presumably false, 1 true")
+    assert "<table" in xor_of(20)._repr_html_()
 
 
 def test_dot_and_html_quote_names():
