@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENVIRONMENT",
+    "MAX_ROWS",
     "SYSTEM",
     "Deadline",
     "Leaf",
@@ -43,8 +44,8 @@ __all__ = [
 
 ENVIRONMENT, SYSTEM = 0, 1
 
-#: More rows of a table than this are not written out.
-MAX_ROWS = 1_000_000
+#: More rows of a table than this are not written out, unless told otherwise.
+MAX_ROWS = 100_000
 
 
 class Deadline:
@@ -170,9 +171,23 @@ class Machine(NamedTuple):
             reference = node[1 + (seen >> node[0] & 1)]
         return self.leaves[~reference]
 
-    def rows(self) -> Iterator[tuple[int, dict[str, bool], int, int]]:
+    def check_rows(self, max_rows: int) -> None:
+        """Refuse a table that is too long: paths are counted, since they are not yet walked."""
+        # Children come before parents.
+        paths: list[int] = []
+        for _, low, high in self.nodes:
+            # Counts beyond the limit are the same to us, and would grow as long as the diagram.
+            count = sum(paths[ref] if ref >= 0 else 1 for ref in (low, high))
+            paths.append(min(count, max_rows + 1))
+        total = sum(paths[ref] if ref >= 0 else 1 for _, ref in self.states)
+        if total > max_rows:
+            raise StateLimitError(
+                f"the table has more than max_rows={max_rows} rows", limit=max_rows
+            )
+
+    def rows(self, max_rows: int) -> Iterator[tuple[int, dict[str, bool], int, int]]:
         """All transitions: state, values of the other's atoms, own mask, next state or -1."""
-        count = 0
+        self.check_rows(max_rows)
         for number, (action, reference) in enumerate(self.states):
             stack: list[tuple[int, tuple[tuple[str, bool], ...]]] = [(reference, ())]
             while stack:
@@ -182,11 +197,6 @@ class Machine(NamedTuple):
                     stack.append((high, (*path, (self.other[variable], True))))
                     stack.append((low, (*path, (self.other[variable], False))))
                     continue
-                count += 1
-                if count > MAX_ROWS:
-                    raise StateLimitError(
-                        f"the table has more than {MAX_ROWS} rows", limit=MAX_ROWS
-                    )
                 leaf = self.leaves[~reference]
                 yield number, dict(path), action | leaf.action, leaf.following
 
@@ -428,8 +438,9 @@ def _longest(edges: dict[tuple[int, int], set[tuple[int, int]]]) -> int:
     return max(length.values())
 
 
-def dot_text(machine: Machine, name: str, stop: str) -> str:
+def dot_text(machine: Machine, name: str, stop: str, max_rows: int) -> str:
     """Graphviz' text of a machine."""
+    machine.check_rows(max_rows)
 
     def quote(text: str) -> str:
         return text.replace("\\", "\\\\").replace('"', '\\"')
@@ -447,7 +458,7 @@ def dot_text(machine: Machine, name: str, stop: str) -> str:
         lines.append(f'  s{number} [shape=circle, label="{quote(label)}"];')
     if any(leaf.following < 0 for leaf in machine.leaves):
         lines.append(f'  stop [shape=doublecircle, label="{quote(stop)}"];')
-    for number, values, mask, following in machine.rows():
+    for number, values, mask, following in machine.rows(max_rows):
         label = cube(values) if machine.first else f"{cube(values)} / {made(mask)}"
         target = "stop" if following < 0 else f"s{following}"
         lines.append(f'  s{number} -> {target} [label="{quote(label)}"];')
@@ -460,11 +471,13 @@ def own_names(machine: Machine, mask: int) -> frozenset[str]:
     return frozenset(atom for bit, atom in enumerate(machine.own) if mask >> bit & 1)
 
 
-def rows_of(machine: Machine) -> list[tuple[int, dict[str, bool], frozenset[str], int | None]]:
+def rows_of(
+    machine: Machine, max_rows: int
+) -> list[tuple[int, dict[str, bool], frozenset[str], int | None]]:
     """The table of a machine, for people."""
     return [
         (state, values, own_names(machine, mask), None if following < 0 else following)
-        for state, values, mask, following in machine.rows()
+        for state, values, mask, following in machine.rows(max_rows)
     ]
 
 

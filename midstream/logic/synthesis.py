@@ -14,7 +14,7 @@ from midstream._core.validate import check_choice, check_int, check_real
 from midstream.logic import _strategy
 from midstream.logic._checks import as_formula
 from midstream.logic._letters import as_mask
-from midstream.logic._strategy import ENVIRONMENT, SYSTEM, Deadline, Machine, Solved
+from midstream.logic._strategy import ENVIRONMENT, MAX_ROWS, SYSTEM, Deadline, Machine, Solved
 from midstream.logic.automaton import compile as compile_automaton
 from midstream.logic.formula import Formula, Op, false, make, true
 
@@ -82,8 +82,16 @@ class _Player:
         """Begin a new play."""
         self._state = 0
 
-    def table(self) -> list[tuple[int, dict[str, bool], frozenset[str], int | None]]:
+    def table(
+        self, *, max_rows: int = MAX_ROWS
+    ) -> list[tuple[int, dict[str, bool], frozenset[str], int | None]]:
         """Write the machine out.
+
+        Parameters
+        ----------
+        max_rows : int
+            Longer tables are refused before any of them is made. There is a row for every path in
+            the machine's diagram, which can be exponentially many in the other player's atoms.
 
         Returns
         -------
@@ -94,9 +102,10 @@ class _Player:
         Raises
         ------
         StateLimitError
-            More than a million rows.
+            More than `max_rows` rows.
         """
-        return _strategy.rows_of(self._machine)
+        max_rows = check_int("max_rows", max_rows, low=1)
+        return _strategy.rows_of(self._machine, max_rows)
 
     def _alive(self) -> int:
         if self._state < 0:
@@ -240,15 +249,25 @@ class Controller(_Player):
             state = leaf.following
         return trace
 
-    def to_dot(self) -> str:
+    def to_dot(self, *, max_rows: int = MAX_ROWS) -> str:
         """Graphviz' text: edges are labelled inputs / outputs, Moore states with their outputs.
+
+        Parameters
+        ----------
+        max_rows : int
+            Limit of the edges, as for `table`.
+
+        Returns
+        -------
+        str
 
         Raises
         ------
         StateLimitError
-            More than a million edges.
+            More than `max_rows` edges.
         """
-        return _strategy.dot_text(self._machine, "controller", "stop")
+        max_rows = check_int("max_rows", max_rows, low=1)
+        return _strategy.dot_text(self._machine, "controller", "stop", max_rows)
 
     def __repr__(self) -> str:
         return (
@@ -315,15 +334,25 @@ class Counterstrategy(_Player):
         self.inputs()
         self._move(outputs)
 
-    def to_dot(self) -> str:
+    def to_dot(self, *, max_rows: int = MAX_ROWS) -> str:
         """Graphviz' text.
+
+        Parameters
+        ----------
+        max_rows : int
+            Limit of the edges, as for `table`.
+
+        Returns
+        -------
+        str
 
         Raises
         ------
         StateLimitError
-            More than a million edges.
+            More than `max_rows` edges.
         """
-        return _strategy.dot_text(self._machine, "counterstrategy", "end")
+        max_rows = check_int("max_rows", max_rows, low=1)
+        return _strategy.dot_text(self._machine, "counterstrategy", "end", max_rows)
 
     def __repr__(self) -> str:
         return (

@@ -244,11 +244,29 @@ def test_drawings():
     assert "doublecircle" not in counterstrategy("G a & F x", ["a"], ["x"]).to_dot()
 
 
-def test_tables_that_are_too_long_are_refused(monkeypatch):
-    monkeypatch.setattr(_strategy, "MAX_ROWS", 3)
+def test_tables_that_are_too_long_are_refused():
     controller = synthesize("X[!] (x <-> Y a)", ["a"], ["x"], "moore")
-    with pytest.raises(StateLimitError, match="more than 3 rows"):
-        controller.table()
+    for write in (controller.table, controller.to_dot):
+        assert len(write(max_rows=4)) >= 4
+        with pytest.raises(StateLimitError, match="more than max_rows=3 rows") as caught:
+            write(max_rows=3)
+        assert caught.value.limit == 3
+        with pytest.raises(ArgumentValueError, match="max_rows"):
+            write(max_rows=0)
+
+
+@pytest.mark.parametrize("n", [20, 60])
+def test_tables_of_many_atoms_are_counted_first(n):
+    # 2**n paths in a diagram of 2 n nodes.
+    inputs = [f"a{i}" for i in range(n)]
+    parity = " xor ".join(inputs)
+    controller = synthesize(f"x <-> ({parity})", inputs, ["x"])
+    spoiler = counterstrategy(f"x <-> ({parity})", ["x"], inputs, order="moore")
+    for player in (controller, spoiler):
+        assert len(repr(player)) < 200
+        for write in (player.table, player.to_dot):
+            with pytest.raises(StateLimitError, match="more than max_rows=100000 rows"):
+                write()
 
 
 def test_core():
