@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         unpack,
     )
     from midstream.logic.decision import (
+        consistent_letters,
         counterexample,
         distinguishing,
         entails,
@@ -169,6 +170,7 @@ __all__ = [
     "atom",
     "check_ctl",
     "compile",
+    "consistent_letters",
     "counterexample",
     "counterexample_ctl",
     "counterstrategy",
@@ -276,6 +278,7 @@ __getattr__, __dir__ = lazy_exports(
         "atom": "formula",
         "check_ctl": "branching",
         "compile": "automaton",
+        "consistent_letters": "decision",
         "counterexample": "decision",
         "counterexample_ctl": "branching",
         "counterstrategy": "synthesis",

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from midstream._core.errors import ArgumentValueError, StateLimitError
 from midstream.logic._ops import Op
+from midstream.logic._order import cut_rules, thresholds_of
 from midstream.logic._sat import System
 from midstream.logic.formula import Formula, Predicate
 
@@ -97,7 +98,6 @@ class Tableau:
         comparisons = {
             node.predicate: None for f in formulas for node in f.nodes() if node.predicate
         }
-        self.thresholds: dict[str, list[float]] = {}
         #: (signal, threshold) -> atoms "greater" and "greater or equal".
         self.order: dict[tuple[str, float], tuple[int, int]] = {}
         self.n_atoms = len(self.names)
@@ -351,36 +351,19 @@ class Tableau:
     # Letters.
 
     def _order_signals(self, comparisons: Iterable[Predicate]) -> None:
-        """Atoms "x > t" and "x >= t" for each threshold, in the order of numbers.
-
-        Samples are finite doubles: none is between neighbours, none beyond the largest.
-        """
-        for comparison in comparisons:
-            found = self.thresholds.setdefault(comparison.signal, [])
-            if comparison.threshold + 0.0 not in found:
-                found.append(comparison.threshold + 0.0)
+        """Atoms "x > t" and "x >= t" for each threshold, in the order of numbers."""
+        self.thresholds = thresholds_of(comparisons)
         for signal, thresholds in self.thresholds.items():
-            thresholds.sort()
-            above: tuple[int, int] | None = None
-            for threshold in reversed(thresholds):
-                greater, least = self.n_atoms, self.n_atoms + 1
-                self.n_atoms += 2
-                self.order[signal, threshold] = greater, least
-                self.rules.append((2 * greater + 1, 2 * least))
-                following = math.nextafter(threshold, math.inf)
-                if above is not None:
-                    self.rules.append((2 * above[1] + 1, 2 * greater))
-                    if self.order.get((signal, following)) == above:
-                        self.rules.append((2 * greater + 1, 2 * above[1]))
-                if following == math.inf:
-                    self.rules.append((2 * greater + 1,))
-                if threshold == math.inf:
-                    self.rules.append((2 * least + 1,))
-                if math.nextafter(threshold, -math.inf) == -math.inf:
-                    self.rules.append((2 * least,))
-                if threshold == -math.inf:
-                    self.rules.append((2 * greater,))
-                above = greater, least
+            last = self.n_atoms + 2 * len(thresholds) - 2
+            for i, threshold in enumerate(thresholds):
+                self.order[signal, threshold] = last - 2 * i, last - 2 * i + 1
+            for rule in cut_rules(thresholds):
+                clause = []
+                for cut, above in rule:
+                    greater, least = self.order[signal, thresholds[cut // 2]]
+                    clause.append(2 * (greater if cut % 2 else least) + (not above))
+                self.rules.append(tuple(clause))
+            self.n_atoms += 2 * len(thresholds)
 
     def _comparison(self, comparison: Predicate, positive: bool) -> int:
         greater, least = self.order[comparison.signal, comparison.threshold + 0.0]

@@ -634,6 +634,9 @@ def compile(
     worst case is doubly exponential in the size of the formula. Some microseconds for
     common patterns; the GIL is released, and Ctrl-C is answered.
 
+    Comparisons of one signal are independent atoms, ``x > 5`` without ``x > 3`` a letter as well,
+    unless ``letters=consistent_letters(formula)`` is given.
+
     References
     ----------
     .. [1] S. Duret-Lutz et al., "Translation of LTLf to MTDFA", arXiv 2507.02491.

@@ -18,6 +18,7 @@ from midstream._core.errors import (
 from midstream._core.validate import check_choice, check_int, check_real
 from midstream.logic._checks import as_formula
 from midstream.logic._letters import Trace, as_columns
+from midstream.logic._order import consistent
 from midstream.logic._sat import Reach, Unroll
 from midstream.logic._tableau import Tableau
 from midstream.logic.formula import Formula, Predicate, and_, not_, xor
@@ -34,6 +35,7 @@ from midstream.logic.traces import (
 from midstream.logic.verdict import Verdict
 
 __all__ = [
+    "consistent_letters",
     "counterexample",
     "distinguishing",
     "entails",
@@ -552,6 +554,46 @@ def distinguishing(f: Formula | str, g: Formula | str, **options: Any) -> Witnes
     Witness([set()], minimal=True)
     """
     return witness(xor(as_formula(f, "f"), as_formula(g, "g")), **options)
+
+
+def consistent_letters(formula: Formula | str) -> Formula:
+    """Which comparisons of one signal can hold together: what numbers allow.
+
+    `satisfiable` and `witness` know it, as do `RuleBook` and `lint_rules`. Automata take
+    comparisons for independent atoms, unless they are given this as their `letters`.
+
+    Parameters
+    ----------
+    formula : Formula or str
+
+    Returns
+    -------
+    Formula
+        Over comparisons of `formula`, without temporal operators: true in the letters that some
+        finite double gives, and in no others. ``true`` where no two comparisons are related. To
+        restrict plain atoms as well, join it with a formula that does, by ``&``.
+
+    Raises
+    ------
+    ArgumentTypeError, FormulaSyntaxError
+
+    Notes
+    -----
+    Its size is linear in the number of comparisons, and quadratic in that of equalities which no
+    other comparison separates.
+
+    Examples
+    --------
+    >>> from midstream.logic import Monitor, compile, consistent_letters
+    >>> rule = "G !(x > 5 & !(x > 3))"
+    >>> consistent_letters(rule)
+    Formula('(x > 5) -> (x > 3)')
+    >>> compile(rule).is_universal(), compile(rule, letters=consistent_letters(rule)).is_universal()
+    (False, True)
+    >>> Monitor(rule, letters=consistent_letters(rule)).step({"x": 4}).name
+    'TRUE'
+    """
+    return consistent(as_formula(formula))
 
 
 def counterexample(

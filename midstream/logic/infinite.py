@@ -162,6 +162,9 @@ def ltl3_machine(
     these for all states. Time and memory can be doubly exponential in the size of the formula.
     Releases the GIL; thread-safe.
 
+    Comparisons of one signal are independent atoms unless ``letters=consistent_letters(formula)``
+    is given.
+
     Sources: Emerson and Lei, LICS 1986; Bauer, Leucker and Schallhart, "Runtime verification for
     LTL and TLTL", TOSEM 2011.
 

@@ -116,6 +116,9 @@ class Monitor(Core):
     ``INCONCLUSIVE``, which says nothing of the order: two states may be ``TRUE`` and
     ``PRESUMABLY_TRUE``.
 
+    Comparisons of one signal are independent atoms, which may make verdicts final later than
+    numbers would, never wrong, unless ``letters=consistent_letters(formula)`` is given.
+
     Short windows are states of the automaton. Past ones in time, and long ones, are kept beside it:
     constant time a step whatever their length, and the automaton reads their truth as it reads
     atoms. Verdicts are the same but for one thing: what windows hold is no reason for a final

@@ -387,6 +387,9 @@ def shield(
     the order of the formula's atoms; only in order ``"moore"`` the controllable ones come first. At
     most a pass over the diagram for each state of the automaton, for each pair for the latter.
 
+    Comparisons of one signal are independent atoms: a shield holds for all numbers, but it may
+    correct, or not exist, because of letters such as ``x > 5`` without ``x > 3``.
+
     Source: Bloem, Könighofer, Könighofer, Wang, "Shield synthesis", TACAS 2015; Alshiekh et al.,
     "Safe reinforcement learning via shielding", AAAI 2018.
 

@@ -574,6 +574,9 @@ def synthesize(
     formula says of traces of one letter is solved and checked instead, whatever the size of the
     rest. Thread-safe.
 
+    Comparisons of one signal are independent inputs: a controller holds for all numbers, but where
+    there is none, the environment may have needed ``x > 5`` without ``x > 3``.
+
     Source: De Giacomo and Vardi, "Synthesis for LTL and LDL on finite traces", IJCAI 2015.
 
     Examples

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 import random
 import signal
+import sys
 import threading
 
 import pytest
@@ -20,7 +22,9 @@ from midstream.errors import (
     UndecidedError,
 )
 from midstream.logic import formula as build
+from midstream.logic.automaton import compile
 from midstream.logic.decision import (
+    consistent_letters,
     distinguishing,
     entails,
     equivalent,
@@ -28,7 +32,10 @@ from midstream.logic.decision import (
     valid,
     witness,
 )
+from midstream.logic.infinite import ltl3_machine
+from midstream.logic.monitor import Monitor
 from midstream.logic.parser import parse
+from midstream.logic.verdict import Verdict
 
 LETTERS = [frozenset(), frozenset("a"), frozenset("b"), frozenset("ab")]
 TRACES = [t for n in (1, 2, 3) for t in itertools.product(LETTERS, repeat=n)]
@@ -355,3 +362,61 @@ def test_interrupt_stops_the_search(shared_data):
 def test_arguments_are_checked(error, arguments):
     with pytest.raises(error):
         satisfiable(**{"formula": "a", **arguments})
+
+
+def _random_comparisons(rng):
+    tops = [0.0, -0.0, 1.0, math.nextafter(1.0, 2.0), 2.0, sys.float_info.max, -sys.float_info.max]
+    chosen = rng.sample(tops, rng.randint(1, 4))
+    symbols = [">", ">=", "<", "<=", "==", "!="]
+    return list(
+        dict.fromkeys(
+            build.predicate("x", rng.choice(symbols), rng.choice(chosen))
+            for _ in range(rng.randint(1, 6))
+        )
+    )
+
+
+def test_letters_that_numbers_allow():
+    rng = random.Random(5)
+    for _ in range(200):
+        leaves = _random_comparisons(rng)
+        allowed = consistent_letters(build.and_(*leaves))
+        samples = []
+        for threshold in {leaf.predicate.threshold for leaf in leaves}:
+            around = (math.nextafter(threshold, -math.inf), math.nextafter(threshold, math.inf))
+            samples += [threshold, *around]
+        seen = {
+            tuple(leaf.predicate.holds(sample) for leaf in leaves)
+            for sample in samples
+            if math.isfinite(sample)
+        }
+        names = [str(leaf) for leaf in leaves]
+        for row in itertools.product((False, True), repeat=len(leaves)):
+            letter = {str(leaf.predicate): value for leaf, value in zip(leaves, row, strict=True)}
+            assert allowed.holds([letter]) == (row in seen), (names, row)
+
+
+def test_consistent_letters_of_what_is_not_related():
+    for text in ("a & x > 2", "x > 1 U y > 1", "true"):
+        assert consistent_letters(text) is build.true
+    assert str(consistent_letters("F x > 5 & a S x > 3")) == "(x > 5) -> (x > 3)"
+    # The condition grows with the comparisons, not with pairs of them.
+    many = build.and_(*(build.predicate("x", ">", float(i)) for i in range(1000)))
+    assert consistent_letters(many).size < 10_000
+
+
+def test_automata_with_letters_that_numbers_allow():
+    text = "G !(x > 5 & !(x > 3))"
+    letters = consistent_letters(text)
+    assert not compile(text).is_universal()
+    assert compile(text, letters=letters).is_universal()
+    # The empty trace satisfies nothing; with the first event all is known.
+    assert Monitor(text, letters=letters).step({"x": 4}) is Verdict.TRUE
+    assert Monitor(text).step({"x": 4}) is Verdict.PRESUMABLY_TRUE
+    assert ltl3_machine(text, letters=letters).colours.tolist() == [Verdict.TRUE]
+    watched = Monitor("F (x > 5 & x < 3 | x == 4)", letters=consistent_letters("x>5 & x<3 & x==4"))
+    assert [watched.step({"x": x}).name for x in (6, 2, 4)] == [
+        "PRESUMABLY_FALSE",
+        "PRESUMABLY_FALSE",
+        "TRUE",
+    ]
