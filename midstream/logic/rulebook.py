@@ -302,6 +302,10 @@ class RuleBook:
     named tuple or dataclass with the fields that conditions test; or a bit mask over `alphabet`.
     Whatever raises leaves the book as it was.
 
+    Windows over time, and over more than 32 steps, are kept beside the automata, which know nothing
+    of them in advance: whether a formula holds of the events so far is exact, but a verdict that
+    follows from what such windows say of each other, or of the rest, becomes final later, or never.
+
     A broken rule forbids only the event that newly breaks it: later events are judged as if it
     were not there, or from its start with ``after_violation="reset"``.
 
