@@ -27,7 +27,7 @@ MAX_NODES = 8_000_000
 MAX_WINDOW = 4000
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Machine:
     """A Moore machine that says after each letter what is known: `ltl3_machine` makes it.
 
@@ -70,7 +70,10 @@ class Machine:
         return ~reference
 
     def successors(self) -> list[list[int]]:
-        """States that some legal letter leads to, by state."""
+        """States that some legal letter leads to, by state.
+
+        Takes a walk of each state's part of the diagram: at worst states times nodes.
+        """
         found: list[list[int]] = []
         for root in self.roots.tolist():
             seen = {root}
@@ -87,18 +90,33 @@ class Machine:
 
     def reaching(self, *verdicts: Verdict) -> npt.NDArray[np.bool_]:
         """States from which some word leads to one of these verdicts: (n_states,) bool."""
-        before: list[list[int]] = [[] for _ in range(self.n_states)]
-        for state, targets in enumerate(self.successors()):
-            for target in targets:
-                before[target].append(state)
-        reached: npt.NDArray[np.bool_] = np.isin(self.colours, [int(v) for v in verdicts])
+        n = self.n_states
+        # Backwards over states and nodes alike, node r as n + r: linear in the diagram, where
+        # states and their successors can be quadratic.
+        before: list[list[int]] = [[] for _ in range(n + len(self.nodes))]
+        reached: npt.NDArray[np.bool_] = np.zeros(len(before), dtype=np.bool_)
+        reached[:n] = np.isin(self.colours, [int(v) for v in verdicts])
+        for state, root in enumerate(self.roots.tolist()):
+            before[n + root if root >= 0 else ~root].append(state)
+        for node, children in enumerate(self.nodes[:, 1:].tolist()):
+            for child in children:
+                if ~child != n:
+                    before[n + child if child >= 0 else ~child].append(n + node)
         stack: list[int] = np.flatnonzero(reached).tolist()
         while stack:
-            for state in before[stack.pop()]:
-                if not reached[state]:
-                    reached[state] = True
-                    stack.append(state)
-        return reached
+            for parent in before[stack.pop()]:
+                if not reached[parent]:
+                    reached[parent] = True
+                    stack.append(parent)
+        return reached[:n]
+
+    def __repr__(self) -> str:
+        counts = np.bincount(self.colours, minlength=len(Verdict))
+        verdicts = ", ".join(f"{counts[int(v)]} {v}" for v in Verdict if counts[int(v)])
+        return (
+            f"<Machine of {self.n_states} states ({verdicts}) over {len(self.alphabet)} atoms, "
+            f"{len(self.nodes)} nodes>"
+        )
 
     @property
     def monitorable(self) -> bool:

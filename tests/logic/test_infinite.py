@@ -311,3 +311,30 @@ def test_verdicts_are_those_of_spots_automata():
             letter = rng.choice(LETTERS)
             rest = progress(rest, letter)
             state = machine.step(state, mask(letter, "ab"))
+
+
+def test_reaching_is_what_successors_say():
+    texts = [
+        "a U b | G c",
+        "G F a",
+        "a & X b",
+        "G(a -> F b) & G !c",
+        "true",
+        "F[0:20] a",
+        "F a & F b",
+    ]
+    for text in texts:
+        machine = ltl3_machine(text, letters="at_most_one" if "c" in text else "all")
+        successors = machine.successors()
+        for verdict in Verdict:
+            expected = machine.colours == int(verdict)
+            for _ in range(machine.n_states):
+                expected = expected | [bool(expected[some].any()) for some in successors]
+            assert np.array_equal(machine.reaching(verdict), expected)
+
+
+def test_machines_have_a_short_repr():
+    machine = ltl3_machine("G(" + " xor ".join(f"a{i}" for i in range(60)) + ")")
+    assert (
+        repr(machine) == "<Machine of 2 states (1 false, 1 inconclusive) over 60 atoms, 119 nodes>"
+    )
