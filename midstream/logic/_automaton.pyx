@@ -125,7 +125,7 @@ cdef class Budget:
             self.poll.reraise()
             raise UndecidedError("the computation was stopped")
         if status == MS_BUDGET_LETTERS:
-            raise ArgumentValueError("letters must allow some letter, but is never true")
+            raise ArgumentValueError("letters must allow some letter of the alphabet, but allow none")
         raise MemoryError("no memory for an automaton")
 
 
