@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -32,6 +33,8 @@ _SHOWN_NAMES = 2000
 #: Verdicts take a pass over the nodes.
 _COUNTED_NODES = 100_000
 _DEFAULT_STATES = 100_000
+#: Windows of so many steps are named where an automaton is too large.
+_WIDE = 100
 _FILL = {
     Verdict.FALSE: "#f4c7c3",
     Verdict.PRESUMABLY_FALSE: "#fdf0d5",
@@ -664,7 +667,22 @@ def compile(
         mode, legal = 0, letters
     else:
         mode = _LETTERS[check_choice("letters", letters, _LETTERS)]
-    kernel, names, predicates = _automaton.compiled(
-        formula, legal, names, mode, max_states, timeout_s
-    )
+    try:
+        kernel, names, predicates = _automaton.compiled(
+            formula, legal, names, mode, max_states, timeout_s
+        )
+    except StateLimitError as error:
+        widest = _widest_window(formula)
+        if widest < _WIDE:
+            raise
+        raise StateLimitError(
+            f"{error}: windows are written out step by step, and one has {widest:.0f} steps",
+            limit=error.limit,
+        ) from None
     return _make(names, predicates, letters, kernel)
+
+
+def _widest_window(formula: Formula) -> float:
+    """Steps up to the last bound of any window, 0 where there is none."""
+    windows = [node.interval for node in formula.nodes() if node.interval is not None]
+    return max((w.low if w.high == math.inf else w.high for w in windows), default=0)

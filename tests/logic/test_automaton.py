@@ -611,7 +611,9 @@ def test_arguments_are_checked():
         compile_formula(f, letters="some")
     with pytest.raises(ArgumentValueError, match="no temporal operator"):
         compile_formula(f, letters=f)
-    with pytest.raises(ArgumentValueError, match="letters must allow some letter of the alphabet, but allow none"):
+    with pytest.raises(
+        ArgumentValueError, match="letters must allow some letter of the alphabet, but allow none"
+    ):
         compile_formula(f, letters=parse("a & !a"))
     with pytest.raises(ArgumentValueError, match="max_states"):
         compile_formula(f, max_states=0)
@@ -650,6 +652,18 @@ def test_deep_and_wide_formulas():
     assert compile_formula(wide).n_states == 2
     nested = parse("F(a & " * 3000 + "b" + ")" * 3000)
     assert compile_formula(nested).n_states == 2
+
+
+def test_wide_windows_are_named_where_they_are_too_large():
+    with pytest.raises(StateLimitError, match="and one has 1000000000 steps"):
+        compile_formula(parse("G(a -> F[0:1e9] b)"))
+    with pytest.raises(
+        StateLimitError, match="max_states=10 states: windows .* 150 steps"
+    ) as caught:
+        compile_formula(parse("F[150:inf] a & F[0:3] b"), max_states=10)
+    assert caught.value.limit == 10
+    with pytest.raises(StateLimitError, match="max_states=10 states$"):
+        compile_formula(parse("F[0:12] b"), max_states=10)
 
 
 def test_time_is_bounded():
