@@ -1,9 +1,12 @@
-"""Print the compiled modules that setup.py builds, one a line, or their test folders (--tests).
+"""Print the compiled modules that setup.py builds, one a line; or the folders of their tests
+(--folders); or the tests that their instruction-set variants want (--tests): whole folders, or files
+where each such module has one of its name.
 
 Fails where a module has no .pyx or no .pyi, and where a .pyx is not built.
 """
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -20,6 +23,23 @@ def declared() -> list[str]:
     sys.exit("setup.py: no MODULES")
 
 
+def level_tests(modules: list[str]) -> list[str]:
+    """Tests of what is computed otherwise at another instruction-set level."""
+    # Detectors of streams run on the kernels of compare.
+    found = {"tests/core", "tests/stream"}
+    vectored: dict[str, list[str]] = {}
+    for name in modules:
+        pyx = ROOT.joinpath(*name.split(".")).with_suffix(".pyx").read_text("utf-8")
+        kernels = re.findall(r'cdef extern from "(ms_\w+)\.h"', pyx)
+        if any((ROOT / "csrc" / f"{kernel}_avx2.c").exists() for kernel in kernels):
+            package, module = name.split(".")[1:]
+            vectored.setdefault(package, []).append(f"tests/{package}/test{module}.py")
+    for package, files in vectored.items():
+        own = all((ROOT / file).exists() for file in files)
+        found.update(files if own else [f"tests/{package}"])
+    return sorted(found)
+
+
 def main() -> None:
     modules = declared()
     expected = {ROOT.joinpath(*name.split(".")).with_suffix(".pyx") for name in modules}
@@ -30,6 +50,8 @@ def main() -> None:
     if lacking:
         sys.exit(f"without a .pyi: {sorted(lacking)}")
     if sys.argv[1:] == ["--tests"]:
+        print(*level_tests(modules), sep="\n")
+    elif sys.argv[1:] == ["--folders"]:
         folders = {"tests/" + name.split(".")[1].removeprefix("_") for name in modules}
         print(*sorted(folder for folder in folders if (ROOT / folder).is_dir()), sep="\n")
     else:

@@ -658,11 +658,11 @@ def test_wide_windows_are_named_where_they_are_too_large():
     with pytest.raises(StateLimitError, match="and one has 1000000000 steps"):
         compile_formula(parse("G(a -> F[0:1e9] b)"))
     with pytest.raises(
-        StateLimitError, match="max_states=10 states: windows .* 150 steps"
+        StateLimitError, match=r"max_states=10 states: windows .* 150 steps"
     ) as caught:
         compile_formula(parse("F[150:inf] a & F[0:3] b"), max_states=10)
     assert caught.value.limit == 10
-    with pytest.raises(StateLimitError, match="max_states=10 states$"):
+    with pytest.raises(StateLimitError, match=r"max_states=10 states$"):
         compile_formula(parse("F[0:12] b"), max_states=10)
 
 
