@@ -17,6 +17,7 @@ from midstream._core.errors import (
     UndecidedError,
 )
 from midstream.logic._game import Game
+from midstream.logic.automaton import compile as compile_automaton
 from midstream.logic.formula import Formula, Predicate
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Deadline:
     """A time limit that several steps share."""
 
     def __init__(self, timeout_s: float | None) -> None:
+        self._timeout_s = timeout_s
         self._end = None if timeout_s is None else time.monotonic() + timeout_s
 
     @property
@@ -67,8 +69,28 @@ class Deadline:
             return None
         left = self._end - time.monotonic()
         if left <= 0:
-            raise UndecidedError("the game was not decided within timeout_s")
+            raise self._over()
         return left
+
+    def compile(self, formula: Formula, alphabet: Iterable[str], max_states: int) -> Automaton:
+        """The automaton of a formula, in the time that is left.
+
+        Raises
+        ------
+        UndecidedError
+            It takes longer: the message has the whole limit, as the caller gave it.
+        """
+        try:
+            return compile_automaton(
+                formula, alphabet=tuple(alphabet), max_states=max_states, timeout_s=self.left
+            )
+        except UndecidedError:
+            if self._timeout_s is None:
+                raise
+            raise self._over() from None
+
+    def _over(self) -> UndecidedError:
+        return UndecidedError(f"the game was not decided within timeout_s={self._timeout_s!r}")
 
 
 def names_of(name: str, atoms: Iterable[str]) -> tuple[str, ...]:

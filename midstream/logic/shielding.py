@@ -16,7 +16,6 @@ from midstream.logic._checks import as_formula
 from midstream.logic._game import Game, ShieldCore
 from midstream.logic._letters import as_mask
 from midstream.logic._strategy import Deadline
-from midstream.logic.automaton import compile as compile_automaton
 from midstream.logic.formula import Formula
 from midstream.logic.verdict import Verdict
 
@@ -433,17 +432,13 @@ atoms do, the others can make it impossible, first with {alarm}
     if timeout_s is not None:
         timeout_s = check_real("timeout_s", timeout_s, low=0.0)
     deadline = Deadline(timeout_s)
-    automaton = compile_automaton(
-        formula, alphabet=alphabet, max_states=max_states, timeout_s=deadline.left
-    )
+    automaton = deadline.compile(formula, alphabet, max_states)
     safe, starts, spoiler = _region(automaton, own, order, keep)
     if not starts:
         raise ArgumentValueError(_explanation(alphabet, keep, spoiler))
     parts = _Parts(formula, automaton, own, order, keep, safe, weight)
     made = Shield(parts)
-    second = compile_automaton(
-        formula, alphabet=alphabet[::-1], max_states=max_states, timeout_s=deadline.left
-    )
+    second = deadline.compile(formula, alphabet[::-1], max_states)
     _check(parts, made._core, second, deadline)
     made.reset()
     return made

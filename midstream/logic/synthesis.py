@@ -15,7 +15,6 @@ from midstream.logic import _strategy
 from midstream.logic._checks import as_formula
 from midstream.logic._letters import as_mask
 from midstream.logic._strategy import ENVIRONMENT, MAX_ROWS, SYSTEM, Deadline, Machine, Solved
-from midstream.logic.automaton import compile as compile_automaton
 from midstream.logic.formula import Formula, Op, false, make, true
 
 if TYPE_CHECKING:
@@ -382,12 +381,7 @@ class _Problem:
         self.deadline = Deadline(timeout_s)
 
     def compile(self, formula: Formula, alphabet: Iterable[str]) -> Automaton:
-        return compile_automaton(
-            formula,
-            alphabet=tuple(alphabet),
-            max_states=self.max_states,
-            timeout_s=self.deadline.left,
-        )
+        return self.deadline.compile(formula, alphabet, self.max_states)
 
     def solve(self, formula: Formula) -> Solved:
         """Whether the system can force a trace that satisfies the formula, and how."""

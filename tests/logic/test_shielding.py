@@ -223,8 +223,12 @@ def test_wrong_arguments():
         shield("G x", ["x"], order="first")
     with pytest.raises(StateLimitError):
         shield(" & ".join(f"F x{i}" for i in range(8)), [f"x{i}" for i in range(8)], max_states=9)
-    with pytest.raises(UndecidedError):
+    with pytest.raises(UndecidedError, match=r"timeout_s=0\.0$"):
         shield("G x", ["x"], timeout_s=0)
+    # The limit as it was given, not what was left of it for the automaton.
+    rules = " & ".join(f"G(a{i} -> F[0:9] x{i})" for i in range(9))
+    with pytest.raises(UndecidedError, match=r"not decided within timeout_s=0\.05$"):
+        shield(rules, [f"x{i}" for i in range(9)], timeout_s=0.05)
 
 
 @pytest.mark.parametrize("sampled", [False, True])

@@ -321,7 +321,7 @@ def test_limits():
     sides = ([f"a{i}" for i in range(12)], [f"x{i}" for i in range(12)])
     with pytest.raises(StateLimitError):
         counterstrategy(counter, *sides, max_states=50)
-    with pytest.raises(UndecidedError):
+    with pytest.raises(UndecidedError, match=r"not decided within timeout_s=0\.0$"):
         counterstrategy(counter, *sides, timeout_s=0)
     # A conjunct alone settles it.
     assert synthesize(counter, *sides, max_states=50) is None
