@@ -186,10 +186,13 @@ def _masks(
     every = set(bits)
     masks = []
     for position, letter in enumerate(trace):
-        if type(letter) in (set, frozenset):
+        kind = type(letter)
+        if kind is set or kind is frozenset or kind is list or kind is tuple:
             mask = 0
-            for name in letter & every if len(letter) > len(every) else letter:
-                bit = bits.get(name)
+            if len(letter) > len(every) and (kind is set or kind is frozenset):
+                letter = letter & every
+            for name in letter:
+                bit = bits.get(name) if isinstance(name, str) else None
                 if bit is not None:
                     mask |= bit
                 elif not isinstance(name, str):
@@ -250,6 +253,11 @@ def as_columns(
         for index in range(len(alphabet)):
             rows[index] = (masks >> np.uint64(index)) & np.uint64(1)
         return rows
+    if not isinstance(trace, (str, bytes)) and isinstance(trace, Iterable):
+        trace = list(trace)
+        found = _columns_of_mappings(trace, alphabet, predicates, missing)
+        if found is not None:
+            return found
     listed = _masks(trace, alphabet, predicates, missing)
     n_bytes = max(1, -(-len(alphabet) // 8))
     raw = np.frombuffer(
@@ -257,6 +265,44 @@ def as_columns(
     ).reshape(len(listed), n_bytes)
     bits = np.unpackbits(raw, axis=1, bitorder="little", count=len(alphabet))
     return np.ascontiguousarray(bits.T).view(np.bool_)
+
+
+def _columns_of_mappings(
+    trace: Sequence[Any],
+    alphabet: Sequence[str],
+    predicates: Sequence[Predicate | None],
+    missing: str,
+) -> npt.NDArray[np.bool_] | None:
+    """Columns of letters that are all plain mappings; None where a letter wants a closer look."""
+    if set(map(type, trace)) != {dict}:
+        return None
+    found = np.empty((len(alphabet), len(trace)), dtype=np.bool_)
+    samples: dict[str, npt.NDArray[np.float64]] = {}
+    for index, name in enumerate(alphabet):
+        values = [letter.get(name) for letter in trace]
+        kinds = set(map(type, values))
+        if not kinds <= {bool, type(None)}:
+            return None
+        known = bool not in kinds
+        comparison = predicates[index] if index < len(predicates) else None
+        if comparison is None or not known:
+            if type(None) in kinds and (missing == "error" or comparison is not None):
+                return None
+            found[index] = values
+            continue
+        signal = comparison.signal
+        if signal not in samples:
+            numbers = [letter.get(signal) for letter in trace]
+            if not set(map(type, numbers)) <= {float, int}:
+                return None
+            try:
+                samples[signal] = np.array(numbers, dtype=np.float64)
+            except OverflowError:
+                return None
+            if np.isnan(samples[signal]).any():
+                return None
+        found[index] = _compare(comparison, samples[signal])
+    return found
 
 
 def _columns_of_mapping(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from midstream._core.errors import ArgumentValueError, StateLimitError
 from midstream.logic._checks import as_formula
@@ -223,13 +224,15 @@ class Counterexample:
         for distance in range(SHOWN):
             for position in wanted:
                 for near in (position - distance, position + distance):
-                    if 0 <= near < n and len(chosen) < SHOWN:
+                    if 0 <= near < n:
                         chosen[near] = None
+                    if len(chosen) == SHOWN:
+                        return sorted(chosen)
         return sorted(chosen)
 
     def __str__(self) -> str:
         lines = [f"{_short(self.formula)} is false", self._decision()]
-        lines += _table(list(self.trace), self._columns(), self.marked)
+        lines += _table(self.trace, self._columns(), self.marked)
         lines += [str(cause) for cause in self.causes]
         return "\n".join(lines)
 
@@ -277,23 +280,32 @@ def _letter_text(letter: Step) -> str:
 
 def _where(positions: tuple[int, ...]) -> str:
     """Positions in words, ranges joined."""
-    runs: list[list[int]] = []
-    for position in positions:
-        if runs and runs[-1][1] == position - 1:
-            runs[-1][1] = position
-        else:
-            runs.append([position, position])
-    texts = [str(a) if a == b else f"{a} to {b}" for a, b in runs[:6]]
-    if len(runs) > 6:
+    array = np.array(positions)
+    ends = [*np.flatnonzero(np.diff(array) > 1).tolist(), len(positions) - 1]
+    texts = []
+    first = 0
+    for end in ends[:6]:
+        a, b = positions[first], positions[end]
+        texts.append(str(a) if a == b else f"{a} to {b}")
+        first = end + 1
+    if len(ends) > 6:
         texts.append("...")
     return f"step{'s' if len(positions) > 1 else ''} {', '.join(texts)}"
 
 
 def _names(letters: Sequence[Step]) -> list[str]:
     names: dict[str, None] = {}
+    mixed = False
+    seen: set[int] = set()
     for letter in letters:
-        names.update(dict.fromkeys(letter if isinstance(letter, dict) else sorted(letter)))
-    return sorted(names) if not any(isinstance(x, dict) for x in letters) else list(names)
+        if isinstance(letter, dict):
+            mixed = True
+            names.update(dict.fromkeys(letter))
+        elif id(letter) not in seen:
+            # Long traces have few letters, equal ones mostly the same object.
+            seen.add(id(letter))
+            names.update(dict.fromkeys(sorted(letter)))
+    return list(names) if mixed else sorted(names)
 
 
 def _cell(letter: Step, name: str) -> str:
@@ -556,20 +568,37 @@ def truth_on_lasso(
 
 def _ones(bits: int) -> list[int]:
     """The true positions, ascending."""
-    raw = np.frombuffer(bits.to_bytes((bits.bit_length() + 7) // 8, "little"), dtype=np.uint8)
-    ones: list[int] = np.flatnonzero(np.unpackbits(raw, bitorder="little")).tolist()
+    ones: list[int] = np.flatnonzero(_array(bits, bits.bit_length())).tolist()
     return ones
 
 
-def _first(bits: int, start: int) -> int:
-    """The first true position from `start` on; -1: none."""
-    bits >>= start
-    return start + (bits & -bits).bit_length() - 1 if bits else -1
+def _array(bits: int, n: int) -> npt.NDArray[np.bool_]:
+    raw = np.frombuffer(bits.to_bytes((n + 7) // 8, "little"), dtype=np.uint8)
+    return np.unpackbits(raw, count=n, bitorder="little").view(np.bool_)
 
 
-def _range(first: int, last: int) -> int:
-    """Positions `first` to `last`; none where there is nothing between."""
-    return ((1 << (last + 1)) - 1) >> first << first if last >= first else 0
+def _bits(truth: npt.NDArray[np.bool_]) -> int:
+    return int.from_bytes(np.packbits(truth, bitorder="little").tobytes(), "little")
+
+
+def _following(bits: int, n: int) -> npt.NDArray[np.int64]:
+    """For each position up to n, the first true one from it on; n: none."""
+    found = np.full(n + 1, n, dtype=np.int64)
+    found[:n][_array(bits, n)] = np.flatnonzero(_array(bits, n))
+    return np.minimum.accumulate(found[::-1])[::-1]
+
+
+def _ranges(first: npt.NDArray[np.int64], last: npt.NDArray[np.int64], n: int) -> int:
+    """The union of ranges, those from a first that is beyond their last left out."""
+    some = first <= last
+    steps = np.bincount(first[some], minlength=n + 1) - np.bincount(last[some] + 1, minlength=n + 1)
+    return _bits(np.cumsum(steps)[:n] > 0)
+
+
+def _points(points: npt.NDArray[np.int64], n: int) -> int:
+    found = np.zeros(n, dtype=np.bool_)
+    found[points] = True
+    return _bits(found)
 
 
 def _until_causes(
@@ -580,43 +609,26 @@ def _until_causes(
     True: g at its first end, f before. False: g false in the window up to where f fails, and f
     failing there.
     """
-    every = (1 << n) - 1
-    of_f = of_g = 0
-    covered = -1
-    plain = low == 0 and high == math.inf
-    for i in _ones(at):
-        if plain and i <= covered:
-            continue
-        last = n - 1 if high == math.inf else min(n - 1, i + int(max(high, -1)))
-        if value:
-            end = _first(g, i + low)
-            of_g |= 1 << end
-            of_f |= _range(i, end - 1)
-            covered = end
-        else:
-            end = _first(every & ~f, i)
-            if end < 0 or end >= last:
-                end = last
-            else:
-                of_f |= 1 << end
-            of_g |= _range(i + low, end)
-            covered = end
-    return of_f, of_g
+    positions = np.flatnonzero(_array(at, n))
+    if value:
+        end = _following(g, n)[np.minimum(positions + min(low, n), n)]
+        return _ranges(positions, end - 1, n), _points(end, n)
+    width = n if high == math.inf else min(n, int(max(high, -1)))
+    last = np.minimum(n - 1, positions + width)
+    end = _following(~f & ((1 << n) - 1), n)[positions]
+    fails = end < last
+    end = np.where(fails, end, last)
+    return _points(end[fails], n), _ranges(positions + min(low, n), end, n)
 
 
 def _weak_until_causes(f: int, g: int, at: int, n: int, value: bool) -> tuple[int, int]:
-    every = (1 << n) - 1
-    of_f = of_g = 0
-    for i in _ones(at):
-        end = _first(g if value else every & ~(f | g), i)
-        if value:
-            # Where it never ends, f goes on to the end of the trace.
-            of_g |= 1 << end if end >= 0 else 0
-            of_f |= _range(i, end - 1 if end >= 0 else n - 1)
-        else:
-            of_f |= 1 << end
-            of_g |= _range(i, end)
-    return of_f, of_g
+    positions = np.flatnonzero(_array(at, n))
+    if value:
+        # Where it never ends, f goes on to the end of the trace.
+        end = _following(g, n)[positions]
+        return _ranges(positions, end - 1, n), _points(end[end < n], n)
+    end = _following(~(f | g) & ((1 << n) - 1), n)[positions]
+    return _points(end, n), _ranges(positions, end, n)
 
 
 _PAST_TWIN = {

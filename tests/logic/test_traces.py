@@ -172,6 +172,42 @@ def test_the_step_that_decided_on_a_trace_too_long_for_the_solver():
     assert counterexample("G (a -> F[0:20] b) & F c", trace).step is None
 
 
+def test_long_traces_of_letters_are_decided_in_time():
+    """Beyond what the solver unrolls, and with many positions for each cause."""
+    n = 200_000
+    letters = [["request"], ["answer"], [], []] * (n // 4)
+    example = counterexample("G (request -> F answer)", [*letters, ["request"], []])
+    assert (example.step, example.known) == (None, True)
+    assert example.marked == {"request": (n,), "answer": (n, n + 1)}
+    example = counterexample("F (F[0:3] gone)", letters)
+    assert (example.step, example.known) == (None, True)
+    assert example.causes[-1].positions == tuple(range(n))
+    assert f"steps 0 to {n - 1}: gone is false" in str(example)
+    numbers = [{"x": i % 7, "y": 1.5} for i in range(n)]
+    example = counterexample("G (x < 6 | y >= 2) | F (y > 3)", numbers)
+    assert (example.step, example.known) == (None, True)
+    assert example.trace[6] == {"x": 6.0, "y": 1.5, "x < 6": False, "y >= 2": False, "y > 3": False}
+
+
+def test_the_solver_and_the_automaton_find_the_same_step():
+    rng = random.Random(11)
+    # Restricted letters, which are all letters, are left to the solver.
+    every = parse("a | !a")
+    found = 0
+    while found < 40:
+        formula, trace = random_formula(rng, 3), random_trace(rng, 6)
+        example = counterexample(formula, trace)
+        if example is not None:
+            found += 1
+            solved = counterexample(formula, trace, letters=every, timeout_s=60)
+            assert (example.step, example.known) == (solved.step, solved.known), (formula, trace)
+
+
+def test_samples_that_are_missing_are_left_out():
+    example = counterexample("F (x > 5)", [{"x": 1}, {}, {"x": None}])
+    assert example.trace == ({"x": 1.0, "x > 5": False}, {"x > 5": False}, {"x > 5": False})
+
+
 def test_long_traces_are_drawn_in_part():
     trace = [{"a"}] * 5000
     trace[3000] = set()
@@ -192,8 +228,13 @@ def test_signals_in_a_counterexample():
     assert same.step == 2
     # Nothing can be above 2 and below 1: the first step decides, though x < 1 may still come.
     assert counterexample("G (x > 2) & F (x < 1)", [{"x": 3}, {"x": 3}]).step == 0
-    # Comparisons given as bits have no number to go with.
-    assert counterexample("G (x > 1)", [{"x > 1"}, set()]).known is False
+    # Comparisons given as bits do where some number has them.
+    example = counterexample("G (x > 1)", [{"x > 1"}, set()])
+    assert (example.step, example.known) == (1, True)
+    example = counterexample(
+        "G (x > 1 -> x < 3)", [{"x < 3"}, {"x > 1", "x < 3"}, set(), {"x > 1"}]
+    )
+    assert (example.step, example.known) == (None, False)
 
 
 def test_what_is_no_trace():
