@@ -19,7 +19,7 @@ from midstream.errors import (
 )
 
 if TYPE_CHECKING:
-    from midstream.logic import Formula, Monitor
+    from midstream.logic import Counterexample, Formula, Monitor
 
 __all__ = ["check"]
 
@@ -72,7 +72,7 @@ def check(
     SourceError
         The trace cannot be read; MalformedStreamError with the line where it is none.
     """
-    from midstream.logic import Monitor, Verdict, parse
+    from midstream.logic import Monitor, Verdict, counterexample, parse
 
     try:
         formula = parse(text, dialect=dialect)
@@ -105,44 +105,46 @@ def check(
     verdict = monitor.verdict
     holds = verdict in (Verdict.TRUE, Verdict.PRESUMABLY_TRUE)
     failed = verdict is Verdict.FALSE if semantics == "ltl3" else not holds
+    found = counterexample(formula, letters, missing=missing) if failed else None
     if json_lines:
-        report = _report(formula, monitor, letters, failed=failed, semantics=semantics)
+        report = _report(formula, monitor, found, events=len(letters), failed=failed)
         stdout.write(json.dumps(report, ensure_ascii=False) + "\n")
     else:
-        stdout.write(_told(formula, monitor, letters, failed=failed, colored=colored))
+        stdout.write(_told(monitor, found, events=len(letters), failed=failed, colored=colored))
     if failed:
         return 1
     return _UNDECIDED if verdict is Verdict.INCONCLUSIVE else 0
 
 
 def _report(
-    formula: Formula, monitor: Monitor, letters: list[Any], *, failed: bool, semantics: str
+    formula: Formula,
+    monitor: Monitor,
+    found: Counterexample | None,
+    *,
+    events: int,
+    failed: bool,
 ) -> dict[str, Any]:
     report: dict[str, Any] = {
         "type": "report",
         "formula": str(formula),
-        "semantics": semantics,
+        "semantics": monitor.semantics,
         "verdict": str(monitor.verdict),
         "decided_at": monitor.decided_at,
-        "events": len(letters),
+        "events": events,
     }
     if failed:
-        report["causes"] = _causes(formula, letters)
+        report["causes"] = [] if found is None else [str(cause) for cause in found.causes]
     return report
 
 
-def _causes(formula: Formula, letters: list[Any]) -> list[str]:
-    from midstream.logic import counterexample
-
-    found = counterexample(formula, letters)
-    return [] if found is None else [str(cause) for cause in found.causes]
-
-
 def _told(
-    formula: Formula, monitor: Monitor, letters: list[Any], *, failed: bool, colored: bool
+    monitor: Monitor,
+    found: Counterexample | None,
+    *,
+    events: int,
+    failed: bool,
+    colored: bool,
 ) -> str:
-    from midstream.logic import counterexample
-
     verdict = monitor.verdict
     word = "violated" if failed else "undecided" if str(verdict) == "inconclusive" else "satisfied"
     paint = {"violated": _RED, "satisfied": _GREEN}.get(word, "") if colored else ""
@@ -150,11 +152,10 @@ def _told(
     if verdict.final and decided is not None:
         when = f"decided by event {decided}, whatever follows"
     elif word == "undecided":
-        when = f"after {_events(len(letters))}; some continuations satisfy it, some violate it"
+        when = f"after {_events(events)}; some continuations satisfy it, some violate it"
     else:
-        when = f"if the trace ends after {_events(len(letters))}"
-    lines = [f"{paint}{word}{_PLAIN if paint else ''}: {one_line(str(formula))}", when]
-    found = counterexample(formula, letters) if failed else None
+        when = f"if the trace ends after {_events(events)}"
+    lines = [f"{paint}{word}{_PLAIN if paint else ''}: {one_line(str(monitor.formula))}", when]
     if found is not None:
         lines.append(escape(str(found)))
     return "\n".join(lines) + "\n"
