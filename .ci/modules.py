@@ -1,6 +1,8 @@
-"""Print the compiled modules that setup.py builds, one a line; or the folders of their tests
-(--folders); or the tests that their instruction-set variants want (--tests): whole folders, or files
-where each such module has one of its name.
+"""Print the compiled modules that setup.py builds, one a line, or their tests.
+
+    --folders  the folders of their tests
+    --tests    what their instruction-set variants want: whole folders, or files where each module
+               that has such variants has a file of its name
 
 Fails where a module has no .pyx or no .pyi, and where a .pyx is not built.
 """
