@@ -56,6 +56,8 @@ def automaton_graph(
         matplotlib is missing; the message says how to install it.
     ArgumentTypeError, ArgumentValueError
         No automaton, or too large a one.
+    StateLimitError
+        A guard has too many terms to be written out.
 
     Notes
     -----
