@@ -8,7 +8,7 @@ mean to the solver is in csrc/ms_sat_system.h.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from midstream._core.errors import ArgumentValueError, StateLimitError
 from midstream.logic._ops import Op
@@ -21,6 +21,9 @@ __all__ = ["Tableau"]
 #: Codes of csrc/ms_sat_system.h.
 TRUE, FALSE, ATOM, NOT_ATOM, AND, OR = range(6)
 STRONG, WEAK, YESTERDAY, WEAK_YESTERDAY, MET, LAST, NOT_LAST = range(6, 13)
+
+#: Nodes between two looks at the clock: some milliseconds.
+OFTEN = 1024
 
 #: Nested conjunctions become one where that stays small: shared ones would be copied.
 FLAT = 16
@@ -66,6 +69,8 @@ class Tableau:
         Plain atoms, a superset of those that occur.
     limit : int
         Nodes, at most.
+    check : callable
+        Called now and then; raises when the time is over.
     rounds : int
         Infinite words only: nodes that say that every eventuality was met so many times.
     """
@@ -78,10 +83,12 @@ class Tableau:
         letters: str | Formula,
         alphabet: Sequence[str],
         limit: int,
+        check: Callable[[], None],
         rounds: int = 0,
     ) -> None:
         self.infinite = infinite
         self.limit = limit
+        self.check = check
         self.kind = [TRUE, FALSE]
         self.args: list[tuple[int, ...]] = [(), ()]
         self.known: dict[tuple[object, ...], int] = {}
@@ -109,6 +116,7 @@ class Tableau:
             always.append(self._build(letters))
         root = self._build(formula)
         self.roots = [root, *self._rounds(root, rounds)]
+        check()
         self._make(always)
 
     # Nodes.
@@ -119,6 +127,8 @@ class Tableau:
                 f"the formula has more than {self.limit} nodes with its windows written out",
                 limit=self.limit,
             )
+        if len(self.kind) % OFTEN == 0:
+            self.check()
         self.kind.append(kind)
         self.args.append(args)
         return len(self.kind) - 1
@@ -285,8 +295,11 @@ class Tableau:
     def _build(self, formula: Formula) -> int:
         """The node of a formula in negation normal form."""
         nodes = formula.nodes()
+        self.check()
         need = {formula: _POSITIVE}
-        for node in reversed(nodes):
+        for count, node in enumerate(reversed(nodes)):
+            if count % OFTEN == 0:
+                self.check()
             polarity = need[node]
             flipped = (polarity & 1) << 1 | polarity >> 1
             op = node.op
@@ -299,7 +312,9 @@ class Tableau:
                     wanted = polarity
                 need[arg] = need.get(arg, 0) | wanted
         made: dict[tuple[Formula, bool], int] = {}
-        for node in nodes:
+        for count, node in enumerate(nodes):
+            if count % OFTEN == 0:
+                self.check()
             for positive in (True, False):
                 if need[node] & (_POSITIVE if positive else _NEGATIVE):
                     made[node, positive] = self._node(node, positive, made)
@@ -488,6 +503,7 @@ class Tableau:
         own = self._reachable(self.roots[:1])
         done = {node: goal for node, goal in self.eventualities.items() if node in own}
         kept = sorted(self._reachable([*self.roots, *always, *done.values()]))
+        self.check()
         index = {node: new for new, node in enumerate(kept)}
         first = [0]
         flat: list[int] = []

@@ -68,6 +68,10 @@ class _Clock:
     def __init__(self, timeout_s: float | None, what: str) -> None:
         self.what = what
         self.timeout_s = timeout_s
+        self.start()
+
+    def start(self) -> None:
+        timeout_s = self.timeout_s
         self.stop = None if timeout_s is None else time.monotonic() + timeout_s
 
     @property
@@ -97,24 +101,27 @@ class _Question:
         timeout_s: float | None,
         max_nodes: int,
     ) -> None:
-        self.formula = as_formula(formula)
-        self.infinite = check_choice("semantics", semantics, ("ltlf", "ltl")) == "ltl"
         if timeout_s is not None:
             timeout_s = check_real("timeout_s", timeout_s, low=0)
+        # Reading the text and all other preparation count.
+        self.clock = _Clock(timeout_s, "the formula")
+        self.formula = as_formula(formula)
+        self.infinite = check_choice("semantics", semantics, ("ltlf", "ltl")) == "ltl"
         self.limit = check_int("max_nodes", max_nodes, low=16, high=10_000_000)
         if not isinstance(letters, Formula):
             check_choice("letters", letters, ("all", "at_most_one", "exactly_one"))
         self.letters = letters
-        self.clock = _Clock(timeout_s, "the formula")
         self.alphabet = _alphabet(self.formula, letters, alphabet)
 
     def tableau(self, rounds: int = 0) -> Tableau:
+        self.clock.check()
         return Tableau(
             self.formula,
             infinite=self.infinite,
             letters=self.letters,
             alphabet=self.alphabet,
             limit=self.limit,
+            check=self.clock.check,
             rounds=rounds,
         )
 
@@ -340,7 +347,8 @@ def satisfiable(
     alphabet : sequence of str, optional
         Plain atoms, a superset of those that occur: matters where `letters` counts them.
     timeout_s : float, optional
-        Give up after about so many seconds. Without it the search ends when it has the answer.
+        Give up after about so many seconds, preparation included; but text is read to its end.
+        Without it the search ends when it has the answer.
     max_nodes : int
         Subformulas in negation normal form, windows written out, at most.
 
@@ -680,6 +688,7 @@ def counterexample(
     values = truth_on_trace(formula, leaves, n)
     if values[formula] & 1:
         return None
+    question.clock.start()
     step, known = _deciding_step(question, trace, leaves, n)
     return Counterexample(
         formula,

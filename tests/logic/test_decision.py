@@ -364,6 +364,14 @@ def test_arguments_are_checked(error, arguments):
         satisfiable(**{"formula": "a", **arguments})
 
 
+def test_preparation_counts():
+    # Before there is a state limit to exceed.
+    with pytest.raises(UndecidedError):
+        satisfiable("G F[0:150000] a", timeout_s=0.0)
+    with pytest.raises(UndecidedError):
+        witness("G F[0:150000] a", semantics="ltl", timeout_s=0.0)
+
+
 def _random_comparisons(rng):
     tops = [0.0, -0.0, 1.0, math.nextafter(1.0, 2.0), 2.0, sys.float_info.max, -sys.float_info.max]
     chosen = rng.sample(tops, rng.randint(1, 4))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from midstream.errors import StateLimitError
+from midstream.errors import StateLimitError, UndecidedError
 from midstream.logic import _tableau
 from midstream.logic._tableau import FALSE, TRUE, Tableau
 from midstream.logic.parser import parse
@@ -21,6 +21,7 @@ def tableau(text, *, infinite=False, limit=10_000, rounds=0):
         letters="all",
         alphabet=[name for name in formula.atoms if " " not in name],
         limit=limit,
+        check=lambda: None,
         rounds=rounds,
     )
 
@@ -92,7 +93,12 @@ def test_exclusive_letters_take_three_clauses_an_atom():
     names = [f"a{i}" for i in range(50)]
     formula = parse(" | ".join(names))
     made = Tableau(
-        formula, infinite=False, letters="at_most_one", alphabet=names, limit=1000, rounds=0
+        formula,
+        infinite=False,
+        letters="at_most_one",
+        alphabet=names,
+        limit=1000,
+        check=lambda: None,
     )
     assert len(made.rules) == 3 * 50 - 2
     assert made.n_atoms == 100
@@ -125,3 +131,19 @@ def test_codes_are_those_of_the_kernel():
     assert len(codes) == 13
     for name, code in codes.items():
         assert getattr(_tableau, name) == int(code)
+
+
+def test_preparation_looks_at_the_clock():
+    calls = []
+
+    def check():
+        calls.append(None)
+        if len(calls) == 20:
+            raise UndecidedError("time is over")
+
+    formula = parse("G F[0:1000000] a")
+    with pytest.raises(UndecidedError):
+        Tableau(
+            formula, infinite=False, letters="all", alphabet=["a"], limit=10_000_000, check=check
+        )
+    assert len(calls) == 20
