@@ -100,6 +100,14 @@ class Learned:
         """Formulas decided in a second."""
         return self.n_examined / self.seconds if self.seconds else 0.0
 
+    def __repr__(self) -> str:
+        if not self.formulas:
+            return f"<Learned: no formula up to size {self.size}; {self.n_examined} examined>"
+        more = f" and {self.n_solutions - 1} more" if self.n_solutions > 1 else ""
+        return (
+            f"<Learned: {self.formulas[0]}{more} of size {self.size}; {self.n_examined} examined>"
+        )
+
 
 def learn(
     positive: Iterable[Trace | Columns],

@@ -107,6 +107,12 @@ class Reliability:
         )
         return "\n".join(rows)
 
+    def __repr__(self) -> str:
+        return (
+            f"<Reliability: ECE {self.ece:.4f}, Brier {self.brier:.4f} (best constant "
+            f"{self.brier_base:.4f}), prefixes: {self.n_prefixes} in {len(self.count)} bins>"
+        )
+
 
 @dataclass(frozen=True)
 class SearchResult:
@@ -128,6 +134,12 @@ class SearchResult:
     node: Any
     probability: float
     expanded: int
+
+    def __repr__(self) -> str:
+        return (
+            f"<SearchResult: path of length {len(self.letters)} to {self.node!r:.60}, probability "
+            f"{self.probability:.4g}, {self.expanded} expanded>"
+        )
 
 
 class Predictor:

@@ -65,8 +65,7 @@ class Witness(tuple[Step, ...]):
         return "\n".join(_table(list(self), range(len(self)), {}))
 
     def __repr__(self) -> str:
-        letters = ", ".join(map(_letter_text, self))
-        return f"Witness([{letters}], minimal={self.minimal})"
+        return f"Witness([{_letters_text(self)}], minimal={self.minimal})"
 
 
 @dataclass(frozen=True)
@@ -129,6 +128,10 @@ class Lasso:
         first = len(self.prefix)
         return "\n".join([*lines, f"steps {first} to {len(letters) - 1} repeat for ever"])
 
+    def __repr__(self) -> str:
+        prefix, loop = map(_letters_text, (self.prefix, self.loop))
+        return f"Lasso([{prefix}], [{loop}], minimal={self.minimal})"
+
 
 @dataclass(frozen=True)
 class Cause:
@@ -148,6 +151,9 @@ class Cause:
 
     def __str__(self) -> str:
         return f"{_where(self.positions)}: {_short(self.formula)} is {str(self.value).lower()}"
+
+    def __repr__(self) -> str:
+        return f"<Cause: {self}>"
 
 
 @dataclass(frozen=True)
@@ -236,6 +242,19 @@ class Counterexample:
         lines += [str(cause) for cause in self.causes]
         return "\n".join(lines)
 
+    def __repr__(self) -> str:
+        decided = (
+            f"step {self.step}"
+            if self.step is not None
+            else "its end"
+            if self.known
+            else "an unknown step"
+        )
+        return (
+            f"<Counterexample to {_short(self.formula)}: length {len(self.trace)}, decided by "
+            f"{decided}, causes: {len(self.causes)}>"
+        )
+
     def _repr_html_(self) -> str:
         columns = self._columns()
         marked = self.marked
@@ -270,6 +289,14 @@ def _short(formula: Formula) -> str:
     if formula.size > 200:
         return f"a formula of {formula.size} nodes"
     return str(formula)
+
+
+def _letters_text(letters: Sequence[Step]) -> str:
+    """All of a few letters, else the first and how many more there are."""
+    texts = [_letter_text(letter) for letter in letters[:SHOWN]]
+    if len(letters) > SHOWN:
+        texts.append(f"... {len(letters) - SHOWN} more")
+    return ", ".join(texts)
 
 
 def _letter_text(letter: Step) -> str:

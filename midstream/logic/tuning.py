@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -67,12 +67,16 @@ class Tuned:
     formula: Formula
     values: dict[str, float]
     margin: float
-    history: tuple[tuple[dict[str, float], float], ...] = field(repr=False)
+    history: tuple[tuple[dict[str, float], float], ...]
 
     @property
     def separates(self) -> bool:
         """Whether every good trace satisfies the formula, and no bad one does, by robustness."""
         return self.margin > 0
+
+    def __repr__(self) -> str:
+        text = str(self.formula) if self.formula.size <= 200 else f"{self.formula.size} nodes"
+        return f"<Tuned: {text}, margin {self.margin:.6g}>"
 
 
 @dataclass(frozen=True)

@@ -249,3 +249,11 @@ def test_errors_name_what_is_wrong() -> None:
             1,
             -1.0,
         )
+
+
+def test_repr_of_what_was_learned():
+    found = learn_all([[{"a"}]], [[set()]], 2)
+    assert repr(found).startswith(f"<Learned: {found.formulas[0]} ")
+    assert f"of size {found.size}; {found.n_examined} examined>" in repr(found)
+    nothing = learn_all([[{"a"}, {"a"}]], [[{"a"}, set()]], 1)
+    assert repr(nothing).startswith("<Learned: no formula up to size 1; ")

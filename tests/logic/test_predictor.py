@@ -99,6 +99,8 @@ def test_calibrated_on_agents_that_were_never_seen(text) -> None:
     rng = np.random.default_rng(3)
     predictor = Predictor(parse(text)).fit([agent(rng) for _ in range(4000)])
     table = predictor.reliability([agent(rng) for _ in range(4000)])
+    assert repr(table).startswith(f"<Reliability: ECE {table.ece:.4f}, ")
+    assert len(repr(table)) < 120
     assert table.ece < 0.03
     assert table.brier < table.brier_base
     assert table.count.sum() == table.n_prefixes > 3000
@@ -335,6 +337,7 @@ def test_search_proves_that_there_is_no_way(trained) -> None:
     assert trained.search(0, moves.__getitem__) is None
     moves[1].append(({"test"}, 3))
     found = trained.search(0, moves.__getitem__)
+    assert repr(found).startswith(f"<SearchResult: path of length {len(found.letters)} to ")
     assert found.letters == ({"plan"}, {"test"})
     assert found.expanded <= 3
     already = trained.search(0, moves.__getitem__, prefix=[{"test"}])

@@ -265,6 +265,19 @@ def test_deep_formulas():
     assert "nodes" in str(example)
 
 
+def test_reprs_are_short():
+    example = counterexample("G (a -> b)", [{"a"}] + [set()] * 1000)
+    assert repr(example) == (
+        "<Counterexample to G (a -> b): length 1001, decided by step 0, causes: 4>"
+    )
+    assert "decided by its end" in repr(counterexample("F a", [set()]))
+    assert repr(example.causes[-1]) == "<Cause: step 0: b is false>"
+    assert (
+        repr(Lasso((frozenset("a"),), (frozenset(),))) == "Lasso([{'a'}], [set()], minimal=False)"
+    )
+    assert repr(Witness([frozenset("a")] * 50)).endswith("{'a'}, ... 10 more], minimal=False)")
+
+
 def test_witnesses_are_values():
     trace = witness("a & X[!] b")
     assert isinstance(trace, Witness)

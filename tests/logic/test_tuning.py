@@ -166,6 +166,7 @@ def test_two_thresholds_against_a_grid():
         bad.append({"x": x, "y": y})
     formula = parse("G ((x > 0) -> G[0:3] (y > 0))")
     found = tune(formula, good, bad, parameters={"p": "x > 0", "q": "y > 0"})
+    assert repr(found) == f"<Tuned: {found.formula}, margin {found.margin:.6g}>"
     best = -INF
     for p, q in itertools.product(np.linspace(-3, 8, 23), np.linspace(-9, 3, 25)):
         tried = parse(f"G ((x > {p}) -> G[0:3] (y > {q}))")
