@@ -96,6 +96,10 @@ class Lasso:
     loop: tuple[Step, ...]
     minimal: bool = False
 
+    def __post_init__(self) -> None:
+        if not self.loop:
+            raise ArgumentValueError("loop must have at least one letter, got none")
+
     def unrolled(self, n: int) -> list[Step]:
         """The first `n` letters."""
         return [self.letter(i) for i in range(n)]

@@ -265,6 +265,13 @@ def test_deep_formulas():
     assert "nodes" in str(example)
 
 
+def test_a_lasso_has_a_loop():
+    with pytest.raises(ArgumentValueError, match="loop must have"):
+        Lasso((), ())
+    with pytest.raises(ArgumentValueError, match="loop must have"):
+        Lasso((frozenset("a"),), ())
+
+
 def test_reprs_are_short():
     example = counterexample("G (a -> b)", [{"a"}] + [set()] * 1000)
     assert repr(example) == (
