@@ -25,6 +25,7 @@ from midstream.attractor import (
 )
 from midstream.compare import RunDetector, cdist, dtw, dtw_path, lcs, levenshtein, repeats, search
 from midstream.logic import (
+    Kripke,
     Monitor,
     RuleBook,
     SignalMonitor,
@@ -151,7 +152,9 @@ def check_rules() -> None:
     check(not RuleBook(["G !delete"]).what_if({"delete"}), "a rule allows what it forbids")
     check(satisfiable("F a & G !b") and not satisfiable("F a & G !a"), "satisfiability")
     check(synthesize("grant <-> request", ["request"], ["grant"]) is not None, "no controller")
-    check(check_ctl({"s": ["s", "t"], "t": ["t"]}, "EF true") == {"s", "t"}, "CTL")
+    check(
+        check_ctl(Kripke({"s": ["s", "t"], "t": ["t"]}, {"p": ["t"]}), "EF p") == {"s", "t"}, "CTL"
+    )
     check(str(learn([[{"a"}]], [[set()]], 3)) == "a", "nothing learned")
 
 

@@ -71,10 +71,10 @@ cdef extern from "ms_dfa_compile.h":
 #: Of any one decision diagram, rounded up to a power of two: some hundreds of megabytes.
 MAX_NODES = 1 << 22
 #: Fewer where few states are allowed: what ends with them should not first take all that memory.
-FEWEST_NODES = 1 << 18
-NODES_A_STATE = 1 << 10
+cdef object FEWEST_NODES = 1 << 18
+cdef object NODES_A_STATE = 1 << 10
 #: Steps of some tens of nanoseconds: without a limit on time this is one.
-WORK_A_NODE = 16
+cdef object WORK_A_NODE = 16
 
 
 cdef class Budget:

@@ -20,7 +20,6 @@ class Conditions:
     wants_mapping: str | None
     def __init__(
         self,
-        *,
         names: Mapping[str, int],
         conditions: Sequence[tuple[Sequence[tuple[tuple[str, ...], int, Any]], int]],
         callables: Sequence[tuple[Callable[[Any], bool], int]],
@@ -42,7 +41,6 @@ class Program:
     def memory_of(self, op: int) -> int: ...
     def __init__(
         self,
-        *,
         automata: Sequence[
             tuple[ArrayLike | None, ArrayLike, ArrayLike, ArrayLike, ArrayLike, int, bool]
         ],

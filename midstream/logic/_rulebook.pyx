@@ -303,7 +303,7 @@ cdef class Conditions:
     def __cinit__(self):
         self.stamps = NULL
 
-    def __init__(self, *, names, conditions, callables, n_bits, bint strict, bint closed,
+    def __init__(self, names, conditions, callables, n_bits, bint strict, bint closed,
                  int legal, str wants_mapping, owners):
         # names: {atom: bit}; conditions: [(tests, bit)]; callables: [(callable, bit)];
         # owners: {atom or path: who wants it, in words}.
@@ -604,7 +604,7 @@ cdef class Program:
         free(self.args)
         free(self.touched)
 
-    def __init__(self, *, automata, rules, ops, int n_gate_ops, int gate,
+    def __init__(self, automata, rules, ops, int n_gate_ops, int gate,
                  int n_bits):
         # automata: [(table or None, roots, nodes, colours, accepting, n_atoms, trigger)];
         # rules: [(automaton, bits, again)]; ops: [(kind, out, bits, timed, at_least, low, high,
