@@ -176,6 +176,10 @@ def _letters(trace: str) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(_lines(trace), start=1):
         place = f"{_shown(trace)}:{number}"
         text = line.strip()
+        if text.startswith('"'):
+            raise MalformedStreamError(
+                "names stand without quotes, or in a JSON array", place=place
+            )
         if not text.startswith(("[", "{")):
             yield number, text.replace(",", " ").split()
             continue

@@ -122,7 +122,8 @@ class Monitor(Core):
     Short windows are states of the automaton. Past ones in time, and long ones, are kept beside it:
     constant time a step whatever their length, and the automaton reads their truth as it reads
     atoms. Verdicts are the same but for one thing: what windows hold is no reason for a final
-    verdict before it makes a difference. `shortest_good` and `shortest_bad` are not known then.
+    verdict before it makes a difference. `shortest_good` and `shortest_bad` are not known then, and
+    neither unknown inputs nor restricted letters are taken.
 
     A step costs some tens of nanoseconds from Python with a mask, and a look-up for each atom of
     the alphabet more with a set. `feed` costs well under a nanosecond an event over up to 12 atoms

@@ -85,6 +85,7 @@ def test_what_an_event_does_not_say(trace):
     ("text", "message"),
     [
         ("a\n[1]\n", "trace:2: an array must hold names of atoms"),
+        ('a\n"b"\n', "trace:2: names stand without quotes, or in a JSON array"),
         ('a\n{"a": "yes"}\n', "trace:2: letter['a'] must be a bool, not str"),
         ("a\n{broken\n", "trace:2: not JSON"),
         (b"a\n\xff\n", "trace:2: not UTF-8"),
@@ -92,7 +93,7 @@ def test_what_an_event_does_not_say(trace):
         ("", "trace: a trace has at least one event"),
         ("a\n" + "[" * 100_000 + "\n", "trace:2: not JSON"),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_what_is_no_trace(trace, text, message):
     done = run("check", "G(a | !a) & F never", trace(text))
