@@ -90,6 +90,20 @@ int ms_signal_future_init(ms_signal_future *e, size_t n_streams, const int32_t *
         if (top->kind == MS_SIG_TOP_READ) top->op.a = top_left[i];
         else init_op(&top->op, top_op[i], top_left[i], top_right[i], top_low[i], top_high[i], 0);
     }
+    e->truth = truth;
+    for (size_t i = 0; truth && i < n_streams; i++) {
+        ms_signal_stream *s = &e->streams[i];
+        const ms_signal_op *found = &s->op;
+        if (s->root >= 0) continue;
+        if (found->direction == 0 || found->code == MS_SIG_SHIFT) {
+            s->way = MS_SIG_EACH;
+        } else if (found->direction < 0) {
+            const int known = e->streams[found->a].root >= 0 &&
+                              (found->b < 0 || e->streams[found->b].root >= 0);
+            if (known) s->way = MS_SIG_FRONT;
+            else if (found->b < 0) s->way = MS_SIG_SPREAD;
+        }
+    }
     e->in_order = n_tops == 0 && !truth;
     for (size_t i = 0; i < n_streams; i++) {
         const ms_signal_op *found = &e->streams[i].op;
@@ -107,6 +121,9 @@ void ms_signal_future_free(ms_signal_future *e) {
         free(e->streams[i].low);
         free(e->streams[i].high);
         free(e->streams[i].rest);
+        free(e->streams[i].changed);
+        free(e->streams[i].below);
+        free(e->streams[i].edge);
         ms_signal_op_free(&e->streams[i].op);
     }
     free(e->streams);
@@ -123,7 +140,8 @@ void ms_signal_future_reset(ms_signal_future *e) {
     e->ended = 0;
     for (size_t i = 0; i < e->n_streams; i++) {
         ms_signal_stream *s = &e->streams[i];
-        s->settled = s->dirty = s->fed = s->taken = s->flipped = 0;
+        s->settled = s->dirty = s->fed = s->taken = s->flipped = s->closed = 0;
+        s->n_changed = 0;
         s->most = -INFINITY;
         s->least = INFINITY;
         ms_signal_op_clear(&s->op);
@@ -184,6 +202,13 @@ static int resize(double **array, size_t capacity) {
     return 1;
 }
 
+static int resize_places(uint64_t **array, size_t capacity) {
+    uint64_t *bigger = realloc(*array, capacity * sizeof *bigger);
+    if (bigger == NULL) return 0;
+    *array = bigger;
+    return 1;
+}
+
 static int enlarge(ms_signal_future *e, size_t capacity) {
     if (!resize(&e->times, capacity) || !resize(&e->low, capacity) || !resize(&e->high, capacity)) {
         return MS_SIGNAL_NOMEM;
@@ -192,6 +217,12 @@ static int enlarge(ms_signal_future *e, size_t capacity) {
         ms_signal_stream *s = &e->streams[i];
         if (!resize(&s->low, capacity) || !resize(&s->high, capacity)) return MS_SIGNAL_NOMEM;
         if (e->in_order && !resize(&s->rest, capacity)) return MS_SIGNAL_NOMEM;
+        if (e->truth && !resize_places(&s->changed, capacity)) return MS_SIGNAL_NOMEM;
+        if (s->way == MS_SIG_SPREAD &&
+            (!resize_places(&s->below, capacity) || !resize_places(&s->edge, capacity))) {
+            return MS_SIGNAL_NOMEM;
+        }
+        if (s->way >= MS_SIG_FRONT) continue;
         if (s->root < 0 && s->op.code > MS_SIG_SHIFT) {
             int status = ms_signal_op_room(&s->op, capacity + 1);
             if (status != MS_SIGNAL_OK) return status;
@@ -233,6 +264,11 @@ int ms_signal_future_reserve(ms_signal_future *e) {
                 memmove(e->streams[i].low, e->streams[i].low + drop, bytes);
                 memmove(e->streams[i].high, e->streams[i].high + drop, bytes);
                 if (e->in_order) memmove(e->streams[i].rest, e->streams[i].rest + drop, bytes);
+                if (e->streams[i].way == MS_SIG_SPREAD) {
+                    bytes = (count - drop) * sizeof(uint64_t);
+                    memmove(e->streams[i].below, e->streams[i].below + drop, bytes);
+                    memmove(e->streams[i].edge, e->streams[i].edge + drop, bytes);
+                }
             }
             e->base += drop;
             return MS_SIGNAL_OK;
@@ -244,6 +280,9 @@ int ms_signal_future_reserve(ms_signal_future *e) {
 static void store(const ms_signal_future *e, ms_signal_stream *s, uint64_t position, range x) {
     size_t i = (size_t)(position - e->base);
     if (position < s->dirty && (s->low[i] != x.low || s->high[i] != x.high)) s->dirty = position;
+    if (e->truth && s->low[i] != s->high[i] && x.low == x.high) {
+        s->changed[s->n_changed++] = position;
+    }
     s->low[i] = x.low;
     s->high[i] = x.high;
 }
@@ -337,6 +376,16 @@ static void update_window(ms_signal_future *e, ms_signal_stream *s, uint64_t sta
     }
 }
 
+/* An operator that looks at one position of its operands. */
+static range pointwise(const ms_signal_future *e, const ms_signal_op *op, uint64_t i) {
+    range x = {op->first, op->first};
+    if (op->code != MS_SIG_SHIFT) x = join(op, at(e, op->a, 1.0, i), at(e, op->b, 1.0, i));
+    else if (op->direction < 0 && i + 1 < e->n) x = at(e, op->a, op->sign_a, i + 1);
+    else if (op->direction < 0 && !e->ended) x = anything();
+    else if (op->direction > 0 && i > 0) x = at(e, op->a, op->sign_a, i - 1);
+    return x;
+}
+
 static void update_stream(ms_signal_future *e, ms_signal_stream *s, uint64_t known) {
     ms_signal_op *op = &s->op;
     uint64_t start = s->settled, from;
@@ -351,19 +400,9 @@ static void update_stream(ms_signal_future *e, ms_signal_stream *s, uint64_t kno
     case MS_SIG_MAX:
     case MS_SIG_MIN:
     case MS_SIG_XOR:
-        for (uint64_t i = later(start, from); i < e->n; i++) {
-            store(e, s, i, join(op, at(e, op->a, 1.0, i), at(e, op->b, 1.0, i)));
-        }
-        break;
     case MS_SIG_SHIFT:
         if (op->direction < 0 && from > 0) from--;
-        for (uint64_t i = later(start, from); i < e->n; i++) {
-            range x = {op->first, op->first};
-            if (op->direction < 0 && i + 1 < e->n) x = at(e, op->a, op->sign_a, i + 1);
-            else if (op->direction < 0 && !e->ended) x = anything();
-            else if (op->direction > 0 && i > 0) x = at(e, op->a, op->sign_a, i - 1);
-            store(e, s, i, x);
-        }
+        for (uint64_t i = later(start, from); i < e->n; i++) store(e, s, i, pointwise(e, op, i));
         break;
     case MS_SIG_ONCE:
     case MS_SIG_SINCE:
@@ -377,6 +416,213 @@ static void update_stream(ms_signal_future *e, ms_signal_stream *s, uint64_t kno
            s->low[s->settled - e->base] == s->high[s->settled - e->base]) {
         s->settled++;
     }
+}
+
+/* ---- truth values: only what was settled ---- */
+
+#define NOT_FALSE UINT64_MAX
+
+static double time_of(const ms_signal_future *e, uint64_t position) {
+    return e->times[position - e->base];
+}
+
+static int is_open(const ms_signal_future *e, const ms_signal_stream *s, uint64_t position) {
+    return s->low[position - e->base] != s->high[position - e->base];
+}
+
+/* 1 or -1 as an operator sees its operand, 0 while that is open. */
+static int truth_of(const ms_signal_future *e, int32_t stream, double sign, uint64_t position) {
+    const ms_signal_stream *s = &e->streams[stream];
+    if (is_open(e, s, position)) return 0;
+    return sign * s->low[position - e->base] > 0.0 ? 1 : -1;
+}
+
+static void settle(const ms_signal_future *e, ms_signal_stream *s, uint64_t position, double value) {
+    range x;
+    x.low = x.high = s->op.sign * value;
+    store(e, s, position, x);
+    if (s->way == MS_SIG_SPREAD) s->below[position - e->base] = position;
+}
+
+static void renew(const ms_signal_future *e, ms_signal_stream *s, uint64_t i) {
+    if (i >= s->settled && i < e->n && is_open(e, s, i)) store(e, s, i, pointwise(e, &s->op, i));
+}
+
+static void update_each(const ms_signal_future *e, ms_signal_stream *s) {
+    const ms_signal_op *op = &s->op;
+    const ms_signal_stream *a = &e->streams[op->a];
+    if (op->code == MS_SIG_SHIFT) {
+        for (size_t k = 0; k < a->n_changed; k++) {
+            if (op->direction > 0) renew(e, s, a->changed[k] + 1);
+            else if (a->changed[k] > 0) renew(e, s, a->changed[k] - 1);
+        }
+        /* The first position of a past one, and the newest, whose neighbour may be settled. */
+        if (e->n > 0) renew(e, s, e->n - 1);
+        return;
+    }
+    for (size_t k = 0; k < a->n_changed; k++) renew(e, s, a->changed[k]);
+    if (op->b != op->a) {
+        const ms_signal_stream *b = &e->streams[op->b];
+        for (size_t k = 0; k < b->n_changed; k++) renew(e, s, b->changed[k]);
+    }
+}
+
+/* Operands are known at once: a sample settles the oldest open positions, or all. */
+static void update_front(const ms_signal_future *e, ms_signal_stream *s, uint64_t known) {
+    const ms_signal_op *op = &s->op;
+    if (known < e->n) {
+        const double t = time_of(e, known);
+        const int g = op->b < 0 ? truth_of(e, op->a, op->sign_a, known)
+                                : truth_of(e, op->b, op->sign_b, known);
+        while (s->settled < known && t - time_of(e, s->settled) > op->high) {
+            settle(e, s, s->settled++, -INFINITY);
+        }
+        while (g > 0 && s->settled < e->n && t - time_of(e, s->settled) >= op->low) {
+            settle(e, s, s->settled++, INFINITY);
+        }
+        if (op->b >= 0 && truth_of(e, op->a, op->sign_a, known) < 0) {
+            while (s->settled < e->n) settle(e, s, s->settled++, -INFINITY);
+        }
+    }
+    for (; s->settled < e->n; s->settled++) {
+        if (e->now - time_of(e, s->settled) >= op->high) settle(e, s, s->settled, -INFINITY);
+        else if (e->ended) settle(e, s, s->settled, op->first);
+        else return;
+    }
+}
+
+/* One more than the last open position before `end`; no more than `settled` where there is none. */
+static uint64_t open_before(const ms_signal_future *e, ms_signal_stream *s, uint64_t end) {
+    uint64_t found = end;
+    while (found > s->settled && !is_open(e, s, found - 1)) found = s->below[found - 1 - e->base];
+    while (end > found) { /* a shorter way for the next search */
+        const size_t i = (size_t)(end - 1 - e->base);
+        end = s->below[i];
+        s->below[i] = found;
+    }
+    return found;
+}
+
+/* The first position of [s->settled, end) that is less than `distance` before t, or no more. */
+static uint64_t first_within(const ms_signal_future *e, const ms_signal_stream *s, uint64_t end,
+                             double t, double distance, int less) {
+    uint64_t low = s->settled, up = later(end, low);
+    while (low < up) {
+        const uint64_t middle = low + (up - low) / 2;
+        const double apart = t - time_of(e, middle);
+        if (less ? apart >= distance : apart > distance) low = middle + 1;
+        else up = middle;
+    }
+    return low;
+}
+
+/* The operand is true at k. */
+static void spread_true(const ms_signal_future *e, ms_signal_stream *s, uint64_t k) {
+    const double t = time_of(e, k);
+    uint64_t end = k + 1;
+    if (s->op.low > 0.0) end = first_within(e, s, end, t, s->op.low, 1);
+    while ((end = open_before(e, s, end)) > s->settled &&
+           t - time_of(e, end - 1) <= s->op.high) {
+        settle(e, s, --end, INFINITY);
+    }
+}
+
+/* The window of a position begins after the sample before x. */
+static int begins_within(const ms_signal_future *e, const ms_signal_stream *s, uint64_t x,
+                         uint64_t position) {
+    return x <= e->base || time_of(e, x - 1) - time_of(e, position) < s->op.low;
+}
+
+/* Note that the operand is false at k: the run around it is [*x, *y]. */
+static void lengthen(const ms_signal_future *e, ms_signal_stream *s, uint64_t k, uint64_t *x,
+                     uint64_t *y) {
+    uint64_t *edge = s->edge;
+    const size_t i = (size_t)(k - e->base);
+    *x = *y = edge[i] = k;
+    if (k > e->base && edge[i - 1] != NOT_FALSE) *x = later(edge[i - 1], e->base);
+    if (k + 1 < e->n && edge[i + 1] != NOT_FALSE) *y = edge[i + 1];
+    edge[*x - e->base] = *y;
+    edge[*y - e->base] = *x;
+}
+
+static void spread_false(const ms_signal_future *e, ms_signal_stream *s, uint64_t k) {
+    uint64_t x, y, end = s->closed;
+    lengthen(e, s, k, &x, &y);
+    if (y + 1 < e->n) end = first_within(e, s, y + 1, time_of(e, y + 1), s->op.high, 0);
+    while ((end = open_before(e, s, end)) > s->settled && begins_within(e, s, x, end - 1)) {
+        settle(e, s, --end, -INFINITY);
+    }
+}
+
+/* The window of a position is over; `last` was the newest sample until then, and is in it if any
+ * is. */
+static void close_window(const ms_signal_future *e, ms_signal_stream *s, uint64_t position,
+                         uint64_t last) {
+    if (!is_open(e, s, position)) return;
+    if (time_of(e, last) - time_of(e, position) >= s->op.low) {
+        const uint64_t x = s->edge[last - e->base];
+        if (x == NOT_FALSE || !begins_within(e, s, x, position)) return;
+    }
+    settle(e, s, position, -INFINITY);
+}
+
+static void update_spread(const ms_signal_future *e, ms_signal_stream *s, uint64_t known) {
+    const ms_signal_op *op = &s->op;
+    const ms_signal_stream *a = &e->streams[op->a];
+    s->closed = later(s->closed, s->settled);
+    if (known < e->n) {
+        const double t = time_of(e, known);
+        s->edge[known - e->base] = NOT_FALSE;
+        for (; s->closed < known && t - time_of(e, s->closed) > op->high; s->closed++) {
+            close_window(e, s, s->closed, known - 1);
+        }
+    }
+    for (size_t k = 0; k < a->n_changed; k++) {
+        const uint64_t i = a->changed[k];
+        if (truth_of(e, op->a, op->sign_a, i) > 0) spread_true(e, s, i);
+        else spread_false(e, s, i);
+    }
+    for (; s->closed < e->n && !window_open(e, time_of(e, s->closed), op->high); s->closed++) {
+        close_window(e, s, s->closed, e->n - 1);
+    }
+}
+
+/* What a snapshot does not hold. */
+static void restore_spread(const ms_signal_future *e, ms_signal_stream *s) {
+    uint64_t x, y;
+    for (uint64_t i = e->base; i < e->n; i++) s->edge[i - e->base] = NOT_FALSE;
+    for (uint64_t i = e->base; i < e->n; i++) {
+        const size_t slot = (size_t)(i - e->base);
+        if (truth_of(e, s->op.a, s->op.sign_a, i) < 0) lengthen(e, s, i, &x, &y);
+        s->below[slot] = slot > 0 && !is_open(e, s, i - 1) ? s->below[slot - 1] : i;
+    }
+    s->closed = s->settled;
+    while (s->closed < e->n && !window_open(e, time_of(e, s->closed), s->op.high)) s->closed++;
+}
+
+static void update_truth(ms_signal_future *e, ms_signal_stream *s, uint64_t known) {
+    s->n_changed = 0;
+    s->dirty = known;
+    if (s->root >= 0) {
+        s->settled = e->n;
+        if (known < e->n) s->changed[s->n_changed++] = known;
+        return;
+    }
+    switch (s->way) {
+    case MS_SIG_EACH:
+        update_each(e, s);
+        break;
+    case MS_SIG_FRONT:
+        update_front(e, s, known);
+        return;
+    case MS_SIG_SPREAD:
+        update_spread(e, s, known);
+        break;
+    default:
+        update_stream(e, s, known);
+        return;
+    }
+    while (s->settled < e->n && !is_open(e, s, s->settled)) s->settled++;
 }
 
 /* ---- in order ---- */
@@ -496,6 +742,33 @@ static void update_in_order(ms_signal_future *e, ms_signal_stream *s) {
     }
 }
 
+static void decide(ms_signal_top *top, double value) {
+    top->low = top->high = top->op.sign * value;
+    top->final = 1;
+}
+
+/* Truth values, one operand: a true one decides, and false ones are passed. */
+static void update_fold_truth(const ms_signal_future *e, ms_signal_top *top) {
+    const ms_signal_op *op = &top->op;
+    const ms_signal_stream *a = &e->streams[op->a];
+    for (size_t k = 0; k < a->n_changed; k++) {
+        const uint64_t i = a->changed[k];
+        double distance;
+        if (i < top->position || truth_of(e, op->a, op->sign_a, i) < 0) continue;
+        distance = time_of(e, i) - top->t0;
+        if (distance < op->low || distance > op->high) continue;
+        decide(top, INFINITY);
+        return;
+    }
+    for (; top->taken < e->n; top->taken++) {
+        const double distance = time_of(e, top->taken) - top->t0;
+        if (distance > op->high) break;
+        if (distance >= op->low && is_open(e, a, top->taken)) return;
+    }
+    if (top->taken < e->n || e->now - top->t0 >= op->high) decide(top, -INFINITY);
+    else if (e->ended) decide(top, op->first);
+}
+
 static void update_fold(ms_signal_future *e, ms_signal_top *top) {
     const ms_signal_op *op = &top->op;
     const int binary = op->code >= MS_SIG_SINCE;
@@ -508,6 +781,10 @@ static void update_fold(ms_signal_future *e, ms_signal_top *top) {
     if (!top->started) {
         top->started = 1;
         top->t0 = e->times[top->position - e->base];
+    }
+    if (e->truth && !binary) {
+        update_fold_truth(e, top);
+        return;
     }
     if (binary) {
         ready = earlier(ready, e->streams[op->b].settled);
@@ -606,6 +883,7 @@ static void update_top(ms_signal_future *e, ms_signal_top *top) {
 static void update(ms_signal_future *e, uint64_t known) {
     for (size_t i = 0; i < e->n_streams; i++) {
         if (e->in_order) update_in_order(e, &e->streams[i]);
+        else if (e->truth) update_truth(e, &e->streams[i], known);
         else update_stream(e, &e->streams[i], known);
     }
     for (size_t i = 0; i < e->n_tops; i++) update_top(e, &e->tops[i]);
@@ -618,6 +896,10 @@ void ms_signal_future_push(ms_signal_future *e, const ms_signal_program *past, d
     for (size_t k = 0; k < e->n_streams; k++) {
         ms_signal_stream *s = &e->streams[k];
         s->low[i] = s->high[i] = s->root >= 0 ? ms_signal_root(past, (size_t)s->root) : 0.0;
+        if (e->truth && s->root < 0) {
+            s->low[i] = -INFINITY;
+            s->high[i] = INFINITY;
+        }
         if (e->in_order) s->rest[i] = 0.0; /* snapshots hold nothing that was never written */
     }
     e->n++;
@@ -782,6 +1064,9 @@ int ms_signal_future_load(ms_signal_future *e, const double *in, size_t n, int *
         row += ORDER_FIELDS;
         if (count > 0) memcpy(s->rest, row, count * sizeof *row);
         row = ms_signal_op_load(&s->op, row + count, status);
+    }
+    for (size_t i = 0; i < e->n_streams; i++) {
+        if (e->streams[i].way == MS_SIG_SPREAD) restore_spread(e, &e->streams[i]);
     }
     /* A tick or the end may come first. */
     if (*status == MS_SIGNAL_OK && e->in_order) *status = reserve_past(e, SIZE_MAX);

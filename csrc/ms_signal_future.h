@@ -6,7 +6,12 @@
  * each position that is not settled yet (low == high settles it); samples that may come within a
  * window count as anything from minus to plus infinity. A top is a subformula whose value is wanted
  * at one position only: an operator there keeps the composition x -> max(most, min(least, x)) of
- * what is settled in its window, so that unbounded operators need no buffer. */
+ * what is settled in its window, so that unbounded operators need no buffer.
+ *
+ * Where all values are truth values, an interval changes once, when it is settled: streams pass on
+ * the positions that were settled, and look at no other. A true operand settles the open positions
+ * that have it in their window, a range; so does a false one, of those whose window is over and
+ * within the run of false operands around it. */
 #ifndef MS_SIGNAL_FUTURE_H
 #define MS_SIGNAL_FUTURE_H
 
@@ -14,8 +19,17 @@
 
 enum ms_signal_top_kind { MS_SIG_TOP_READ, MS_SIG_TOP_JOIN, MS_SIG_TOP_FOLD, MS_SIG_TOP_NEXT };
 
+/* How a stream of truth values is kept. */
+enum ms_signal_way {
+    MS_SIG_SWEEP, /* goes over the open positions */
+    MS_SIG_EACH, /* position by position */
+    MS_SIG_FRONT, /* operands known at once: what is open is [settled, n) */
+    MS_SIG_SPREAD /* eventually: open positions between settled ones */
+};
+
 typedef struct ms_signal_stream {
     ms_signal_op op;
+    int32_t way;
     int32_t root; /* root of the past program that it copies, or -1 */
     double *low, *high; /* index: position - base */
     uint64_t settled; /* positions before it are */
@@ -26,6 +40,12 @@ typedef struct ms_signal_stream {
     uint64_t fed, taken, flipped;
     double most, least;
     double *rest;
+    /* Truth values only: positions that were settled in this update, each once. */
+    uint64_t *changed;
+    size_t n_changed;
+    /* SPREAD only. All of [below[i], i] are settled where i is; the other end of a run of false
+     * operands, at both ends; positions before `closed` have seen their window end. */
+    uint64_t *below, *edge, closed;
 } ms_signal_stream;
 
 typedef struct ms_signal_top {
@@ -55,6 +75,7 @@ typedef struct ms_signal_future {
     double now;
     int ended;
     int in_order; /* values only, of settled positions, each in constant time */
+    int truth; /* all values are infinite */
 } ms_signal_future;
 
 /* Streams and tops in topological order; ops are logic operators (ms_logic.h). Operands of a fold

@@ -102,6 +102,35 @@ class Deadline:
             step(event, time)
 
 
+class Pending:
+    """Booleans while so many positions wait for an answer: the same for any number."""
+
+    params = (
+        (100, 10_000),
+        (
+            "G (a -> F[0:1000000] b)",
+            "G (a -> (c U[5:1000000] b))",
+            "G (a -> F[0:1000000] (b & F[0:1000000] c))",
+            "F[0:1000000] (c & G[0:1000000] a)",
+        ),
+    )
+    param_names = ("pending", "formula")
+    # A new monitor for each sample of the timer: every step leaves one more position pending.
+    number = 1
+    warmup_time = 0.0
+
+    def setup(self, pending, formula):
+        self.monitor = SignalMonitor(parse(formula))
+        self.letter = {"a", "c"}
+        for _ in range(pending):
+            self.monitor.step(self.letter)
+
+    def time_step(self, pending, formula):
+        step = self.monitor.step
+        for _ in range(SIZE // 100):
+            step(self.letter)
+
+
 class Offline:
     params = (
         WINDOWS,

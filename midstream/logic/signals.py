@@ -488,10 +488,16 @@ class SignalMonitor(Engine):
     A past operator is constant time amortised, the same for all windows, and keeps no more than
     the samples in its window: at irregular times there may be any number, see `max_buffer`.
     Once and historically without delay (``O[0:b]``) keep only the samples that no newer one
-    outdoes; booleans none. At ``"start"``, and for booleans, a future operator with a window goes
-    over its open positions at every step, one without end only over those that change; settled ones
-    are dropped. At ``"each"``, robustness is constant time amortised too, for bounded windows of
-    any length: a value is told when its windows are over (a boolean as soon as it is certain).
+    outdoes; booleans none.
+
+    For booleans, future operators cost only what changes, however many positions are open: each
+    position of each operator is settled once, in constant time amortised; where the operand of an
+    ``F`` or ``G`` looks ahead itself, in logarithmic time. Two kinds go over their open positions
+    at every step: until and release with an operand that looks ahead, and past operators over
+    future ones. So does, at ``"start"``, every bounded future operator of robustness and intervals;
+    one without end goes over those that change. Settled positions are dropped. At ``"each"``,
+    robustness is constant time amortised too, for bounded windows of any length: a value is told
+    when its windows are over (a boolean as soon as it is certain).
 
     Times must increase strictly, ticks of `advance` included; there is no reordering. Without times
     samples are one step apart. Not for several threads at once.

@@ -467,6 +467,9 @@ def test_many_samples_in_little_time(text):
         "F[20:40] a & G[30:60] !b",
         "((y >= 0) S[30:60] (x > 0)) U[2:20] (H[17:40] a)",
         "X X[!] O[20:] (x > 2)",
+        "F[20:40] (b & F[3:60] (x > 4))",
+        "G[0:90] (b -> F[2:50] (a <-> X G[5:20] (x > 0)))",
+        "O[0:9] F[7:30] (b & X (a U[5:40] b))",
     ],
 )
 def test_many_samples_wait_in_nested_windows(text):
@@ -622,6 +625,65 @@ def test_unbounded_response_costs_only_what_changes():
     assert monitor.step({"b"}) is None
     assert monitor.step({"a": False}) is None
     assert monitor.finish() is True
+
+
+@settings(max_examples=300, deadline=None)
+@given(any_formula((*BOOLEAN, *FUTURE)), samples(most=24), st.data())
+def test_truth_is_told_when_the_interval_has_a_sign(formula, trace, data):
+    """Truth values look at what changes, intervals go over what is open: both know the same."""
+    letters, times = trace
+    # No robustness is zero, which would have no sign.
+    letters = [letter | {"x": letter["x"] + 1 / 8, "y": letter["y"] + 1 / 8} for letter in letters]
+    stamps = times or [None] * len(letters)
+    truth = SignalMonitor(formula, at="start")
+    each = SignalMonitor(formula, at="each")
+    intervals = []  # one monitor for each position, which is the first that it sees
+    told = []
+    for letter, time in zip(letters, stamps, strict=True):
+        if data.draw(st.booleans()):
+            truth, each = truth.copy(), each.copy()
+        ticked = [time]
+        if times and data.draw(st.booleans()):
+            ticked.append(time + 1 / 16)
+        intervals.append(SignalMonitor(formula, output="interval", at="start"))
+        for number, now in enumerate(ticked):
+            for monitor in (truth, *intervals):
+                monitor.advance(now) if number else monitor.step(letter, now)
+            told += each.advance(now) if number else each.step(letter, now)
+            known = [monitor.verdict for monitor in intervals]
+            assert truth.verdict is known[0]
+            certain = [verdict is not Verdict.INCONCLUSIVE for verdict in known]
+            assert len(told) == [*certain, False].index(False)
+            assert told == [verdict is Verdict.TRUE for verdict in known[: len(told)]]
+
+
+PENDING = (
+    "G (a -> F[{}:90000] b)",
+    "G (a -> (c U[{}:90000] b))",
+    "F[{}:90000] (c & G[0:90000] c)",
+    "G (a -> F[{}:90000] (b & F[0:90000] c))",
+    "G (a -> X F (b & F[{}:90000] c))",
+    "G[{}:90000] (a -> G[0:90000] F[{}:9000] c)",
+)
+
+
+@pytest.mark.parametrize("text", PENDING)
+@pytest.mark.parametrize("low", [0, 7])
+def test_pending_obligations_cost_only_what_changes(text, low):
+    """Each position waits, or most do: to go over them at each of 50,000 samples takes minutes."""
+    n = 50_000
+    index = np.arange(n)
+    letters = {"a": index >= 0, "b": index % 9973 == 9000, "c": index % 7 != 3}
+    if text.startswith("F"):
+        letters["c"] = index >= 0
+    formula = parse(text.format(low, low))
+    letters = {name: column for name, column in letters.items() if name in formula.atoms}
+    wanted = evaluate_timed(formula, letters).tolist()
+    start = SignalMonitor(formula)
+    answers = set(start.feed(letters).tolist()) | {int(start.finish())}
+    assert answers <= {-1, int(wanted[0])}
+    each = SignalMonitor(formula, at="each")
+    assert each.feed(letters).tolist() + each.finish() == wanted
 
 
 # ---- arguments ----
