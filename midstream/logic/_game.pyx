@@ -1,6 +1,7 @@
 """Binding of csrc/ms_game: games on an automaton's diagrams, and the stepping of shields."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 import numpy as np
 
@@ -142,12 +143,9 @@ cdef class Game:
         cdef int status
         if target.shape[0] != self.n_states or not self.sorted:
             raise ValueError("not a target, or children not before parents")
+        memset(&budget, 0, sizeof(budget))
         budget.poll = &poll.poll
-        budget.deadline_ns = 0
         budget.max_nodes = MAX_NODES
-        budget.max_states = 0
-        budget.work = 0
-        budget.status = MS_BUDGET_OK
         forced = np.empty(self.n_states, dtype=np.uint8)
         cdef uint8_t[::1] out = forced
         cdef uint32_t[::1] value = np.empty(self.n_nodes + 1, dtype=np.uint32)

@@ -794,10 +794,19 @@ cdef class Core:
 
     def _set_state(self, uint64_t position, int64_t decided, states, trigger_states,
                    trigger_counts, double last_time, past):
-        """What `_state` gave; checked by who calls."""
+        """What `_state` gave; nothing changes where it cannot be."""
         cdef Py_ssize_t t
         cdef int32_t k
         self.check_idle()
+        sizes = [(<Tables>other).m.n_states for other in self.trigger_tables]
+        if not (
+            0 < len(states) == len(set(states)) <= max(1, self.m.n_states)
+            and all(0 <= state < self.m.n_states for state in states)
+            and len(trigger_states) == len(trigger_counts) == self.n_triggers == len(sizes)
+            and all(0 <= state < size for state, size in zip(trigger_states, sizes))
+            and -1 <= decided <= int(position)
+        ):
+            raise ArgumentValueError("snapshot must hold states of the monitor's machine")
         if self.past is not None:
             self.past.set_state(np.frombuffer(past, dtype=np.float64))
         self.last_time = last_time

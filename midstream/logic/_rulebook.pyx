@@ -813,6 +813,7 @@ cdef class Engine:
     cdef list keys
     cdef list chosen
     cdef list journal
+    cdef set copied
     cdef bint busy
     cdef tuple blocking  # for each group, a bytes of 1 where breaking a rule forbids the event
 
@@ -943,8 +944,11 @@ cdef class Engine:
     cdef int make_room(self, Group group) except -1:
         """Drop the slice that the policy names."""
         cdef bint was_decided
-        if self.journal is not None:
-            self.journal.append((group, None, dict(group.slices), dict(group.decided)))
+        # Both dicts as they were before the first eviction of a batch, for their order too; what
+        # comes after it is undone in slices alone.
+        if self.journal is not None and group not in self.copied:
+            self.copied.add(group)
+            self.journal.append((group, None, None, dict(group.slices), dict(group.decided)))
         key = next(iter(group.decided if self.evict == 1 else group.slices))
         del group.slices[key]
         was_decided = group.decided.pop(key, MISSING) is not MISSING
@@ -1048,12 +1052,12 @@ cdef class Engine:
             if len(group.slices) >= self.max_keys:
                 self.make_room(group)
             if self.journal is not None:
-                self.journal.append((group, key, None, None))
+                self.journal.append((group, key, None, None, None))
             group.slices[key] = slice_
         elif self.journal is not None:
             self.journal.append(
-                (group, key, PyBytes_FromStringAndSize(<char *>slice_.data, slice_.size),
-                 key in group.decided)
+                (group, key, slice_,
+                 PyBytes_FromStringAndSize(<char *>slice_.data, slice_.size), key in group.decided)
             )
         return 0
 
@@ -1077,6 +1081,7 @@ cdef class Engine:
                     group.evicted_open,
                 ))
             self.journal = [(self.n_steps, self.time, counts)]
+            self.copied = set()
         finally:
             self.busy = False
 
@@ -1088,15 +1093,15 @@ cdef class Engine:
         self.journal = None
         if not undo:
             return
-        for group, key, before, was_decided in reversed(journal[1:]):
+        for group, key, changed, before, was_decided in reversed(journal[1:]):
             if before is None:
-                del group.slices[key]
+                group.slices.pop(key, None)
                 group.decided.pop(key, None)
-            elif isinstance(before, dict):
+            elif changed is None:
                 group.slices = before
                 group.decided = was_decided
             else:
-                slice_ = group.only if group.key is None else <Slice>group.slices[key]
+                slice_ = <Slice>changed
                 memcpy(slice_.data, PyBytes_AS_STRING(before), slice_.size)
                 if group.key is not None and not was_decided:
                     group.decided.pop(key, None)
@@ -1204,8 +1209,8 @@ cdef class Engine:
                        if (<ms_rb_slice *>(<Slice>one).data).undecided == 0}
             if set(decided) != settled or len(settled) != len(decided):
                 raise ArgumentValueError("snapshot: the list of decided keys is wrong")
-            if evicted < 0 or evicted_open < 0:
-                raise ArgumentValueError("snapshot: a count is negative")
+            if not (0 <= evicted < 2**63 and 0 <= evicted_open < 2**63):
+                raise ArgumentValueError("snapshot: a count is out of range")
             made.append((slices, block[:n]))
         self.enter()
         try:

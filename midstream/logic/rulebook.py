@@ -976,7 +976,7 @@ class RuleBook:
                 )
                 at += size
             head = (int(n_steps), None if time is None else float(time))
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
             raise ArgumentValueError(f"snapshot: damaged: {error!r:.200}") from error
         if identity != self._identity():
             raise ArgumentValueError("snapshot: of other rules than those of this book")

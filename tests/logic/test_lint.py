@@ -6,6 +6,7 @@ import itertools
 import random
 
 import pytest
+from reference.temporal import holds
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream.logic._ops import Op
@@ -15,7 +16,6 @@ from midstream.logic.lint import KINDS, LintFinding, lint_rules
 from midstream.logic.rulebook import RuleBook
 from midstream.logic.rules import Rule
 from midstream.logic.verdict import Verdict
-from tests.reference.temporal import holds
 
 ATOMS = ("a", "b", "c")
 LETTERS = [frozenset(one) for k in range(4) for one in itertools.combinations(ATOMS, k)]

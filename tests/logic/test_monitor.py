@@ -7,21 +7,24 @@ import itertools
 import json
 import pickle
 import random
+import struct
 import threading
 
 import numpy as np
 import pytest
+from logic.snapshots import check_damage
 from reference import temporal
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, StateLimitError
+from midstream.logic import monitor as monitor_module
 from midstream.logic._monitor import Tables
+from midstream.logic._snapshots import sealed
 from midstream.logic.automaton import compile
 from midstream.logic.formula import Op, always, and_, atom, eventually, implies, make, not_, true
 from midstream.logic.infinite import ltl3_machine
 from midstream.logic.monitor import Monitor
 from midstream.logic.parser import parse
 from midstream.logic.verdict import Verdict
-from tests.logic.snapshots import check_damage
 
 LETTERS = temporal.letters("ab")
 T, F, PT, PF, INC = (
@@ -840,3 +843,25 @@ def test_tables_are_shared_and_kept_alive():
     again = pickle.loads(pickle.dumps(tables))
     assert isinstance(again, Tables)
     assert again.roots.tolist() == tables.roots.tolist()
+
+
+def test_a_forged_state_is_refused():
+    """A snapshot whose checksum is right and whose states are none of the machine's."""
+    unknown = Monitor("a U b", missing="unknown")
+    unknown.step({})
+    for monitor in (Monitor("a U b"), unknown, Monitor("G(a -> F b)", triggers=True)):
+        monitor.step({"a": True, "b": False})
+        verdict, whole = monitor.verdict, monitor.snapshot()[:-4]
+        for at in range(monitor_module.HEADER.size, len(whole) - 3, 4):
+            for value in (-1, -(2**31), 2**31 - 1, 1 << 20):
+                forged = bytearray(whole)
+                struct.pack_into("<i", forged, at, value)
+                try:
+                    monitor.restore(sealed(bytes(forged)))
+                except ArgumentValueError:
+                    assert monitor.verdict is verdict
+                    assert monitor.snapshot()[:-4] == whole
+                else:
+                    # A count of triggers may be any number.
+                    monitor.step({"a": True, "b": True})
+                    monitor.restore(sealed(whole))

@@ -10,6 +10,7 @@ import pickle
 import random
 import re
 import threading
+import tracemalloc
 from decimal import Decimal
 from fractions import Fraction
 
@@ -17,6 +18,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from logic.snapshots import check_damage
+from logic.strategies import formulas
+from reference.temporal import evaluate, holds
 
 from midstream._core.errors import (
     ArgumentTypeError,
@@ -34,9 +38,6 @@ from midstream.logic.parser import parse
 from midstream.logic.rulebook import RuleBook
 from midstream.logic.rules import Rule, check_condition
 from midstream.logic.verdict import Verdict
-from tests.logic.snapshots import check_damage
-from tests.logic.strategies import formulas
-from tests.reference.temporal import evaluate, holds
 
 ATOMS = ("a", "b", "c", "d")
 
@@ -1566,3 +1567,25 @@ def test_an_empty_book():
     book = RuleBook([])
     assert book.step({"a"}) and book.verdicts == {} and book.finish()
     assert book.allowed([]).shape == (0,)
+
+
+def test_a_batch_that_evicts_is_undone_whole_and_costs_no_copies() -> None:
+    rule = Rule("answer", "G(ask -> F answer)", key="id", atoms={"ask": {"kind": "ask"}})
+    answer = {"answer": {"kind": "answer"}}
+    rule = Rule("answer", "G !stop & G(ask -> F answer)", key="id", atoms=dict(rule.atoms) | answer
+                | {"stop": {"kind": "stop"}})  # fmt: skip
+    book = RuleBook([rule], max_keys=50, evict="oldest")
+    for key in range(50):
+        book.step({"kind": "ask", "id": key})
+    before = book.snapshot()
+    events = [{"kind": "ask", "id": key} for key in range(40, 400)]
+    events += [{"kind": "answer", "id": 399}, {"kind": "stop", "id": 390}]
+    assert not book.step_many(events, atomic=True)
+    assert book.snapshot() == before
+    # One copy of the slices for all evictions of the batch: 16,000 of them took gigabytes.
+    large = RuleBook([rule], max_keys=5000, evict="oldest")
+    tracemalloc.start()
+    large.step_many([{"kind": "ask", "id": key} for key in range(12_000)])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 30_000_000

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from logic.snapshots import check_damage
+from logic.strategies import BOOLEAN, FUTURE, PAST, formulas
+from reference import temporal
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, StateLimitError
 from midstream.logic._flat import flatten
@@ -31,9 +34,6 @@ from midstream.logic.formula import (
 from midstream.logic.parser import parse
 from midstream.logic.signals import SignalMonitor, evaluate_timed, robustness
 from midstream.logic.verdict import Verdict
-from tests.logic.snapshots import check_damage
-from tests.logic.strategies import BOOLEAN, FUTURE, PAST, formulas
-from tests.reference import temporal
 
 INF = math.inf
 quarter = st.integers(-12, 12).map(lambda number: number / 4)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from logic.strategies import BOOLEAN, FUTURE, PAST, formulas
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream.logic.formula import Op
 from midstream.logic.parser import parse
 from midstream.logic.signals import robustness
 from midstream.logic.tuning import smooth_robustness, tune
-from tests.logic.strategies import BOOLEAN, FUTURE, PAST, formulas
 
 INF = math.inf
 SMOOTH_OPS = (*BOOLEAN, *FUTURE, *PAST)
