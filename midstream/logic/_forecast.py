@@ -144,7 +144,9 @@ class Model:
                 np.asarray(arrays["weights"], dtype=np.float64),
                 np.asarray(arrays["covariance"], dtype=np.float64),
             )
-        except (KeyError, TypeError, IndexError) as error:
+        except ArgumentValueError:
+            raise
+        except (KeyError, TypeError, IndexError, ValueError, OverflowError) as error:
             raise ArgumentValueError(f"path {name!r} is no saved predictor") from error
         return model
 

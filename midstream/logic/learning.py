@@ -257,7 +257,7 @@ def _learn_all(
 ) -> Learned:
     start = time.perf_counter()
     max_size = check_int("max_size", max_size, low=1, high=1000)
-    max_errors = check_int("max_errors", max_errors, low=0)
+    max_errors = check_int("max_errors", max_errors, low=0, high=2**31 - 1)
     seconds = -1.0 if timeout_s is None else check_real("timeout_s", timeout_s, low=0)
     if memory_bytes is None:
         free = available_bytes()

@@ -534,7 +534,7 @@ class Predictor:
             if isinstance(letters, dict):
                 settings["letters"] = parse(letters["formula"])
             made = cls(parse(settings.pop("formula")), **settings)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ArgumentValueError(f"path {name!r} is no saved predictor") from error
         made._model = Model.loaded(made._settings, about, arrays, name)
         return made

@@ -292,7 +292,7 @@ class Rule:
     A field is a path with dots through mappings, lists (by index), named tuples and dataclasses.
     A value stands for equality (True is not 1). Operators: ``== != > >= < <= in not_in contains
     starts_with ends_with matches exists``. A field that is missing fits no test but
-    ``{"exists": False}``. ``matches`` takes time linear in the text: see `Pattern` there is no
+    ``{"exists": False}``. ``matches`` takes time linear in the text, without
     backtracking. A value of the wrong type, such as text where ``>`` wants a number, or NaN, is an
     error, not a silent False: a guard must not be passed by a type.
 

@@ -257,7 +257,7 @@ class Shield:
                 f"snapshot must be three integers, not {snapshot!r:.60}"
             ) from None
         state = check_int("snapshot's state", state, low=0, high=self.n_states - 1)
-        steps = check_int("snapshot's steps", steps, low=0)
+        steps = check_int("snapshot's steps", steps, low=0, high=2**62)
         corrections = check_int("snapshot's corrections", corrections, low=0, high=steps)
         if not self._parts.safe[state] and (state, steps) != (0, 0):
             raise ArgumentValueError(f"snapshot's state must be a safe one, not {state}")
