@@ -259,7 +259,7 @@ def check(
     every: Annotated[
         bool, typer.Option("--every", help="Tell the verdict after every event.")
     ] = False,
-    json_lines: opt.Json = False,
+    json_lines: opt.CheckJson = False,
     no_color: opt.NoColor = False,
 ) -> None:
     """Check a trace of events against a formula of temporal logic, and explain a violation.

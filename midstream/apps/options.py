@@ -14,6 +14,7 @@ __all__ = [
     "Action",
     "ApiKeyEnv",
     "Body",
+    "CheckJson",
     "Dialect",
     "DialectOption",
     "Events",
@@ -250,6 +251,14 @@ Json = Annotated[
         "--json",
         rich_help_panel=_SHOW,
         help='One JSON object a line: {"type": "finding", ...} when it is made, '
+        '{"type": "report", ...} at the end.',
+    ),
+]
+CheckJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help='One JSON object a line: with --every {"type": "verdict", ...} for each event, '
         '{"type": "report", ...} at the end.',
     ),
 ]

@@ -106,7 +106,7 @@ cdef class _Watch:
             )
         if status == MS_BUCHI_TOO_MANY_VARS:
             raise StateLimitError(
-                f"the formula has too many temporal operators: the construction takes more than "
+                f"the formula has too many operators and atoms: the construction takes more than "
                 f"{MS_CBDD_MAX_VARS} variables",
                 limit=MS_CBDD_MAX_VARS,
             )

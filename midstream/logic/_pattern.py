@@ -29,7 +29,6 @@ _CLASSES: dict[str, Callable[[str], bool]] = {
     "w": lambda char: char.isalnum() or char == "_",
 }
 _CONTROL = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "0": "\0"}
-_SPECIAL = frozenset(".^$*+?{}[]()|\\")
 
 
 class _Class:

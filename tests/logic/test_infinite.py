@@ -235,7 +235,7 @@ def test_limits_end_in_typed_errors():
     deep = atom("a")
     for _ in range(10_000):
         deep = strong_next(deep)
-    with pytest.raises(StateLimitError, match="too many temporal operators"):
+    with pytest.raises(StateLimitError, match="too many operators and atoms"):
         ltl3_machine(deep)
     with pytest.raises(StateLimitError, match="windows of 1000000000 steps"):
         ltl3_machine("G(a -> F[0:1000000000] b)")
