@@ -25,7 +25,12 @@ import numpy as np
 
 from midstream._core._poll cimport Poll
 
-from midstream._core.errors import ArgumentTypeError, ArgumentValueError, StateLimitError
+from midstream._core.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    MidstreamError,
+    StateLimitError,
+)
 from midstream._core.validate import check_real
 
 cdef extern from "Python.h":
@@ -254,6 +259,8 @@ cdef class Engine:
     cdef long long origin
     cdef readonly uint64_t n_seen
     cdef bint ended, decided
+    # While a feed of another thread runs without the lock.
+    cdef bint busy
     cdef double low, high
 
     def __dealloc__(self):
@@ -311,8 +318,15 @@ cdef class Engine:
         """Names of the signals and atoms, in the order of positional samples."""
         return self.names
 
+    cdef int check_idle(self) except -1:
+        """Refuse to touch queues that another thread is feeding without the lock."""
+        if self.busy:
+            raise MidstreamError("another thread is feeding this monitor: give each its own copy()")
+        return 0
+
     def reset(self):
         """Forget all samples."""
+        self.check_idle()
         ms_signal_reset(&self.past)
         if self.has_future:
             ms_signal_future_reset(&self.future)
@@ -523,6 +537,7 @@ cdef class Engine:
     cdef int take(self, double t) except -1:
         """Take the sample in `inputs`; nothing has changed where this raises."""
         cdef int status
+        self.check_idle()
         if self.has_future:
             if self.decided:
                 return 0
@@ -631,6 +646,7 @@ cdef class Engine:
         """
         cdef long long origin = 0
         cdef double t
+        self.check_idle()
         if time is None:
             raise ArgumentTypeError("time must be a number, got None")
         if self.timed == 1 and self.origin == 0 and time == self.last:
@@ -659,6 +675,7 @@ cdef class Engine:
         ArgumentValueError
             There was no sample.
         """
+        self.check_idle()
         if self.n_seen == 0:
             raise ArgumentValueError("the trace must have a sample before it ends")
         if not self.ended and self.has_future and not self.decided:
@@ -696,9 +713,12 @@ cdef class Engine:
                 pointers[k] = &column[0]
             if not self.has_future:
                 out = np.empty((n, 1), dtype=np.float64)
+                self.check_idle()
+                self.busy = True
                 with nogil:
                     status = ms_signal_feed(&self.past, pointers, n, stamps, start, &out[0, 0],
                                             &done, &poll.poll)
+                self.busy = False
                 if done:
                     self.low = self.high = out[<Py_ssize_t>done - 1, 0]
                     self.told_time(done, stamps, origin)
@@ -743,6 +763,7 @@ cdef class Engine:
 
     def _state(self):
         """Integers and numbers that are the state."""
+        self.check_idle()
         cdef size_t past = ms_signal_save_size(&self.past)
         cdef size_t future = ms_signal_future_save_size(&self.future) if self.has_future else 0
         cdef double[::1] out = np.empty(3 + past + future, dtype=np.float64)
@@ -760,6 +781,7 @@ cdef class Engine:
         cdef int status = 0
         cdef size_t past = whole[5]
         cdef size_t n = state.shape[0]
+        self.check_idle()
         if n < 3 or past > n - 3 or (not self.has_future and past != n - 3):
             return False
         if not ms_signal_load(&self.past, &state[0] + 3, past, &status):

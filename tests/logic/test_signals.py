@@ -6,6 +6,7 @@ import json
 import math
 import pickle
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -15,7 +16,12 @@ from logic.snapshots import check_damage
 from logic.strategies import BOOLEAN, FUTURE, PAST, formulas
 from reference import temporal
 
-from midstream._core.errors import ArgumentTypeError, ArgumentValueError, StateLimitError
+from midstream._core.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    MidstreamError,
+    StateLimitError,
+)
 from midstream.logic._flat import flatten
 from midstream.logic._ops import Op
 from midstream.logic._signal import PastProgram
@@ -980,3 +986,32 @@ def test_methods_of_formulas_come_here():
     assert formula.robustness({"x": [3, 2, 4, 5]}).tolist() == [1.0, 1.0, 3.0, 4.0]
     monitor = SignalMonitor(formula)
     assert "after 0 samples" in repr(monitor)
+
+
+def test_two_threads_on_one_monitor_get_an_error_and_no_crash() -> None:
+    monitor = SignalMonitor(parse("(x > 0) S[1:400] (x > 1)"), output="robustness")
+    samples = np.random.default_rng(0).normal(size=200_000)
+    refused: list[str] = []
+    started = threading.Event()
+
+    def feed() -> None:
+        started.set()
+        for _ in range(8):
+            try:
+                monitor.feed({"x": samples})
+            except MidstreamError as error:
+                refused.append(str(error))
+
+    thread = threading.Thread(target=feed)
+    thread.start()
+    started.wait()
+    while thread.is_alive():
+        for call in (lambda: monitor.step(1.5), monitor.snapshot, monitor.reset):
+            try:
+                call()
+            except MidstreamError as error:
+                refused.append(str(error))
+    thread.join()
+    assert set(refused) <= {"another thread is feeding this monitor: give each its own copy()"}
+    monitor.reset()
+    assert monitor.step(1.5) == -np.inf
