@@ -205,7 +205,8 @@ class CtlFormula:
 
 
 _interned: weakref.WeakValueDictionary[tuple[Any, ...], CtlFormula] = weakref.WeakValueDictionary()
-_lock = threading.Lock()
+#: Reentrant: a finaliser or a signal handler may build a formula in the middle of another.
+_lock = threading.RLock()
 
 
 def _make(op: CtlOp, args: tuple[CtlFormula, ...] = (), name: str | None = None) -> CtlFormula:
@@ -222,7 +223,7 @@ def _make(op: CtlOp, args: tuple[CtlFormula, ...] = (), name: str | None = None)
             # Shared subformulas can make the tree exponential: what is larger is all the same.
             size = 1 + sum(arg.size for arg in args)
             formula.size = min(size, 10 * _MAX_TEXT_NODES)
-            _interned[key] = formula
+            formula = _interned.setdefault(key, formula)
         return formula
 
 

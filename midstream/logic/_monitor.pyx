@@ -582,7 +582,7 @@ cdef class Core:
         cdef const void *data = <const void *><size_t>masks.ctypes.data
         cdef uint8_t[::1] out
         cdef uint8_t *target = NULL
-        cdef const ms_monitor *m = self.m
+        cdef ms_monitor view
         cdef Tables other
         result = None
         if self.past is not None:
@@ -597,8 +597,10 @@ cdef class Core:
         if n >= LONG_FEED:
             ms_monitor_tabulate(self.m, <size_t>self.position_ + n)
         run.state = self.state_
+        # As they are now: a copy of this monitor may make the tables of both meanwhile.
+        view = self.m[0]
         with nogil:
-            ms_monitor_feed(m, &run, data, log_bytes, n, target, 0)
+            ms_monitor_feed(&view, &run, data, log_bytes, n, target, 0)
         if run.bad >= 0:
             mask = masks[run.bad]
             shown = int(mask) if masks.ndim == 1 else [hex(word) for word in mask.tolist()]
@@ -615,8 +617,9 @@ cdef class Core:
             if n >= LONG_FEED:
                 ms_monitor_tabulate(&other.m, <size_t>self.position_)
             run.state = self.trigger_states[t]
+            view = other.m
             with nogil:
-                ms_monitor_feed(&other.m, &run, data, log_bytes, n, NULL, 3)
+                ms_monitor_feed(&view, &run, data, log_bytes, n, NULL, 3)
             self.trigger_states[t] = run.state
             self.trigger_counts[t] += run.counted
         return result

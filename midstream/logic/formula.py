@@ -587,7 +587,8 @@ class Formula:
 _HAS_PAST, _HAS_FUTURE, _HAS_INTERVAL, _HAS_PREDICATE = 1, 2, 4, 8
 
 _interned: weakref.WeakValueDictionary[tuple[Any, ...], Formula] = weakref.WeakValueDictionary()
-_lock = threading.Lock()
+#: Reentrant: a finaliser or a signal handler may build a formula in the middle of another.
+_lock = threading.RLock()
 
 
 def _intern(
@@ -623,8 +624,7 @@ def _intern(
         formula.size = size
         formula.depth = depth + 1
         formula._flags = flags
-        _interned[key] = formula
-        return formula
+        return _interned.setdefault(key, formula)
 
 
 def make(op: Op, args: Iterable[Formula], interval: tuple[float, float] | None = None) -> Formula:

@@ -211,6 +211,10 @@ def verdict_timeline(
     names = [name for name in monitor.alphabet if name in set(formula.atoms)]
     leaves = {str(node): node for node in formula.nodes() if node.atom or node.predicate}
     if isinstance(trace, np.ndarray):
+        if trace.ndim != 1 or trace.dtype.kind not in "ui":
+            raise ArgumentTypeError(
+                f"trace must be a (n,) array of unsigned masks, not {trace.ndim}-d {trace.dtype}"
+            )
         letters: list[Any] = [int(mask) for mask in trace]
         columns = [(trace >> monitor.alphabet.index(name)) & 1 == 1 for name in names]
     else:
