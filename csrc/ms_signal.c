@@ -885,7 +885,7 @@ static int load_queue(ms_signal_queue *q, const double *in, size_t count) {
     return MS_SIGNAL_OK;
 }
 
-#define FIELDS 4 /* of an operator: the value, and how many items each queue has */
+#define FIELDS MS_SIGNAL_OP_FIELDS
 
 size_t ms_signal_op_save_size(const ms_signal_op *op) {
     return FIELDS + 2 * (op->pend.count + op->least.count + op->ripe.count);
@@ -899,15 +899,92 @@ double *ms_signal_op_save(const ms_signal_op *op, double *out) {
     return save_queue(&op->ripe, save_queue(&op->least, save_queue(&op->pend, out)));
 }
 
-size_t ms_signal_op_check(const double *in, size_t n, size_t most) {
-    size_t items = 0;
-    if (n < FIELDS) return 0;
+/* Times that increase, finite and no later than `now`; values that fall or rise strictly, or do
+ * either (0). Operators rely on all of it: room is reckoned from what they can drop. */
+static int good_queue(const double *in, size_t count, double now, int way, int truth) {
+    for (size_t i = 0; i < count; i++) {
+        const double t = in[2 * i], v = in[2 * i + 1];
+        if (!isfinite(t) || !(t <= now) || isnan(v) || (truth && !isinf(v))) return 0;
+        if (i == 0) continue;
+        if (!(t > in[2 * i - 2])) return 0;
+        if (way < 0 && !(v < in[2 * i - 1])) return 0;
+        if (way > 0 && !(v > in[2 * i - 1])) return 0;
+    }
+    return 1;
+}
+
+/* Which queues an operator has. */
+static void queues_of(const ms_signal_op *op, int *pend, int *least, int *ripe) {
+    *pend = *least = *ripe = 0;
+    switch (op->code) {
+    case MS_SIG_ONCE_WITHIN:
+        *ripe = 1;
+        break;
+    case MS_SIG_SINCE_WITHIN:
+        *ripe = op->direction > 0;
+        *least = op->direction < 0;
+        break;
+    case MS_SIG_ONCE_WINDOW:
+        *ripe = 1;
+        *pend = op->direction > 0;
+        break;
+    case MS_SIG_SINCE_WINDOW:
+        *pend = *ripe = op->direction > 0;
+        *least = 1;
+        break;
+    case MS_SIG_SINCE_AFTER:
+        *pend = *least = 1;
+        break;
+    case MS_SIG_ONCE_AFTER:
+    case MS_SIG_TRUE_ONCE_WINDOW:
+    case MS_SIG_TRUE_SINCE_WINDOW:
+        *pend = 1;
+        break;
+    default:
+        break;
+    }
+}
+
+static int good_acc(const ms_signal_op *op, double acc, double now, int truth) {
+    if (op->direction == 0) return !isnan(acc); /* which nobody reads */
+    if (op->direction < 0) return acc == op->first;
+    switch (op->code) {
+    case MS_SIG_TRUE_ONCE_WITHIN:
+    case MS_SIG_TRUE_ONCE_WINDOW:
+    case MS_SIG_TRUE_SINCE_WITHIN:
+    case MS_SIG_TRUE_SINCE_WINDOW:
+        return acc == -INFINITY || (isfinite(acc) && acc <= now);
+    case MS_SIG_SHIFT:
+    case MS_SIG_ONCE:
+    case MS_SIG_ONCE_AFTER:
+    case MS_SIG_SINCE:
+    case MS_SIG_SINCE_AFTER:
+        return truth ? (int)(acc == INFINITY || acc == -INFINITY) : !isnan(acc);
+    default:
+        return acc == op->first;
+    }
+}
+
+size_t ms_signal_op_check(const ms_signal_op *op, const double *in, size_t n, double now,
+                          int truth) {
+    size_t items = 0, count[FIELDS];
+    int has[FIELDS];
+    const double *queue;
+    if (n < FIELDS || !good_acc(op, in[0], now, truth)) return 0;
+    queues_of(op, &has[1], &has[2], &has[3]);
     for (size_t k = 1; k < FIELDS; k++) {
         if (!(in[k] >= 0.0 && in[k] <= (double)n) || in[k] != floor(in[k])) return 0;
-        if ((size_t)in[k] > most) return 0;
-        items += (size_t)in[k];
+        count[k] = (size_t)in[k];
+        if (count[k] > 0 && !has[k]) return 0;
+        items += count[k];
     }
-    return (n - FIELDS) / 2 < items ? 0 : FIELDS + 2 * items;
+    if ((n - FIELDS) / 2 < items) return 0;
+    queue = in + FIELDS;
+    if (!good_queue(queue, count[1], now, 0, truth)) return 0;
+    queue += 2 * count[1];
+    if (!good_queue(queue, count[2], now, 1, truth)) return 0;
+    queue += 2 * count[2];
+    return good_queue(queue, count[3], now, -1, truth) ? FIELDS + 2 * items : 0;
 }
 
 const double *ms_signal_op_load(ms_signal_op *op, const double *in, int *status) {
@@ -936,15 +1013,22 @@ void ms_signal_save(const ms_signal_program *p, double *out) {
     }
 }
 
-int ms_signal_load(ms_signal_program *p, const double *in, size_t n, int *status) {
-    /* All counts first: nothing changes where they do not fit. */
+int ms_signal_check(const ms_signal_program *p, const double *in, size_t n, double now) {
     size_t at = 0;
     for (size_t i = 0; i < p->n_ops; i++) {
-        size_t size = at < n ? ms_signal_op_check(in + at + 1, n - at - 1, SIZE_MAX) : 0;
+        size_t size;
+        if (at >= n || isnan(in[at])) return 0;
+        /* Zero: no sample yet. */
+        if (p->truth && !isinf(in[at]) && in[at] != 0.0) return 0;
+        size = ms_signal_op_check(&p->ops[i], in + at + 1, n - at - 1, now, p->truth);
         if (size == 0) return 0;
         at += 1 + size;
     }
-    if (at != n) return 0;
+    return at == n;
+}
+
+int ms_signal_load(ms_signal_program *p, const double *in, size_t n, double now, int *status) {
+    if (!ms_signal_check(p, in, n, now)) return 0;
     *status = MS_SIGNAL_OK;
     for (size_t i = 0; i < p->n_ops; i++) {
         p->value[i] = *in++;

@@ -113,16 +113,22 @@ int ms_signal_feed(ms_signal_program *p, const double *const *inputs, size_t n, 
 int ms_signal_offline(ms_signal_program *p, const double *const *inputs, size_t n,
                       const double *times, double *out, ms_poll *poll);
 
-/* The state as numbers: how many, write, read (0: not a state of this program). */
+/* The state as numbers: how many, write, look at, read (0: not a state of this program after samples
+ * up to time `now`; nothing changes). What is read may be forged: it is checked against all that the
+ * operators rely on. */
 size_t ms_signal_save_size(const ms_signal_program *p);
 void ms_signal_save(const ms_signal_program *p, double *out);
-int ms_signal_load(ms_signal_program *p, const double *in, size_t n, int *status);
+int ms_signal_check(const ms_signal_program *p, const double *in, size_t n, double now);
+int ms_signal_load(ms_signal_program *p, const double *in, size_t n, double now, int *status);
 
-/* The same of one operator's queues; write and read return what follows. */
+/* The same of one operator's queues; write and read return what follows. First the value, and how
+ * many items each queue has. */
+#define MS_SIGNAL_OP_FIELDS 4
 size_t ms_signal_op_save_size(const ms_signal_op *op);
 double *ms_signal_op_save(const ms_signal_op *op, double *out);
-/* How many numbers, 0 where they are no state or a queue has more than `most` items. */
-size_t ms_signal_op_check(const double *in, size_t n, size_t most);
+/* How many numbers, 0 where they are no state of it; `truth`: all values are infinite. */
+size_t ms_signal_op_check(const ms_signal_op *op, const double *in, size_t n, double now,
+                          int truth);
 const double *ms_signal_op_load(ms_signal_op *op, const double *in, int *status);
 
 /* Items held by all queues. */

@@ -279,10 +279,10 @@ int ms_signal_future_reserve(ms_signal_future *e) {
 
 static void store(const ms_signal_future *e, ms_signal_stream *s, uint64_t position, range x) {
     size_t i = (size_t)(position - e->base);
+    /* What is settled stays: `changed` has room for each position once. */
+    if (e->truth && s->low[i] == s->high[i]) return;
     if (position < s->dirty && (s->low[i] != x.low || s->high[i] != x.high)) s->dirty = position;
-    if (e->truth && s->low[i] != s->high[i] && x.low == x.high) {
-        s->changed[s->n_changed++] = position;
-    }
+    if (e->truth && x.low == x.high) s->changed[s->n_changed++] = position;
     s->low[i] = x.low;
     s->high[i] = x.high;
 }
@@ -976,51 +976,169 @@ void ms_signal_future_save(const ms_signal_future *e, double *out) {
 
 static int whole(double x) { return x >= 0.0 && x <= 9007199254740992.0 && x == floor(x); }
 
-int ms_signal_future_load(ms_signal_future *e, const double *in, size_t n, int *status) {
-    double base, until;
-    size_t count, at_top, at_order, capacity;
-    const double *row;
-    *status = MS_SIGNAL_OK;
+static int infinite(double x) { return x == INFINITY || x == -INFINITY; }
+
+static int good_range(double low, double high, int truth) {
+    return low <= high && (!truth || (infinite(low) && infinite(high)));
+}
+
+/* Intervals of one stream: what is before `settled` is settled, and what is there is not. */
+static int good_stream(const ms_signal_future *e, const ms_signal_stream *s, const double *low,
+                       const double *high, size_t count, size_t settled) {
+    for (size_t i = 0; i < count; i++) {
+        if (isnan(low[i]) || isnan(high[i])) return 0;
+        if (e->in_order) continue; /* `high` is space for until */
+        if (!good_range(low[i], high[i], e->truth)) return 0;
+        if (i < settled && low[i] != high[i]) return 0;
+        if (i == settled && low[i] == high[i]) return 0;
+        if (i > settled && s->way == MS_SIG_FRONT && low[i] == high[i]) return 0;
+    }
+    return 1;
+}
+
+/* Items of a future operator in order are samples of [from, until): its queue holds no more than
+ * the buffer does. */
+static int good_items(const double *items, size_t count, const double *times, size_t from,
+                      size_t until) {
+    for (size_t i = 0; i < count; i++) {
+        while (from < until && times[from] < items[2 * i]) from++;
+        if (from == until || times[from] != items[2 * i]) return 0;
+    }
+    return 1;
+}
+
+/* Where the values of a stream in order are: how many numbers, 0 where they are none. */
+static size_t good_order(const ms_signal_stream *s, const double *in,
+                         size_t n, size_t base, size_t count, const double *times, size_t settled,
+                         size_t ready) {
+    const size_t head = ORDER_FIELDS + count;
+    const int slides = s->root < 0 && s->op.direction < 0 && s->op.code != MS_SIG_SHIFT;
+    const int until = slides && s->op.code >= MS_SIG_SINCE;
+    const size_t oldest = settled > 0 ? settled - 1 : 0;
+    size_t fed, taken, flipped, size, items;
+    double now = INFINITY;
+    if (n < head) return 0;
+    for (size_t k = 0; k < 3; k++) {
+        if (!whole(in[k]) || in[k] > (double)(base + count)) return 0;
+    }
+    fed = (size_t)in[0];
+    taken = (size_t)in[1];
+    flipped = (size_t)in[2];
+    if (isnan(in[3]) || isnan(in[4])) return 0;
+    for (size_t i = ORDER_FIELDS; i < head; i++) {
+        if (isnan(in[i])) return 0;
+    }
+    if (settled > ready) return 0;
+    if (s->root < 0 && s->op.direction > 0) {
+        /* It has read what is before `settled`. */
+        now = settled > base ? times[settled - 1 - base] : -INFINITY;
+    }
+    size = ms_signal_op_check(&s->op, in + head, n - head, now, 0);
+    if (size == 0) return 0;
+    if (!slides) return fed == 0 && taken == 0 && flipped == 0 ? head + size : 0;
+    if (fed < settled || fed > ready || fed < base) return 0;
+    if (until ? taken > fed || taken < oldest || flipped > fed : taken != 0 || flipped != 0) {
+        return 0;
+    }
+    items = (size - MS_SIGNAL_OP_FIELDS) / 2;
+    if (!good_items(in + head + MS_SIGNAL_OP_FIELDS, items, times, oldest - base,
+                    (until ? taken : fed) - base)) {
+        return 0;
+    }
+    return head + size;
+}
+
+static int good_top(const ms_signal_future *e, const ms_signal_top *top, const double *in,
+                    size_t base, size_t until, const double *times) {
+    const int fold = top->kind == MS_SIG_TOP_FOLD;
+    const int started = in[0] != 0.0, final = in[1] != 0.0;
+    const size_t position = (size_t)top->position;
+    if ((in[0] != 0.0 && in[0] != 1.0) || (in[1] != 0.0 && in[1] != 1.0)) return 0;
+    if (!isfinite(in[2]) || isnan(in[3]) || isnan(in[4]) || !whole(in[5])) return 0;
+    if (!good_range(in[6], in[7], e->truth) || final != (in[6] == in[7])) return 0;
+    if (!fold) {
+        if (started || in[5] != (double)position) return 0;
+        /* What it will read is still there. */
+        return final || top->kind != MS_SIG_TOP_READ || position >= base;
+    }
+    if (started != (until > position)) return 0;
+    if (!started) return !final && in[5] == (double)position;
+    if (in[5] < (double)position || in[5] > (double)until) return 0;
+    if (position >= base && in[2] != times[position - base]) return 0;
+    return final || in[5] >= (double)base;
+}
+
+int ms_signal_future_check(const ms_signal_future *e, const double *in, size_t n) {
+    double base, until, now;
+    size_t count, first, end, at_top, at_order, width;
+    const double *times = in + HEADER;
     if (n < HEADER || !whole(in[0]) || !whole(in[1]) || !whole(in[2])) return 0;
     base = in[0];
     until = in[1];
+    now = in[3];
     if (base > until || until - base > (double)n || in[2] > until) return 0;
-    if (e->n_tops == 0 && in[2] < base) return 0;
+    if (e->n_tops == 0 ? in[2] < base : in[2] != 0.0) return 0;
+    if (in[4] != 0.0 && in[4] != 1.0) return 0;
     count = (size_t)(until - base);
-    at_top = HEADER + count + e->n_streams * (1 + 2 * count);
+    first = (size_t)base;
+    end = (size_t)until;
+    if (count > (n - HEADER) / (1 + 2 * e->n_streams)) return 0;
+    width = 1 + 2 * count;
+    at_top = HEADER + count + e->n_streams * width;
     at_order = at_top + TOP_FIELDS * e->n_tops;
     if (at_order > n) return 0;
-    for (size_t i = 0; e->in_order && i < e->n_streams; i++) {
-        const size_t head = ORDER_FIELDS + count;
-        size_t size;
-        if (n - at_order < head) return 0;
-        for (size_t k = 0; k < 3; k++) {
-            if (!whole(in[at_order + k]) || in[at_order + k] > until) return 0;
-        }
-        if (e->streams[i].op.direction < 0 && e->streams[i].op.code != MS_SIG_SHIFT &&
-            (in[at_order] < base ||
-             (e->streams[i].op.code >= MS_SIG_SINCE && in[at_order + 1] < base))) {
+    if (now != -INFINITY ? !isfinite(now) : end > 0) return 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!isfinite(times[i]) || times[i] > now) return 0;
+        if (i > 0 && !(times[i] > times[i - 1])) return 0;
+    }
+    for (size_t i = 0; i < e->n_streams; i++) {
+        const double *row = in + HEADER + count + i * width;
+        if (!whole(row[0]) || row[0] > until || row[0] < base) return 0;
+        /* The sample before is read. */
+        if (row[0] == base && first > 0) return 0;
+        if (e->streams[i].root >= 0 && row[0] != until) return 0;
+        if (!good_stream(e, &e->streams[i], row + 1, row + 1 + count, count,
+                         (size_t)row[0] - first)) {
             return 0;
         }
-        size = ms_signal_op_check(in + at_order + head, n - at_order - head,
-                                  e->streams[i].op.direction < 0 ? count : SIZE_MAX);
-        if (size == 0) return 0;
-        at_order += head + size;
-    }
-    if (at_order != n) return 0;
-    for (size_t i = 0; i < e->n_streams; i++) {
-        double settled = in[HEADER + count + i * (1 + 2 * count)];
-        if (!whole(settled) || settled > until || settled < base) return 0;
+        if (e->n_tops == 0 && i + 1 == e->n_streams && in[2] > row[0]) return 0;
     }
     for (size_t i = 0; i < e->n_tops; i++) {
-        const double *top = in + at_top + TOP_FIELDS * i;
-        const int fold = e->tops[i].kind == MS_SIG_TOP_FOLD;
-        if (!whole(top[5])) return 0;
-        if (top[1] != 0.0 || (!fold && e->tops[i].kind != MS_SIG_TOP_READ)) continue;
-        /* What it will read is still there. */
-        if (fold && top[5] < base) return 0;
-        if ((!fold || top[0] == 0.0) && (double)e->tops[i].position < base) return 0;
+        if (!good_top(e, &e->tops[i], in + at_top + TOP_FIELDS * i, first, end, times)) return 0;
     }
+    for (size_t i = 0; e->in_order && i < e->n_streams; i++) {
+        const ms_signal_stream *s = &e->streams[i];
+        const double *settled = in + HEADER + count;
+        size_t ready = end, size;
+        if (s->root < 0 && settled[(size_t)s->op.a * width] < (double)ready) {
+            ready = (size_t)settled[(size_t)s->op.a * width];
+        }
+        if (s->root < 0 && s->op.b >= 0 && settled[(size_t)s->op.b * width] < (double)ready) {
+            ready = (size_t)settled[(size_t)s->op.b * width];
+        }
+        size = good_order(s, in + at_order, n - at_order, first, count, times,
+                          (size_t)settled[i * width], ready);
+        if (size == 0) return 0;
+        at_order += size;
+    }
+    return at_order == n;
+}
+
+size_t ms_signal_future_top(const ms_signal_future *e, const double *in) {
+    const size_t count = (size_t)(in[1] - in[0]);
+    return HEADER + count + e->n_streams * (1 + 2 * count) + TOP_FIELDS * e->n_tops - 2;
+}
+
+int ms_signal_future_load(ms_signal_future *e, const double *in, size_t n, int *status) {
+    double base, until;
+    size_t count, capacity;
+    const double *row;
+    if (!ms_signal_future_check(e, in, n)) return 0;
+    *status = MS_SIGNAL_OK;
+    base = in[0];
+    until = in[1];
+    count = (size_t)(until - base);
     ms_signal_future_reset(e);
     for (capacity = 16; capacity <= count; capacity *= 2) {
     }

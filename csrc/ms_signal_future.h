@@ -99,6 +99,10 @@ void ms_signal_future_finish(ms_signal_future *e);
 
 size_t ms_signal_future_save_size(const ms_signal_future *e);
 void ms_signal_future_save(const ms_signal_future *e, double *out);
+/* Read what check found to be a state of this engine; forged numbers are none. */
+int ms_signal_future_check(const ms_signal_future *e, const double *in, size_t n);
+/* Where among them the interval of the last top is. */
+size_t ms_signal_future_top(const ms_signal_future *e, const double *in);
 int ms_signal_future_load(ms_signal_future *e, const double *in, size_t n, int *status);
 
 #endif

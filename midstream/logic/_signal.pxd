@@ -35,7 +35,9 @@ cdef extern from "ms_signal.h":
                           const double *times, double *out, ms_poll *poll) noexcept nogil
     size_t ms_signal_save_size(const ms_signal_program *p) noexcept nogil
     void ms_signal_save(const ms_signal_program *p, double *out) noexcept nogil
-    int ms_signal_load(ms_signal_program *p, const double *values, size_t n,
+    int ms_signal_check(const ms_signal_program *p, const double *values, size_t n,
+                        double now) noexcept nogil
+    int ms_signal_load(ms_signal_program *p, const double *values, size_t n, double now,
                        int *status) noexcept nogil
     size_t ms_signal_held(const ms_signal_program *p) noexcept nogil
 

@@ -71,6 +71,9 @@ cdef extern from "ms_signal_future.h":
     void ms_signal_future_finish(ms_signal_future *e) noexcept nogil
     size_t ms_signal_future_save_size(const ms_signal_future *e) noexcept nogil
     void ms_signal_future_save(const ms_signal_future *e, double *out) noexcept nogil
+    int ms_signal_future_check(const ms_signal_future *e, const double *values,
+                               size_t n) noexcept nogil
+    size_t ms_signal_future_top(const ms_signal_future *e, const double *values) noexcept nogil
     int ms_signal_future_load(ms_signal_future *e, const double *values, size_t n,
                               int *status) noexcept nogil
 
@@ -235,7 +238,7 @@ cdef class PastProgram:
         """Go back to a `state` of the same formulas."""
         cdef int status = 0
         if not ms_signal_load(&self.program, &state[0] if state.shape[0] else NULL,
-                              state.shape[0], &status):
+                              state.shape[0], INFINITY, &status):
             raise ArgumentValueError("state must be of the same formulas")
         fail(status, self.program.limit)
 
@@ -776,21 +779,64 @@ cdef class Engine:
         whole = (self.timed, self.origin, self.n_seen, int(self.ended), int(self.decided), past)
         return whole, np.asarray(out)
 
+    cdef bint may_be(self, whole, const double *numbers, size_t past, size_t future) except -1:
+        """What the counters say agrees with the numbers, each of which may be."""
+        timed, origin, n_seen, ended, decided, _ = whole
+        cdef double last = numbers[0], low = numbers[1], high = numbers[2]
+        cdef const double *ahead = numbers + 3 + past
+        cdef const double *top
+        if ended not in (0, 1) or decided not in (0, 1) or not 0 <= n_seen <= 2 * EXACT:
+            return False
+        if timed == 1:
+            if not isfinite(last):
+                return False
+            if origin != 0 and not (-2 * EXACT <= last <= 2 * EXACT and last == int(last)):
+                return False
+        elif origin != 0 or timed not in (-1, 0):
+            return False
+        elif last != (n_seen - 1 if timed == 0 else -INFINITY) or (n_seen == 0) != (timed == -1):
+            return False
+        if ended and n_seen == 0:
+            return False
+        if not self.has_future:
+            # Before the first sample nothing is known.
+            if n_seen == 0:
+                return low == -INFINITY and high == INFINITY and not decided
+            return low == high and not decided
+        if self.future.n_tops:
+            top = ahead + ms_signal_future_top(&self.future, ahead)
+            if low != top[0] or high != top[1] or decided != (low == high):
+                return False
+        elif low != -INFINITY or high != INFINITY or decided:
+            return False
+        if decided:
+            return ahead[1] <= n_seen and ahead[3] <= last and ahead[4] <= ended
+        return ahead[1] == n_seen and ahead[3] == last and ahead[4] == ended
+
     def _set_state(self, whole, const double[::1] state):
         """Undo `_state`; False where it is none of this monitor."""
         cdef int status = 0
-        cdef size_t past = whole[5]
+        cdef size_t past, future
         cdef size_t n = state.shape[0]
+        cdef const double *numbers
         self.check_idle()
-        if n < 3 or past > n - 3 or (not self.has_future and past != n - 3):
+        if n < 3 or not 0 <= whole[5] <= n - 3:
             return False
-        if not ms_signal_load(&self.past, &state[0] + 3, past, &status):
+        past = whole[5]
+        future = n - 3 - past
+        if not self.has_future and future:
             return False
+        numbers = &state[0]
+        if not ms_signal_check(&self.past, numbers + 3, past, numbers[0]):
+            return False
+        if self.has_future and not ms_signal_future_check(&self.future, numbers + 3 + past, future):
+            return False
+        if not self.may_be(whole, numbers, past, future):
+            return False
+        # Only memory can be missing from here on.
+        ms_signal_load(&self.past, numbers + 3, past, numbers[0], &status)
         if status == MS_SIGNAL_OK and self.has_future:
-            if not ms_signal_future_load(&self.future, &state[0] + 3 + past, n - 3 - past,
-                                         &status):
-                self.reset()
-                return False
+            ms_signal_future_load(&self.future, numbers + 3 + past, future, &status)
         if status != MS_SIGNAL_OK:
             self.reset()
             fail(status, self.past.limit)

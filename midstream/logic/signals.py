@@ -729,7 +729,8 @@ class SignalMonitor(Engine):
         Raises
         ------
         ArgumentValueError
-            It is damaged, of another version, or of another formula; nothing changes.
+            It is damaged, of another version, or of another formula, or holds numbers that are no
+            state of the monitor whatever its checksum says; nothing changes.
         """
         data = unsealed(snapshot, MAGIC, "SignalMonitor", least=HEADER.size)
         _, version, digest, *whole, n = HEADER.unpack_from(data)
@@ -740,9 +741,7 @@ class SignalMonitor(Engine):
         body = data[HEADER.size :]
         if len(body) != 8 * n:
             raise ArgumentValueError(f"snapshot must hold {n} numbers, got {len(body) // 8}")
-        before = self._state()
         if not self._set_state(whole, np.frombuffer(body, dtype="<f8").astype(np.float64)):
-            self._set_state(*before)
             raise ArgumentValueError("snapshot holds no state of this monitor")
 
     def copy(self) -> Self:

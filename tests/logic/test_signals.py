@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import pickle
+import random
+import struct
 import sys
 import threading
 
@@ -25,6 +27,7 @@ from midstream._core.errors import (
 from midstream.logic._flat import flatten
 from midstream.logic._ops import Op
 from midstream.logic._signal import PastProgram
+from midstream.logic._snapshots import sealed
 from midstream.logic.formula import (
     atom,
     historically,
@@ -38,7 +41,7 @@ from midstream.logic.formula import (
     until,
 )
 from midstream.logic.parser import parse
-from midstream.logic.signals import SignalMonitor, evaluate_timed, robustness
+from midstream.logic.signals import HEADER, SignalMonitor, evaluate_timed, robustness
 from midstream.logic.verdict import Verdict
 
 INF = math.inf
@@ -1015,3 +1018,70 @@ def test_two_threads_on_one_monitor_get_an_error_and_no_crash() -> None:
     assert set(refused) <= {"another thread is feeding this monitor: give each its own copy()"}
     monitor.reset()
     assert monitor.step(1.5) == -np.inf
+
+
+FORGED = (
+    "F[0,5] (x>1)",
+    "G[2,4] (x>1)",
+    "(x>0) U[1,6] (y>0)",
+    "(x>0) R[0,7] (y>1)",
+    "(x>0) S[1,4] (y>0)",
+    "(x>0) S[2,inf] (y>0)",
+    "O[1,4] F[0,3] (x>0)",
+    "F[1,3] O[0,4] (x>1)",
+    "F[0,4] F[1,3] (x>0)",
+    "(x>0) S[2,9] F[0,3] (y>0)",
+    "G ((x>0) -> F[0,8] (y>0))",
+    "G[0,3] (x>1) | H[0,2] (y<0)",
+    "X (x>0) & Y (y>0)",
+    "(x>0) U (Y (y>0) ^ X[!] (x>1))",
+)
+
+
+def forged_states(rng, saved):
+    """Each number and each counter of a snapshot changed, and the checksum made to fit."""
+    wild = (0.0, 1.0, -1.0, 3.0, 17.0, 1e6, 2.0**53, 1e300, INF, -INF, math.nan, 0.5)
+    body = saved[:-4]
+    for at in range(HEADER.size - 56, len(body), 8):
+        code = "<q" if at < HEADER.size else "<d"
+        (old,) = struct.unpack_from(code, body, at)
+        news = (rng.choice(wild), old + rng.choice((-2, -1, 1, 2, 10)))
+        if code == "<q":
+            news = (rng.choice((0, 1, -1, 3, 2**52, 2**63 - 1, -(2**63))), old + 1, max(old - 1, 0))
+        for new in news:
+            forged = bytearray(body)
+            struct.pack_into(code, forged, at, new)
+            yield sealed(bytes(forged))
+
+
+@pytest.mark.parametrize("output", ["boolean", "robustness", "interval"])
+@pytest.mark.parametrize("at", [None, "start", "each"])
+def test_forged_snapshots_do_no_harm(output, at):
+    rng = random.Random(f"{output} {at}")
+    refused = kept = 0
+    for text in FORGED:
+        formula = parse(text)
+        if at is not None and not formula.has_future:
+            continue
+        monitor = SignalMonitor(formula, output=output, at=at, max_buffer=500)
+        names = monitor.inputs
+        trace = [{name: rng.uniform(-2, 2) for name in names} for _ in range(60)]
+        for sample in trace[: rng.choice((1, 9, 30))]:
+            monitor.step(sample)
+        saved = monitor.snapshot()
+        for forged in forged_states(rng, saved):
+            try:
+                monitor.restore(forged)
+            except ArgumentValueError:
+                assert monitor.snapshot() == saved
+                refused += 1
+                continue
+            kept += 1
+            try:
+                for sample in trace:
+                    monitor.step(sample)
+                monitor.finish()
+            except ArgumentValueError as error:
+                assert "trace has ended" in str(error) or "must be given" in str(error)
+            monitor.restore(saved)
+    assert refused > 100 and kept > 100
