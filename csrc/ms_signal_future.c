@@ -1007,23 +1007,24 @@ static int good_items(const double *items, size_t count, const double *times, si
     return 1;
 }
 
-/* Where the values of a stream in order are: how many numbers, 0 where they are none. */
+/* What a stream in order has beside its values: how many numbers, 0 where they are no state. */
 static size_t good_order(const ms_signal_stream *s, const double *in,
-                         size_t n, size_t base, size_t count, const double *times, size_t settled,
-                         size_t ready) {
+                         size_t n, uint64_t base, size_t count, const double *times,
+                         uint64_t settled, uint64_t ready) {
     const size_t head = ORDER_FIELDS + count;
     const int slides = s->root < 0 && s->op.direction < 0 && s->op.code != MS_SIG_SHIFT;
     const int until = slides && s->op.code >= MS_SIG_SINCE;
-    const size_t oldest = settled > 0 ? settled - 1 : 0;
-    size_t fed, taken, flipped, size, items;
+    const uint64_t oldest = settled > 0 ? settled - 1 : 0;
+    uint64_t fed, taken, flipped;
+    size_t size, items;
     double now = INFINITY;
     if (n < head) return 0;
     for (size_t k = 0; k < 3; k++) {
         if (!whole(in[k]) || in[k] > (double)(base + count)) return 0;
     }
-    fed = (size_t)in[0];
-    taken = (size_t)in[1];
-    flipped = (size_t)in[2];
+    fed = (uint64_t)in[0];
+    taken = (uint64_t)in[1];
+    flipped = (uint64_t)in[2];
     if (isnan(in[3]) || isnan(in[4])) return 0;
     for (size_t i = ORDER_FIELDS; i < head; i++) {
         if (isnan(in[i])) return 0;
@@ -1041,18 +1042,18 @@ static size_t good_order(const ms_signal_stream *s, const double *in,
         return 0;
     }
     items = (size - MS_SIGNAL_OP_FIELDS) / 2;
-    if (!good_items(in + head + MS_SIGNAL_OP_FIELDS, items, times, oldest - base,
-                    (until ? taken : fed) - base)) {
+    if (!good_items(in + head + MS_SIGNAL_OP_FIELDS, items, times, (size_t)(oldest - base),
+                    (size_t)((until ? taken : fed) - base))) {
         return 0;
     }
     return head + size;
 }
 
 static int good_top(const ms_signal_future *e, const ms_signal_top *top, const double *in,
-                    size_t base, size_t until, const double *times) {
+                    uint64_t base, uint64_t until, const double *times) {
     const int fold = top->kind == MS_SIG_TOP_FOLD;
     const int started = in[0] != 0.0, final = in[1] != 0.0;
-    const size_t position = (size_t)top->position;
+    const uint64_t position = top->position;
     if ((in[0] != 0.0 && in[0] != 1.0) || (in[1] != 0.0 && in[1] != 1.0)) return 0;
     if (!isfinite(in[2]) || isnan(in[3]) || isnan(in[4]) || !whole(in[5])) return 0;
     if (!good_range(in[6], in[7], e->truth) || final != (in[6] == in[7])) return 0;
@@ -1070,7 +1071,8 @@ static int good_top(const ms_signal_future *e, const ms_signal_top *top, const d
 
 int ms_signal_future_check(const ms_signal_future *e, const double *in, size_t n) {
     double base, until, now;
-    size_t count, first, end, at_top, at_order, width;
+    uint64_t first, end;
+    size_t count, at_top, at_order, width;
     const double *times = in + HEADER;
     if (n < HEADER || !whole(in[0]) || !whole(in[1]) || !whole(in[2])) return 0;
     base = in[0];
@@ -1080,8 +1082,8 @@ int ms_signal_future_check(const ms_signal_future *e, const double *in, size_t n
     if (e->n_tops == 0 ? in[2] < base : in[2] != 0.0) return 0;
     if (in[4] != 0.0 && in[4] != 1.0) return 0;
     count = (size_t)(until - base);
-    first = (size_t)base;
-    end = (size_t)until;
+    first = (uint64_t)base;
+    end = (uint64_t)until;
     if (count > (n - HEADER) / (1 + 2 * e->n_streams)) return 0;
     width = 1 + 2 * count;
     at_top = HEADER + count + e->n_streams * width;
@@ -1099,7 +1101,7 @@ int ms_signal_future_check(const ms_signal_future *e, const double *in, size_t n
         if (row[0] == base && first > 0) return 0;
         if (e->streams[i].root >= 0 && row[0] != until) return 0;
         if (!good_stream(e, &e->streams[i], row + 1, row + 1 + count, count,
-                         (size_t)row[0] - first)) {
+                         (size_t)(row[0] - base))) {
             return 0;
         }
         if (e->n_tops == 0 && i + 1 == e->n_streams && in[2] > row[0]) return 0;
@@ -1110,15 +1112,16 @@ int ms_signal_future_check(const ms_signal_future *e, const double *in, size_t n
     for (size_t i = 0; e->in_order && i < e->n_streams; i++) {
         const ms_signal_stream *s = &e->streams[i];
         const double *settled = in + HEADER + count;
-        size_t ready = end, size;
+        uint64_t ready = end;
+        size_t size;
         if (s->root < 0 && settled[(size_t)s->op.a * width] < (double)ready) {
-            ready = (size_t)settled[(size_t)s->op.a * width];
+            ready = (uint64_t)settled[(size_t)s->op.a * width];
         }
         if (s->root < 0 && s->op.b >= 0 && settled[(size_t)s->op.b * width] < (double)ready) {
-            ready = (size_t)settled[(size_t)s->op.b * width];
+            ready = (uint64_t)settled[(size_t)s->op.b * width];
         }
         size = good_order(s, in + at_order, n - at_order, first, count, times,
-                          (size_t)settled[i * width], ready);
+                          (uint64_t)settled[i * width], ready);
         if (size == 0) return 0;
         at_order += size;
     }
