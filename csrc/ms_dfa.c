@@ -502,7 +502,7 @@ done:
     return budget->status;
 }
 
-/* Two diagrams joined into one: the walk of products and of unions of sets --------------------- */
+/* Two diagrams joined into one: the walk of products, of unions of sets, of a moved variable ---- */
 
 typedef struct pair_frame {
     int32_t x, y, low, var;
@@ -812,6 +812,17 @@ static int grow_names(int32_t **array, uint32_t from, uint32_t room, ms_budget *
     return 0;
 }
 
+/* Names and places in the queue for all sets that there are. */
+static int room_for_sets(renumbering *w, uint32_t *name_room, uint32_t n_sets, ms_budget *budget) {
+    if (n_sets <= *name_room) return 0;
+    const uint32_t room = 2 * n_sets;
+    if (grow_names(&w->name, *name_room, room, budget) ||
+        grow_names(&w->queue, *name_room, room, budget))
+        return budget->status;
+    *name_room = room;
+    return 0;
+}
+
 int ms_dfa_project(const ms_dfa *a, int32_t first, ms_dfa *out, ms_budget *budget) {
     ms_dfa sets = {0};
     projection p = {.j = {.a = &sets, .b = &sets, .out = &sets, .budget = budget, .symmetric = 1},
@@ -843,13 +854,7 @@ int ms_dfa_project(const ms_dfa *a, int32_t first, ms_dfa *out, ms_budget *budge
     for (size_t s = 0; s < n; s++) roots[s] = lift(&p, a->roots[s], lifted, dead);
     const int32_t initial = lift(&p, ~0, lifted, -1);
     for (int32_t k = -1; !budget->status; k++) {
-        if ((uint32_t)p.n_sets > name_room) {
-            const uint32_t room = 2 * (uint32_t)p.n_sets;
-            if (grow_names(&w.name, name_room, room, budget) ||
-                grow_names(&w.queue, name_room, room, budget))
-                break;
-            name_room = room;
-        }
+        if (room_for_sets(&w, &name_room, (uint32_t)p.n_sets, budget)) break;
         if (k < 0) {
             name_of(&w, initial);
             continue;
@@ -866,13 +871,7 @@ int ms_dfa_project(const ms_dfa *a, int32_t first, ms_dfa *out, ms_budget *budge
         if (p.begin[set] == p.begin[set + 1])
             root = dead >= 0 ? roots[dead] : ~set;
         if (budget->status || ms_dfa_add_state(out, accepting, budget)) break;
-        if ((uint32_t)p.n_sets > name_room) {
-            const uint32_t room = 2 * (uint32_t)p.n_sets;
-            if (grow_names(&w.name, name_room, room, budget) ||
-                grow_names(&w.queue, name_room, room, budget))
-                break;
-            name_room = room;
-        }
+        if (room_for_sets(&w, &name_room, (uint32_t)p.n_sets, budget)) break;
         if ((uint32_t)sets.n_nodes > node_room) {
             const uint32_t room = 2 * (uint32_t)sets.n_nodes;
             if (grow_names(&w.node_name, node_room, room, budget)) break;
@@ -899,84 +898,41 @@ done:
 /* Another order of variables ------------------------------------------------------------------- */
 
 typedef struct reordering {
-    ms_dfa *out;
-    ms_budget *budget;
-    ms_dfa_table table;
-    ms_dfa_map known; /* pairs of branches of the present variable */
-    pair_frame *stack;
-    uint32_t stack_room;
+    joining j;   /* of branches of the present variable */
+    int32_t var; /* its new name */
 } reordering;
 
-/* The diagram that is `x` where `var` is false and `y` where it is true; neither has `var`. */
-static int32_t branch(reordering *r, int32_t var, int32_t x, int32_t y) {
-    uint32_t top = 0;
-    int32_t result;
-    for (;;) {
-        const int32_t *found = NULL;
-        const int32_t x_var = x >= 0 ? r->out->nodes[x].var : INT32_MAX;
-        const int32_t y_var = y >= 0 ? r->out->nodes[y].var : INT32_MAX;
-        const int32_t least = x_var < y_var ? x_var : y_var;
-        if (x == y) {
-            result = x;
-        } else if (var < least) {
-            result = ms_dfa_make(&r->table, r->out, var, x, y, r->budget);
-        } else if ((found = ms_dfa_map_find(&r->known, pair_key(x, y))) != NULL) {
-            result = *found;
-        } else {
-            if (top == r->stack_room) {
-                const uint32_t room = top ? 2 * top : FIRST_ROOM;
-                pair_frame *stack = realloc(r->stack, room * sizeof *stack);
-                if (stack == NULL) {
-                    ms_budget_fail(r->budget, MS_BUDGET_MEMORY);
-                    return 0;
-                }
-                r->stack = stack;
-                r->stack_room = room;
-            }
-            r->stack[top++] = (pair_frame){x, y, INT32_MAX, least};
-            if (x_var == least) x = r->out->nodes[x].low;
-            if (y_var == least) y = r->out->nodes[y].low;
-            continue;
-        }
-        for (;;) {
-            if (r->budget->status) return 0;
-            if (top == 0) return result;
-            pair_frame *frame = &r->stack[top - 1];
-            x = frame->x;
-            y = frame->y;
-            if (frame->low == INT32_MAX) {
-                frame->low = result;
-                if (x >= 0 && r->out->nodes[x].var == frame->var) x = r->out->nodes[x].high;
-                if (y >= 0 && r->out->nodes[y].var == frame->var) y = r->out->nodes[y].high;
-                break;
-            }
-            result = ms_dfa_make(&r->table, r->out, frame->var, frame->low, result, r->budget);
-            if (ms_budget_spend(r->budget, 2) ||
-                ms_dfa_map_put(&r->known, pair_key(x, y), result, r->budget))
-                return 0;
-            top--;
-        }
-    }
+/* x where the variable is false and y where it is true; neither has it. */
+static int settle_branches(joining *j, int32_t x, int32_t y, int32_t *result) {
+    const int32_t var = ((reordering *)j)->var;
+    if (x == y)
+        *result = x;
+    else if ((x < 0 || var < j->out->nodes[x].var) && (y < 0 || var < j->out->nodes[y].var))
+        *result = ms_dfa_make(&j->table, j->out, var, x, y, j->budget);
+    else
+        return 0;
+    return 1;
 }
 
 int ms_dfa_reorder(const ms_dfa *a, const int32_t *map, ms_dfa *out, ms_budget *budget) {
-    reordering r = {.out = out, .budget = budget};
+    reordering r = {.j = {.a = out, .b = out, .out = out, .budget = budget}, .var = -1};
     const size_t m = (size_t)a->n_nodes;
     int32_t *fresh = malloc((m + 1) * sizeof *fresh);
     if (fresh == NULL) ms_budget_fail(budget, MS_BUDGET_MEMORY);
-    if (budget->status || ms_dfa_table_open(&r.table, budget)) goto done;
+    if (budget->status || ms_dfa_table_open(&r.j.table, budget)) goto done;
     /* Children come before parents, so that nodes of one variable are not always neighbours: the
      * known branches are dropped where it changes. */
     int32_t var = -1;
     for (size_t k = 0; k < m; k++) {
         const ms_dfa_node *node = &a->nodes[k];
         if (node->var != var) {
-            ms_dfa_map_free(&r.known);
-            if (ms_dfa_map_open(&r.known, budget)) goto done;
+            ms_dfa_map_free(&r.j.known);
+            if (ms_dfa_map_open(&r.j.known, budget)) goto done;
             var = node->var;
+            r.var = map[var];
         }
-        fresh[k] = branch(&r, map[var], node->low >= 0 ? fresh[node->low] : node->low,
-                          node->high >= 0 ? fresh[node->high] : node->high);
+        fresh[k] = join(&r.j, node->low >= 0 ? fresh[node->low] : node->low,
+                        node->high >= 0 ? fresh[node->high] : node->high, settle_branches);
         if (budget->status) goto done;
     }
     for (int32_t s = 0; s < a->n_states; s++) {
@@ -985,9 +941,7 @@ int ms_dfa_reorder(const ms_dfa *a, const int32_t *map, ms_dfa *out, ms_budget *
     }
 done:
     free(fresh);
-    free(r.table.slots);
-    ms_dfa_map_free(&r.known);
-    free(r.stack);
+    joining_close(&r.j);
     return budget->status;
 }
 

@@ -47,8 +47,6 @@ __all__ = [
     "Windows",
     "antecedents",
     "assemble",
-    "exclusions",
-    "has_kept_windows",
     "relation",
     "replaced",
     "rule_trees",

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from midstream._core.errors import StateLimitError
 
-__all__ = ["MAX_TERMS", "Guards", "Span"]
+__all__ = ["MAX_TERMS", "Guards"]
 
 #: Products of literals in all guards of a drawing, unless told otherwise.
 MAX_TERMS = 100_000

@@ -186,18 +186,21 @@ cdef class Tableau:
     def lasso(self):
         """(letters, n_prefix) of a word that satisfies it, one row of bool a letter; or None."""
         cdef uint8_t *letters = NULL
+        cdef uint8_t[:, ::1] out
         cdef int32_t n_prefix = 0, n_loop = 0
         cdef int status
         if not self.satisfiable():
             return None
         with nogil:
             status = ms_buchi_lasso(self.buchi, &letters, &n_prefix, &n_loop)
-        self.watch.check(status, self.timeout_s, None, self.max_nodes)
-        rows = np.empty((n_prefix + n_loop, self.n_atoms), np.uint8)
-        cdef uint8_t[:, ::1] out = rows
-        if self.n_atoms:
-            memcpy(&out[0, 0], letters, <size_t>(n_prefix + n_loop) * <size_t>self.n_atoms)
-        free(letters)
+        try:
+            self.watch.check(status, self.timeout_s, None, self.max_nodes)
+            rows = np.empty((n_prefix + n_loop, self.n_atoms), np.uint8)
+            out = rows
+            if self.n_atoms:
+                memcpy(&out[0, 0], letters, <size_t>(n_prefix + n_loop) * <size_t>self.n_atoms)
+        finally:
+            free(letters)
         return rows.view(np.bool_), n_prefix
 
     def machine(self, max_states):

@@ -28,7 +28,6 @@ __all__ = [
     "MAX_ROWS",
     "SYSTEM",
     "Deadline",
-    "Leaf",
     "Machine",
     "Solved",
     "as_machine",

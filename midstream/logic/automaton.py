@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, StateLimitError
-from midstream._core.validate import check_choice, check_int, check_real
+from midstream._core.validate import check_choice, check_int
 from midstream.logic import _automaton
-from midstream.logic._checks import as_formula
+from midstream.logic._checks import as_formula, as_timeout
 from midstream.logic._guards import MAX_TERMS, Guards
 from midstream.logic._letters import Trace, as_masks
 from midstream.logic.formula import Formula, Predicate, quoted
@@ -654,8 +654,7 @@ def compile(
     """
     formula = as_formula(formula)
     max_states = check_int("max_states", max_states, low=1, high=1 << 24)
-    if timeout_s is not None:
-        timeout_s = check_real("timeout_s", timeout_s, low=0, high=1e9)
+    timeout_s = as_timeout(timeout_s)
     names = None if alphabet is None else tuple(alphabet)
     if names is not None and len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)

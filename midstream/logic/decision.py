@@ -16,8 +16,8 @@ from midstream._core.errors import (
     StateLimitError,
     UndecidedError,
 )
-from midstream._core.validate import check_choice, check_int, check_real
-from midstream.logic._checks import as_formula
+from midstream._core.validate import check_choice, check_int
+from midstream.logic._checks import as_formula, as_timeout
 from midstream.logic._letters import Trace, as_columns
 from midstream.logic._order import consistent
 from midstream.logic._sat import Reach, Unroll
@@ -101,8 +101,7 @@ class _Question:
         timeout_s: float | None,
         max_nodes: int,
     ) -> None:
-        if timeout_s is not None:
-            timeout_s = check_real("timeout_s", timeout_s, low=0)
+        timeout_s = as_timeout(timeout_s)
         # Reading the text and all other preparation count.
         self.clock = _Clock(timeout_s, "the formula")
         self.formula = as_formula(formula)

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, StateLimitError
-from midstream._core.validate import check_int, check_real
-from midstream.logic._checks import as_formula
+from midstream._core.validate import check_int
+from midstream.logic._checks import as_formula, as_timeout
 from midstream.logic._flat import flatten
 from midstream.logic._infinite import Tableau
 from midstream.logic._ops import Op
@@ -324,7 +324,7 @@ def _tableau(
     roots = (plain,) if legal is None else (plain, legal)
     flat = flatten(*roots, alphabet=names)
     limit = check_int("max_nodes", max_nodes, low=1, high=2**30)
-    seconds = None if timeout_s is None else check_real("timeout_s", timeout_s, low=0.0)
+    seconds = as_timeout(timeout_s)
     if legal is not None:
         possible = Tableau(
             flat.ops, flat.left, flat.right, int(flat.roots[1]), -1, len(names), limit, seconds

@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, UndecidedError
 from midstream._core.memory import available_bytes, human_bytes
-from midstream._core.validate import check_choice, check_int, check_real
+from midstream._core.validate import check_choice, check_int
 from midstream.logic import _learn
+from midstream.logic._checks import as_timeout
 from midstream.logic._columns import pack_rows
 from midstream.logic._letters import Trace, as_columns
 from midstream.logic.columns import Columns
@@ -258,7 +259,8 @@ def _learn_all(
     start = time.perf_counter()
     max_size = check_int("max_size", max_size, low=1, high=1000)
     max_errors = check_int("max_errors", max_errors, low=0, high=2**31 - 1)
-    seconds = -1.0 if timeout_s is None else check_real("timeout_s", timeout_s, low=0)
+    limit_s = as_timeout(timeout_s)
+    seconds = -1.0 if limit_s is None else limit_s
     if memory_bytes is None:
         free = available_bytes()
         memory_bytes = 1 << 30 if free is None else int(_SHARE * free)

@@ -277,7 +277,7 @@ def lint_rules(
     names = None if alphabet is None else tuple(alphabet)
     limits = _Limits(
         check_int("max_states", max_states, low=1, high=1 << 24),
-        check_real("timeout_s", timeout_s, low=0.0),
+        check_real("timeout_s", timeout_s, low=0.0, high=1e9),
     )
     found = list(_names(book))
     found += _atoms(book, names)

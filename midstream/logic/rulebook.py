@@ -27,6 +27,7 @@ from midstream.logic._assembly import (
     shortest_acceptance,
     text_of,
 )
+from midstream.logic._checks import as_timeout
 from midstream.logic._rulebook import Engine
 from midstream.logic._snapshots import sealed, unsealed
 from midstream.logic.formula import Formula
@@ -340,8 +341,7 @@ class RuleBook:
         max_states: int = 10_000,
         timeout_s: float | None = None,
     ) -> None:
-        if timeout_s is not None:
-            timeout_s = check_real("timeout_s", timeout_s, low=0.0, high=1e9)
+        timeout_s = as_timeout(timeout_s)
         max_states = check_int("max_states", max_states, low=1, high=1 << 24)
         limits = Limits(max_states, timeout_s)
         self._rules = check_rules(rules)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from midstream._core.errors import ArgumentValueError, MidstreamError, StateLimitError
 from midstream._core.validate import check_choice, check_int, check_mapping, check_real
 from midstream.logic import _strategy
-from midstream.logic._checks import as_formula
+from midstream.logic._checks import as_formula, as_timeout
 from midstream.logic._game import Game, ShieldCore
 from midstream.logic._letters import as_mask
 from midstream.logic._strategy import Deadline
@@ -429,8 +429,7 @@ atoms do, the others can make it impossible, first with {alarm}
         alphabet = tuple(dict.fromkeys((*formula.atoms, *alphabet)))
     weight = _weights(weights, alphabet, own)
     max_states = check_int("max_states", max_states, low=1)
-    if timeout_s is not None:
-        timeout_s = check_real("timeout_s", timeout_s, low=0.0)
+    timeout_s = as_timeout(timeout_s)
     deadline = Deadline(timeout_s)
     automaton = deadline.compile(formula, alphabet, max_states)
     safe, starts, spoiler = _region(automaton, own, order, keep)

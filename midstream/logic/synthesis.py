@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from midstream._core.errors import ArgumentValueError, MidstreamError, StateLimitError
-from midstream._core.validate import check_choice, check_int, check_real
+from midstream._core.validate import check_choice, check_int
 from midstream.logic import _strategy
-from midstream.logic._checks import as_formula
+from midstream.logic._checks import as_formula, as_timeout
 from midstream.logic._letters import as_mask
 from midstream.logic._strategy import ENVIRONMENT, MAX_ROWS, SYSTEM, Deadline, Machine, Solved
 from midstream.logic.formula import Formula, Op, false, make, true
@@ -376,8 +376,7 @@ class _Problem:
         self.sides = _strategy.check_sides(self.formula, ("inputs", "outputs"), (inputs, outputs))
         self.order: str = check_choice("order", order, _ORDERS)
         self.max_states = check_int("max_states", max_states, low=1)
-        if timeout_s is not None:
-            timeout_s = check_real("timeout_s", timeout_s, low=0.0)
+        timeout_s = as_timeout(timeout_s)
         self.deadline = Deadline(timeout_s)
 
     def compile(self, formula: Formula, alphabet: Iterable[str]) -> Automaton:
