@@ -12,6 +12,8 @@ Packages load when first used (PEP 562), so ``import midstream`` costs milliseco
     integrate, measure and recognise dynamics: `lyapunov`, `classify`, `Online`
 `midstream.logic`
     temporal logic: `parse`, `compile`, `Monitor`, `RuleBook`, `satisfiable`, `synthesize`
+`midstream.meta`
+    what streams teach: `Grammar`, `Drift`, `Bandit`, `StrangeLoop` with shield, gate and ledger
 `midstream.plot`
     pictures: `gantt`
 `midstream.errors`
@@ -24,7 +26,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from midstream import attractor, compare, errors, logic, plot, scheduler, stream
+    from midstream import attractor, compare, errors, logic, meta, plot, scheduler, stream
     from midstream._core.errors import MidstreamError
 
 __version__ = "0.1.0"
@@ -36,12 +38,15 @@ __all__ = [
     "compare",
     "errors",
     "logic",
+    "meta",
     "plot",
     "scheduler",
     "stream",
 ]
 
-_PACKAGES = frozenset({"attractor", "compare", "errors", "logic", "plot", "scheduler", "stream"})
+_PACKAGES = frozenset(
+    {"attractor", "compare", "errors", "logic", "meta", "plot", "scheduler", "stream"}
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,11 @@
     a trajectory blew up: the step and the state before it; also ArithmeticError
 `MemoryLimitError`
     the work needs more memory than the machine has; also MemoryError
+`LedgerError`, `LedgerInUseError`
+    a ledger is damaged or altered, at which record; another writer has it; also ValueError and
+    RuntimeError
+`RefusedError`
+    a change or an action that safety rules or evidence do not carry; also RuntimeError
 `AdmissionError`
     a scheduler cannot promise a deadline; also QueueFullError
 `QueueEmptyError`, `QueueFullError`, `QueueShutDownError`
@@ -42,6 +47,8 @@ from midstream._core.errors import (
     FormulaSyntaxError,
     IdleTimeoutError,
     IntegrationError,
+    LedgerError,
+    LedgerInUseError,
     MalformedStreamError,
     MemoryLimitError,
     MidstreamError,
@@ -49,6 +56,7 @@ from midstream._core.errors import (
     QueueFullError,
     QueueShutDownError,
     RecordingError,
+    RefusedError,
     SourceError,
     StateLimitError,
     UndecidedError,
@@ -64,6 +72,8 @@ __all__ = [
     "FormulaSyntaxError",
     "IdleTimeoutError",
     "IntegrationError",
+    "LedgerError",
+    "LedgerInUseError",
     "MalformedStreamError",
     "MemoryLimitError",
     "MidstreamError",
@@ -71,6 +81,7 @@ __all__ = [
     "QueueFullError",
     "QueueShutDownError",
     "RecordingError",
+    "RefusedError",
     "SourceError",
     "StateLimitError",
     "UndecidedError",

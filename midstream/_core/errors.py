@@ -19,6 +19,8 @@ __all__ = [
     "FormulaSyntaxError",
     "IdleTimeoutError",
     "IntegrationError",
+    "LedgerError",
+    "LedgerInUseError",
     "MalformedStreamError",
     "MemoryLimitError",
     "MidstreamError",
@@ -26,6 +28,7 @@ __all__ = [
     "QueueFullError",
     "QueueShutDownError",
     "RecordingError",
+    "RefusedError",
     "SourceError",
     "StateLimitError",
     "UndecidedError",
@@ -143,6 +146,38 @@ class ConfigurationError(MidstreamError, ValueError):
 
 class MemoryLimitError(MidstreamError, MemoryError):
     """The work would need more memory than the machine has; refused before any was taken."""
+
+
+class LedgerError(MidstreamError, ValueError):
+    """A ledger is damaged, was altered, or belongs to something else.
+
+    Attributes
+    ----------
+    record : int or None
+        Index of the first record that is wrong.
+    """
+
+    def __init__(self, message: str, *, record: int | None = None) -> None:
+        super().__init__(message)
+        self.record = record
+
+
+class LedgerInUseError(MidstreamError, RuntimeError):
+    """Another writer has the ledger open; one at a time may."""
+
+
+class RefusedError(MidstreamError, RuntimeError):
+    """A change or an action that the safety rules, the surface or the evidence do not carry.
+
+    Attributes
+    ----------
+    reason : str
+        What refused it: the rule, the limit or the evidence.
+    """
+
+    def __init__(self, message: str, *, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class QueueEmptyError(MidstreamError, queue.Empty):

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream._core.snapshots import sealed, unsealed
 from midstream._core.validate import check_choice, check_int
 from midstream.logic._checks import as_formula
 from midstream.logic._flat import flatten
@@ -22,7 +23,6 @@ from midstream.logic._letters import Letter, Trace, as_masks
 from midstream.logic._monitor import MISSING, Core, Tables
 from midstream.logic._ops import Op
 from midstream.logic._signal import PastProgram
-from midstream.logic._snapshots import sealed, unsealed
 from midstream.logic.automaton import Automaton, compile
 from midstream.logic.formula import (
     Formula,

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream._core.snapshots import sealed, unsealed
 from midstream._core.validate import check_choice, check_int, check_real, check_text
 from midstream.logic._assembly import (
     Assembly,
@@ -29,7 +30,6 @@ from midstream.logic._assembly import (
 )
 from midstream.logic._checks import as_timeout
 from midstream.logic._rulebook import Engine
-from midstream.logic._snapshots import sealed, unsealed
 from midstream.logic.formula import Formula
 from midstream.logic.rules import (
     ACTIONS,

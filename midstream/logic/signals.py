@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream._core.snapshots import sealed, unsealed
 from midstream._core.validate import check_choice, check_int, check_mapping
 from midstream.logic._checks import as_formula
 from midstream.logic._flat import Flat, flatten
 from midstream.logic._ops import Op
 from midstream.logic._signal import BOOLEAN, INTERVAL, ROBUSTNESS, Engine, offline
-from midstream.logic._snapshots import sealed, unsealed
 from midstream.logic.formula import COMPARISONS, Formula
 from midstream.logic.verdict import Verdict
 

@@ -20,6 +20,8 @@ BUILT_IN = {
     "FormulaSyntaxError": ValueError,
     "IdleTimeoutError": TimeoutError,
     "IntegrationError": ArithmeticError,
+    "LedgerError": ValueError,
+    "LedgerInUseError": RuntimeError,
     "MalformedStreamError": ValueError,
     "MemoryLimitError": MemoryError,
     "MidstreamError": Exception,
@@ -28,6 +30,7 @@ BUILT_IN = {
     # New in Python 3.13.
     "QueueShutDownError": getattr(queue, "ShutDown", Exception),
     "RecordingError": ValueError,
+    "RefusedError": RuntimeError,
     "SourceError": Exception,
     "StateLimitError": RuntimeError,
     "UndecidedError": TimeoutError,

@@ -16,9 +16,9 @@ from logic.snapshots import check_damage
 from reference import temporal
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, StateLimitError
+from midstream._core.snapshots import sealed
 from midstream.logic import monitor as monitor_module
 from midstream.logic._monitor import Tables
-from midstream.logic._snapshots import sealed
 from midstream.logic.automaton import compile
 from midstream.logic.formula import Op, always, and_, atom, eventually, implies, make, not_, true
 from midstream.logic.infinite import ltl3_machine

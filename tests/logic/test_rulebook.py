@@ -29,9 +29,9 @@ from midstream._core.errors import (
     StateLimitError,
     UndecidedError,
 )
+from midstream._core.snapshots import sealed
 from midstream.logic._assembly import exclusions, has_kept_windows
 from midstream.logic._ops import Op
-from midstream.logic._snapshots import sealed
 from midstream.logic.automaton import compile
 from midstream.logic.formula import and_, atom, make, not_, true
 from midstream.logic.parser import parse

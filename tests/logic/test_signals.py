@@ -24,10 +24,10 @@ from midstream._core.errors import (
     MidstreamError,
     StateLimitError,
 )
+from midstream._core.snapshots import sealed
 from midstream.logic._flat import flatten
 from midstream.logic._ops import Op
 from midstream.logic._signal import PastProgram
-from midstream.logic._snapshots import sealed
 from midstream.logic.formula import (
     atom,
     historically,
