@@ -111,6 +111,13 @@ ONLINE = [
     "ms_online_avx512.c",
     "ms_online_neon.c",
 ]
+BANDIT = [
+    "ms_bandit.c",
+    "ms_bandit_scalar.c",
+    "ms_bandit_avx2.c",
+    "ms_bandit_avx512.c",
+    "ms_bandit_neon.c",
+]
 SAT = ["ms_sat.c", "ms_sat_reach.c", "ms_sat_system.c", "ms_sat_unroll.c"]
 
 AUTOMATON = ["ms_bdd.c", "ms_clock.c", "ms_dfa.c", "ms_dfa_compile.c"]
@@ -151,6 +158,7 @@ MODULES = {
     "midstream.logic._sat": SAT,
     "midstream.logic._signal": ["ms_signal.c", "ms_signal_future.c", "ms_signal_smooth.c"],
     "midstream.meta._drift": ["ms_drift.c"],
+    "midstream.meta._bandit": BANDIT,
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
     "midstream.scheduler._scheduler": SCHEDULER,
