@@ -159,6 +159,7 @@ MODULES = {
     "midstream.logic._signal": ["ms_signal.c", "ms_signal_future.c", "ms_signal_smooth.c"],
     "midstream.meta._drift": ["ms_drift.c"],
     "midstream.meta._bandit": BANDIT,
+    "midstream.meta._confidence": ["ms_confidence.c"],
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
     "midstream.scheduler._scheduler": SCHEDULER,
