@@ -160,6 +160,7 @@ MODULES = {
     "midstream.meta._drift": ["ms_drift.c"],
     "midstream.meta._bandit": BANDIT,
     "midstream.meta._confidence": ["ms_confidence.c"],
+    "midstream.meta._shield": [],
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
     "midstream.scheduler._scheduler": SCHEDULER,
