@@ -102,10 +102,11 @@ def solve(formula: Formula, actions: tuple[str, ...], fallback: str) -> Game:
     classes = np.array([place.get(name, len(mentioned)) for name in actions], dtype=np.uint8)
     predicates = _predicates(formula, alphabet)
     legal = _legal(formula, context, predicates)
-    columns = np.unique(classes)
+    back = int(classes[actions.index(fallback)])
+    # The fallback's first: witnesses have no other action where it does as well.
+    columns = np.array([back, *np.setdiff1d(classes, back)], dtype=np.uint8)
     good = machine.colours != int(Verdict.FALSE)
     winning, rank = _winning(following[:, legal][:, :, columns], good)
-    back = int(classes[actions.index(fallback)])
     names = dict(enumerate(mentioned))
     others = [name for name in (fallback, *actions) if name not in place]
     names.update({len(mentioned): name for name in others[:1]})
@@ -185,7 +186,8 @@ def _winning(
     turn = 0
     while True:
         turn += 1
-        kept = winning & winning[following].any(axis=2).all(axis=1)
+        some = np.any(winning[following], axis=2)
+        kept = winning & np.all(some, axis=1)
         lost = winning & ~kept
         if not lost.any():
             return winning, rank
