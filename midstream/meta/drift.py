@@ -230,9 +230,9 @@ class Adwin(_Stored, AdwinCore):
     use in practice: it is far on the safe side where samples are independent. Dependent samples,
     such as a slow oscillation, do change in its eyes.
 
-    It is not `river`'s or MOA's: those use n0 - min_window + 1 in place of n0, so they are slower
-    on small windows, and leave out the last cut of each bucket size (river, issue 1539); river also
-    forgets all samples at an alarm, not only those before the change.
+    `river` 0.26 and MOA check another bound, with ``n0 - min_window + 1`` in place of n0, and
+    likewise n1: the same for a `min_window` of 1, otherwise slower on small windows. river also
+    forgets all samples at an alarm, the new ones included, and so needs no `repeats`.
 
     Some dozens of nanoseconds a sample from Python; a check costs as much again for every 50
     buckets. Sums of a window are pairwise, so they do not drift however long it gets.
@@ -596,9 +596,10 @@ METHODS: dict[str, type[Adwin] | type[PageHinkley] | type[Cusum]] = {
 #: Options with which a detector sees samples in standard deviations, cut off at `reach`.
 LEARNED: dict[str, dict[str, Any]] = {
     "adwin": {},
-    # Shifts of half a deviation or more; one false alarm in some ten thousand samples.
+    # Shifts of half a deviation or more.
     "page_hinkley": {"threshold": 20.0, "delta": 0.25},
-    "cusum": {"target": 0.0, "sigma": 1.0},
+    # A median of 100 samples is off by an eighth of a deviation, which eats up slack.
+    "cusum": {"threshold": 12.0, "target": 0.0, "sigma": 1.0},
 }
 #: Options that a learned scale decides.
 FIXED = {"low", "high", "outside", "target", "sigma"}
@@ -714,7 +715,7 @@ class Drift(_Stored):
         method: str = "adwin",
         *,
         scale: str = "given",
-        warmup: int = 64,
+        warmup: int = 100,
         reach: float = 8.0,
         **options: Any,
     ) -> None:
@@ -788,7 +789,7 @@ class Drift(_Stored):
         >>> from midstream.meta.drift import Drift
         >>> drift = Drift("cusum", scale="learned", warmup=20)
         >>> [i for i in range(100) if drift.update(i % 5 + (0 if i < 50 else 10))]
-        [51]
+        [52]
         """
         if self.scale == "given":
             return self.detector.update(x)
@@ -1204,7 +1205,7 @@ def evaluate_drift(
     n = check_int("n", n, low=1, high=MOST_SAMPLES)
     tolerance = check_int("tolerance", tolerance, low=1, high=n)
     alarms, changes = _indices("alarms", alarms, n), _indices("changes", changes, n)
-    ends = [min(c + tolerance, d) for c, d in zip(changes, [*changes[1:], n], strict=True)]
+    ends = [min(c + tolerance, d) for c, d in zip(changes, [*changes, n][1:], strict=True)]
     windows = list(zip(changes, ends, strict=True))
     delays: list[int | None] = []
     at = 0

@@ -17,9 +17,6 @@ class Adwin:
         Whether cuts at or before the last alarm are alarms.
     forgets : bool
         Whether everything is forgotten with the sample after an alarm, as river does.
-    skips : bool
-        Whether the last bucket of each size is no place for a cut but joins the next size's first,
-        as in river.
     """
 
     def __init__(
@@ -34,7 +31,6 @@ class Adwin:
         rule="paper",
         repeats=False,
         forgets=False,
-        skips=False,
     ):
         self.__dict__.update({k: v for k, v in locals().items() if k != "self"})
         self.n = self.told = 0
@@ -82,13 +78,11 @@ class Adwin:
         length = math.log(2 * max(1.0, math.log(n)) / self.delta)
         total = math.fsum(math.fsum(bucket) for bucket in self.buckets)
         found, n0, total0 = [], 0, []
-        for i, bucket in enumerate(self.buckets[:-1]):
+        for bucket in self.buckets[:-1]:
             n0 += len(bucket)
             total0.append(math.fsum(bucket))
             n1 = n - n0
             if min(n0, n1) < self.min_window:
-                continue
-            if self.skips and len(self.buckets[i + 1]) != len(bucket):
                 continue
             less = self.min_window - 1 if self.rule == "moa" else 0
             per_m = 1 / (n0 - less) + 1 / (n1 - less)
