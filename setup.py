@@ -162,6 +162,7 @@ MODULES = {
     "midstream.meta._confidence": ["ms_confidence.c"],
     "midstream.meta._shield": [],
     "midstream.meta._patterns": ["ms_patterns.c"],
+    "midstream.meta._replay": ["ms_sumtree.c"],
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
     "midstream.scheduler._scheduler": SCHEDULER,
