@@ -121,7 +121,7 @@ cdef class Decision:
     cdef uint64_t mask
     cdef tuple actions
 
-    def __init__(self):
+    def __init__(self, *args, **kwargs):
         raise TypeError("decisions come from Bandit.decide")
 
     @property
