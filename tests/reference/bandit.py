@@ -53,7 +53,7 @@ class Linear:
 
 
 def best_of(densities, distributions, grid):
-    """Chance of each independent variable to be the largest, by the midpoint rule on an even grid."""
+    """Chance of each independent variable to be the largest, by the midpoint rule."""
     below = np.array([f(grid) for f in distributions])
     chances = []
     for i, density in enumerate(densities):
