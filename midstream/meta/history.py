@@ -1,0 +1,344 @@
+"""`History`: a ledger read as a story, for pictures and reports.
+
+It reads what a loop has written, and what others may have: records that it does not know are
+counted, and fields that are missing are None.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from midstream._core.errors import ArgumentTypeError
+from midstream.meta.ledger import Ledger, Record, Version
+
+__all__ = ["History", "HistoryAlarm", "HistoryEvidence", "HistoryTrial"]
+
+#: What the record of an end makes of a trial.
+OUTCOMES = {"promote": "promoted", "reject": "rejected", "demote": "demoted"}
+#: In their order; what is no stage is told by the outcome.
+STAGES = ("replay", "shadow", "canary")
+ENDED = frozenset(OUTCOMES.values())
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEvidence:
+    """What was known of a trial at one time.
+
+    Attributes
+    ----------
+    record : int
+        Index of the record.
+    time_ns : int or None
+    stage : str or None
+    n : int or None
+        Streams or recordings so far.
+    difference, lower, upper : float or None
+        Estimate and bounds of how much smaller the candidate's loss is, as the gate states them.
+    """
+
+    record: int
+    time_ns: int | None = None
+    stage: str | None = None
+    n: int | None = None
+    difference: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+
+
+@dataclass(slots=True)
+class HistoryTrial:
+    """One proposal, from its opening to its end.
+
+    Attributes
+    ----------
+    key : int or str
+        What the ledger calls it: its number, or the index of the record that opened it.
+    opened : int
+        Index of that record.
+    time_ns : int or None
+    moves : tuple of (str, old value, new value)
+    reason : str
+    stages : list of (str, int, int or None)
+        Each stage with the record and time of its beginning.
+    evidence : list of HistoryEvidence
+    outcome : str
+        ``"open"``, ``"promoted"``, ``"rejected"`` or ``"demoted"``.
+    ended : int or None
+        Index of the record that ended it.
+    ended_ns : int or None
+    """
+
+    key: int | str
+    opened: int
+    time_ns: int | None = None
+    moves: tuple[tuple[str, Any, Any], ...] = ()
+    reason: str = ""
+    stages: list[tuple[str, int, int | None]] = field(default_factory=list)
+    evidence: list[HistoryEvidence] = field(default_factory=list)
+    outcome: str = "open"
+    ended: int | None = None
+    ended_ns: int | None = None
+
+    @property
+    def stage(self) -> str:
+        """The last stage, or the outcome."""
+        if self.outcome != "open":
+            return self.outcome
+        return self.stages[-1][0] if self.stages else "open"
+
+    @property
+    def last(self) -> HistoryEvidence | None:
+        """The last evidence that has bounds, else the last one."""
+        bounded = [e for e in self.evidence if e.lower is not None or e.upper is not None]
+        found = bounded or self.evidence
+        return found[-1] if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryAlarm:
+    """A drift alarm.
+
+    Attributes
+    ----------
+    record : int
+    time_ns : int or None
+    signal : str
+    """
+
+    record: int
+    time_ns: int | None
+    signal: str
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What happened, in the order in which it did.
+
+    Attributes
+    ----------
+    versions : tuple of Version
+    trials : tuple of HistoryTrial
+    alarms : tuple of HistoryAlarm
+    counts : mapping of str to int
+        Records by kind.
+    n_records : int
+    last_ns : int or None
+        Time of the last record that has one.
+    promoted_by : mapping of int to int
+        Number of a version -> place in `trials` of the trial that it came from.
+    choices : mapping of str to tuple
+        Values of choices in their order, and all names in theirs (``()`` for other kinds), where
+        a record of kind ``"space"`` tells.
+
+    Examples
+    --------
+    >>> from midstream.meta.history import History
+    >>> from midstream.meta.ledger import Ledger
+    >>> ledger = Ledger()
+    >>> _ = ledger.commit({"window": 20}, b"")
+    >>> _ = ledger.append("trial", {"trial": 0, "stage": "replay", "moves": [["window", 20, 30]]})
+    >>> _ = ledger.append("evidence", {"trial": 0, "n": 9, "lower": 0.01, "upper": 0.2})
+    >>> cause = ledger.append("promote", {"trial": 0})
+    >>> _ = ledger.commit({"window": 30}, b"", cause=cause.index)
+    >>> history = History.of(ledger)
+    >>> [trial.outcome for trial in history.trials], history.promoted_by
+    (['promoted'], {1: 0})
+    >>> history.moved(1)
+    (('window', 20, 30),)
+    """
+
+    versions: tuple[Version, ...]
+    trials: tuple[HistoryTrial, ...]
+    alarms: tuple[HistoryAlarm, ...]
+    counts: Mapping[str, int]
+    n_records: int
+    last_ns: int | None
+    promoted_by: Mapping[int, int]
+    choices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, ledger: Ledger) -> History:
+        """Read a ledger.
+
+        Raises
+        ------
+        ArgumentTypeError
+            No ledger.
+        LedgerError
+            The file was changed since it was opened.
+        """
+        if not isinstance(ledger, Ledger):
+            raise ArgumentTypeError(f"ledger must be a Ledger, got {type(ledger).__name__}")
+        return cls.of_records(ledger.records(), ledger.versions)
+
+    @classmethod
+    def of_records(cls, records: Iterable[Record], versions: Iterable[Version]) -> History:
+        """Read records in their order, and the versions among them."""
+        counts: Counter[str] = Counter()
+        trials: dict[int | str, HistoryTrial] = {}
+        proposals: dict[int, Mapping[str, Any]] = {}
+        alarms = []
+        ends: dict[int, int | str] = {}
+        last_ns = None
+        choices: dict[str, tuple[Any, ...]] = {}
+        for record in records:
+            counts[record.kind] += 1
+            body = record.body
+            if record.time_ns is not None:
+                last_ns = record.time_ns
+            if record.kind == "space":
+                choices.update(_choices(body))
+            elif record.kind == "propose":
+                proposals[record.index] = body
+            elif record.kind == "drift":
+                named = body.get("signal", body.get("name", body.get("detector", "drift")))
+                alarms.append(HistoryAlarm(record.index, record.time_ns, str(named)))
+            elif record.kind in ("trial", "evidence", *OUTCOMES):
+                key = _key(record)
+                if key is None:
+                    continue
+                trial = trials.get(key)
+                if trial is None:
+                    trial = trials[key] = HistoryTrial(key, record.index, record.time_ns)
+                _told(trial, record, proposals)
+                if record.kind in OUTCOMES:
+                    ends[record.index] = key
+        order = {key: place for place, key in enumerate(trials)}
+        made = tuple(versions)
+        promoted_by: dict[int, int] = {}
+        before = -1
+        for version in made:
+            causes = [version.cause] if version.cause in ends else []
+            # A loop may write the version right behind the promotion, or before it.
+            causes += [index for index in ends if before < index < version.record]
+            causes += [version.cause] if version.cause is not None else []
+            for cause in causes:
+                key = ends.get(cause, _by_opening(trials, cause))
+                if key is not None and version.restores is None:
+                    promoted_by[version.number] = order[key]
+                    break
+            before = version.record
+        total = sum(counts.values())
+        return cls(
+            made,
+            tuple(trials.values()),
+            tuple(alarms),
+            dict(counts),
+            total,
+            last_ns,
+            promoted_by,
+            choices,
+        )
+
+    def moved(self, number: int) -> tuple[tuple[str, Any, Any], ...]:
+        """Name, old and new value of what a version changed; of the first one nothing."""
+        version = self.versions[number]
+        if version.parent is None:
+            return ()
+        old = self.versions[version.parent].settings
+        return tuple(
+            (name, old.get(name), value)
+            for name, value in version.settings.items()
+            if old.get(name) != value or type(old.get(name)) is not type(value)
+        )
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Names that some version or trial moved, in the order of the settings."""
+        moved = {name for v in self.versions for name, _, _ in self.moved(v.number)}
+        moved.update(name for trial in self.trials for name, _, _ in trial.moves)
+        names: dict[str, None] = dict.fromkeys(self.choices)
+        for version in self.versions:
+            names.update(dict.fromkeys(version.settings))
+        return tuple(name for name in (*names, *sorted(moved - names.keys())) if name in moved)
+
+
+def _choices(body: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """Names and choices of a space that was recorded, itself or under a name."""
+    for found in (body, *(v for v in body.values() if isinstance(v, Mapping))):
+        params = found.get("params")
+        if isinstance(params, (list, tuple)):
+            return {
+                str(one["name"]): tuple(one.get("choices") or ())
+                for one in params
+                if isinstance(one, Mapping) and "name" in one
+            }
+    return {}
+
+
+def _by_opening(trials: Mapping[int | str, HistoryTrial], record: int) -> int | str | None:
+    for key, trial in trials.items():
+        if trial.opened == record:
+            return key
+    return None
+
+
+def _key(record: Record) -> int | str | None:
+    """What a record calls its trial."""
+    body = record.body
+    for name in ("trial", "number", "id", "proposal"):
+        found = body.get(name)
+        if isinstance(found, Mapping):
+            found = found.get("number", found.get("id"))
+        if isinstance(found, (int, str)) and not isinstance(found, bool):
+            return found
+    return record.index if record.kind == "trial" else None
+
+
+def _told(trial: HistoryTrial, record: Record, proposals: Mapping[int, Mapping[str, Any]]) -> None:
+    """Take in what a record says of its trial."""
+    body = record.body
+    sources = [body, *(v for v in body.values() if isinstance(v, Mapping))]
+    for name in ("proposal", "cause"):
+        index = body.get(name)
+        if isinstance(index, int) and index in proposals:
+            other = proposals[index]
+            sources += [other, *(v for v in other.values() if isinstance(v, Mapping))]
+    if not trial.moves:
+        trial.moves = next(filter(None, (_moves(source.get("moves")) for source in sources)), ())
+    if not trial.reason:
+        reasons = (source.get("reason") for source in sources)
+        trial.reason = next((r for r in reasons if isinstance(r, str) and r), "")
+    stage = next((s["stage"] for s in sources if isinstance(s.get("stage"), str)), None)
+    fresh = not trial.stages or trial.stages[-1][0] != stage
+    if stage is not None and stage not in ENDED and fresh:
+        trial.stages.append((stage, record.index, record.time_ns))
+    numbers = next((s for s in sources if "lower" in s or "upper" in s or "difference" in s), None)
+    if numbers is not None or record.kind == "evidence":
+        numbers = numbers or body
+        count = numbers.get("n")
+        trial.evidence.append(
+            HistoryEvidence(
+                record.index,
+                record.time_ns,
+                stage if stage not in ENDED else None,
+                count if isinstance(count, int) else None,
+                _number(numbers.get("difference", numbers.get("mean"))),
+                _number(numbers.get("lower")),
+                _number(numbers.get("upper")),
+            )
+        )
+    outcome = OUTCOMES.get(record.kind, stage if stage in ENDED else None)
+    if outcome is not None:
+        trial.outcome = outcome
+        trial.ended, trial.ended_ns = record.index, record.time_ns
+
+
+def _moves(found: Any) -> tuple[tuple[str, Any, Any], ...]:
+    if not isinstance(found, (list, tuple)):
+        return ()
+    return tuple(
+        (str(move[0]), move[1], move[2])
+        for move in found
+        if isinstance(move, (list, tuple)) and len(move) == 3
+    )
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,73 @@
+"""`History`: what it makes of records, also of odd ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from midstream.errors import ArgumentTypeError
+from midstream.meta.history import History
+from midstream.meta.ledger import Ledger
+
+MOVES = [["window", 20, 30]]
+
+
+def test_a_trial_from_its_records():
+    ledger = Ledger()
+    ledger.commit({"window": 20, "mode": "a"}, b"")
+    proposal = ledger.append("propose", {"change": {"moves": MOVES, "reason": "slow"}})
+    ledger.append("trial", {"trial": 7, "stage": "replay", "proposal": proposal.index}, time_ns=5)
+    ledger.append("evidence", {"trial": 7, "n": 3, "mean": 0.1, "lower": 0, "upper": 0.5})
+    ledger.append("trial", {"trial": 7, "stage": "canary"})
+    ledger.append("evidence", {"trial": 7, "n": 4})
+    end = ledger.append("promote", {"trial": 7}, time_ns=9)
+    ledger.commit({"window": 30, "mode": "a"}, b"", cause=end.index)
+    ledger.append("demote", {"trial": 7})
+    ledger.rollback(0, "worse")
+    ledger.append("drift", {"signal": "loss"}, time_ns=11)
+    history = History.of(ledger)
+    (trial,) = history.trials
+    assert (trial.key, trial.reason, trial.moves) == (7, "slow", (("window", 20, 30),))
+    assert [stage for stage, _, _ in trial.stages] == ["replay", "canary"]
+    assert (trial.outcome, trial.stage) == ("demoted", "demoted")
+    assert trial.last.n == 3
+    assert trial.last.difference == 0.1
+    assert (trial.time_ns, trial.ended_ns) == (5, None)
+    assert history.promoted_by == {1: 0}
+    assert history.moved(1) == (("window", 20, 30),)
+    assert history.moved(2) == (("window", 30, 20),)
+    assert history.changed == ("window",)
+    assert [alarm.signal for alarm in history.alarms] == ["loss"]
+    assert history.counts["trial"] == 2
+    assert (history.n_records, history.last_ns) == (len(ledger), 11)
+
+
+def test_records_that_nobody_expects():
+    ledger = Ledger()
+    ledger.append("trial", {"moves": [["x", 1], 3, ["y", 1, 2]], "reason": 4, "stage": None})
+    ledger.append("evidence", {"trial": [1], "lower": True})
+    ledger.append("evidence", {"trial": "t", "lower": "low", "upper": None})
+    ledger.append("drift", {})
+    ledger.append("space", {"params": [3, {"name": "z"}]})
+    ledger.append("strange", {"trial": 1})
+    history = History.of(ledger)
+    assert [trial.key for trial in history.trials] == [0, "t"]
+    assert history.trials[0].moves == (("y", 1, 2),)
+    assert history.trials[1].last.lower is None
+    assert history.alarms[0].signal == "drift"
+    assert history.choices == {"z": ()}
+    assert history.versions == ()
+
+
+def test_a_version_knows_its_trial_without_a_cause():
+    ledger = Ledger()
+    ledger.commit({"window": 20}, b"")
+    ledger.append("trial", {"trial": 0, "moves": MOVES})
+    ledger.append("promote", {"trial": 0})
+    ledger.commit({"window": 30}, b"")
+    ledger.commit({"window": 31}, b"")
+    assert History.of(ledger).promoted_by == {1: 0}
+
+
+def test_no_ledger():
+    with pytest.raises(ArgumentTypeError, match="ledger must be a Ledger, got list"):
+        History.of([])
