@@ -8,6 +8,8 @@
     when a series comes back to itself; how a delay was chosen
 `automaton_graph`, `verdict_timeline`
     automata of `midstream.logic`, and what a formula says of a trace as it unfolds
+`versions`
+    what a loop of `midstream.meta` changed over time, and on which evidence
 
 matplotlib is imported when something is drawn, not before.
 """
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING
 from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from midstream.plot.ledgers import versions
     from midstream.plot.orbits import (
         bifurcation_diagram,
         ftle_map,
@@ -39,6 +42,7 @@ __all__ = [
     "recurrence_plot",
     "spectrum_convergence",
     "verdict_timeline",
+    "versions",
 ]
 
 __getattr__, __dir__ = lazy_exports(
@@ -53,5 +57,6 @@ __getattr__, __dir__ = lazy_exports(
         "recurrence_plot": "series",
         "spectrum_convergence": "orbits",
         "verdict_timeline": "temporal",
+        "versions": "ledgers",
     },
 )

@@ -1,0 +1,168 @@
+"""`versions`: what is on the canvas, not how it looks."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+
+from midstream import MidstreamError
+from midstream.meta.history import History
+from midstream.meta.ledger import Ledger
+from midstream.meta.params import Param, ParamSpace
+from midstream.plot import versions
+
+SPACE = ParamSpace(
+    [
+        Param.integer("window", 16, 512, default=128, max_step=64),
+        Param.choice("severity", ["note", "warn", "stop"], default="warn"),
+        Param.flag("trim", default=False),
+        Param.real("still", 0.0, 1.0, default=0.5),
+    ]
+)
+
+
+@pytest.fixture
+def pyplot():
+    """matplotlib without a screen; nothing stays open."""
+    pytest.importorskip("matplotlib").use("Agg")
+    module = importlib.import_module("matplotlib.pyplot")
+    yield module
+    module.close("all")
+
+
+def story(timed: bool = True) -> Ledger:
+    """A promotion, a rejection, an alarm, a rollback, and a trial that is still open."""
+    ledger = Ledger()
+    clock = iter(range(100))
+
+    def add(kind: str, body: dict[str, Any]) -> int:
+        at = next(clock) * 10**9 if timed else None
+        return ledger.append(kind, body, time_ns=at).index
+
+    def evidence(trial: int, stage: str, n: int, middle: float) -> None:
+        told = {"stage": stage, "n": n, "difference": middle, "lower": middle - 1 / n}
+        add("evidence", {"trial": trial, "evidence": told | {"upper": middle + 1 / n}})
+
+    now = SPACE.defaults
+    add("space", SPACE.to_dict())
+    ledger.commit(now, b"0", time_ns=0 if timed else None)
+    for trial, (values, outcome) in enumerate(
+        [({"window": 192}, "promote"), ({"severity": "stop"}, "reject"), ({"trim": True}, None)]
+    ):
+        change = SPACE.change(now, "because", **values)
+        proposal = add("propose", change.to_dict())
+        add("trial", {"trial": trial, "stage": "replay", "proposal": proposal})
+        evidence(trial, "replay", 10, -0.1)
+        add("trial", {"trial": trial, "stage": "shadow"})
+        evidence(trial, "shadow", 20, -0.2)
+        if outcome is not None:
+            cause = add(outcome, {"trial": trial})
+        if outcome == "promote":
+            now = change.after
+            ledger.commit(now, b"1", cause=cause, time_ns=next(clock) * 10**9 if timed else None)
+    add("drift", {"signal": "loss"})
+    ledger.rollback(0, "drifted", time_ns=next(clock) * 10**9 if timed else None)
+    add("something new", {"odd": [1, None]})
+    return ledger
+
+
+def panel(figure: Any, name: str) -> Any:
+    (found,) = [ax for ax in figure.axes if ax.get_ylabel() == name]
+    return found
+
+
+def test_steps_are_the_settings_in_force(pyplot: Any) -> None:
+    ledger = story()
+    figure = versions(ledger)
+    names = [ax.get_ylabel() for ax in figure.axes]
+    assert names == ["window", "severity", "trim", "trials", "difference\nof losses"]
+    xs, ys = panel(figure, "window").lines[0].get_data()
+    marks = [version.record for version in ledger.versions]
+    assert list(xs) == [*marks, len(ledger) - 1]
+    assert list(ys) == [128, 192, 128, 128]
+    severity = panel(figure, "severity")
+    # The order of the choices is that of the space.
+    assert [text.get_text() for text in severity.get_yticklabels()] == ["note", "warn", "stop"]
+    assert list(severity.lines[0].get_ydata()) == [1, 1, 1, 1]
+    assert severity.collections[0].get_segments()[0][:, 1].tolist() == [2, 2]
+    assert figure.axes[-1].get_xlabel() == "record"
+    assert figure.axes[0].get_title(loc="left") == "3 versions, 3 trials"
+
+
+def test_trials_their_stages_and_ends(pyplot: Any) -> None:
+    ledger = story()
+    figure = versions(ledger)
+    trials = panel(figure, "trials")
+    assert len(trials.collections) == 6
+    assert [line.get_marker() for line in trials.lines if line.get_marker() not in (None, "None")][
+        :2
+    ] == ["^", "x"]
+    bounds = panel(figure, "difference\nof losses")
+    assert len([c for c in bounds.collections if type(c).__name__ == "LineCollection"]) == 3
+    legend = figure.legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "replay",
+        "shadow",
+        "promoted",
+        "rejected",
+        "rollback",
+        "drift alarm",
+        "tried",
+    ]
+
+
+def test_time_axis_and_what_has_no_time(pyplot: Any) -> None:
+    figure = versions(story(), by="time")
+    assert figure.axes[-1].get_xlabel() == "time (s)"
+    untimed = story(timed=False)
+    assert len(versions(untimed).axes) == 5
+    with pytest.raises(MidstreamError, match="by must be 'record': no record has a time"):
+        versions(untimed, by="time")
+
+
+def test_choice_of_parameters(pyplot: Any) -> None:
+    ledger = story()
+    figure = versions(ledger, params=["still", "trim"])
+    assert [ax.get_ylabel() for ax in figure.axes[:2]] == ["still", "trim"]
+    few = versions(ledger, max_params=1)
+    assert few.axes[0].get_ylabel() == "window"
+    assert few.axes[0].get_title(loc="left").endswith("2 more parameters changed")
+
+
+def test_in_a_figure_that_exists_and_in_a_style(pyplot: Any) -> None:
+    figure = pyplot.figure()
+    assert versions(History.of(story()), figure=figure) is figure
+    with pyplot.style.context("dark_background"):
+        dark = versions(story())
+        assert panel(dark, "difference\nof losses").lines[0].get_color() == "white"
+        dark.canvas.draw()
+
+
+def test_nothing_and_little(pyplot: Any) -> None:
+    empty = versions(Ledger())
+    assert [text.get_text() for text in empty.axes[0].texts] == ["no version yet"]
+    one = Ledger()
+    one.commit(SPACE.defaults, b"")
+    assert versions(one).axes[0].texts[0].get_text() == "no parameter was changed"
+    odd = Ledger()
+    odd.append("trial", {"stage": 3, "moves": "none", "evidence": None})
+    odd.append("evidence", {"trial": {"number": 4}, "lower": "x"})
+    odd.append("promote", {})
+    versions(odd).canvas.draw()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"source": 3}, "source must be a Ledger or a History, got int"),
+        ({"by": "hour"}, "by must be one of 'record', 'time', got 'hour'"),
+        ({"params": "window"}, "params must be a sequence of names"),
+        ({"params": ["windw"]}, "must have names of parameters, got 'windw'"),
+        ({"max_params": 0}, "max_params must be at least 1"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(MidstreamError, match=message):
+        versions(**{"source": story(), **arguments})
