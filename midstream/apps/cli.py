@@ -1,4 +1,4 @@
-"""The command line: ``midstream demo | watch | record | replay | check | doctor``.
+"""The command line: ``midstream demo | watch | record | replay | check | loop | doctor``.
 
 Exit status
     0
@@ -278,6 +278,97 @@ def check(
         json_lines=json_lines,
         color=_color(no_color),
     )
+    raise typer.Exit(status)
+
+
+@app.command(
+    epilog="[bold]Exit status:[/] 0 the ledger is whole, or was rolled back; 1 it is damaged, was "
+    "altered, or does not contain the pinned head, or the question was answered with no; 2 wrong "
+    "usage; 3 it cannot be read or written, or a loop has it open; 128 + n ended by signal n."
+)
+def loop(
+    ledger: Annotated[
+        str, typer.Argument(metavar="LEDGER", help="A loop's ledger.", show_default=False)
+    ],
+    verify: Annotated[
+        str | None,
+        typer.Option(
+            "--verify",
+            metavar="HEAD",
+            help="A head that was noted earlier, in hexadecimal: the ledger must still contain it. "
+            "Records cut off at the end show in no other way.",
+            show_default=False,
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            help='Draw the versions into this file: .png, .svg, .pdf. Needs matplotlib.',
+            show_default=False,
+        ),
+    ] = None,
+    by: Annotated[
+        opt.AxisChoice, typer.Option(help="Horizontal axis of the picture.")
+    ] = opt.AxisChoice.RECORD,
+    rollback: Annotated[
+        int | None,
+        typer.Option(
+            metavar="VERSION",
+            help="Put this version into force again, settings and state: asks first. The loop "
+            "must not be running.",
+            show_default=False,
+        ),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Of the rollback; is recorded.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    last: Annotated[
+        int, typer.Option(min=0, help="Versions and closed trials to show, 0 for all.")
+    ] = 20,
+    key_env: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Environment variable that holds the ledger's key, if it has one.",
+            show_default=False,
+        ),
+    ] = None,
+    json_lines: opt.LoopJson = False,
+    no_color: opt.NoColor = False,
+) -> None:
+    """Show what a loop changed, on which evidence, and whether its ledger is whole.
+
+    Every record is read and checked against the one before. A ledger may be shown while its loop
+    runs.
+    """
+    from midstream.apps import loop as app_loop
+
+    if rollback is None:
+        for given, option in ((yes, "--yes"), (bool(reason), "--reason")):
+            if given:
+                raise typer.BadParameter(f"{option} goes only with --rollback")
+        status = app_loop.show(
+            ledger,
+            head=verify,
+            key_env=key_env,
+            plot=plot,
+            by=by.value,
+            last=last,
+            json_lines=json_lines,
+            color=_color(no_color),
+        )
+    else:
+        if plot is not None:
+            raise typer.BadParameter("--plot does not go with --rollback")
+        status = app_loop.rollback(
+            ledger,
+            rollback,
+            reason=reason,
+            yes=yes,
+            head=verify,
+            key_env=key_env,
+            json_lines=json_lines,
+            color=_color(no_color),
+        )
     raise typer.Exit(status)
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "MIN_SPEED",
     "Action",
     "ApiKeyEnv",
+    "AxisChoice",
     "Body",
     "CheckJson",
     "Dialect",
@@ -25,6 +26,7 @@ __all__ = [
     "IdleTimeout",
     "InputFormat",
     "Json",
+    "LoopJson",
     "MaxPeriod",
     "Messages",
     "MinCopies",
@@ -55,6 +57,13 @@ class Action(StrEnum):
     WARN = "warn"
     NOTE = "note"
     OFF = "off"
+
+
+class AxisChoice(StrEnum):
+    """What a picture's horizontal axis counts."""
+
+    RECORD = "record"
+    TIME = "time"
 
 
 class Dialect(StrEnum):
@@ -260,6 +269,14 @@ CheckJson = Annotated[
         "--json",
         help='One JSON object a line: with --every {"type": "verdict", ...} for each event, '
         '{"type": "report", ...} at the end.',
+    ),
+]
+LoopJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        help='One JSON object a line: {"type": "version", ...}, {"type": "trial", ...} and '
+        '{"type": "drift", ...} for each, {"type": "ledger", ...} at the end.',
     ),
 ]
 Events = Annotated[
