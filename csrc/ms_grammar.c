@@ -1,0 +1,741 @@
+#include "ms_grammar.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ms_clock.h"
+#include "ms_grammar_hash.h"
+
+#if defined(__GNUC__) || defined(__clang__)
+#define PREFETCH(address) __builtin_prefetch(address)
+#else
+#define PREFETCH(address) ((void)(address))
+#endif
+
+#define LINK_MASK (((uint32_t)1 << 30) - 1)
+#define END LINK_MASK /* last of a list of those that wait */
+
+/* How far ahead `feed` asks for slots: some pushes take about as long as a line from memory. */
+#define AHEAD 6
+
+/* ---- contents ---- */
+
+/* Digits of pi and of e, mod 2^61 - 1: fixed, since names must be equal everywhere. */
+static const uint64_t BASES[2] = {0x03243F6A8885A308, 0x02B7E151628AED2A};
+
+static uint64_t mixed(uint64_t x)
+{
+    /* Finaliser of splitmix64 (Steele, Lea and Flood, OOPSLA 2014). */
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9;
+    x = (x ^ x >> 27) * 0x94D049BB133111EB;
+    return x ^ x >> 31;
+}
+
+ms_grammar_content ms_grammar_letter(uint32_t symbol)
+{
+    const uint64_t digit = (uint64_t)symbol + 1;
+    return (ms_grammar_content){{digit, digit}, {BASES[0], BASES[1]}, 1};
+}
+
+ms_grammar_content ms_grammar_join(const ms_grammar_content *a, const ms_grammar_content *b)
+{
+    ms_grammar_content both;
+    for (int k = 0; k < 2; k++) {
+        both.hash[k] = ms_grammar_add(ms_grammar_multiply(a->hash[k], b->power[k]), b->hash[k]);
+        both.power[k] = ms_grammar_multiply(a->power[k], b->power[k]);
+    }
+    both.length = a->length + b->length;
+    return both;
+}
+
+void ms_grammar_name(const ms_grammar_content *content, uint8_t *name)
+{
+    /* A Feistel network: one-to-one for each length, so it adds no collisions among equals. */
+    uint64_t x = content->hash[0] ^ mixed(content->length), y = content->hash[1];
+    y ^= mixed(x + 0x9E3779B97F4A7C15);
+    x ^= mixed(y);
+    y ^= mixed(x);
+    x ^= mixed(y);
+    for (int k = 0; k < 8; k++) {
+        name[k] = (uint8_t)(x >> 8 * k);
+        name[8 + k] = (uint8_t)(y >> 8 * k);
+    }
+}
+
+ms_grammar_content ms_grammar_content_of(const uint32_t *symbols, size_t n)
+{
+    ms_grammar_content all = {{0, 0}, {1, 1}, 0};
+    for (size_t i = 0; i < n; i++) {
+        const ms_grammar_content letter = ms_grammar_letter(symbols[i]);
+        all = ms_grammar_join(&all, &letter);
+    }
+    return all;
+}
+
+/* ---- nodes ---- */
+
+static inline uint32_t kind_of(const ms_grammar *g, uint32_t p)
+{
+    return ms_grammar_kind(&g->nodes[p]);
+}
+
+static inline int is_symbol(const ms_grammar *g, uint32_t p)
+{
+    return kind_of(g, p) < MS_GRAMMAR_GUARD;
+}
+
+/* Whether both are one symbol; a guard equals no symbol. */
+static inline int same(const ms_grammar *g, uint32_t p, uint32_t q)
+{
+    const ms_grammar_node *a = &g->nodes[p], *b = &g->nodes[q];
+    return a->symbol == b->symbol && (a->tag ^ b->tag) <= LINK_MASK;
+}
+
+/* Writes what the node is, and leaves it in the list if it waits: it may have been freed there. */
+static inline void set_symbol(ms_grammar *g, uint32_t p, uint32_t kind, uint32_t symbol)
+{
+    g->nodes[p].tag = (g->nodes[p].tag & LINK_MASK) | kind << 30;
+    g->nodes[p].symbol = symbol;
+}
+
+static inline uint32_t take_node(ms_grammar *g, uint32_t kind, uint32_t symbol)
+{
+    uint32_t p = g->node_free;
+    if (p != 0) {
+        g->node_free = g->nodes[p].next;
+    } else {
+        p = g->node_top++;
+        g->nodes[p].tag = 0;
+    }
+    set_symbol(g, p, kind, symbol);
+    return p;
+}
+
+static inline void give_node(ms_grammar *g, uint32_t p)
+{
+    set_symbol(g, p, MS_GRAMMAR_FREE, 0);
+    g->nodes[p].next = g->node_free;
+    g->node_free = p;
+}
+
+static inline void join(ms_grammar *g, uint32_t p, uint32_t q)
+{
+    g->nodes[p].next = q;
+    g->nodes[q].prev = p;
+}
+
+/* Let the digram that starts at p be looked at. */
+static inline void wait_node(ms_grammar *g, uint32_t p)
+{
+    ms_grammar_node *node = &g->nodes[p];
+    if (node->tag & LINK_MASK) return;
+    node->tag |= g->waiting_nodes ? g->waiting_nodes : END;
+    g->waiting_nodes = p;
+}
+
+static inline void add_use(ms_grammar *g, uint32_t p)
+{
+    if (kind_of(g, p) != MS_GRAMMAR_RULE) return;
+    ms_grammar_rule *rule = &g->rules[g->nodes[p].symbol];
+    rule->uses++;
+    rule->where ^= p;
+}
+
+static inline void drop_use(ms_grammar *g, uint32_t p)
+{
+    if (kind_of(g, p) != MS_GRAMMAR_RULE) return;
+    const uint32_t number = g->nodes[p].symbol;
+    ms_grammar_rule *rule = &g->rules[number];
+    rule->where ^= p;
+    if (--rule->uses == 1 && rule->waiting == 0) {
+        rule->waiting = g->waiting_rules ? g->waiting_rules : END;
+        g->waiting_rules = number;
+    }
+}
+
+/* ---- index of digrams ---- */
+
+static inline uint32_t hash_of(uint32_t first, uint32_t second, uint32_t kinds)
+{
+    uint64_t x = (uint64_t)first << 32 | second;
+    x ^= (uint64_t)kinds * 0x9E3779B97F4A7C15;
+    x ^= x >> 29;
+    x *= 0xBF58476D1CE4E5B9;
+    x ^= x >> 32;
+    x *= 0x94D049BB133111EB;
+    return (uint32_t)(x >> 32);
+}
+
+static inline uint32_t digram_hash(const ms_grammar *g, uint32_t p, uint32_t q)
+{
+    const ms_grammar_node *a = &g->nodes[p], *b = &g->nodes[q];
+    return hash_of(a->symbol, b->symbol, ms_grammar_kind(a) << 1 | ms_grammar_kind(b));
+}
+
+/* The slot of the digram p, q, or the empty one where it belongs. */
+static inline uint32_t find_slot(const ms_grammar *g, uint32_t p, uint32_t q, uint32_t tag)
+{
+    uint32_t i = tag >> g->shift;
+    for (; g->slots[i].node != 0; i = (i + 1) & g->mask) {
+        if (g->slots[i].tag != tag) continue;
+        const uint32_t e = g->slots[i].node;
+        if (same(g, e, p) && same(g, g->nodes[e].next, q)) break;
+    }
+    return i;
+}
+
+/* Empty a slot, and move up those behind it that it kept from their homes. */
+static void empty_slot(ms_grammar *g, uint32_t i)
+{
+    const uint32_t mask = g->mask;
+    for (uint32_t j = (i + 1) & mask; g->slots[j].node != 0; j = (j + 1) & mask) {
+        const uint32_t home = g->slots[j].tag >> g->shift;
+        if (((j - home) & mask) < ((j - i) & mask)) continue;
+        g->slots[i] = g->slots[j];
+        i = j;
+    }
+    g->slots[i].node = 0;
+}
+
+/* The digram that starts at p is about to go. */
+static inline void unindex(ms_grammar *g, uint32_t p)
+{
+    const uint32_t q = g->nodes[p].next;
+    if (!is_symbol(g, p) || !is_symbol(g, q)) return;
+    const uint32_t i = find_slot(g, p, q, digram_hash(g, p, q));
+    if (g->slots[i].node != p) return; /* another place, or none yet */
+    if (same(g, p, q) && same(g, q, g->nodes[q].next))
+        g->slots[i].node = q; /* the rest of the run is a place of its own */
+    else
+        empty_slot(g, i);
+}
+
+/* The digram that starts at p is the one to be indexed, wherever it was before. */
+static void index_here(ms_grammar *g, uint32_t p)
+{
+    const uint32_t q = g->nodes[p].next, tag = digram_hash(g, p, q);
+    const uint32_t i = find_slot(g, p, q, tag), other = g->slots[i].node;
+    if (other != 0 && other != p) wait_node(g, other);
+    g->slots[i].tag = tag;
+    g->slots[i].node = p;
+}
+
+/* ---- the two invariants ---- */
+
+/* Write rule `number` in place of the digram that starts at p. */
+static void replace(ms_grammar *g, uint32_t p, uint32_t number)
+{
+    const uint32_t q = g->nodes[p].next, before = g->nodes[p].prev, after = g->nodes[q].next;
+    unindex(g, before);
+    unindex(g, p);
+    unindex(g, q);
+    drop_use(g, p);
+    drop_use(g, q);
+    give_node(g, q);
+    set_symbol(g, p, MS_GRAMMAR_RULE, number);
+    add_use(g, p);
+    join(g, p, after);
+    g->size--;
+    wait_node(g, p);
+    if (is_symbol(g, before)) wait_node(g, before);
+}
+
+/* The rule whose whole right side the digram is that starts at p, or 0. */
+static inline uint32_t whole_rule(const ms_grammar *g, uint32_t p)
+{
+    const uint32_t guard = g->nodes[p].prev;
+    if (kind_of(g, guard) != MS_GRAMMAR_GUARD) return 0;
+    return g->nodes[g->nodes[p].next].next == guard ? g->nodes[guard].symbol : 0;
+}
+
+static ms_grammar_content content_at(const ms_grammar *g, uint32_t p)
+{
+    const ms_grammar_node *node = &g->nodes[p];
+    return ms_grammar_kind(node) == MS_GRAMMAR_RULE ? g->rules[node->symbol].content
+                                                    : ms_grammar_letter(node->symbol);
+}
+
+static uint32_t new_rule(ms_grammar *g, uint32_t p)
+{
+    const ms_grammar_node first = g->nodes[p], second = g->nodes[first.next];
+    const ms_grammar_content a = content_at(g, p), b = content_at(g, first.next);
+    uint32_t number = g->rule_free;
+    if (number != 0)
+        g->rule_free = g->rules[number].guard;
+    else
+        number = g->rule_top++;
+    const uint32_t guard = take_node(g, MS_GRAMMAR_GUARD, number);
+    const uint32_t one = take_node(g, ms_grammar_kind(&first), first.symbol);
+    const uint32_t two = take_node(g, ms_grammar_kind(&second), second.symbol);
+    join(g, guard, one);
+    join(g, one, two);
+    join(g, two, guard);
+    add_use(g, one);
+    add_use(g, two);
+    g->rules[number] = (ms_grammar_rule){ms_grammar_join(&a, &b), g->n_pushed, guard, 0, 0, 0};
+    g->size += 2;
+    g->n_rules++;
+    g->n_born++;
+    return number;
+}
+
+/* A rule that is used no more; its symbols are where they belong, or gone. */
+static void give_rule(ms_grammar *g, uint32_t number)
+{
+    ms_grammar_rule *rule = &g->rules[number];
+    give_node(g, rule->guard);
+    rule->uses = 0;
+    rule->guard = g->rule_free;
+    g->rule_free = number;
+    g->n_rules--;
+}
+
+/* Rules `keep` and `gone` have the same two symbols: write the one for the other. No rule waits. */
+static void unite(ms_grammar *g, uint32_t keep, uint32_t gone)
+{
+    if (g->rules[gone].uses > g->rules[keep].uses) {
+        const uint32_t other = keep;
+        keep = gone;
+        gone = other;
+    }
+    ms_grammar_rule *rule = &g->rules[gone];
+    const uint32_t p = g->nodes[rule->guard].next, q = g->nodes[p].next;
+    for (uint32_t u = 2; rule->uses > 0; u++) {
+        if (kind_of(g, u) != MS_GRAMMAR_RULE || g->nodes[u].symbol != gone) continue;
+        const uint32_t before = g->nodes[u].prev;
+        unindex(g, before);
+        unindex(g, u);
+        rule->uses--;
+        set_symbol(g, u, MS_GRAMMAR_RULE, keep);
+        add_use(g, u);
+        wait_node(g, u);
+        if (is_symbol(g, before)) wait_node(g, before);
+    }
+    unindex(g, p);
+    drop_use(g, p);
+    drop_use(g, q);
+    give_node(g, p);
+    give_node(g, q);
+    give_rule(g, gone);
+    g->size -= 2;
+    index_here(g, g->nodes[g->rules[keep].guard].next);
+}
+
+/* The digram at p stands at e, too, and they do not overlap: p is the newer one. */
+static void match(ms_grammar *g, uint32_t p, uint32_t e)
+{
+    uint32_t number = whole_rule(g, e);
+    const uint32_t other = whole_rule(g, p);
+    g->steps++;
+    if (number != 0 && other != 0) {
+        unite(g, number, other);
+        return;
+    }
+    if (number != 0) {
+        replace(g, p, number);
+        return;
+    }
+    number = other;
+    if (number != 0) {
+        replace(g, e, number);
+    } else {
+        number = new_rule(g, p);
+        replace(g, p, number);
+        replace(g, e, number); /* last, so that its neighbours are looked at first, as usual */
+    }
+    index_here(g, g->nodes[g->rules[number].guard].next);
+}
+
+/* Look at the digram xx that starts at p. */
+static void check_run(ms_grammar *g, uint32_t p)
+{
+    uint32_t first = p, last = g->nodes[p].next, count = 2;
+    while (same(g, g->nodes[first].prev, p)) first = g->nodes[first].prev, count++;
+    while (same(g, g->nodes[last].next, p)) last = g->nodes[last].next, count++;
+    const uint32_t second = g->nodes[first].next;
+    if (count >= 4) {
+        const uint32_t third = g->nodes[second].next, rest = g->nodes[g->nodes[third].next].next;
+        if (is_symbol(g, rest)) wait_node(g, rest);
+        match(g, third, first);
+        return;
+    }
+    const uint32_t tag = digram_hash(g, first, second);
+    const uint32_t i = find_slot(g, first, second, tag), e = g->slots[i].node;
+    if (e == 0 || e == first || e == second) {
+        g->slots[i].tag = tag;
+        g->slots[i].node = first;
+    } else {
+        match(g, first, e);
+    }
+}
+
+/* Look at the digram that starts at p, if there is one. */
+static inline void check_digram(ms_grammar *g, uint32_t p)
+{
+    const uint32_t q = g->nodes[p].next;
+    if (!is_symbol(g, p) || !is_symbol(g, q)) return;
+    if (same(g, p, q)) {
+        check_run(g, p);
+        return;
+    }
+    const uint32_t tag = digram_hash(g, p, q), i = find_slot(g, p, q, tag), e = g->slots[i].node;
+    if (e == 0) {
+        g->slots[i].tag = tag;
+        g->slots[i].node = p;
+    } else if (e != p) {
+        match(g, p, e);
+    }
+}
+
+/* Write a rule out where it is used, once. */
+static void write_out(ms_grammar *g, uint32_t number)
+{
+    ms_grammar_rule *rule = &g->rules[number];
+    const uint32_t p = rule->where, guard = rule->guard;
+    const uint32_t before = g->nodes[p].prev, after = g->nodes[p].next;
+    const uint32_t first = g->nodes[guard].next, last = g->nodes[guard].prev;
+    unindex(g, before);
+    unindex(g, p);
+    join(g, before, first);
+    join(g, last, after);
+    give_node(g, p);
+    give_rule(g, number);
+    g->size--;
+    g->steps++;
+    wait_node(g, last);
+    if (is_symbol(g, before)) wait_node(g, before);
+}
+
+/* Work off what waits. */
+static void settle(ms_grammar *g)
+{
+    for (;;) {
+        if (g->waiting_rules != 0) {
+            const uint32_t number = g->waiting_rules;
+            ms_grammar_rule *rule = &g->rules[number];
+            g->waiting_rules = rule->waiting == END ? 0 : rule->waiting;
+            rule->waiting = 0;
+            if (rule->uses == 1) write_out(g, number);
+        } else if (g->waiting_nodes != 0) {
+            const uint32_t p = g->waiting_nodes, link = g->nodes[p].tag & LINK_MASK;
+            g->waiting_nodes = link == END ? 0 : link;
+            g->nodes[p].tag &= ~LINK_MASK;
+            check_digram(g, p);
+        } else {
+            return;
+        }
+    }
+}
+
+/* Let the first symbol of the top level go. */
+static void forget_first(ms_grammar *g)
+{
+    const uint32_t guard = g->rules[0].guard, p = g->nodes[guard].next, next = g->nodes[p].next;
+    unindex(g, p);
+    g->start += kind_of(g, p) == MS_GRAMMAR_RULE ? g->rules[g->nodes[p].symbol].content.length : 1;
+    drop_use(g, p);
+    join(g, guard, next);
+    give_node(g, p);
+    g->size--;
+    settle(g);
+}
+
+/* ---- memory ---- */
+
+int ms_grammar_reserve(ms_grammar *g, uint64_t symbols)
+{
+    if (symbols <= g->room) return MS_GRAMMAR_OK;
+    uint64_t room = g->room * 2 > symbols ? g->room * 2 : symbols;
+    if (room < 1024) room = 1024;
+    if (room > g->max_symbols + 1) room = g->max_symbols + 1;
+    /* A right side but the top level's has two symbols or more, and each rule a guard; while a rule
+     * is made, its two symbols are there before those that they replace go. */
+    const uint64_t rule_room = room / 2 + 4, node_room = room + rule_room + 8;
+    uint32_t bits = 6;
+    while (((uint64_t)1 << bits) < 2 * room) bits++;
+    const uint32_t n_slots = (uint32_t)1 << bits, mask = n_slots - 1, shift = 32 - bits;
+    if (node_room > g->node_room) {
+        ms_grammar_node *nodes = realloc(g->nodes, (size_t)node_room * sizeof *nodes);
+        if (nodes == NULL) return MS_GRAMMAR_NO_MEMORY;
+        g->nodes = nodes;
+        g->node_room = node_room;
+    }
+    if (rule_room > g->rule_room) {
+        ms_grammar_rule *rules = realloc(g->rules, (size_t)rule_room * sizeof *rules);
+        if (rules == NULL) return MS_GRAMMAR_NO_MEMORY;
+        g->rules = rules;
+        g->rule_room = rule_room;
+    }
+    if (g->slots == NULL || mask != g->mask) {
+        ms_grammar_slot *slots = calloc(n_slots, sizeof *slots);
+        if (slots == NULL) return MS_GRAMMAR_NO_MEMORY;
+        for (uint64_t k = 0; g->slots != NULL && k <= g->mask; k++) {
+            if (g->slots[k].node == 0) continue;
+            uint32_t i = g->slots[k].tag >> shift;
+            while (slots[i].node != 0) i = (i + 1) & mask;
+            slots[i] = g->slots[k];
+        }
+        free(g->slots);
+        g->slots = slots;
+        g->mask = mask;
+        g->shift = shift;
+    }
+    g->room = room;
+    return MS_GRAMMAR_OK;
+}
+
+int ms_grammar_init(ms_grammar *g, uint64_t max_symbols, uint64_t max_rules)
+{
+    memset(g, 0, sizeof *g);
+    g->max_symbols = max_symbols;
+    g->max_rules = max_rules;
+    if (ms_grammar_reserve(g, 1) != MS_GRAMMAR_OK) return MS_GRAMMAR_NO_MEMORY;
+    memset(g->nodes, 0, 2 * sizeof *g->nodes);
+    memset(g->rules, 0, sizeof *g->rules);
+    g->node_top = 1;
+    g->rule_top = 1;
+    g->rules[0].guard = take_node(g, MS_GRAMMAR_GUARD, 0);
+    join(g, g->rules[0].guard, g->rules[0].guard);
+    return MS_GRAMMAR_OK;
+}
+
+void ms_grammar_free(ms_grammar *g)
+{
+    free(g->nodes);
+    free(g->rules);
+    free(g->slots);
+    memset(g, 0, sizeof *g);
+}
+
+size_t ms_grammar_memory(const ms_grammar *g)
+{
+    return (size_t)(g->node_room * sizeof *g->nodes + g->rule_room * sizeof *g->rules +
+                    ((uint64_t)g->mask + 1) * sizeof *g->slots);
+}
+
+/* ---- pushing ---- */
+
+static inline int push(ms_grammar *g, uint32_t symbol)
+{
+    if (g->size >= g->room) {
+        const int status = ms_grammar_reserve(g, g->size + 1);
+        if (status != MS_GRAMMAR_OK) return status;
+    }
+    const uint32_t guard = g->rules[0].guard, last = g->nodes[guard].prev;
+    const uint32_t p = take_node(g, MS_GRAMMAR_TERMINAL, symbol);
+    join(g, last, p);
+    join(g, p, guard);
+    g->size++;
+    g->n_pushed++;
+    g->steps = 0;
+    check_digram(g, last);
+    settle(g);
+    while (g->size > g->max_symbols || g->n_rules > g->max_rules) forget_first(g);
+    if (g->steps > g->longest) g->longest = g->steps;
+    return MS_GRAMMAR_OK;
+}
+
+int ms_grammar_push(ms_grammar *g, uint32_t symbol) { return push(g, symbol); }
+
+int ms_grammar_feed(ms_grammar *g, const uint32_t *symbols, size_t n, ms_poll *poll)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (i + AHEAD < n)
+            PREFETCH(&g->slots[hash_of(symbols[i + AHEAD - 1], symbols[i + AHEAD], 0) >> g->shift]);
+        const int status = push(g, symbols[i]);
+        if (status != MS_GRAMMAR_OK) return status;
+        /* A push counts as so many units that a question comes every 10 ms or so. */
+        if (ms_poll_spend(poll, 256)) return MS_GRAMMAR_STOPPED;
+    }
+    return MS_GRAMMAR_OK;
+}
+
+int ms_grammar_feed_timed(ms_grammar *g, const uint32_t *symbols, size_t n, uint32_t *ns,
+                          ms_poll *poll)
+{
+    int64_t at = ms_clock_ns();
+    for (size_t i = 0; i < n; i++) {
+        const int64_t before = at;
+        const int status = push(g, symbols[i]);
+        if (status != MS_GRAMMAR_OK) return status;
+        at = ms_clock_ns();
+        ns[i] = at - before > UINT32_MAX ? UINT32_MAX : (uint32_t)(at - before); /* monotonic */
+        if (ms_poll_spend(poll, 256)) return MS_GRAMMAR_STOPPED;
+    }
+    return MS_GRAMMAR_OK;
+}
+
+/* ---- from right sides ---- */
+
+/* Index what stands on a right side; 1 if it stands elsewhere, too. */
+static int index_side(ms_grammar *g, uint32_t guard)
+{
+    for (uint32_t p = g->nodes[guard].next; p != guard; p = g->nodes[p].next) {
+        const uint32_t q = g->nodes[p].next;
+        if (q == guard) return 0;
+        const uint32_t tag = digram_hash(g, p, q), i = find_slot(g, p, q, tag);
+        const uint32_t e = g->slots[i].node;
+        if (e == 0) {
+            g->slots[i].tag = tag;
+            g->slots[i].node = p;
+        } else if (g->nodes[e].next != p) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+int ms_grammar_build(ms_grammar *g, const uint32_t *symbols, const uint8_t *kinds,
+                     const uint64_t *offsets, const uint64_t *born, uint32_t n_rules)
+{
+    const uint64_t size = offsets[n_rules + 1];
+    if (ms_grammar_reserve(g, size + 1 > g->max_symbols ? g->max_symbols + 1 : size + 1) !=
+        MS_GRAMMAR_OK)
+        return MS_GRAMMAR_NO_MEMORY;
+    for (uint32_t k = 1; k <= n_rules; k++) {
+        memset(&g->rules[k], 0, sizeof g->rules[k]);
+        g->rules[k].guard = take_node(g, MS_GRAMMAR_GUARD, k);
+        g->rules[k].born = born[k - 1];
+    }
+    g->rule_top = n_rules + 1;
+    g->n_rules = n_rules;
+    g->size = size;
+    /* A rule uses later ones only, so from the last on each content is there when it is asked. */
+    for (uint32_t k = n_rules + 1; k-- > 0;) {
+        const uint32_t guard = g->rules[k].guard;
+        uint32_t last = guard;
+        ms_grammar_content content = {{0, 0}, {1, 1}, 0};
+        for (uint64_t i = offsets[k]; i < offsets[k + 1]; i++) {
+            const uint32_t p =
+                take_node(g, kinds[i] ? MS_GRAMMAR_RULE : MS_GRAMMAR_TERMINAL, symbols[i]);
+            add_use(g, p);
+            join(g, last, p);
+            last = p;
+            const ms_grammar_content part = content_at(g, p);
+            content = ms_grammar_join(&content, &part);
+        }
+        join(g, last, guard);
+        if (k > 0) g->rules[k].content = content;
+    }
+    for (uint32_t k = 0; k <= n_rules; k++)
+        if (index_side(g, g->rules[k].guard)) return 1;
+    return MS_GRAMMAR_OK;
+}
+
+/* ---- looking at everything ---- */
+
+typedef struct survey {
+    uint8_t *seen;   /* by node: on a right side, a guard, or free */
+    uint8_t *unused; /* by rule */
+    uint32_t *uses;  /* by rule */
+    uint32_t *where;
+    uint64_t symbols;
+    uint64_t n_nodes;
+    uint64_t digrams; /* that the index must hold */
+} survey;
+
+static const char *survey_free(const ms_grammar *g, survey *s)
+{
+    for (uint32_t p = g->node_free; p != 0; p = g->nodes[p].next) {
+        if (p >= g->node_top || s->seen[p]) return "the list of free nodes is broken";
+        if (g->nodes[p].tag != MS_GRAMMAR_FREE << 30) return "a free node is in use";
+        s->seen[p] = 1;
+        s->n_nodes++;
+    }
+    for (uint32_t k = g->rule_free; k != 0; k = g->rules[k].guard) {
+        if (k >= g->rule_top || s->unused[k]) return "the list of free rules is broken";
+        s->unused[k] = 1;
+    }
+    return NULL;
+}
+
+static const char *survey_side(const ms_grammar *g, survey *s, uint32_t number)
+{
+    const uint32_t guard = g->rules[number].guard;
+    ms_grammar_content content = {{0, 0}, {1, 1}, 0};
+    uint64_t length = 0;
+    if (guard == 0 || guard >= g->node_top || s->seen[guard] ||
+        g->nodes[guard].tag != MS_GRAMMAR_GUARD << 30 || g->nodes[guard].symbol != number)
+        return "a rule has no guard of its own";
+    s->seen[guard] = 1;
+    s->n_nodes++;
+    for (uint32_t p = g->nodes[guard].next, before = guard;; before = p, p = g->nodes[p].next) {
+        if (p == 0 || p >= g->node_top || g->nodes[p].prev != before)
+            return "the symbols of a right side are not linked both ways";
+        if (p == guard) break;
+        if (s->seen[p]) return "a node stands in two places";
+        s->seen[p] = 1;
+        s->n_nodes++;
+        length++;
+        if (g->nodes[p].tag & LINK_MASK || !is_symbol(g, p)) return "a node still waits";
+        if (kind_of(g, p) == MS_GRAMMAR_RULE) {
+            const uint32_t used = g->nodes[p].symbol;
+            if (used == 0 || used >= g->rule_top || s->unused[used])
+                return "a rule is used that is not there";
+            s->uses[used]++;
+            s->where[used] ^= p;
+        }
+        const ms_grammar_content part = content_at(g, p);
+        content = ms_grammar_join(&content, &part);
+        const uint32_t q = g->nodes[p].next;
+        if (q == guard) continue;
+        const uint32_t e = g->slots[find_slot(g, p, q, digram_hash(g, p, q))].node;
+        if (e == 0) return "a digram is not indexed";
+        if (e == p) {
+            s->digrams++;
+            if (same(g, p, q) && same(g, g->nodes[p].prev, p))
+                return "a run is not indexed where it starts";
+        } else if (!same(g, p, q) || g->nodes[e].next != p) {
+            return "digram uniqueness: a digram stands in two places";
+        }
+    }
+    s->symbols += length;
+    if (number == 0)
+        return content.length == g->n_pushed - g->start ? NULL : "the window has another length";
+    if (length < 2) return "a right side has less than two symbols";
+    if (memcmp(&content, &g->rules[number].content, sizeof content) != 0)
+        return "a rule has the content of another";
+    return g->rules[number].waiting ? "a rule still waits" : NULL;
+}
+
+static const char *survey_all(const ms_grammar *g, survey *s)
+{
+    const char *wrong = survey_free(g, s);
+    uint64_t n_rules = 0, indexed = 0;
+    for (uint32_t k = 0; wrong == NULL && k < g->rule_top; k++) {
+        if (s->unused[k]) continue;
+        wrong = survey_side(g, s, k);
+        n_rules += k > 0;
+    }
+    if (wrong != NULL) return wrong;
+    for (uint32_t k = 1; k < g->rule_top; k++) {
+        if (s->unused[k]) continue;
+        if (s->uses[k] < 2) return "rule utility: a rule is used less than twice";
+        if (s->uses[k] != g->rules[k].uses || s->where[k] != g->rules[k].where)
+            return "uses are counted wrongly";
+    }
+    for (uint64_t i = 0; i <= g->mask; i++) indexed += g->slots[i].node != 0;
+    if (indexed != s->digrams) return "the index holds digrams that are gone";
+    if (s->symbols != g->size || n_rules != g->n_rules) return "the size is counted wrongly";
+    if (s->n_nodes + 1 != g->node_top) return "nodes are lost";
+    if (g->waiting_nodes || g->waiting_rules) return "something still waits";
+    if (g->size > g->max_symbols || g->n_rules > g->max_rules) return "the bounds are exceeded";
+    return NULL;
+}
+
+const char *ms_grammar_check(const ms_grammar *g)
+{
+    survey s = {0};
+    s.seen = calloc(g->node_top, 1);
+    s.unused = calloc(g->rule_top, 1);
+    s.uses = calloc(g->rule_top, sizeof *s.uses);
+    s.where = calloc(g->rule_top, sizeof *s.where);
+    const char *wrong = "there is no memory to look";
+    if (s.seen != NULL && s.unused != NULL && s.uses != NULL && s.where != NULL)
+        wrong = survey_all(g, &s);
+    free(s.seen);
+    free(s.unused);
+    free(s.uses);
+    free(s.where);
+    return wrong;
+}

@@ -1,0 +1,31 @@
+/* Arithmetic mod 2^61 - 1 for contents of rules. */
+#ifndef MS_GRAMMAR_HASH_H
+#define MS_GRAMMAR_HASH_H
+
+#include <stdint.h>
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <intrin.h>
+#endif
+
+#define MS_GRAMMAR_PRIME (((uint64_t)1 << 61) - 1)
+
+static inline uint64_t ms_grammar_add(uint64_t a, uint64_t b)
+{
+    const uint64_t sum = a + b;
+    return sum >= MS_GRAMMAR_PRIME ? sum - MS_GRAMMAR_PRIME : sum;
+}
+
+/* a b mod 2^61 - 1 of a, b < 2^61 - 1: 2^61 is 1, so the upper bits are added to the lower. */
+static inline uint64_t ms_grammar_multiply(uint64_t a, uint64_t b)
+{
+#if defined(_MSC_VER) && !defined(__clang__)
+    const uint64_t low = a * b, high = __umulh(a, b);
+#else
+    const unsigned __int128 product = (unsigned __int128)a * b;
+    const uint64_t low = (uint64_t)product, high = (uint64_t)(product >> 64);
+#endif
+    return ms_grammar_add(low & MS_GRAMMAR_PRIME, high << 3 | low >> 61);
+}
+
+#endif
