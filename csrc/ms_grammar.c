@@ -1,7 +1,15 @@
+#if defined(__linux__)
+#define _DEFAULT_SOURCE /* madvise */
+#endif
+
 #include "ms_grammar.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include "ms_clock.h"
 #include "ms_grammar_hash.h"
@@ -442,6 +450,32 @@ static void forget_first(ms_grammar *g)
 
 /* ---- memory ---- */
 
+/* Large pages for large arrays: fresh ones cost a fault for each 4 KiB, more than all the rest where
+ * nothing repeats, and windows of a million symbols miss the TLB at every digram. */
+#define LARGE_PAGE ((size_t)2 << 20)
+
+static size_t rounded(size_t bytes)
+{
+    return bytes < LARGE_PAGE ? bytes : (bytes + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
+}
+
+/* Memory for `bytes`, the first `used` of which are those of `old`, which goes; NULL: it stays. */
+static void *enlarged(void *old, size_t used, size_t bytes)
+{
+#if defined(__linux__)
+    if (bytes >= LARGE_PAGE) {
+        void *new = aligned_alloc(LARGE_PAGE, rounded(bytes));
+        if (new == NULL) return NULL;
+        madvise(new, rounded(bytes), MADV_HUGEPAGE); /* a hint: where refused, pages are small */
+        if (used > 0) memcpy(new, old, used);
+        free(old);
+        return new;
+    }
+#endif
+    (void)used;
+    return realloc(old, bytes);
+}
+
 int ms_grammar_reserve(ms_grammar *g, uint64_t symbols)
 {
     if (symbols <= g->room) return MS_GRAMMAR_OK;
@@ -452,23 +486,27 @@ int ms_grammar_reserve(ms_grammar *g, uint64_t symbols)
      * is made, its two symbols are there before those that they replace go. */
     const uint64_t rule_room = room / 2 + 4, node_room = room + rule_room + 8;
     uint32_t bits = 6;
-    while (((uint64_t)1 << bits) < 2 * room) bits++;
+    /* No more than half full, but for the one symbol above the bound: that must not double it. */
+    while (((uint64_t)1 << bits) < 2 * (room - 1)) bits++;
     const uint32_t n_slots = (uint32_t)1 << bits, mask = n_slots - 1, shift = 32 - bits;
     if (node_room > g->node_room) {
-        ms_grammar_node *nodes = realloc(g->nodes, (size_t)node_room * sizeof *nodes);
+        ms_grammar_node *nodes = enlarged(g->nodes, g->node_top * sizeof *nodes,
+                                          (size_t)node_room * sizeof *nodes);
         if (nodes == NULL) return MS_GRAMMAR_NO_MEMORY;
         g->nodes = nodes;
         g->node_room = node_room;
     }
     if (rule_room > g->rule_room) {
-        ms_grammar_rule *rules = realloc(g->rules, (size_t)rule_room * sizeof *rules);
+        ms_grammar_rule *rules = enlarged(g->rules, g->rule_top * sizeof *rules,
+                                          (size_t)rule_room * sizeof *rules);
         if (rules == NULL) return MS_GRAMMAR_NO_MEMORY;
         g->rules = rules;
         g->rule_room = rule_room;
     }
     if (g->slots == NULL || mask != g->mask) {
-        ms_grammar_slot *slots = calloc(n_slots, sizeof *slots);
+        ms_grammar_slot *slots = enlarged(NULL, 0, n_slots * sizeof *slots);
         if (slots == NULL) return MS_GRAMMAR_NO_MEMORY;
+        memset(slots, 0, n_slots * sizeof *slots);
         for (uint64_t k = 0; g->slots != NULL && k <= g->mask; k++) {
             if (g->slots[k].node == 0) continue;
             uint32_t i = g->slots[k].tag >> shift;
@@ -539,7 +577,16 @@ int ms_grammar_push(ms_grammar *g, uint32_t symbol) { return push(g, symbol); }
 
 int ms_grammar_feed(ms_grammar *g, const uint32_t *symbols, size_t n, ms_poll *poll)
 {
+    const uint64_t before = g->size;
     for (size_t i = 0; i < n; i++) {
+        if (g->size >= g->room && i > 0 && g->size > before) {
+            /* As much as the rest will need if it repeats as little as what was read, within
+             * limits: growing step by step would index everything several times. */
+            const double need = (double)(n - i) * (double)(g->size - before) / (double)i;
+            const double most = need < 15.0 * (double)g->room ? need : 15.0 * (double)g->room;
+            const int status = ms_grammar_reserve(g, g->size + 1 + (uint64_t)most);
+            if (status != MS_GRAMMAR_OK) return status;
+        }
         if (i + AHEAD < n)
             PREFETCH(&g->slots[hash_of(symbols[i + AHEAD - 1], symbols[i + AHEAD], 0) >> g->shift]);
         const int status = push(g, symbols[i]);

@@ -26,7 +26,7 @@
  * loses a use so is written out at the other place, as above.
  *
  * Memory: 16 bytes a node (a symbol on a right side, or a rule's guard), 64 bytes a rule, 8 bytes
- * in each of 2 to 4 slots a symbol. Every array is as large as `room` symbols can need in the worst
+ * in each of 2 to 4 slots a symbol, 2 where the bound is a power of two. Every array is as large as `room` symbols can need in the worst
  * case, so that only the growth of `room`, before a push changes anything, can fail.
  *
  * Not thread-safe: one grammar, one thread at a time.
@@ -113,7 +113,7 @@ int ms_grammar_init(ms_grammar *g, uint64_t max_symbols, uint64_t max_rules);
 /* Release what ms_grammar_init took. Safe on a zeroed grammar and twice. */
 void ms_grammar_free(ms_grammar *g);
 
-/* Have room for `symbols` symbols, at most max_symbols + 1. Only the rooms change. */
+/* Have room for `symbols` symbols, or for max_symbols + 1 if that is less. Only rooms change. */
 int ms_grammar_reserve(ms_grammar *g, uint64_t symbols);
 
 /* Take the next symbol. On MS_GRAMMAR_NO_MEMORY nothing was changed. */
