@@ -165,13 +165,11 @@ static inline void drop_use(ms_grammar *g, uint32_t p)
 
 static inline uint32_t hash_of(uint32_t first, uint32_t second, uint32_t kinds)
 {
-    uint64_t x = (uint64_t)first << 32 | second;
-    x ^= (uint64_t)kinds * 0x9E3779B97F4A7C15;
-    x ^= x >> 29;
-    x *= 0xBF58476D1CE4E5B9;
-    x ^= x >> 32;
-    x *= 0x94D049BB133111EB;
-    return (uint32_t)(x >> 32);
+    /* One product, its halves folded: every bit of the digram moves every bit of the tag. */
+    uint64_t high;
+    const uint64_t x = ((uint64_t)first << 32 | second) ^ 0x9E3779B97F4A7C15;
+    const uint64_t low = ms_grammar_product(x, 0xBF58476D1CE4E5B9 + 2 * kinds, &high);
+    return (uint32_t)((low ^ high) >> 32);
 }
 
 static inline uint32_t digram_hash(const ms_grammar *g, uint32_t p, uint32_t q)
@@ -329,6 +327,32 @@ static void unite(ms_grammar *g, uint32_t keep, uint32_t gone)
     index_here(g, g->nodes[g->rules[keep].guard].next);
 }
 
+/* The digram at p and e begins with a rule that is used only there. A rule for it, with that one
+ * written out in it, is that one with the second symbol at its end: so a rule grows with a loop. */
+static void extend(ms_grammar *g, uint32_t p, uint32_t e)
+{
+    ms_grammar_rule *rule = &g->rules[g->nodes[p].symbol];
+    const uint32_t q = g->nodes[p].next, f = g->nodes[e].next, last = g->nodes[rule->guard].prev;
+    const ms_grammar_content more = content_at(g, q);
+    unindex(g, p);
+    unindex(g, q);
+    join(g, p, g->nodes[q].next);
+    unindex(g, e);
+    unindex(g, f);
+    join(g, e, g->nodes[f].next);
+    drop_use(g, q);
+    give_node(g, q);
+    join(g, last, f);
+    join(g, f, rule->guard);
+    rule->content = ms_grammar_join(&rule->content, &more);
+    rule->born = g->n_pushed;
+    g->size--;
+    g->n_born++;
+    wait_node(g, last);
+    wait_node(g, p);
+    wait_node(g, e);
+}
+
 /* The digram at p stands at e, too, and they do not overlap: p is the newer one. */
 static void match(ms_grammar *g, uint32_t p, uint32_t e)
 {
@@ -344,6 +368,10 @@ static void match(ms_grammar *g, uint32_t p, uint32_t e)
         return;
     }
     number = other;
+    if (number == 0 && kind_of(g, p) == MS_GRAMMAR_RULE && g->rules[g->nodes[p].symbol].uses == 2) {
+        extend(g, p, e);
+        return;
+    }
     if (number != 0) {
         replace(g, e, number);
     } else {
