@@ -569,7 +569,7 @@ def _run_stall(record: StreamRecord, knobs: tuple[Any, ...]) -> _Half:
                 return _Half(last_ns + limit_ns, index, tuple(warned))
             warned.append(count)
         last_ns, count = event.t_ns, record._counts[index]
-    if record.end_ns - last_ns > detector.limit_ns:
+    if record.end_ns - last_ns >= detector.limit_ns:
         if detector.action == "stop":
             return _Half(last_ns + detector.limit_ns, len(record.events), tuple(warned))
         warned.append(count)

@@ -84,7 +84,9 @@ def made_up(seed: int = 0) -> Material:
         ". ".join(f"{words(rng, rng.randint(5, 12))} {rng.randrange(10**6)}" for _ in range(40))
         for _ in range(40)
     )
-    loops = tuple((rng.choice(healthy)[:400], words(rng, rng.randint(3, 20)) + ". ") for _ in range(12))
+    loops = tuple(
+        (rng.choice(healthy)[:400], words(rng, rng.randint(3, 20)) + ". ") for _ in range(12)
+    )
     return Material(healthy, loops)
 
 
