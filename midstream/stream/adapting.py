@@ -450,6 +450,14 @@ class StreamLoss:
         stop = loop if loop.t_ns < stall.t_ns else stall
         return self._loss(record, stop, loop.warned + stall.warned)
 
+    def known(self, settings: Mapping[str, Any], ran: Mapping[str, Any]) -> bool:
+        """Whether what `settings` cost is known of every stream that was watched with `ran`.
+
+        If not, it is known of those only that were let run on, and counting others as well would
+        favour one side.
+        """
+        return stops_no_later(settings, ran)
+
     def ran_on(self, record: StreamRecord) -> Loss:
         """What the stream costs where nothing stopped it and nobody was warned."""
         return self._loss(record, _Half(_NEVER, len(record.events), ()), ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import AsyncIterable, Callable, Iterable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from midstream._core.clock import NS_PER_S, monotonic_ns, s_from_ns
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
@@ -16,6 +16,10 @@ from midstream.stream.metrics import Metrics
 from midstream.stream.recording import Recorder
 from midstream.stream.report import Report
 from midstream.stream.sources import Source, from_iterable
+
+if TYPE_CHECKING:
+    from midstream.meta.loop import StrangeLoop
+    from midstream.stream.steering import Steering
 
 __all__ = ["MAX_ERRORS", "MAX_FINDINGS", "Watch", "watch"]
 
@@ -30,6 +34,8 @@ def watch(
     detectors: Iterable[Detector] | None = None,
     recorder: Recorder | None = None,
     on_finding: Callable[[Finding], object] | None = None,
+    loop: StrangeLoop | None = None,
+    interventions: Iterable[str] | None = None,
 ) -> Watch:
     """Watch a stream: an async iterator of the same events, in order, at once.
 
@@ -45,6 +51,15 @@ def watch(
     on_finding : callable, optional
         Called with each finding the moment it is made, also while no event comes. What it raises
         ends the watch.
+    loop : StrangeLoop, optional
+        Over the knobs of `watch_params`, with a `StreamLoss` as its evaluator. It says how this
+        stream is watched (`detectors` are then further ones, none of the two default types), is
+        asked what to do about each certain loop and each stall that would stop the stream, and
+        learns from how it went.
+    interventions : iterable of str, optional
+        With `loop`: what you can do about them, of the loop's actions; by default all of those.
+        ``"continue"`` lets the stream flow and is always possible; any other closes it, and
+        `Watch.intervention` says which it was, for you to act on.
 
     Returns
     -------
@@ -53,13 +68,21 @@ def watch(
     Raises
     ------
     ArgumentTypeError
-        `source` cannot be iterated, or a detector has no ``observe`` and ``finish``.
+        `source` cannot be iterated, a detector has no ``observe`` and ``finish``, or `loop` is no
+        strange loop for streams.
+    ArgumentValueError
+        `detectors` holds a `LoopDetector` or `StallDetector` beside a `loop`, or an intervention is
+        not known.
 
     Notes
     -----
     The event that decides a stop is still handed out; then the iteration ends, with the source
     closed before. Errors of the source come through after all that had arrived; `Watch.report`
     is there in any case.
+
+    With a `loop`, a stream that ends or breaks by itself is settled before the iteration ends. One
+    that was stopped is settled when you tell its `Watch.outcome`: nobody else knows whether what
+    would have come was worth having. What is closed or cancelled counts as unknown.
 
     Examples
     --------
@@ -73,7 +96,14 @@ def watch(
     >>> guard.stopped.kind, guard.report().metrics["chunks"]
     ('loop', 11)
     """
-    return Watch(source, detectors=detectors, recorder=recorder, on_finding=on_finding)
+    return Watch(
+        source,
+        detectors=detectors,
+        recorder=recorder,
+        on_finding=on_finding,
+        loop=loop,
+        interventions=interventions,
+    )
 
 
 class Watch(AsyncClosing):
@@ -101,11 +131,14 @@ class Watch(AsyncClosing):
         detectors: Iterable[Detector] | None = None,
         recorder: Recorder | None = None,
         on_finding: Callable[[Finding], object] | None = None,
+        loop: StrangeLoop | None = None,
+        interventions: Iterable[str] | None = None,
     ) -> None:
         self.findings: list[Finding] = []
         self.stopped: Finding | None = None
         self.metrics = Metrics()
-        self._detectors = _check_detectors(detectors)
+        more = () if loop is not None and detectors is None else detectors
+        self._detectors = _check_detectors(more)
         if recorder is not None and not isinstance(recorder, Recorder):
             raise ArgumentTypeError(f"recorder must be a Recorder, got {type(recorder).__name__}")
         if on_finding is not None and not callable(on_finding):
@@ -114,6 +147,11 @@ class Watch(AsyncClosing):
             )
         self._source = source if isinstance(source, Source) else _check_source(source)
         self._observers = [detector.observe for detector in self._detectors]
+        self._steering: Steering | None = None
+        if loop is not None:
+            self._steer(loop, interventions)
+        elif interventions is not None:
+            raise ArgumentValueError("interventions need a loop, got None")
         self._recorder = recorder
         self._on_finding = on_finding
         self._outcome = "running"
@@ -142,15 +180,21 @@ class Watch(AsyncClosing):
             event = await self._source.__anext__()
         except StopAsyncIteration:
             if self._outcome == "running":  # else another task closed the watch meanwhile
-                self._over()
+                try:
+                    self._over()
+                finally:
+                    await self._settle()
             raise
         except Exception as error:
             self._error = error
-            self._end("failed")
+            self._end("failed", broken=True)
+            await self._settle()
             raise
         except BaseException:  # cancelled: the source has closed itself
             self._end("closed")
             raise
+        if alarm is not None:
+            alarm.waiting_since_ns = 0
         try:
             self._take(event, held_ns)
         except Exception as error:
@@ -163,7 +207,6 @@ class Watch(AsyncClosing):
             self._end("stopped")
             await self._close()
         if alarm is not None:
-            alarm.waiting_since_ns = 0
             self._left_ns = monotonic_ns()
         return event
 
@@ -181,6 +224,48 @@ class Watch(AsyncClosing):
         if failure is not None:
             raise failure
 
+    @property
+    def intervention(self) -> str | None:
+        """What the loop chose to do about `stopped`, of `interventions`; None without either."""
+        return None if self._steering is None else self._steering.intervention
+
+    def outcome(
+        self,
+        *,
+        stop_was_wrong: bool | None = None,
+        useful_chars: int | None = None,
+        reward: float | None = None,
+    ) -> None:
+        """Tell the loop what came of a stop, once.
+
+        Parameters
+        ----------
+        stop_was_wrong : bool, optional
+            Whether what would have come was worth having.
+        useful_chars : int, optional
+            How many characters were, of all texts of the stream; more than came if it was wrong.
+            Where it is not given, the text is judged by itself, as `StreamRecord` says.
+        reward : float, optional
+            How well the intervention worked, in [0, 1]; by default 1 less the loss of the stream.
+            Needed for all but ``"abort"``, whose success only you can see.
+
+        Raises
+        ------
+        ArgumentValueError, ArgumentTypeError
+            All are None, or one is not as described, or the watch has no loop.
+        RefusedError
+            The stream is not over, or settled: it ended by itself, or the outcome was told before.
+
+        Notes
+        -----
+        Some milliseconds; from a thread where that matters to your event loop.
+        """
+        if self._steering is None:
+            raise ArgumentValueError("outcome is for a watch with a loop, this one has none")
+        self._steering.outcome(
+            stop_was_wrong=stop_was_wrong, useful_chars=useful_chars, reward=reward
+        )
+
     def report(self) -> Report:
         """What is known now; the last word once the iteration is over.
 
@@ -196,6 +281,8 @@ class Watch(AsyncClosing):
         evicted = sum(detector.evicted for detector in counters)
         if shrunk:
             remarks.append(f"memory limit: longest period of a text halved {shrunk:,} times")
+        if self._steering is not None:
+            remarks += self._steering.remarks
         if evicted:
             remarks.append(f"memory limit: a text's past forgotten {evicted:,} times")
         return Report(
@@ -252,12 +339,18 @@ class Watch(AsyncClosing):
         if failure is not None:
             raise failure
 
-    def _end(self, outcome: str) -> Exception | None:
+    def _end(self, outcome: str, *, broken: bool = False) -> Exception | None:
         """Settle the outcome; return what failed in this, for the caller to raise once all is shut.
 
         Where something had failed before, that is what counts, and this is told in the report.
+        `broken`: it was the source that failed.
         """
         self._outcome = outcome
+        if self._steering is not None:
+            waiting_since_ns = 0 if self._alarm is None else self._alarm.waiting_since_ns
+            silence_ns = monotonic_ns() - waiting_since_ns if waiting_since_ns else 0
+            known = broken or outcome in ("ended", "stopped")
+            self._steering.end(outcome if known else "closed", silence_ns)
         if self._alarm is not None:
             self._alarm.cancel()
         if self.stopped is not None:
@@ -273,6 +366,25 @@ class Watch(AsyncClosing):
                 self._error = failure = error
                 self._outcome = "failed"
         return failure
+
+    def _steer(self, loop: StrangeLoop, interventions: Iterable[str] | None) -> None:
+        """Begin a session of the loop: its detectors come before the caller's."""
+        # Only who has a loop needs the package that it comes from.
+        from midstream.stream.steering import Steering
+
+        for detector in self._detectors:
+            if isinstance(detector, (LoopDetector, StallDetector)):
+                raise ArgumentValueError(
+                    f"detectors: with loop=, {type(detector).__name__} is the loop's to make"
+                )
+        self._steering = steering = Steering(loop, self.metrics, interventions)
+        self._detectors = (steering.loops, steering.stalls, *self._detectors)
+        self._observers.insert(0, steering.observe)
+
+    async def _settle(self) -> None:
+        """Let the loop learn from a stream that was not cut off, beside the event loop."""
+        if self._steering is not None:
+            await asyncio.to_thread(self._steering.settle)
 
     async def _close(self) -> None:
         """Close the source where its failure to close must not hide why it was closed."""
@@ -323,7 +435,8 @@ class _Alarm:
         try:
             for stall in self._stalls:
                 if waited_ns >= stall.limit_ns and (finding := stall.expire()) is not None:
-                    watch._add([finding])
+                    steering = watch._steering
+                    watch._add([finding] if steering is None else steering.judged([finding]))
         except Exception as error:  # noqa: BLE001 - the callback's; the watch raises it
             self.failure = error
         if watch.stopped is None and self.failure is None:
