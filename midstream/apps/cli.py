@@ -303,7 +303,7 @@ def loop(
     plot: Annotated[
         Path | None,
         typer.Option(
-            help='Draw the versions into this file: .png, .svg, .pdf. Needs matplotlib.',
+            help="Draw the versions into this file: .png, .svg, .pdf. Needs matplotlib.",
             show_default=False,
         ),
     ] = None,

@@ -37,7 +37,8 @@ from typing import TYPE_CHECKING
 from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from midstream.meta.bandit import Bandit, Decision, INTERVENTIONS
+    from midstream.meta.auditing import AuditPlan
+    from midstream.meta.bandit import INTERVENTIONS, Bandit, Decision
     from midstream.meta.confidence import ConfidenceSequence, EProcess
     from midstream.meta.drift import (
         Adwin,
@@ -49,12 +50,34 @@ if TYPE_CHECKING:
         PageHinkley,
         evaluate_drift,
     )
+    from midstream.meta.evidence import Assignment, Evidence, Loss, Outcome, SegmentEvidence, Stage
+    from midstream.meta.gate import Gate
+    from midstream.meta.grammar import Grammar, Part, Rule, content_name
+    from midstream.meta.history import History, HistoryAlarm, HistoryEvidence, HistoryTrial
+    from midstream.meta.ledger import Ledger, Record, Version
+    from midstream.meta.levels import Levels, MetaKnowledge, Seen
+    from midstream.meta.loop import MetaLearningSummary, StrangeLoop
+    from midstream.meta.off_policy import (
+        Estimate,
+        doubly_robust,
+        effective_sample_size,
+        ips,
+        policy_probabilities,
+        predicted_rewards,
+        snips,
+    )
     from midstream.meta.params import Change, Param, ParamSpace, Settings
+    from midstream.meta.replaying import Replay, Sample
     from midstream.meta.safety import Refusal, RuleError, SafetyConstraint, Shield, Tracker
+    from midstream.meta.sessions import Intervention, Session
     from midstream.meta.symbols import Symbols, canonical
+    from midstream.meta.trials import Trial
 
 __all__ = [
+    "INTERVENTIONS",
     "Adwin",
+    "Assignment",
+    "AuditPlan",
     "Bandit",
     "Change",
     "ConfidenceSequence",
@@ -65,25 +88,60 @@ __all__ = [
     "DriftBank",
     "DriftScore",
     "EProcess",
-    "INTERVENTIONS",
+    "Estimate",
+    "Evidence",
+    "Gate",
+    "Grammar",
+    "History",
+    "HistoryAlarm",
+    "HistoryEvidence",
+    "HistoryTrial",
+    "Intervention",
+    "Ledger",
+    "Levels",
+    "Loss",
+    "MetaKnowledge",
+    "MetaLearningSummary",
+    "Outcome",
     "PageHinkley",
     "Param",
     "ParamSpace",
+    "Part",
+    "Record",
     "Refusal",
+    "Replay",
+    "Rule",
     "RuleError",
     "SafetyConstraint",
+    "Sample",
+    "Seen",
+    "SegmentEvidence",
+    "Session",
     "Settings",
     "Shield",
+    "Stage",
+    "StrangeLoop",
     "Symbols",
     "Tracker",
+    "Trial",
+    "Version",
     "canonical",
+    "content_name",
+    "doubly_robust",
+    "effective_sample_size",
     "evaluate_drift",
+    "ips",
+    "policy_probabilities",
+    "predicted_rewards",
+    "snips",
 ]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "Adwin": "drift",
+        "Assignment": "evidence",
+        "AuditPlan": "auditing",
         "Bandit": "bandit",
         "Change": "params",
         "ConfidenceSequence": "confidence",
@@ -94,18 +152,52 @@ __getattr__, __dir__ = lazy_exports(
         "DriftBank": "drift",
         "DriftScore": "drift",
         "EProcess": "confidence",
+        "Estimate": "off_policy",
+        "Evidence": "evidence",
+        "Gate": "gate",
+        "Grammar": "grammar",
+        "History": "history",
+        "HistoryAlarm": "history",
+        "HistoryEvidence": "history",
+        "HistoryTrial": "history",
         "INTERVENTIONS": "bandit",
+        "Intervention": "sessions",
+        "Ledger": "ledger",
+        "Levels": "levels",
+        "Loss": "evidence",
+        "MetaKnowledge": "levels",
+        "MetaLearningSummary": "loop",
+        "Outcome": "evidence",
         "PageHinkley": "drift",
         "Param": "params",
         "ParamSpace": "params",
+        "Part": "grammar",
+        "Record": "ledger",
         "Refusal": "safety",
+        "Replay": "replaying",
+        "Rule": "grammar",
         "RuleError": "safety",
         "SafetyConstraint": "safety",
+        "Sample": "replaying",
+        "Seen": "levels",
+        "SegmentEvidence": "evidence",
+        "Session": "sessions",
         "Settings": "params",
         "Shield": "safety",
+        "Stage": "evidence",
+        "StrangeLoop": "loop",
         "Symbols": "symbols",
         "Tracker": "safety",
+        "Trial": "trials",
+        "Version": "ledger",
         "canonical": "symbols",
+        "content_name": "grammar",
+        "doubly_robust": "off_policy",
+        "effective_sample_size": "off_policy",
         "evaluate_drift": "drift",
+        "ips": "off_policy",
+        "policy_probabilities": "off_policy",
+        "predicted_rewards": "off_policy",
+        "snips": "off_policy",
     },
 )

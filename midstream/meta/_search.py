@@ -1,0 +1,223 @@
+"""Where changes are looked for: settings tried on recordings, before any evidence is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RefusedError
+from midstream._core.validate import check_int, check_real
+from midstream.meta.params import Change, ParamSpace, Settings
+from midstream.meta.replaying import Replay
+
+__all__ = ["Proposal", "Search", "as_loss"]
+
+#: Priority of a recording beside its loss, so that the harmless ones are replayed too.
+FLOOR = 0.05
+#: Loss of one that nobody knows, for its priority.
+UNKNOWN = 0.5
+
+
+class Proposal(NamedTuple):
+    """A change, and what speaks for it on recordings."""
+
+    change: Change
+    source: str
+    #: Losses of what is in force and of the candidate, one pair a recording.
+    pairs: list[tuple[Any, Any]]
+    #: Mean of their differences, bounds at their worst for the candidate.
+    gain: float = 0.0
+
+
+class _Recording(NamedTuple):
+    content: Any
+    #: Whether the stream ran to its end whatever was found: then every setting's loss is known.
+    whole: bool
+
+
+class Search:
+    """Recordings, and the evaluator that tries settings on them.
+
+    Parameters
+    ----------
+    space : ParamSpace
+    evaluator : callable or None
+    candidates : iterable of Settings
+    capacity : int
+        Recordings kept.
+    replays : int
+        Recordings that settings are tried on.
+    min_gain : float
+    seed : int
+    """
+
+    def __init__(
+        self,
+        space: ParamSpace,
+        evaluator: Callable[[Settings, Any], Any] | None,
+        candidates: Iterable[Settings],
+        capacity: int,
+        replays: int,
+        min_gain: float,
+        seed: int,
+    ) -> None:
+        self.evaluator = evaluator
+        self.digest = None if evaluator is None else _digest_of(evaluator)
+        self._space = space
+        self._candidates = _checked_candidates(space, candidates)
+        self._groups = tuple(map(tuple, getattr(evaluator, "groups", ())))
+        self._replays = check_int("replays", replays, low=1)
+        self._min_gain = check_real("min_gain", min_gain, low=0.0, high=1.0)
+        self._memory = Replay(check_int("recordings", capacity, low=1), seed=seed)
+
+    def remember(self, content: Any, loss: Any, *, whole: bool) -> None:
+        """Keep a recording of a finished stream."""
+        weight = loss if isinstance(loss, float) else UNKNOWN
+        self._memory.add(_Recording(content, whole), weight + FLOOR)
+
+    def audit_only(self, change: Change) -> bool:
+        """Whether only audited streams tell the candidate's loss."""
+        known = getattr(self.evaluator, "known", None)
+        return known is not None and not known(change.after, change.before)
+
+    def recordings(self) -> list[tuple[_Recording, float]]:
+        """What settings are tried on now, with weights."""
+        memory = self._memory
+        if len(memory) <= self._replays:
+            return [(one, 1.0) for one in memory]
+        sample = memory.sample(self._replays)
+        return list(zip(sample.items, sample.weights.tolist(), strict=True))
+
+    def tried(
+        self, change: Change, recordings: Sequence[tuple[_Recording, float]]
+    ) -> tuple[list[tuple[Any, Any]], float]:
+        """Pairs of losses of a change, and its mean gain."""
+        whole = self.audit_only(change)
+        pairs, gains, weights = [], [], []
+        for one, weight in recordings:
+            if whole and not one.whole:
+                continue
+            old, new = self._judge(change.before, one), self._judge(change.after, one)
+            pairs.append((old, new))
+            gains.append(_bounds(old)[0] - _bounds(new)[1])
+            weights.append(weight)
+        return pairs, float(np.average(gains, weights=weights)) if pairs else 0.0
+
+    def look(
+        self,
+        champion: Settings,
+        remembered: Iterable[Settings],
+        resting: Collection[str],
+        recordings: Sequence[tuple[_Recording, float]],
+        least: int,
+    ) -> list[Proposal]:
+        """Changes that would have been better, the best of each source, best first.
+
+        Parameters
+        ----------
+        champion : Settings
+            In force.
+        remembered : iterable of Settings
+            In force before.
+        resting : collection of str
+            Digests of settings that are not to be tried.
+        recordings : sequence
+            Of `recordings`.
+        least : int
+            How many recordings it takes.
+        """
+        if self.evaluator is None:
+            return []
+        seen = {champion.digest, *resting}
+        found: list[Proposal] = []
+        for source, keep, pool in self._pools(champion, remembered):
+            scored = []
+            for settings in pool:
+                if settings.digest in seen:
+                    continue
+                seen.add(settings.digest)
+                try:
+                    change = Change(champion, settings, f"better on recordings ({source})")
+                except RefusedError:
+                    continue  # further away than one step goes
+                pairs, gain = self.tried(change, recordings)
+                if len(pairs) >= max(1, least) and gain > 0.0 and gain >= self._min_gain:
+                    scored.append(Proposal(change, source, pairs, gain))
+            scored.sort(key=_by_gain)
+            found += scored[:keep]
+        return sorted(found, key=_by_gain)
+
+    def _pools(
+        self, champion: Settings, remembered: Iterable[Settings]
+    ) -> list[tuple[str, int, list[Settings]]]:
+        """Source, how many of it to propose, and its settings."""
+        pools = [("remembered", 2, list(remembered)), ("candidate", 1, list(self._candidates))]
+        for names in self._groups:
+            # One detector's knobs at a time: the best of two parts need not be one candidate's.
+            mixed = [
+                champion.replace({name: settings[name] for name in names})
+                for settings in self._candidates
+            ]
+            pools.append((f"candidate's {names[0]}", 1, mixed))
+        around = [change.after for change in self._space.neighbours(champion)]
+        pools.append(("neighbour", 1, around))
+        return pools
+
+    def _judge(self, settings: Settings, one: _Recording) -> Any:
+        assert self.evaluator is not None
+        return as_loss("what evaluator returned", self.evaluator(settings, one.content))
+
+
+def _by_gain(proposal: Proposal) -> float:
+    return -proposal.gain
+
+
+def as_loss(name: str, loss: Any) -> float | list[float] | None:
+    """A loss as JSON has it: a number in [0, 1], two bounds, or None."""
+    if loss is None:
+        return None
+    if isinstance(loss, (tuple, list)):
+        if len(loss) != 2:
+            raise ArgumentValueError(f"{name} must be a loss or two bounds of it, got {loss!r:.80}")
+        low = check_real(name, loss[0], low=0.0, high=1.0)
+        high = check_real(name, loss[1], low=0.0, high=1.0)
+        if low > high:
+            raise ArgumentValueError(f"{name} must have its lower bound first, got {loss!r}")
+        return [low, high]
+    return check_real(name, loss, low=0.0, high=1.0)
+
+
+def _bounds(loss: Any) -> tuple[float, float]:
+    if loss is None:
+        return 0.0, 1.0
+    return (loss[0], loss[1]) if isinstance(loss, list) else (loss, loss)
+
+
+def _checked_candidates(space: ParamSpace, candidates: Iterable[Settings]) -> tuple[Settings, ...]:
+    checked = tuple(candidates)
+    for settings in checked:
+        if type(settings) is not Settings or settings.space != space:
+            raise ArgumentTypeError(f"candidates must be settings of params, got {settings!r:.80}")
+    return tuple(dict.fromkeys(checked))
+
+
+def _digest_of(evaluator: Any) -> str:
+    """What tells one evaluator from another."""
+    if not callable(evaluator):
+        raise ArgumentTypeError(f"evaluator must be callable, got {type(evaluator).__name__}")
+    digest = getattr(evaluator, "digest", None)
+    if isinstance(digest, str):
+        return digest
+    code = getattr(evaluator, "__code__", None)
+    if code is None or getattr(evaluator, "__closure__", None):
+        raise ArgumentTypeError(
+            "evaluator must have a digest (str), or be a function without a closure, got "
+            f"{type(evaluator).__name__}"
+        )
+    told = hashlib.sha256(code.co_code)
+    told.update(repr((evaluator.__qualname__, code.co_names, code.co_varnames)).encode())
+    told.update(repr([c for c in code.co_consts if not hasattr(c, "co_code")]).encode())
+    return told.hexdigest()
