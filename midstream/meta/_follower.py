@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 from midstream._core.errors import LedgerError
@@ -90,7 +89,7 @@ class Follower:
         if (
             body.get("restores") != due.restores
             or body["settings"] != due.settings.to_dict()
-            or body["state_digest"] != hashlib.sha256(due.state).hexdigest()
+            or record.blob != due.state
         ):
             raise LedgerError(
                 f"record {record.index}: the version is another than its cause makes",

@@ -113,6 +113,7 @@ class Search:
         resting: Collection[str],
         recordings: Sequence[tuple[_Recording, float]],
         least: int,
+        permitted: Callable[[Change], bool],
     ) -> list[Proposal]:
         """Changes that would have been better, the best of each source, best first.
 
@@ -128,6 +129,8 @@ class Search:
             Of `recordings`.
         least : int
             How many recordings it takes.
+        permitted : callable
+            Whether a change would be refused at once.
         """
         if self.evaluator is None:
             return []
@@ -143,6 +146,8 @@ class Search:
                     change = Change(champion, settings, f"better on recordings ({source})")
                 except RefusedError:
                     continue  # further away than one step goes
+                if not permitted(change):
+                    continue
                 pairs, gain = self.tried(change, recordings)
                 if len(pairs) >= max(1, least) and gain > 0.0 and gain >= self._min_gain:
                     scored.append(Proposal(change, source, pairs, gain))

@@ -135,7 +135,8 @@ class StrangeLoop:
     candidates : iterable of Settings
         What is tried first, beside neighbours and versions that were in force before.
     ledger : path or Ledger, optional
-        By default one in memory. One that has records is gone on from.
+        By default one in memory. One that has records is gone on from. A path is opened with
+        ``sync="versions"``.
     audit : AuditPlan, optional
         When stops are only noted, to learn whether they were right.
     propose_every : int
@@ -199,7 +200,7 @@ class StrangeLoop:
     Patterns are not decided upon; `save` and `close` write them.
 
     *Cost.* `begin` and `finish` take some 0.1 ms together, with a ledger in memory, `decide` 20
-    microseconds; a file with ``sync="always"`` adds the disk. `maintain` runs the evaluator many
+    microseconds; a `Ledger` with ``sync="always"`` adds the disk. `maintain` runs the evaluator many
     times: call it between streams, or in another thread.
 
     Safe to use from several threads.
@@ -282,7 +283,8 @@ class StrangeLoop:
         self._alarmed = False
         self._since_checkpoint = 0
         own = not isinstance(ledger, Ledger)
-        self._ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger)
+        # What a process has appended outlives it without syncing; versions outlive the machine too.
+        self._ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger, sync="versions")
         try:
             self._take_up()
         except BaseException:
@@ -903,7 +905,11 @@ class StrangeLoop:
             remembered = list(dict.fromkeys(reversed(known)))
             recordings = self._search.recordings()
             champion, least = machine.settings, self.gate.configuration["replay"]
-        return self._search.look(champion, remembered, resting, recordings, least)
+        return self._search.look(champion, remembered, resting, recordings, least, self._permitted)
+
+    def _permitted(self, change: Change) -> bool:
+        with self._lock:
+            return not self.shield.permits(change)
 
 
 def _checked_parts(
