@@ -17,6 +17,8 @@ __all__ = ["Proposal", "Search", "as_loss"]
 
 #: Priority of a recording beside its loss, so that the harmless ones are replayed too.
 FLOOR = 0.05
+#: Sizes of the steps that are tried: whole, and halved so many times less one.
+HALVINGS = 4
 #: Loss of one that nobody knows, for its priority.
 UNKNOWN = 0.5
 
@@ -71,6 +73,7 @@ class Search:
         self._groups = tuple(map(tuple, getattr(evaluator, "groups", ())))
         self._replays = check_int("replays", replays, low=1)
         self._min_gain = check_real("min_gain", min_gain, low=0.0, high=1.0)
+        self._looks = 0
         self._memory = Replay(check_int("recordings", capacity, low=1), seed=seed)
 
     def remember(self, content: Any, loss: Any, *, whole: bool) -> None:
@@ -167,7 +170,10 @@ class Search:
                 for settings in self._candidates
             ]
             pools.append((f"candidate's {names[0]}", 1, mixed))
-        around = [change.after for change in self._space.neighbours(champion)]
+        # Far steps and near ones, one size at a look: all at once would cost four times as much.
+        part = 0.5 ** (self._looks % HALVINGS)
+        self._looks += 1
+        around = [change.after for change in self._space.neighbours(champion, part=part)]
         pools.append(("neighbour", 1, around))
         return pools
 

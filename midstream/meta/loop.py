@@ -200,8 +200,8 @@ class StrangeLoop:
     Patterns are not decided upon; `save` and `close` write them.
 
     *Cost.* `begin` and `finish` take some 0.1 ms together, with a ledger in memory, `decide` 20
-    microseconds; a `Ledger` with ``sync="always"`` adds the disk. `maintain` runs the evaluator many
-    times: call it between streams, or in another thread.
+    microseconds; a `Ledger` with ``sync="always"`` adds the disk. `maintain` runs the evaluator
+    many times: call it between streams, or in another thread.
 
     Safe to use from several threads.
 

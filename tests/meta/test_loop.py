@@ -1,0 +1,698 @@
+"""The strange loop: one state machine fed by a ledger, whatever happens in between."""
+
+from __future__ import annotations
+
+import copy
+import random
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from midstream.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    FormulaSyntaxError,
+    LedgerError,
+    LedgerInUseError,
+    RefusedError,
+)
+from midstream.meta import (
+    AuditPlan,
+    Bandit,
+    DriftBank,
+    Gate,
+    Ledger,
+    Levels,
+    Param,
+    ParamSpace,
+    RuleError,
+    SafetyConstraint,
+    Session,
+    Settings,
+    Shield,
+    StrangeLoop,
+)
+
+SPACE = ParamSpace(
+    [
+        Param.integer("copies", 2, 12, default=2, max_step=10),
+        Param.real("width", 0.1, 10.0, default=1.0, scale="log", max_step=100.0, cooldown_s=5e-9),
+    ]
+)
+RULES = ["copies <= 10", "abort -> stuck", "retry -> !O[1:2] retry"]
+ACTIONS = ("continue", "abort", "retry")
+
+
+class Evaluator:
+    """A recording is the number of copies that suits it; the loss is how far off one is."""
+
+    digest = "distance to the right number of copies"
+
+    def __call__(self, settings: Settings, recording: float) -> float:
+        return min(1.0, abs(settings["copies"] - recording) / 10)
+
+
+EVALUATE = Evaluator()
+
+
+def make(ledger: Any = None, **options: Any) -> StrangeLoop:
+    given: dict[str, Any] = {
+        "shield": Shield(RULES, params=SPACE, actions=ACTIONS),
+        "gate": Gate(replay=3, canary=0, seed=4),
+        "bandit": Bandit(ACTIONS, n_features=2, seed=5),
+        "evaluator": EVALUATE,
+        "seed": 6,
+    }
+    return StrangeLoop(SPACE, ledger=ledger, **{**given, **options})
+
+
+def drive(loop: StrangeLoop, streams: range, right: float = 6.0, *, seed: int = 0) -> None:
+    """Run streams whose best setting is `right`; a third of them needs an intervention."""
+    rng = random.Random(f"{seed} {streams.start}")
+    for number in streams:
+        session = loop.begin(time_ns=number)
+        session.observe([number % 3, 7, 8])
+        session.close_unit(2)
+        recording = right + rng.choice((-1.0, 0.0, 1.0))
+        tickets = []
+        if number % 3 == 0:
+            chosen = session.decide([1.0, rng.random()], {"stuck"} if number % 2 else ())
+            tickets.append(chosen.ticket)
+        session.finish(
+            EVALUATE(session.settings, recording) if number % 7 else None,
+            [EVALUATE(settings, recording) for settings in session.shadows],
+            signals={"doubt": float(number % 5 == 0)},
+            recording=recording,
+            time_ns=number,
+        )
+        if number % 7 == 0 and tickets and tickets[0] is not None:
+            loop.feedback(tickets[0], 0.5, time_ns=number)
+        if loop.due:
+            loop.maintain(time_ns=number)
+
+
+def test_it_finds_better_settings_and_nothing_worse():
+    loop = make()
+    drive(loop, range(150))
+    assert loop.version > 0
+    assert abs(loop.settings["copies"] - 6) <= 1
+    summary = loop.summary()
+    assert summary.promoted >= 1
+    assert summary.violations == summary.change_violations == 0
+    assert summary.finished == summary.started == 150
+    assert summary.decisions == 50
+    assert summary.masked >= 25
+    assert summary.records == len(loop.ledger)
+    assert summary.patterns[0] > 0
+    assert str(summary.finished) in str(summary)
+    assert "<table>" in summary._repr_html_()
+    assert "<table>" in loop._repr_html_()
+    assert "150 streams" in repr(loop)
+
+
+def test_it_follows_when_what_is_best_changes():
+    loop = make(rest=5)
+    drive(loop, range(100), 6.0)
+    first = loop.settings["copies"]
+    drive(loop, range(100, 300), 10.0)
+    assert abs(first - 6) <= 1
+    assert loop.settings["copies"] >= 9
+    assert loop.summary().violations == 0
+
+
+def test_replay_gives_the_same_bytes():
+    loop = make()
+    drive(loop, range(120))
+    loop.add_safety_constraint("copies <= 9", time_ns=120)
+    loop.rollback(0, "to see", time_ns=121)
+    drive(loop, range(200, 260))
+    assert loop.replay().to_bytes() == loop.ledger.to_bytes()
+
+
+def test_checkpoints_change_nothing(monkeypatch):
+    plain = make()
+    drive(plain, range(90))
+    monkeypatch.setattr("midstream.meta.loop.CHECKPOINT_EVERY", 17)
+    ledger = Ledger()
+    often = make(ledger)
+    drive(often, range(90))
+    assert len(list(ledger.records("checkpoint"))) >= 5
+    assert often.digest == plain.digest
+    again = make(ledger)
+    assert again.digest == often.digest
+    drive(again, range(90, 120))
+    drive(plain, range(90, 120))
+    assert again.settings == plain.settings
+    assert again.replay().to_bytes() == ledger.to_bytes()
+
+
+def test_a_loop_that_is_opened_again_goes_on_as_if_nothing_had_been(tmp_path):
+    whole = make()
+    drive(whole, range(80))
+    path = tmp_path / "ledger"
+    for part in (range(30), range(30, 31), range(31, 80)):
+        with make(path) as loop:
+            drive(loop, part)
+    # Each part draws numbers of its own, so the whole is driven in the same parts.
+    parts = make()
+    for part in (range(30), range(30, 31), range(31, 80)):
+        drive(parts, part)
+    with make(path) as loop:
+        assert loop.settings == parts.settings
+        assert loop.version == parts.version
+        assert loop.knowledge(1) == parts.knowledge(1)
+        assert loop.replay().to_bytes() == loop.ledger.to_bytes()
+
+
+def test_a_crash_at_any_byte_leaves_a_loop_that_runs(tmp_path):
+    path = tmp_path / "ledger"
+    with make(path, bandit=Bandit(ACTIONS, n_features=2, seed=5, max_log=0)) as loop:
+        drive(loop, range(45))
+        promoted = loop.version
+    data = path.read_bytes()
+    assert promoted > 0
+    ends = {len(data) - 1, 0, 1, *range(len(data) - 400, len(data), 25)}
+    ends |= set(random.Random(1).sample(range(len(data)), 25))
+    for end in sorted(ends):
+        path.write_bytes(data[:end])
+        with make(path, bandit=Bandit(ACTIONS, n_features=2, seed=5, max_log=0)) as loop:
+            versions = loop.ledger.versions
+            assert versions[-1].settings_in(SPACE) == loop.settings
+            drive(loop, range(100, 103))
+            assert loop.ledger.verify() == len(loop.ledger)
+            assert loop.replay().to_bytes() == loop.ledger.to_bytes()
+            assert loop.ledger.to_bytes().startswith(data[: end - loop.ledger.recovered_bytes])
+
+
+def test_a_crash_between_a_decision_and_its_version_is_made_good():
+    ledger = Ledger()
+    loop = make(ledger)
+    drive(loop, range(60))
+    data = ledger.to_bytes()
+    first = next(r for r in ledger.records("version") if r.index > 1)
+    cut = Ledger()
+    for record in ledger.records():
+        if record.index == first.index:
+            break
+        if record.kind == "version":
+            cut.commit(loop.settings.space.defaults, record.blob, cause=0)
+        else:
+            cut.append(record.kind, record.body, blob=record.blob, time_ns=record.time_ns)
+    assert data.startswith(cut.to_bytes())
+    assert len(cut) == first.index
+    back = make(cut)
+    assert back.version == 1
+    assert cut[-1].body == first.body
+    assert cut[-1].hash == first.hash
+
+
+def test_sessions_that_were_open_at_the_end_are_censored(tmp_path):
+    path = tmp_path / "ledger"
+    loop = make(path)
+    session = loop.begin(time_ns=0)
+    chosen = session.decide([1.0, 0.0])
+    loop.close()
+    with make(path) as again:
+        summary = again.summary()
+        assert (summary.started, summary.finished, summary.abandoned) == (1, 0, 1)
+        with pytest.raises(ArgumentValueError, match=f"got {chosen.ticket}"):
+            again.feedback(chosen.ticket, 1.0)
+        drive(again, range(5))
+        assert again.replay().to_bytes() == again.ledger.to_bytes()
+
+
+def test_a_rollback_restores_settings_and_learners():
+    loop = make()
+    drive(loop, range(30))
+    drive(loop, range(30, 60))
+    bandit = loop.bandit.digest
+    version = loop.ledger.versions[-1]
+    trained = loop.ledger.state(version.number)
+    back = loop.rollback(version.number, "exactly so", time_ns=60)
+    assert back.restores == version.number
+    assert back.state_digest == version.state_digest
+    assert loop.ledger.state(back.number) == trained
+    assert loop.settings == version.settings_in(SPACE)
+    state = loop.digest
+    loop.rollback(0, time_ns=61)
+    assert loop.settings == SPACE.defaults
+    assert loop.bandit.n_decisions == 0
+    loop.rollback(back.number, time_ns=62)
+    assert loop.bandit.n_decisions > 0
+    assert loop.bandit.digest != bandit or state
+    assert loop.replay().to_bytes() == loop.ledger.to_bytes()
+
+
+def test_a_rollback_gives_no_spent_level_back():
+    loop = make(evaluator=None, gate=Gate(replay=0, canary=0))
+    loop.apply(SPACE.change(loop.settings, copies=5), time_ns=0)
+    spent = loop.gate.next_alpha
+    loop.rollback(0, time_ns=1)
+    assert loop.gate.next_alpha == spent
+    assert loop.gate.opened == 1
+    assert not loop.gate.trials
+
+
+def test_a_canary_runs_a_share_and_is_promoted():
+    loop = make(evaluator=None, gate=Gate(replay=0, share=0.5, seed=1))
+    loop.apply(SPACE.change(loop.settings, copies=6), time_ns=0)
+    arms = {"champion": 0, "candidate": 0}
+    for number in range(400):
+        session = loop.begin(time_ns=number)
+        arms[session.arm] += 1
+        expected = 6 if session.arm == "candidate" or loop.version else 2
+        assert session.settings["copies"] == expected
+        session.finish(
+            EVALUATE(session.settings, 6.0),
+            [EVALUATE(settings, 6.0) for settings in session.shadows],
+            time_ns=number,
+        )
+        if loop.version:
+            break
+    assert loop.settings["copies"] == 6
+    assert arms["candidate"] >= 5
+    assert loop.replay().to_bytes() == loop.ledger.to_bytes()
+
+
+def test_what_was_promoted_and_got_worse_goes_again():
+    loop = make(evaluator=None, gate=Gate(replay=0, canary=0))
+    loop.apply(SPACE.change(loop.settings, copies=6), time_ns=0)
+    drive(loop, range(60), 6.0)
+    assert loop.settings["copies"] == 6
+    drive(loop, range(60, 200), 2.0)
+    assert loop.settings["copies"] == 2
+    assert loop.summary().demoted == 1
+    assert loop.replay().to_bytes() == loop.ledger.to_bytes()
+
+
+def test_a_rule_that_comes_later_stops_a_promotion():
+    loop = make(evaluator=None, gate=Gate(replay=0, canary=0))
+    loop.apply(SPACE.change(loop.settings, copies=6), time_ns=0)
+    loop.add_safety_constraint(SafetyConstraint("few", "copies <= 5"), time_ns=1)
+    drive(loop, range(60))
+    assert loop.settings == SPACE.defaults
+    assert loop.version == 0
+    summary = loop.summary()
+    assert (summary.promoted, summary.refused) == (0, 1)
+    assert summary.change_violations == 0
+
+
+def test_refusals_are_told_and_recorded():
+    loop = make()
+    with pytest.raises(RefusedError, match="copies <= 10") as caught:
+        loop.apply(SPACE.change(loop.settings, copies=12), time_ns=0)
+    assert caught.value.reason == "rule1"
+    last = loop.ledger[-1]
+    assert last.kind == "apply"
+    assert last.body["decided"]["refused"] == "rule1"
+    with pytest.raises(RefusedError, match="must start from"):
+        loop.apply(SPACE.change(loop.settings.replace(copies=3), copies=4))
+    other = ParamSpace([Param.integer("copies", 2, 99, default=2, max_step=90)])
+    with pytest.raises(RefusedError) as caught:
+        loop.apply(other.change(other.defaults, copies=90))
+    assert caught.value.reason == "space"
+    with pytest.raises(ArgumentValueError, match="unknown parameter"):
+        SPACE.change(loop.settings, copys=3)
+    with pytest.raises(ArgumentTypeError, match="got dict"):
+        loop.apply({"copies": 4})  # type: ignore[arg-type]
+    trial = loop.apply(SPACE.change(loop.settings, copies=6), evidence=[(0.5, 0.1)] * 3, time_ns=0)
+    assert trial.stage == "shadow"
+    with pytest.raises(RefusedError) as caught:
+        loop.apply(SPACE.change(loop.settings, copies=6), evidence=(), time_ns=0)
+    assert caught.value.reason == "open"
+    with pytest.raises(RefusedError) as caught:
+        loop.apply(SPACE.change(loop.settings, copies=7), evidence=[(0.1, 0.5)] * 3, time_ns=0)
+    assert caught.value.reason == "replay"
+    assert loop.summary().rejected == 1
+
+
+def test_a_knob_that_was_just_turned_rests():
+    loop = make(evaluator=None, gate=Gate(replay=0, canary=0))
+    loop.apply(SPACE.change(loop.settings, width=2.0), time_ns=0)
+    for _number in range(100):
+        session = loop.begin(time_ns=100)
+        session.finish(0.5, [0.1] * len(session.shadows), time_ns=100)
+        if loop.version:
+            break
+    with pytest.raises(RefusedError) as caught:
+        loop.apply(SPACE.change(loop.settings, width=3.0), time_ns=104)
+    assert caught.value.reason == "cooldown_s"
+    assert loop.apply(SPACE.change(loop.settings, width=3.0), time_ns=105).open
+
+
+def test_bad_input_changes_nothing():
+    loop = make()
+    drive(loop, range(10))
+    session = loop.begin(time_ns=10)
+    chosen = session.decide([1.0, 0.5])
+    before, records = loop.digest, len(loop.ledger)
+    for losses in ((1.5, ()), (float("nan"), ()), ((0.5, 0.2), ()), ((0.1,), ()), ("x", ())):
+        with pytest.raises((ArgumentValueError, ArgumentTypeError), match="loss"):
+            session.finish(losses[0], losses[1])
+    with pytest.raises(ArgumentValueError, match="got 1"):
+        session.finish(0.5, [0.5] * (len(session.shadows) + 1))
+    with pytest.raises(ArgumentValueError, match="doubt"):
+        session.finish(0.5, signals={"doubt": 2.0})
+    with pytest.raises(ArgumentValueError, match="gap"):
+        session.finish(0.5, signals={"gap": float("inf")})
+    with pytest.raises(ArgumentValueError, match="2 finite numbers"):
+        session.decide([1.0])
+    with pytest.raises(ArgumentValueError, match="2 finite numbers"):
+        session.decide([1.0, float("nan")])
+    with pytest.raises(ArgumentValueError, match="'dance'"):
+        session.decide([1.0, 0.0], supported=["dance"])
+    with pytest.raises(ArgumentValueError, match="got 99"):
+        loop.feedback(99, 0.5)
+    with pytest.raises(ArgumentValueError, match="reward"):
+        loop.feedback(chosen.ticket, 1.5)
+    with pytest.raises(ArgumentValueError, match="got 77"):
+        loop.rollback(77)
+    with pytest.raises(FormulaSyntaxError):
+        loop.add_safety_constraint("copies <=")
+    with pytest.raises(RuleError, match="fallback"):
+        loop.add_safety_constraint("stuck -> !continue")
+    with pytest.raises(ArgumentTypeError, match="got int"):
+        loop.add_safety_constraint(3)  # type: ignore[arg-type]
+    assert (loop.digest, len(loop.ledger)) == (before, records)
+    session.finish(0.5)
+    for late in (
+        lambda: session.finish(0.5),
+        lambda: session.decide([1.0, 0.0]),
+        lambda: session.observe([1]),
+        session.close_unit,
+    ):
+        with pytest.raises(RefusedError, match="has ended"):
+            late()
+    session.abandon()
+    with pytest.raises(ArgumentTypeError, match="begin"):
+        Session()
+
+
+def test_tickets_are_answered_once():
+    loop = make()
+    session = loop.begin(time_ns=0)
+    first = session.decide([1.0, 0.0])
+    second = session.decide([1.0, 0.0])
+    loop.feedback(first.ticket, 1.0, time_ns=0)
+    session.finish(0.25, time_ns=0)
+    assert loop.bandit.n_rewarded == 2
+    for ticket in (first.ticket, second.ticket):
+        with pytest.raises(ArgumentValueError, match="waits"):
+            loop.feedback(ticket, 0.0)
+    with loop.begin(time_ns=1) as left:
+        third = left.decide([1.0, 0.0])
+    assert left.closed
+    assert loop.bandit.n_censored == 1
+    with pytest.raises(ArgumentValueError, match="waits"):
+        loop.feedback(third.ticket, 0.0)
+    unknown = loop.begin(time_ns=2)
+    fourth = unknown.decide([1.0, 0.0])
+    unknown.finish(None, time_ns=2)
+    loop.feedback(fourth.ticket, None, time_ns=3)
+    assert loop.bandit.n_censored == 2
+
+
+def test_old_sessions_make_room():
+    loop = make(max_sessions=3)
+    sessions = [loop.begin(time_ns=k) for k in range(5)]
+    with pytest.raises(RefusedError, match="max_sessions is 3"):
+        sessions[1].finish(0.5)
+    sessions[2].finish(0.5, time_ns=9)
+    assert loop.summary().expired == 2
+    assert loop.replay().to_bytes() == loop.ledger.to_bytes()
+
+
+def test_the_shield_holds_in_sessions():
+    loop = make(bandit=Bandit(ACTIONS, n_features=2, explore=1.0, seed=1))
+    retries = 0
+    session = loop.begin(time_ns=0)
+    history = []
+    for _ in range(200):
+        chosen = session.decide([1.0, 0.0])
+        assert "abort" not in chosen.allowed
+        assert chosen.action in chosen.allowed
+        assert chosen.propensity == pytest.approx(1 / len(chosen.allowed))
+        if chosen.action == "retry":
+            retries += 1
+            assert "retry" not in history[-2:]
+        history.append(chosen.action)
+    assert retries > 20
+    stuck = session.decide([1.0, 0.0], {"stuck"}, supported=["abort"])
+    assert set(stuck.allowed) == {"continue", "abort"}
+    assert loop.shield.violations == 0
+
+
+def test_audits_come_in_bursts_when_stops_are_doubted():
+    loop = make(audit=AuditPlan(probability=1.0, streams=5, pause=10))
+    audited = []
+    for number in range(60):
+        session = loop.begin(time_ns=number)
+        audited.append(session.audit)
+        if session.audit:
+            chosen = session.decide([1.0, 1.0], {"stuck"})
+            assert chosen.audit
+            assert (chosen.action, chosen.ticket) == ("continue", None)
+        session.finish(0.5, signals={"doubt": 1.0}, time_ns=number)
+    # w passes 3 after 4 streams of doubt 1 and slack 0.2; then a burst of 5, a pause of 10, again;
+    # then a pause of 20, for a second burst in vain.
+    expected = [False] * 4 + [True] * 5 + [False] * 14 + [True] * 5 + [False] * 24 + [True] * 5
+    assert audited[: len(expected)] == expected
+    quiet = make(audit=AuditPlan(probability=0.0))
+    assert not any(
+        quiet.begin(time_ns=0).finish(0.5, signals={"doubt": 1.0}, time_ns=0) is None
+        for _ in range(20)
+    )
+    assert quiet.summary().audited == 0
+
+
+def test_candidates_that_stop_later_are_judged_in_audits_only():
+    class OnlyFewer(Evaluator):
+        def known(self, candidate: Settings, champion: Settings) -> bool:
+            return bool(candidate["copies"] <= champion["copies"])
+
+    loop = make(
+        evaluator=OnlyFewer(),
+        gate=Gate(replay=0, canary=0),
+        audit=AuditPlan(probability=1.0, streams=5),
+    )
+    loop.apply(SPACE.change(loop.settings, copies=6), evidence=(), time_ns=0)
+    seen = {True: 0, False: 0}
+    for number in range(30):
+        session = loop.begin(time_ns=number)
+        seen[session.audit] += len(session.shadows)
+        session.finish(0.5, [0.2] * len(session.shadows), signals={"doubt": 1.0}, time_ns=number)
+        if loop.version:
+            break
+    assert seen[True] > 0
+    assert seen[False] == 0
+
+
+def test_drift_softens_what_the_bandit_knows():
+    loop = make(drift=DriftBank({"loss": "adwin", "gap": "adwin"}))
+    for number in range(300):
+        session = loop.begin(time_ns=number)
+        session.decide([1.0, 0.0])
+        session.finish(0.1, signals={"gap": 0.2, "unknown": 3.0}, time_ns=number)
+    certain = loop.bandit.widths([1.0, 0.0]).min()
+    drifted = []
+    for number in range(300, 400):
+        told = loop.begin(time_ns=number).finish(0.9, time_ns=number)
+        drifted += told["drift"]
+    assert "loss" in drifted
+    assert loop.summary().alarms == len(drifted)
+    assert loop.bandit.widths([1.0, 0.0]).min() > certain
+    assert loop.due
+
+
+def test_another_loop_does_not_take_the_ledger(tmp_path):
+    path = tmp_path / "ledger"
+    with make(path) as loop:
+        drive(loop, range(5))
+        with pytest.raises(LedgerInUseError):
+            make(path)
+
+    class Lenient(Evaluator):
+        digest = "always content"
+
+        def __call__(self, settings: Settings, recording: float) -> float:
+            return 0.0
+
+    wider = ParamSpace([Param.integer("copies", 2, 99, default=2)])
+    for name, build in (
+        ("evaluator", lambda: make(path, evaluator=Lenient())),
+        ("gate", lambda: make(path, gate=Gate(replay=3, canary=0, seed=4, alpha=0.5))),
+        ("shield", lambda: make(path, shield=Shield((), params=SPACE, actions=ACTIONS))),
+        ("space", lambda: StrangeLoop(wider, ledger=path)),
+        ("seed", lambda: make(path, seed=7)),
+        ("bandit", lambda: make(path, bandit=Bandit(ACTIONS, n_features=3, seed=5))),
+    ):
+        with pytest.raises(LedgerError, match=f"another {name}") as caught:
+            build()
+        assert caught.value.record == 0
+    with make(path) as loop:
+        assert loop.summary().finished == 5
+    other = Ledger()
+    other.append("diary", {}, time_ns=0)
+    with pytest.raises(LedgerError, match="'diary'"):
+        make(other)
+
+
+def test_a_ledger_that_was_made_up_is_found_out():
+    ledger = Ledger()
+    drive(make(ledger), range(12))
+    targets = [r.index for r in ledger.records() if r.kind in ("begin", "decide", "finish")]
+    for target in targets:
+        forged = Ledger()
+        for honest in ledger.records():
+            body = copy.deepcopy(honest.body)
+            if honest.index == target:
+                body["decided"]["propensity"] = 0.123
+            if honest.kind == "version":
+                forged.commit(SPACE.settings(body["settings"]), honest.blob, cause=body["cause"])
+            else:
+                forged.append(honest.kind, body, blob=honest.blob, time_ns=honest.time_ns)
+        with pytest.raises(LedgerError, match="otherwise than it was recorded") as caught:
+            make(forged)
+        assert caught.value.record == target
+
+
+def test_a_failing_disk_leaves_the_loop_where_the_ledger_is(tmp_path, monkeypatch):
+    loop = make(tmp_path / "ledger")
+    drive(loop, range(20))
+    session = loop.begin(time_ns=20)
+    before, records = loop.digest, len(loop.ledger)
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.ledger, "append", full)
+        with pytest.raises(OSError, match="No space"):
+            session.finish(0.5, time_ns=20)
+        with pytest.raises(OSError, match="No space"):
+            loop.begin(time_ns=20)
+    assert (loop.digest, len(loop.ledger)) == (before, records)
+    assert not session.closed
+    session.finish(0.5, time_ns=20)
+    assert loop.replay().to_bytes() == loop.ledger.to_bytes()
+    loop.close()
+    loop.close()
+
+
+def test_threads_take_turns():
+    loop = make(max_sessions=64)
+    errors = []
+
+    def work(seed: int) -> None:
+        try:
+            rng = random.Random(seed)
+            for _ in range(40):
+                session = loop.begin(time_ns=0)
+                session.observe([1, 2, 3])
+                session.decide([1.0, rng.random()], {"stuck"})
+                recording = 6.0
+                session.finish(
+                    EVALUATE(session.settings, recording),
+                    [EVALUATE(s, recording) for s in session.shadows],
+                    recording=recording,
+                    time_ns=0,
+                )
+                if loop.due:
+                    loop.maintain(time_ns=0)
+        except Exception as error:  # noqa: BLE001 - told below
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert loop.summary().finished == 160
+    assert loop.settings["copies"] == 6
+    assert loop.replay().to_bytes() == loop.ledger.to_bytes()
+
+
+def test_patterns_come_from_whole_streams():
+    loop = make(levels=Levels(3, horizon=3))
+    first, second = loop.begin(time_ns=0), loop.begin(time_ns=0)
+    for _ in range(10):
+        for session, words in ((first, ["read", "think"]), (second, ["call", "wait"])):
+            session.observe(words)
+            session.close_unit(1)
+    first.finish(0.1, time_ns=1)
+    second.finish(0.1, time_ns=1)
+    found = [pattern.labels(loop.symbols) for pattern in loop.knowledge(1)]
+    assert ("read", "think") in found
+    assert ("call", "wait") in found
+    assert not any({"read", "call"} <= set(pattern) for pattern in found)
+    loop.observe(np.array([1, 2, 1, 2]))
+    loop.close_unit(3)
+    assert loop.knowledge(2) is not None
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "told"),
+    [
+        ({"levels": 0}, ArgumentValueError, "levels"),
+        ({"gate": 3}, ArgumentTypeError, "gate must be a Gate, got int"),
+        ({"bandit": Bandit(("a", "continue"), n_features=2)}, ArgumentValueError, "actions"),
+        ({"bandit": Bandit(ACTIONS, low=-1.0)}, ArgumentValueError, "rewards"),
+        ({"evaluator": 3}, ArgumentTypeError, "callable"),
+        ({"evaluator": threading.Thread}, ArgumentTypeError, "digest"),
+        ({"candidates": [{"copies": 3}]}, ArgumentTypeError, "candidates"),
+        ({"seed": -1}, ArgumentValueError, "seed"),
+        ({"min_gain": 2.0}, ArgumentValueError, "min_gain"),
+        ({"shield": "abort ->"}, FormulaSyntaxError, "column"),
+        ({"shield": "stuck -> !continue"}, RuleError, "fallback"),
+        (
+            {"shield": Shield((), params=ParamSpace([Param.flag("x", default=True)]))},
+            ArgumentValueError,
+            "another space",
+        ),
+    ],
+)
+def test_arguments_are_checked(options, error, told):
+    given = {"bandit": None, "shield": ()} if "shield" in options else {}
+    with pytest.raises(error, match=told):
+        make(**{**given, **options})
+
+
+def test_the_evaluator_may_be_a_function():
+    def rate(settings: Settings, recording: float) -> float:
+        return abs(settings["copies"] - recording) / 20
+
+    def other(settings: Settings, recording: float) -> float:
+        return abs(settings["copies"] - recording) / 30
+
+    ledger = Ledger()
+    loop = make(ledger, evaluator=rate)
+    drive(loop, range(40))
+    assert make(ledger, evaluator=rate).digest == loop.digest
+    with pytest.raises(LedgerError, match="evaluator"):
+        make(ledger, evaluator=other)
+    bound = 3.0
+    with pytest.raises(ArgumentTypeError, match="closure"):
+        make(evaluator=lambda settings, recording: bound)
+
+
+def test_an_evaluator_that_fails_fails_in_the_open():
+    def broken(settings: Settings, recording: float) -> float:
+        return 7.0
+
+    loop = make(evaluator=broken)
+    for number in range(10):
+        loop.begin(time_ns=number).finish(0.5, recording=1.0, time_ns=number)
+    with pytest.raises(ArgumentValueError, match="evaluator returned"):
+        loop.propose()
+
+
+def test_a_file_can_be_anywhere_a_path_can(tmp_path: Path):
+    for name in ("a ledger", "ünïcode"):
+        with make(str(tmp_path / name)) as loop:
+            drive(loop, range(3))
+    with pytest.raises(OSError, match="nowhere"):
+        make(tmp_path / "nowhere" / "ledger")
