@@ -225,11 +225,15 @@ cdef class Detector:
         PyErr_CheckSignals()
         return i - 1 if self.drifted_ else -1
 
-    def _check(self, str name, x):
-        """Raise what `update` would for this sample."""
-        cdef double value = check_real(name, x)
+    def _check(self, str signal, x):
+        """Raise what `update` would for this sample of a bank's signal."""
+        cdef double value
+        if PyFloat_Check(x):
+            value = PyFloat_AS_DOUBLE(x)
+        else:
+            value = check_real(f"signals[{signal!r}]", x)
         if not self.takes(value):
-            raise self.refusal(name, value)
+            raise self.refusal(f"signals[{signal!r}]", value)
 
     @property
     def drifted(self):

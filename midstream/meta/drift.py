@@ -658,7 +658,7 @@ class Drift(_Stored):
     changed.
 
     What a learned scale costs: no alarm during `warmup`, though its samples count afterwards; and
-    outliers are seen as `reach`, no larger. What it does not cost is the promise of `Adwin`: a
+    outliers are seen as `reach`, no larger, so that a single one is no alarm. What it does not cost is the promise of `Adwin`: a
     scale that is off only makes it slower.
 
     Examples
@@ -716,7 +716,7 @@ class Drift(_Stored):
         *,
         scale: str = "given",
         warmup: int = 100,
-        reach: float = 8.0,
+        reach: float = 4.0,
         **options: Any,
     ) -> None:
         self.method = check_choice("method", method, tuple(METHODS))
@@ -760,12 +760,12 @@ class Drift(_Stored):
         own = {"method": self.method, "scale": self.scale}
         return own | {"warmup": self.warmup, "reach": self.reach} | self._options
 
-    def _check(self, name: str, x: float) -> None:
-        """Raise what `update` would for this sample."""
+    def _check(self, signal: str, x: float) -> None:
+        """Raise what `update` would for this sample of a bank's signal."""
         if self.scale == "given":
-            self.detector._check(name, x)
-        else:
-            check_real(name, x, low=-LARGEST, high=LARGEST)
+            self.detector._check(signal, x)
+        elif type(x) is not float or not -LARGEST <= x <= LARGEST:
+            check_real(f"signals[{signal!r}]", x, low=-LARGEST, high=LARGEST)
 
     def update(self, x: float) -> bool:
         """Take one sample.
@@ -789,13 +789,16 @@ class Drift(_Stored):
         >>> from midstream.meta.drift import Drift
         >>> drift = Drift("cusum", scale="learned", warmup=20)
         >>> [i for i in range(100) if drift.update(i % 5 + (0 if i < 50 else 10))]
-        [52]
+        [53]
         """
         if self.scale == "given":
             return self.detector.update(x)
-        x = check_real("x", x, low=-LARGEST, high=LARGEST)
+        if type(x) is not float or not -LARGEST <= x <= LARGEST:
+            x = check_real("x", x, low=-LARGEST, high=LARGEST)
         if self._waiting is None:
-            alarm = self.detector.update(self._scaled(x))
+            z = (x - self._centre) / self._spread
+            reach = self.reach
+            alarm = self.detector.update(-reach if z < -reach else reach if z > reach else z)
             if alarm:
                 self._alarm([])
         else:
@@ -826,7 +829,8 @@ class Drift(_Stored):
         samples = as_samples(xs)
         outside = np.flatnonzero(~(np.abs(samples) <= LARGEST))
         if len(outside):
-            self._check(f"xs[{outside[0]}]", float(samples[outside[0]]))
+            at = int(outside[0])
+            check_real(f"xs[{at}]", samples[at], low=-LARGEST, high=LARGEST)
         found, i, n = [], 0, len(samples)
         while i < n:
             if self._waiting is not None:
@@ -845,9 +849,6 @@ class Drift(_Stored):
             if self._drifted:
                 found.append(i - 1)
         return np.array(found, np.int64)
-
-    def _scaled(self, x: float) -> float:
-        return min(max((x - self._centre) / self._spread, -self.reach), self.reach)
 
     def _learn(self) -> bool:
         """Take the scale of the samples that wait, then the samples; whether one is an alarm."""
@@ -992,7 +993,7 @@ class DriftBank(_Stored):
     >>> for i in range(300):
     ...     if names := bank.update({"loss": 0.1, "gap_s": 0.02 if i < 200 else 0.5}):
     ...         print(i, names, bank["gap_s"].change)
-    201 ('gap_s',) 200
+    203 ('gap_s',) 200
     """
 
     __slots__ = ("__weakref__", "_detectors")
@@ -1049,7 +1050,7 @@ class DriftBank(_Stored):
                 raise ArgumentValueError(
                     f"signals must be among {', '.join(map(repr, known))}, got {name!r}"
                 )
-            known[name]._check(f"signals[{name!r}]", x)
+            known[name]._check(name, x)
         return tuple([name for name, x in taken if known[name].update(x)])
 
     def reset(self) -> None:
