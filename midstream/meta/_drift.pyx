@@ -183,29 +183,32 @@ cdef class Detector:
         cdef int status = MS_DRIFT_QUIET
         cdef list found = []
         self.check_idle()
-        with nogil:
-            while i < n and self.takes(samples[i]):
-                i += 1
-        if i < n:
-            raise self.refusal(f"xs[{i}]", samples[i])
-        i = 0
-        while i < n:
-            end = min(n, i + PIECE)
-            self.busy = True
+        # Until the end: a signal's handler runs between two pieces, other threads in each.
+        self.busy = True
+        try:
             with nogil:
-                while i < end:
-                    status = self.push(samples[i])
+                while i < n and self.takes(samples[i]):
                     i += 1
-                    if status != MS_DRIFT_QUIET:
-                        break
+            if i < n:
+                raise self.refusal(f"xs[{i}]", samples[i])
+            i = 0
+            while i < n:
+                end = min(n, i + PIECE)
+                with nogil:
+                    while i < end:
+                        status = self.push(samples[i])
+                        i += 1
+                        if status != MS_DRIFT_QUIET:
+                            break
+                if status == MS_DRIFT_NOMEM:
+                    raise MemoryError("no memory for a longer window")
+                self.drifted_ = status == MS_DRIFT_ALARM
+                if self.drifted_:
+                    found.append(i - 1)
+                if i == end:
+                    PyErr_CheckSignals()
+        finally:
             self.busy = False
-            if status == MS_DRIFT_NOMEM:
-                raise MemoryError("no memory for a longer window")
-            self.drifted_ = status == MS_DRIFT_ALARM
-            if self.drifted_:
-                found.append(i - 1)
-            if i == end:
-                PyErr_CheckSignals()
         return np.array(found, np.int64)
 
     def _until(self, const double[::1] samples):

@@ -658,8 +658,10 @@ class Drift(_Stored):
     changed.
 
     What a learned scale costs: no alarm during `warmup`, though its samples count afterwards; and
-    outliers are seen as `reach`, no larger, so that a single one is no alarm. What it does not cost is the promise of `Adwin`: a
-    scale that is off only makes it slower.
+    outliers are seen as `reach`, no larger, so that a single one is no alarm. What it does not cost
+    is the promise of `Adwin`: a scale that is off only makes it slower. The other two count in
+    spreads, and alarm the more often the longer the signal's tail: take logarithms of durations,
+    or `Adwin`.
 
     Examples
     --------

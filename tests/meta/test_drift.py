@@ -6,6 +6,7 @@ import copy
 import math
 import pickle
 import struct
+import threading
 import zlib
 
 import numpy as np
@@ -512,21 +513,20 @@ def test_settings_of_wrong_types_are_refused():
 
 def test_another_thread_cannot_use_a_detector_that_is_being_fed():
     """Two threads feed one detector: each call works or is refused, and none is lost."""
-    import threading
-
     detector = Adwin()
-    xs = np.random.default_rng(0).random(3_000_000)
-    taken = []
+    xs = np.random.default_rng(0).random(2_000_000)
+    taken, barrier = [], threading.Barrier(3)
 
     def feed():
-        for part in np.array_split(xs, 5):
+        barrier.wait()
+        for part in np.array_split(xs, 40):
             try:
                 detector.update_many(part)
             except MidstreamError:
                 continue
             taken.append(len(part))
 
-    threads = [threading.Thread(target=feed) for _ in range(2)]
+    threads = [threading.Thread(target=feed) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
