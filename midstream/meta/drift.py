@@ -227,8 +227,10 @@ class Adwin(_Stored, AdwinCore):
     Which cut differs most, relative to that, says where the change was.
 
     The bound uses the variance observed and shares delta among ln(n) cuts, as the paper does for
-    use in practice: it is far on the safe side where samples are independent. Dependent samples,
-    such as a slow oscillation, do change in its eyes.
+    use in practice: it is far on the safe side where samples are independent. Checked at each of
+    10,000 uniform ones, a delta of 0.3 cut at one in 7,000 and 0.05 at one in 170,000
+    (``.ci/meta_drift``), so a larger delta finds small shifts sooner at little risk. Dependent
+    samples, such as a slow oscillation, do change in its eyes.
 
     `river` 0.26 and MOA check another bound, with ``n0 - min_window + 1`` in place of n0, and
     likewise n1: the same for a `min_window` of 1, otherwise slower on small windows. river also
@@ -1161,8 +1163,12 @@ class DriftScore:
 
     @property
     def skill(self) -> float:
-        """`f1` above guessing, as a share of what is left above it: 0 or less is no detector."""
-        return (self.f1 - self.guess_f1) / (1 - self.guess_f1) if self.guess_f1 < 1 else 0.0
+        """`f1` above guessing, as a share of what is left above it: 0 or less is no detector.
+
+        1 is perfect. Where silence is perfect, what `f1` lacks.
+        """
+        above = self.f1 - self.guess_f1
+        return above / (1 - self.guess_f1) if self.guess_f1 < 1 else above
 
 
 def evaluate_drift(

@@ -637,6 +637,7 @@ def test_without_changes_only_silence_is_right():
     noisy = evaluate_drift([3], [], 100, tolerance=5)
     assert (noisy.f1, noisy.precision, noisy.recall, noisy.false_rate) == (0, 0, 1, 0.01)
     assert math.isnan(noisy.mean_delay)
+    assert noisy.skill == -1
 
 
 def test_the_guess_is_what_alarms_at_a_fixed_distance_reach():
