@@ -149,8 +149,8 @@ class Bandit(Core):
     ...     bandit.feedback(decision.ticket, float(decision.action == good))
     >>> bandit.best((1.0, 0.0)), bandit.best((1.0, 1.0))
     ('continue', 'abort')
-    >>> bandit.decide((1.0, 1.0), allowed=("continue", "nudge")).action
-    'nudge'
+    >>> bandit.decide((1.0, 1.0), allowed=("continue", "nudge")).allowed
+    ('continue', 'nudge')
     """
 
     __slots__ = (
