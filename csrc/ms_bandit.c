@@ -354,14 +354,15 @@ static size_t ends_of(double middle, double width, double a, double b, int beta,
     return n;
 }
 
+static double softplus(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
+
 static void panel(const ms_bandit *t, ms_bandit_field *field, double from, double to, double *mass)
 {
     const double half = 0.5 * (to - from), middle = 0.5 * (to + from);
     double x[MS_NODES], soft[MS_NODES] = {0};
     for (int k = 0; k < MS_NODES; k++) {
         x[k] = middle + half * MS_NODE[k];
-        if (field->beta)
-            soft[k] = x[k] > 0 ? x[k] + log1p(exp(-x[k])) : log1p(exp(x[k]));
+        if (field->beta) soft[k] = softplus(x[k]);
     }
     t->kernels->panel(field, x, soft, half, mass);
 }
@@ -413,25 +414,32 @@ static void integrate(const ms_bandit *t, ms_bandit_field *field, const double *
     }
 }
 
-/* A Beta density over the logit: its mass is numerical, by the same panels. */
-static void set_beta(const ms_bandit *t, double a, double b, ms_bandit_field *field, size_t i,
+/* The density of an action's Beta over the logit. Its mass is found by the same panels. */
+static void set_beta(const ms_bandit *t, ms_bandit_action *action, ms_bandit_field *field, size_t i,
                      double *middle, double *width)
 {
-    ms_bandit_field one = {.n = 1, .beta = 1};
-    double mass[8] = {0}, x;
-    ms_end own[POINTS];
-    x = *middle = log(a / b);
+    double a, b;
+    posterior(t, action, &a, &b);
+    *middle = log(a / b);
     *width = sqrt((a + b) / a / b);
-    one.first[0] = a;
-    one.second[0] = a + b;
-    one.peak[0] = a * x - (a + b) * (x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)));
-    one.scale[0] = 1.0;
-    const size_t n = ends_of(*middle, *width, a, b, 1, own);
-    for (size_t k = n - 1; k > 0; k--) panel(t, &one, own[k - 1].at, own[k].at, mass);
     field->first[i] = a;
     field->second[i] = a + b;
-    field->peak[i] = one.peak[0];
-    field->scale[i] = 1.0 / one.rest[0];
+    field->peak[i] = a * *middle - (a + b) * softplus(*middle);
+    if (action->scale[0] != a || action->scale[1] != b) {
+        ms_bandit_field one = {.n = 1, .beta = 1};
+        double mass[8] = {0};
+        ms_end own[POINTS];
+        one.first[0] = a;
+        one.second[0] = a + b;
+        one.peak[0] = field->peak[i];
+        one.scale[0] = 1.0;
+        const size_t n = ends_of(*middle, *width, a, b, 1, own);
+        for (size_t k = n - 1; k > 0; k--) panel(t, &one, own[k - 1].at, own[k].at, mass);
+        action->scale[0] = a;
+        action->scale[1] = b;
+        action->scale[2] = 1.0 / one.rest[0];
+    }
+    field->scale[i] = action->scale[2];
 }
 
 static void greedy(const double *score, size_t n, double *won)
@@ -479,11 +487,8 @@ void ms_bandit_chances(ms_bandit *t, uint64_t allowed, double *chances)
         won[0] = 1.0;
     } else if (!linear(t)) {
         ms_bandit_field field = {.n = n, .beta = 1};
-        for (size_t i = 0; i < n; i++) {
-            double a, b;
-            posterior(t, t->actions + index[i], &a, &b);
-            set_beta(t, a, b, &field, i, mean + i, width + i);
-        }
+        for (size_t i = 0; i < n; i++)
+            set_beta(t, t->actions + index[i], &field, i, mean + i, width + i);
         integrate(t, &field, mean, width, won);
     } else {
         for (size_t i = 0; i < n; i++) {

@@ -66,6 +66,7 @@ typedef struct ms_bandit_config {
 typedef struct ms_bandit_action {
     double *s, *n, *b, *theta; /* (p, p), (p, p), (p,), (p,) */
     double won, lost;          /* of Beta, relative to `mark` as S is */
+    double scale[3];           /* of Beta: two parameters, and what scales their density; no state */
     int64_t mark;
     uint64_t learned;          /* rewards */
     uint64_t since;            /* rewards since N was formed afresh */
