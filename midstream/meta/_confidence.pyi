@@ -1,12 +1,14 @@
 from typing import Any, Literal, Self, SupportsFloat, SupportsIndex
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from typing_extensions import disjoint_base
 
 METHODS: tuple[str, ...]
 SIDES: tuple[str, ...]
 
 def restored(cls: type[Any], arguments: tuple[Any, ...], snapshot: bytes) -> Any: ...
+def bounded_row(values: ArrayLike, name: str, low: float, high: float) -> NDArray[np.float64]: ...
 def level_of(name: str, value: SupportsFloat) -> float: ...
 
 @disjoint_base

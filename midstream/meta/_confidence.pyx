@@ -70,7 +70,7 @@ _SIDE = struct.Struct("<Q2d")
 _COUNT_LIMIT = 1 << 62
 
 
-cdef object bounded_row(object values, str name, double low, double high):
+def bounded_row(values, name, double low, double high):
     """A contiguous row of finite doubles within [low, high]."""
     try:
         row = np.asarray(values)
@@ -307,9 +307,9 @@ cdef class EProcess:
         if len(data) != len(_CAPITAL_MAGIC) + _CAPITAL.size:
             raise ArgumentValueError("snapshot must be whole, got one of another length")
         fields = _CAPITAL.unpack_from(data, len(_CAPITAL_MAGIC))
+        *capital, cash, log_scale, log_capital, log_peak, n, restarts = fields
         for j in range(MS_BETS):
-            other.capital[j] = fields[j]
-        cash, log_scale, log_capital, log_peak, n, restarts = fields[-6:]
+            other.capital[j] = capital[j]
         other.cash, other.log_scale, other.log_capital = cash, log_scale, log_capital
         other.log_peak, other.n, other.restarts = log_peak, n, restarts
         if other.restarts != self.state.restarts:

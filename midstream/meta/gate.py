@@ -37,9 +37,9 @@ class Gate:
         Whether `alpha` is for all trials of the gate's life together, or for each.
     null : {'every', 'average'}
         What is refuted before a promotion: that the candidate is not better on *every* stream,
-        given the past, or that it is not better on *average* over those so far. The second costs
-        about twice the streams, and holds where candidates are sometimes better and sometimes
-        worse.
+        given the past, or that it is not better on *average* over those so far. The second
+        takes two to three times the streams, and holds where candidates are sometimes better and
+        sometimes worse.
     replay : int, default 10
         Recordings that the screen asks for; 0 leaves it out.
     shadow, canary : int, default 1000 and 2000

@@ -6,11 +6,15 @@ import html
 import math
 from collections import deque
 from collections.abc import Iterable, Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RefusedError
 from midstream._core.validate import check_choice, check_int, check_real, check_text
-from midstream.meta._confidence import ConfidenceSequence, EProcess
+from midstream.meta._confidence import ConfidenceSequence, EProcess, bounded_row
 from midstream.meta._gating import (
     OPEN,
     bounds_of,
@@ -471,19 +475,70 @@ class Trial:
             A loss outside [0, 1], or none.
         """
         self._live()
-        if not (self._stage == "shadow" or self._watched):
-            raise RefusedError(
-                f"trial {self._number} takes no pairs in stage {self._stage!r}", reason="stage"
-            )
-        if self._queue:
-            raise RefusedError(
-                f"trial {self._number} has {len(self._queue)} streams outstanding that count first",
-                reason="order",
-            )
+        self._takes_pairs()
         champion = bounds_of("champion_loss", champion_loss)
         candidate = bounds_of("candidate_loss", candidate_loss)
         self._pair((*champion, *candidate), segment_name(segment))
         return self._decide()
+
+    def shadowed_many(self, champion_losses: ArrayLike, candidate_losses: ArrayLike) -> Outcome:
+        """Report many pairs at once, up to the one that changes the stage.
+
+        The same as `shadowed` for one after another, at some 0.2 us each with ``null="every"``: for
+        studies of what a gate would have done.
+
+        Parameters
+        ----------
+        champion_losses, candidate_losses : (n,) array_like of float
+            Exact losses.
+
+        Returns
+        -------
+        Outcome
+            Pairs behind the change do not count.
+
+        Raises
+        ------
+        RefusedError
+            As `shadowed`.
+        ArgumentValueError, ArgumentTypeError
+            Not two rows of one length, or a loss outside [0, 1]. Nothing was counted.
+        """
+        gate = self._live()
+        self._takes_pairs()
+        champion = bounded_row(champion_losses, "champion_losses", 0.0, 1.0)
+        candidate = bounded_row(candidate_losses, "candidate_losses", 0.0, 1.0)
+        if len(champion) != len(candidate):
+            raise ArgumentValueError(
+                "candidate_losses must be as many as champion_losses, got "
+                f"{len(candidate)} for {len(champion)}"
+            )
+        difference = champion - candidate
+        if self._stage == "shadow" and gate._null == "every" and not self._ready:
+            left = max(0, gate._shadow - self._n - 1)
+            effect = gate._min_effect
+            better = np.maximum(-1.0, (difference[:left] - effect) / (1 + effect))
+            # All but the pair at which something happens, at once.
+            n = min(
+                copy(self._better).update_many(better, self._alpha),
+                copy(self._worse).update_many(-difference[:left], gate._harm_alpha / 2),
+            )
+            n = max(0, n - 1)
+            if n:
+                self._n += n
+                self._total = float(np.cumsum(np.append(self._total, difference[:n]))[-1])
+                self._better.update_many(better[:n])
+                self._worse.update_many(-difference[:n])
+                assert self._below is not None and self._above is not None
+                self._below.update_many(difference[:n])
+                self._above.update_many(difference[:n])
+                champion, candidate = champion[n:], candidate[n:]
+        for own, other in zip(champion.tolist(), candidate.tolist(), strict=True):
+            self._pair((own, own, other, other), None)
+            outcome = self._decide()
+            if outcome.changed:
+                return outcome
+        return self._same()
 
     def observed(
         self,
@@ -570,6 +625,17 @@ class Trial:
                 f"trial {self._number} belongs to a state that its gate has left", reason="stale"
             )
         return self._gate
+
+    def _takes_pairs(self) -> None:
+        if not (self._stage == "shadow" or self._watched):
+            raise RefusedError(
+                f"trial {self._number} takes no pairs in stage {self._stage!r}", reason="stage"
+            )
+        if self._queue:
+            raise RefusedError(
+                f"trial {self._number} has {len(self._queue)} streams outstanding that count first",
+                reason="order",
+            )
 
     def _same(self) -> Outcome:
         return Outcome(self._number, self._stage, self._stage)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from reference import nulls
 from scipy.stats import binom
 
 from midstream._core.snapshots import sealed
@@ -494,35 +495,53 @@ def test_too_many_open_trials():
 # ---- the error rate ----
 
 
-def null_paths(name, rng, n):
-    """Champion's and candidate's losses, none better in expectation given the past."""
-    if name == "equal":
-        return rng.beta(2, 3, n), rng.beta(2, 3, n)
-    if name == "worse":
-        return rng.beta(2, 3, n), rng.beta(2.1, 2.9, n)
-    if name == "rare":
-        base = np.full(n, 0.3)
-        return base, np.where(rng.random(n) < 0.05, 0.3 + 0.19 * 3.5, 0.3 - 0.035)
-    # The difference's size depends on its past, its sign is fair.
-    sign = rng.choice([-1.0, 1.0], n)
-    size = np.where(np.concatenate([[0], np.cumsum(sign)[:-1]]) > 0, 0.5, 0.05)
-    return 0.5 + size * sign, np.full(n, 0.5)
-
-
-@pytest.mark.parametrize("name", ["equal", "worse", "rare", "dependent"])
+@pytest.mark.parametrize("name", list(nulls.PAIRS))
 @pytest.mark.parametrize("null", ["every", "average"])
 def test_a_null_is_promoted_at_most_at_the_rate(name, null):
     """Without canary, so that one stage alone must keep the level; .ci/meta_gate_null has more."""
-    rng = np.random.default_rng(6)
-    runs, n, alpha = 300, 200, 0.1
-    hits = 0
-    for _ in range(runs):
-        _, trial = in_shadow(canary=0, alpha=alpha, null=null, harm_alpha=1e-9, shadow=n)
-        for c, d in zip(*(row.tolist() for row in null_paths(name, rng, n)), strict=True):
-            if trial.shadowed(c, d).changed:
-                break
-        hits += trial.stage == "promoted"
+    runs, alpha = (500, 0.1) if null == "every" else (100, 0.1)
+    hits = sum(nulls.shadow_only(name, k, alpha=alpha, n=200, null=null) for k in range(runs))
     assert hits <= binom.ppf(SURE, runs, alpha)
+
+
+@pytest.mark.parametrize("one", ["not_enough", "family", "false_shadow", "averaged"])
+def test_other_nulls_are_promoted_at_most_at_the_rate(one):
+    runs, alpha = 150, 0.1
+    hits = sum(getattr(nulls, one)(k, alpha=alpha, n=100) for k in range(runs))
+    assert hits <= binom.ppf(SURE, runs, alpha)
+
+
+def test_power():
+    """A mean of 0.2 and a deviation of 0.3 at 0.05 a trial: 20 to 40 streams, mostly."""
+    times = [nulls.stopping(0.2, 0.3, k, alpha=0.05) for k in range(100)]
+    assert 15 <= nulls.quantile(times, 0.5) <= 35
+    assert nulls.quantile(times, 0.9) <= 50
+    assert all(nulls.stopping(0.2, 0.3, k, alpha=0.05, canary=4000) for k in range(5))
+
+
+@pytest.mark.parametrize("null", ["every", "average"])
+@pytest.mark.parametrize("mean", [0.15, 0.0, -0.15])
+def test_many_pairs_at_once_are_the_same(null, mean):
+    rng = np.random.default_rng(11)
+    for _ in range(15):
+        one_gate, one = in_shadow(canary=0, null=null, shadow=150)
+        many_gate, many = in_shadow(canary=0, null=null, shadow=150)
+        champion = rng.uniform(0.3, 0.7, 300)
+        candidate = (champion - mean + rng.uniform(-0.3, 0.3, 300)).clip(0, 1)
+        for c, d in zip(champion.tolist(), candidate.tolist(), strict=True):
+            first = one.shadowed(c, d)
+            if first.changed:
+                break
+        cut = int(rng.integers(0, 20))
+        second = many.shadowed_many(champion[:cut], candidate[:cut])
+        if not second.changed:
+            second = many.shadowed_many(champion[cut:], candidate[cut:])
+        assert first == second
+        assert one_gate.digest == many_gate.digest
+    with pytest.raises(ArgumentValueError, match=r"champion_losses\[1\]"):
+        in_shadow()[1].shadowed_many([0.5, 1.5], [0.5, 0.5])
+    with pytest.raises(ArgumentValueError, match="as many"):
+        in_shadow()[1].shadowed_many([0.5], [0.5, 0.5])
 
 
 def test_average_is_not_fooled_by_a_good_start_of_a_bad_whole():
