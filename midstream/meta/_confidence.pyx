@@ -221,6 +221,7 @@ cdef class EProcess:
             return 0
         if n < LONG:
             return ms_eprocess_feed(&self.state, &row[0], n, stop)
+        self.check_idle()  # again: another thread may have had its turn while the row was made
         self.busy = True
         with nogil:
             used = ms_eprocess_feed(&self.state, &row[0], n, stop)
@@ -520,6 +521,7 @@ tuned_for=100, cells=1000)\n--\n\n\
             for i in range(n):
                 self.take(row[i])
             return
+        self.check_idle()  # again: another thread may have had its turn while the row was made
         self.busy = True
         with nogil:
             for i in range(n):
