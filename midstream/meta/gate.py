@@ -93,8 +93,9 @@ class Gate:
     their best where its rejection or demotion is.
 
     *Segments.* A candidate that is proven worse in a segment is rejected however good it is in
-    total. `harm_alpha` (`demote_alpha`) is halved between the total and the segments, where the
-    k-th to appear gets the share ``k**-1.6 / zeta(1.6)``.
+    total. `harm_alpha` is halved between shadow and canary (where there is one), and each half, as
+    `demote_alpha`, between the total and the segments, where the k-th to appear gets the share
+    ``k**-1.6 / zeta(1.6)``.
 
     A trial whose champion is replaced ends: it was compared with something that is gone. One canary
     runs at a time.
@@ -315,6 +316,11 @@ class Gate:
         if self._replay == 0:
             trial._move("shadow", "no replay is asked for")
         return trial
+
+    @property
+    def _harm_level(self) -> float:
+        """Of one of the stages before promotion."""
+        return self._harm_alpha / 2 if self._canary else self._harm_alpha
 
     def _spend(self) -> float:
         level = self.next_alpha

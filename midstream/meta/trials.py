@@ -78,6 +78,27 @@ class Trial:
     `max_pending` outstanding streams counts as censored.
 
     One report: some 4 us. Not thread-safe.
+
+    Examples
+    --------
+    A candidate that shadows show to be better is used on a share of streams, and there it is not:
+
+    >>> from midstream.meta import Gate
+    >>> gate = Gate(replay=0, seed=1)
+    >>> trial = gate.open(label="window 40 -> 60")
+    >>> number = 0
+    >>> while trial.stage == "shadow":
+    ...     outcome = trial.finished(trial.assign(number), 0.5, 0.2)
+    ...     number += 1
+    >>> number, trial.stage
+    (19, 'canary')
+    >>> while trial.open:
+    ...     assignment = trial.assign(number)
+    ...     loss = 0.5 if assignment.arm == "champion" else 0.9
+    ...     outcome = trial.observed(assignment, loss)
+    ...     number += 1
+    >>> outcome.stage, outcome.reason, trial.spent < 30
+    ('rejected', 'worse by 0.3734 over 58 streams', True)
     """
 
     __slots__ = (
@@ -161,7 +182,7 @@ class Trial:
         return self
 
     def _begin(self) -> None:
-        """Forget the evidence of the stage before; what speaks against the candidate stays."""
+        """Forget the evidence of the stage before: what shadows showed may be wrong in use."""
         self._n = 0
         self._total = 0.0
         #: Of each arm: streams, sum of losses.
@@ -174,15 +195,15 @@ class Trial:
                 self._late.add(stream.number)
         self._queue.clear()
         self._pending.clear()
+        self._outstanding = 0
         gate = self._gate
         if gate is None or self._stage not in ("shadow", "canary", "promoted"):
             return
         span = 1.0
         if self._stage == "canary":
             span = 1 / min(gate._share, 1 - gate._share) if gate._share < 1 else 1.0
-        elif self._stage == "promoted":
-            self._worse = EProcess(True)
-            self._segments = {}
+        self._worse = EProcess(self._stage == "promoted")
+        self._segments = {}
         level = gate._demote_alpha if self._stage == "promoted" else self._alpha
         self._below = ConfidenceSequence(-span, span, level, "bernstein", "lower")
         self._above = ConfidenceSequence(-span, span, level, "bernstein", "upper")
@@ -521,7 +542,7 @@ class Trial:
             # All but the pair at which something happens, at once.
             n = min(
                 copy(self._better).update_many(better, self._alpha),
-                copy(self._worse).update_many(-difference[:left], gate._harm_alpha / 2),
+                copy(self._worse).update_many(-difference[:left], gate._harm_level / 2),
             )
             n = max(0, n - 1)
             if n:
@@ -757,7 +778,7 @@ class Trial:
                 self._watched = False
                 gate._forget(self)
             return self._same()
-        why = self._worst_part(gate._harm_alpha)
+        why = self._worst_part(gate._harm_level)
         if why:
             return self._move("rejected", why)
         if self._ready:

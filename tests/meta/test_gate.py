@@ -504,11 +504,58 @@ def test_a_null_is_promoted_at_most_at_the_rate(name, null):
     assert hits <= binom.ppf(SURE, runs, alpha)
 
 
-@pytest.mark.parametrize("one", ["not_enough", "family", "false_shadow", "averaged"])
+@pytest.mark.parametrize(
+    "one", ["not_enough", "family", "false_shadow", "averaged", "refused", "taken_back"]
+)
 def test_other_nulls_are_promoted_at_most_at_the_rate(one):
     runs, alpha = 150, 0.1
     hits = sum(getattr(nulls, one)(k, alpha=alpha, n=100) for k in range(runs))
     assert hits <= binom.ppf(SURE, runs, alpha)
+
+
+@pytest.mark.parametrize("null", ["every", "average"])
+def test_all_paths_of_a_fair_game(null):
+    """12 streams of differences -1 and 1: of all 4096 ways, at most alpha promote, exactly."""
+    alpha = 0.3
+    hits = 0
+    for path in range(1 << 12):
+        _, trial = in_shadow(canary=0, alpha=alpha, null=null, harm_alpha=1e-9, shadow=12)
+        signs = np.array([path >> i & 1 for i in range(12)], dtype=float)
+        hits += trial.shadowed_many(signs, 1 - signs).stage == "promoted"
+    assert hits <= alpha * (1 << 12)
+    assert hits > 0.3 * alpha * (1 << 12) or null == "average"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.booleans(), st.floats(0, 1)), max_size=12),
+    st.floats(0, 1),
+    st.floats(0, 1),
+    st.sampled_from([0.1, 0.2, 0.5, 0.9]),
+)
+def test_the_weighted_estimate_is_the_difference_in_expectation(past, champion, candidate, share):
+    """Whatever came before: over the two arms of one stream, its mean is the true difference."""
+    _, trial = in_shadow(share=share, budget=1e6, harm_alpha=1e-9, canary=10**6)
+    _, n = feed(trial, 1.0, 0.0)
+    for _, loss in past:
+        trial.finished(trial.assign(n), loss)
+        n += 1
+    n_before, before = trial.evidence.n, trial._total
+    expected = 0.0
+    arms = {}
+    twin = copy.deepcopy(trial._live())
+    # The same state, and numbers until both arms have come up.
+    while len(arms) < 2:
+        other = copy.deepcopy(twin).trials[0]
+        a = other.assign(n)
+        n += 1
+        if a.arm in arms:
+            continue
+        other.finished(a, champion if a.arm == "champion" else candidate)
+        assert other.evidence.n == n_before + 1
+        arms[a.arm] = other._total - before
+        expected += a.propensity * arms[a.arm]
+    assert expected == pytest.approx(champion - candidate, abs=1e-9)
 
 
 def test_power():

@@ -158,6 +158,33 @@ def averaged(seed, *, alpha, n):
     return outcome.stage == "promoted" and so_far[outcome.evidence.n - 1] <= 0
 
 
+def refused(seed, *, alpha, n):
+    """An equal candidate, streams of four kinds: whether it was rejected as worse."""
+    rng = np.random.default_rng(seed)
+    gate = Gate(harm_alpha=alpha, alpha=1e-9, error="per_trial", replay=0, shadow=n, canary=0)
+    trial = gate.open()
+    champion, candidate = PAIRS[("equal", "bold", "streaks")[seed % 3]](rng, n)
+    for k, (c, d) in enumerate(zip(champion.tolist(), candidate.tolist(), strict=True)):
+        outcome = trial.shadowed(c, d, segment="abcd"[k % 4])
+        if outcome.changed:
+            return outcome.reason.startswith("worse")
+    return False
+
+
+def taken_back(seed, *, alpha, n):
+    """A promoted change that is no worse than what it replaced: whether it was demoted."""
+    rng = np.random.default_rng(seed)
+    gate = Gate(demote_alpha=alpha, error="per_trial", replay=0, canary=0)
+    trial = gate.open()
+    trial.shadowed_many(np.full(20, 0.9), np.full(20, 0.1))
+    assert trial.watched
+    champion, candidate = PAIRS[("equal", "bold", "streaks")[seed % 3]](rng, n)
+    for k, (c, d) in enumerate(zip(champion.tolist(), candidate.tolist(), strict=True)):
+        if trial.shadowed(c, d, segment="abcd"[k % 4]).changed:
+            return True
+    return False
+
+
 # ---- power ----
 
 
