@@ -218,7 +218,7 @@ def _opened(path: str, *, head: str | None, key_env: str | None, readonly: bool)
 def _version_rows(history: History) -> list[dict[str, Any]]:
     rows = []
     for version in history.versions:
-        place = history.promoted_by.get(version.number)
+        place = history.promoted_by.get(version.number, history.demoted_by.get(version.number))
         rows.append(
             {
                 "type": "version",
@@ -231,6 +231,7 @@ def _version_rows(history: History) -> list[dict[str, Any]]:
                 "restores": version.restores,
                 "reason": version.reason,
                 "trial": None if place is None else history.trials[place].key,
+                "demoted": version.number in history.demoted_by,
             }
         )
     return rows
@@ -278,6 +279,7 @@ def _summary(path: str, ledger: Ledger, history: History, *, pinned: bool) -> di
         "version": None if current is None else current.number,
         "settings": None if current is None else dict(current.settings),
         "trials": {name: outcomes.count(name) for name in dict.fromkeys(outcomes)},
+        "refused": len(history.refused),
         "keyed": ledger.keyed,
         "pinned": pinned,
         "head": ledger.head.hex(),
@@ -318,6 +320,10 @@ def _tell(
         names = [alarm.signal for alarm in history.alarms]
         each = ", ".join(f"{one_line(n)} {names.count(n)}" for n in dict.fromkeys(names))
         console.print(f"drift alarms: {each}; the last at record {history.alarms[-1].record}")
+    if history.refused:
+        reasons = [reason for _, reason in history.refused]
+        each = ", ".join(f"{one_line(r)} {reasons.count(r)}" for r in dict.fromkeys(reasons))
+        console.print(f"proposals refused at once, by reason: {each}")
     console.print()
     kinds = ", ".join(f"{one_line(kind)} {count}" for kind, count in told["kinds"].items())
     console.print(f"{told['records']} records: {kinds}" if kinds else "no records")
@@ -361,22 +367,26 @@ def _versions_table(history: History, last: int, unicode: bool) -> Table:
             str(version.number),
             _when(version.record, version.time_ns),
             moves,
-            _because(history, version, unicode),
+            _because(history, version),
             style="bold" if version.number == current else None,
         )
     return table
 
 
-def _because(history: History, version: Version, unicode: bool) -> str:
+def _because(history: History, version: Version) -> str:
     if version.restores is not None:
         reason = f": {one_line(version.reason)}" if version.reason else ""
         return f"rollback to {version.restores}{reason}"
-    place = history.promoted_by.get(version.number)
-    if place is None:
-        return "first" if version.parent is None else ""
-    trial = history.trials[place]
-    evidence = _evidence(trial, unicode)
-    return f"trial {one_line(str(trial.key))}" + (f": {evidence}" if evidence else "")
+    if version.parent is None:
+        return "first"
+    for made_by, what in ((history.promoted_by, ""), (history.demoted_by, "demotion of ")):
+        place = made_by.get(version.number)
+        if place is not None:
+            trial = history.trials[place]
+            evidence = _evidence(trial)
+            told = f": {evidence}" if evidence else ""
+            return f"{what}trial {one_line(str(trial.key))}{told}"
+    return ""
 
 
 def _trials_table(trials: list[HistoryTrial], unicode: bool) -> Table:
@@ -384,7 +394,7 @@ def _trials_table(trials: list[HistoryTrial], unicode: bool) -> Table:
         ("trial", "right"),
         ("stage", "left"),
         ("would change", "left"),
-        ("difference of losses", "left"),
+        ("better by", "left"),
         ("reason", "left"),
     )
     styles = {"promoted": "green", "rejected": "red", "demoted": "yellow"}
@@ -393,14 +403,14 @@ def _trials_table(trials: list[HistoryTrial], unicode: bool) -> Table:
             one_line(str(trial.key)),
             trial.stage if trial.outcome != "open" else f"open: {one_line(trial.stage)}",
             _moves_text(trial.moves, unicode=unicode),
-            _evidence(trial, unicode),
+            _evidence(trial),
             one_line(trial.reason),
             style=styles.get(trial.outcome, "bold"),
         )
     return table
 
 
-def _evidence(trial: HistoryTrial, unicode: bool) -> str:
+def _evidence(trial: HistoryTrial) -> str:
     last = trial.last
     if last is None:
         return ""

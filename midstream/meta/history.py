@@ -37,7 +37,7 @@ class HistoryEvidence:
     n : int or None
         Streams or recordings so far.
     difference, lower, upper : float or None
-        Estimate and bounds of how much smaller the candidate's loss is, as the gate states them.
+        Estimate and bounds of how much smaller the candidate's loss is: positive is better.
     """
 
     record: int
@@ -128,8 +128,10 @@ class History:
     n_records : int
     last_ns : int or None
         Time of the last record that has one.
-    promoted_by : mapping of int to int
-        Number of a version -> place in `trials` of the trial that it came from.
+    refused : tuple of (int, str)
+        Record and reason of each proposal that was refused at once.
+    promoted_by, demoted_by : mapping of int to int
+        Number of a version -> place in `trials` of the trial whose promotion or demotion made it.
     choices : mapping of str to tuple
         Values of choices in their order, and all names in theirs (``()`` for other kinds), where
         a record of kind ``"space"`` tells.
@@ -154,10 +156,12 @@ class History:
     versions: tuple[Version, ...]
     trials: tuple[HistoryTrial, ...]
     alarms: tuple[HistoryAlarm, ...]
+    refused: tuple[tuple[int, str], ...]
     counts: Mapping[str, int]
     n_records: int
     last_ns: int | None
     promoted_by: Mapping[int, int]
+    demoted_by: Mapping[int, int]
     choices: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     @classmethod
@@ -178,59 +182,83 @@ class History:
     @classmethod
     def of_records(cls, records: Iterable[Record], versions: Iterable[Version]) -> History:
         """Read records in their order, and the versions among them."""
+        made = tuple(versions)
+        by_record = {version.record: version for version in made}
         counts: Counter[str] = Counter()
         trials: dict[int | str, HistoryTrial] = {}
         proposals: dict[int, Mapping[str, Any]] = {}
-        alarms = []
-        ends: dict[int, int | str] = {}
-        last_ns = None
+        alarms: list[HistoryAlarm] = []
+        refused: list[tuple[int, str]] = []
+        ends: dict[int, list[tuple[int | str, str]]] = {}
         choices: dict[str, tuple[Any, ...]] = {}
+        settings: Mapping[str, Any] = {}
+        last_ns = None
         for record in records:
-            counts[record.kind] += 1
-            body = record.body
+            kind, body = record.kind, record.body
+            counts[kind] += 1
             if record.time_ns is not None:
                 last_ns = record.time_ns
-            if record.kind == "space":
-                choices.update(_choices(body))
-            elif record.kind == "propose":
+            if record.index in by_record:
+                settings = by_record[record.index].settings
+                continue
+            if kind == "propose":
                 proposals[record.index] = body
-            elif record.kind == "drift":
-                named = body.get("signal", body.get("name", body.get("detector", "drift")))
+            for names in _lists(body, "drift"):
+                alarms += [HistoryAlarm(record.index, record.time_ns, str(n)) for n in names]
+            if kind == "drift":
+                named = body.get("signal", body.get("name", "drift"))
                 alarms.append(HistoryAlarm(record.index, record.time_ns, str(named)))
-            elif record.kind in ("trial", "evidence", *OUTCOMES):
-                key = _key(record)
+            if not choices and kind in ("space", "open"):
+                choices.update(_choices(body))
+            events: list[Mapping[str, Any]] = []
+            if kind in ("trial", "apply", "evidence", *OUTCOMES):
+                events.append(body)
+                reason = _within(body, "decided").get("refused")
+                if isinstance(reason, str):
+                    refused.append((record.index, reason))
+            for outcomes in _lists(body, "outcomes"):
+                events += [one for one in outcomes if isinstance(one, Mapping)]
+            for event in events:
+                key = _key(event, record)
                 if key is None:
                     continue
                 trial = trials.get(key)
                 if trial is None:
                     trial = trials[key] = HistoryTrial(key, record.index, record.time_ns)
-                _told(trial, record, proposals)
-                if record.kind in OUTCOMES:
-                    ends[record.index] = key
+                before = trial.outcome
+                _told(trial, event, record, proposals, settings)
+                if trial.outcome != before:
+                    ends.setdefault(record.index, []).append((key, trial.outcome))
+                for other in event.get("superseded", ()):
+                    if other in trials and trials[other].outcome == "open":
+                        _end(trials[other], "rejected", record)
         order = {key: place for place, key in enumerate(trials)}
-        made = tuple(versions)
-        promoted_by: dict[int, int] = {}
-        before = -1
+        came: dict[str, dict[int, int]] = {"promoted": {}, "demoted": {}}
+        before_it = -1
         for version in made:
-            causes = [version.cause] if version.cause in ends else []
-            # A loop may write the version right behind the promotion, or before it.
-            causes += [index for index in ends if before < index < version.record]
-            causes += [version.cause] if version.cause is not None else []
+            # Where no cause is given, what ended since the version before.
+            causes = (
+                [version.cause]
+                if version.cause in ends
+                else [index for index in ends if before_it < index < version.record]
+            )
+            before_it = version.record
+            if version.restores is not None or version.parent is None:
+                continue
             for cause in causes:
-                key = ends.get(cause, _by_opening(trials, cause))
-                if key is not None and version.restores is None:
-                    promoted_by[version.number] = order[key]
-                    break
-            before = version.record
-        total = sum(counts.values())
+                for key, outcome in ends[cause]:
+                    if outcome in came:
+                        came[outcome].setdefault(version.number, order[key])
         return cls(
             made,
             tuple(trials.values()),
             tuple(alarms),
+            tuple(refused),
             dict(counts),
-            total,
+            sum(counts.values()),
             last_ns,
-            promoted_by,
+            came["promoted"],
+            {n: place for n, place in came["demoted"].items() if n not in came["promoted"]},
             choices,
         )
 
@@ -257,6 +285,83 @@ class History:
         return tuple(name for name in (*names, *sorted(moved - names.keys())) if name in moved)
 
 
+def _within(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = body.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _lists(body: Mapping[str, Any], name: str) -> list[list[Any]]:
+    """Lists of this name in a record's body and in what was decided on it."""
+    found = (source.get(name) for source in (body, _within(body, "decided")))
+    return [one for one in found if isinstance(one, list)]
+
+
+def _key(event: Mapping[str, Any], record: Record) -> int | str | None:
+    """What an event calls its trial."""
+    for source in (event, _within(event, "decided"), _within(event, "given")):
+        for name in ("trial", "number", "id", "proposal"):
+            found = source.get(name)
+            if isinstance(found, Mapping):
+                found = found.get("number", found.get("id"))
+            if isinstance(found, (int, str)) and not isinstance(found, bool):
+                return found
+    return record.index if record.kind == "trial" else None
+
+
+def _told(
+    trial: HistoryTrial,
+    event: Mapping[str, Any],
+    record: Record,
+    proposals: Mapping[int, Mapping[str, Any]],
+    settings: Mapping[str, Any],
+) -> None:
+    """Take in what an event says of its trial."""
+    sources = [event, *(v for v in event.values() if isinstance(v, Mapping))]
+    for name in ("proposal", "cause"):
+        index = event.get(name)
+        if isinstance(index, int) and index in proposals:
+            other = proposals[index]
+            sources += [other, *(v for v in other.values() if isinstance(v, Mapping))]
+    if not trial.moves:
+        trial.moves = next(filter(None, (_moves(source, settings) for source in sources)), ())
+    if not trial.reason:
+        reasons = (source.get("reason") for source in sources)
+        trial.reason = next((r for r in reasons if isinstance(r, str) and r), "")
+    stage = next((s["stage"] for s in sources if isinstance(s.get("stage"), str)), None)
+    if stage is not None and stage not in ENDED:
+        _stage(trial, stage, record)
+    numbers = next((s for s in sources if "lower" in s or "upper" in s or "difference" in s), None)
+    if numbers is not None or record.kind == "evidence":
+        numbers = numbers or event
+        count = numbers.get("n")
+        of = numbers.get("stage", stage)
+        trial.evidence.append(
+            HistoryEvidence(
+                record.index,
+                record.time_ns,
+                of if isinstance(of, str) and of not in ENDED else None,
+                count if isinstance(count, int) else None,
+                _number(numbers.get("difference", numbers.get("mean"))),
+                _number(numbers.get("lower")),
+                _number(numbers.get("upper")),
+            )
+        )
+    outcome = OUTCOMES.get(record.kind) if event is record.body else None
+    outcome = outcome or (stage if stage in ENDED else None)
+    if outcome is not None:
+        _end(trial, outcome, record)
+
+
+def _stage(trial: HistoryTrial, stage: str, record: Record) -> None:
+    if not trial.stages or trial.stages[-1][0] != stage:
+        trial.stages.append((stage, record.index, record.time_ns))
+
+
+def _end(trial: HistoryTrial, outcome: str, record: Record) -> None:
+    trial.outcome = outcome
+    trial.ended, trial.ended_ns = record.index, record.time_ns
+
+
 def _choices(body: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     """Names and choices of a space that was recorded, itself or under a name."""
     for found in (body, *(v for v in body.values() if isinstance(v, Mapping))):
@@ -270,71 +375,24 @@ def _choices(body: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
     return {}
 
 
-def _by_opening(trials: Mapping[int | str, HistoryTrial], record: int) -> int | str | None:
-    for key, trial in trials.items():
-        if trial.opened == record:
-            return key
-    return None
-
-
-def _key(record: Record) -> int | str | None:
-    """What a record calls its trial."""
-    body = record.body
-    for name in ("trial", "number", "id", "proposal"):
-        found = body.get(name)
-        if isinstance(found, Mapping):
-            found = found.get("number", found.get("id"))
-        if isinstance(found, (int, str)) and not isinstance(found, bool):
-            return found
-    return record.index if record.kind == "trial" else None
-
-
-def _told(trial: HistoryTrial, record: Record, proposals: Mapping[int, Mapping[str, Any]]) -> None:
-    """Take in what a record says of its trial."""
-    body = record.body
-    sources = [body, *(v for v in body.values() if isinstance(v, Mapping))]
-    for name in ("proposal", "cause"):
-        index = body.get(name)
-        if isinstance(index, int) and index in proposals:
-            other = proposals[index]
-            sources += [other, *(v for v in other.values() if isinstance(v, Mapping))]
-    if not trial.moves:
-        trial.moves = next(filter(None, (_moves(source.get("moves")) for source in sources)), ())
-    if not trial.reason:
-        reasons = (source.get("reason") for source in sources)
-        trial.reason = next((r for r in reasons if isinstance(r, str) and r), "")
-    stage = next((s["stage"] for s in sources if isinstance(s.get("stage"), str)), None)
-    fresh = not trial.stages or trial.stages[-1][0] != stage
-    if stage is not None and stage not in ENDED and fresh:
-        trial.stages.append((stage, record.index, record.time_ns))
-    numbers = next((s for s in sources if "lower" in s or "upper" in s or "difference" in s), None)
-    if numbers is not None or record.kind == "evidence":
-        numbers = numbers or body
-        count = numbers.get("n")
-        trial.evidence.append(
-            HistoryEvidence(
-                record.index,
-                record.time_ns,
-                stage if stage not in ENDED else None,
-                count if isinstance(count, int) else None,
-                _number(numbers.get("difference", numbers.get("mean"))),
-                _number(numbers.get("lower")),
-                _number(numbers.get("upper")),
-            )
+def _moves(
+    source: Mapping[str, Any], settings: Mapping[str, Any]
+) -> tuple[tuple[str, Any, Any], ...]:
+    """What a proposal moves: as it says, or as its settings differ from those in force."""
+    found = source.get("moves")
+    if isinstance(found, (list, tuple)):
+        return tuple(
+            (str(move[0]), move[1], move[2])
+            for move in found
+            if isinstance(move, (list, tuple)) and len(move) == 3
         )
-    outcome = OUTCOMES.get(record.kind, stage if stage in ENDED else None)
-    if outcome is not None:
-        trial.outcome = outcome
-        trial.ended, trial.ended_ns = record.index, record.time_ns
-
-
-def _moves(found: Any) -> tuple[tuple[str, Any, Any], ...]:
-    if not isinstance(found, (list, tuple)):
+    after = source.get("after")
+    if not isinstance(after, Mapping):
         return ()
     return tuple(
-        (str(move[0]), move[1], move[2])
-        for move in found
-        if isinstance(move, (list, tuple)) and len(move) == 3
+        (str(name), settings.get(name), value)
+        for name, value in after.items()
+        if settings.get(name) != value
     )
 
 

@@ -48,8 +48,8 @@ def versions(
 
     From top to bottom: a line of steps for each parameter that changed, with what trials would have
     set it to; a bar for each trial, in the shades of its stages; the confidence bounds of each
-    trial's difference. Markers tell promotions, rejections, demotions and rollbacks, dotted lines
-    drift alarms.
+    trial's gain, the champion's loss minus the candidate's. Markers tell promotions, rejections,
+    demotions and rollbacks, dotted lines drift alarms.
 
     Parameters
     ----------
@@ -281,7 +281,7 @@ class _Picture:
         ax.set_ylabel("trials", rotation=0, ha="right", va="center")
 
     def _bounds(self, ax: Axes) -> None:
-        """The difference between candidate and champion as it became known."""
+        """How much smaller the candidate's loss is than the champion's, as it became known."""
         ink = text_color()
         ax.axhline(0, color=ink, linewidth=0.8, alpha=0.6)
         for trial in self.tested:
@@ -304,7 +304,7 @@ class _Picture:
             if drawn:
                 ax.plot(*zip(*drawn, strict=True), color=colour, linewidth=1.2)
                 ax.plot(*drawn[-1], "o", color=colour, markersize=3.5)
-        ax.set_ylabel("difference\nof losses", rotation=0, ha="right", va="center")
+        ax.set_ylabel("candidate\nbetter by", rotation=0, ha="right", va="center")
 
     # ---- across panels ----
 

@@ -41,6 +41,39 @@ def test_a_trial_from_its_records():
     assert (history.n_records, history.last_ns) == (len(ledger), 11)
 
 
+def test_inputs_with_what_was_decided_on_them():
+    """As `StrangeLoop` writes them."""
+    ledger = Ledger()
+    params = [{"name": "mode", "choices": ["b", "a"]}, {"name": "window"}]
+    ledger.append("open", {"params": {"params": params}})
+    ledger.commit({"window": 20, "mode": "a"}, b"", cause=0)
+    after = {"window": 30, "mode": "a"}
+    given = {"after": after, "reason": "slow", "source": "user", "pairs": []}
+    for trial in (0, 1):
+        decided = {"trial": trial, "stage": "shadow", "outcomes": []}
+        ledger.append("apply", {"given": given, "decided": decided})
+    refusal = {"refused": "cap", "message": "cap (window <= 25)"}
+    ledger.append("apply", {"given": given, "decided": refusal})
+    evidence = {"stage": "shadow", "n": 40, "difference": 0.2, "lower": 0.1, "upper": None}
+    outcome = {"trial": 0, "before": "shadow", "stage": "promoted", "reason": "", "superseded": [1]}
+    decided = {"outcomes": [{**outcome, "evidence": evidence}], "drift": ["loss", "doubt"]}
+    cause = ledger.append("finish", {"given": {"loss": 0.5}, "decided": decided}, time_ns=3)
+    ledger.commit(after, b"", cause=cause.index)
+    outcome = {"trial": 0, "before": "promoted", "stage": "demoted", "reason": "worse"}
+    cause = ledger.append("finish", {"given": {}, "decided": {"outcomes": [outcome], "drift": []}})
+    ledger.commit({"window": 20, "mode": "a"}, b"", cause=cause.index)
+    history = History.of(ledger)
+    first, second = history.trials
+    assert first.moves == second.moves == (("window", 20, 30),)
+    assert (first.outcome, second.outcome, first.reason) == ("demoted", "rejected", "slow")
+    assert [stage for stage, _, _ in first.stages] == ["shadow"]
+    assert (first.last.stage, first.last.n, first.last.upper) == ("shadow", 40, None)
+    assert (history.promoted_by, history.demoted_by) == ({1: 0}, {2: 0})
+    assert [alarm.signal for alarm in history.alarms] == ["loss", "doubt"]
+    assert history.refused == ((4, "cap"),)
+    assert history.choices == {"mode": ("b", "a"), "window": ()}
+
+
 def test_records_that_nobody_expects():
     ledger = Ledger()
     ledger.append("trial", {"moves": [["x", 1], 3, ["y", 1, 2]], "reason": 4, "stage": None})

@@ -77,7 +77,7 @@ def test_steps_are_the_settings_in_force(pyplot: Any) -> None:
     ledger = story()
     figure = versions(ledger)
     names = [ax.get_ylabel() for ax in figure.axes]
-    assert names == ["window", "severity", "trim", "trials", "difference\nof losses"]
+    assert names == ["window", "severity", "trim", "trials", "candidate\nbetter by"]
     xs, ys = panel(figure, "window").lines[0].get_data()
     marks = [version.record for version in ledger.versions]
     assert list(xs) == [*marks, len(ledger) - 1]
@@ -99,7 +99,7 @@ def test_trials_their_stages_and_ends(pyplot: Any) -> None:
     assert [line.get_marker() for line in trials.lines if line.get_marker() not in (None, "None")][
         :2
     ] == ["^", "x"]
-    bounds = panel(figure, "difference\nof losses")
+    bounds = panel(figure, "candidate\nbetter by")
     assert len([c for c in bounds.collections if type(c).__name__ == "LineCollection"]) == 3
     legend = figure.legends[0]
     assert [text.get_text() for text in legend.get_texts()] == [
@@ -136,7 +136,7 @@ def test_in_a_figure_that_exists_and_in_a_style(pyplot: Any) -> None:
     assert versions(History.of(story()), figure=figure) is figure
     with pyplot.style.context("dark_background"):
         dark = versions(story())
-        assert panel(dark, "difference\nof losses").lines[0].get_color() == "white"
+        assert panel(dark, "candidate\nbetter by").lines[0].get_color() == "white"
         dark.canvas.draw()
 
 
