@@ -664,13 +664,14 @@ it is refused
         ArgumentTypeError
             No Change.
         RefusedError
-            It is of another space, or a step of it is too large.
+            It is of another space, a step of it is too large, or it was not made by the space.
         """
         if type(change) is not Change:
             raise ArgumentTypeError(f"change must be a Change, got {type(change).__name__}")
         if self._space is None:
             return ()
         self._space.check(change, change.before)
+        _check_genuine(self._space, change)
         letter = _letter(change)
         found = []
         entries = [entry for entry in self._entries if entry.past is not None]
@@ -1097,6 +1098,22 @@ def _refusal(rule: SafetyConstraint, explanation: str) -> Refusal:
 
 def _values_text(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} = {value!r}" for name, value in values.items())
+
+
+def _check_genuine(space: ParamSpace, change: Change) -> None:
+    """Refuse what the space would not have made: `Change` checks all of it when it is made."""
+    try:
+        settings = [space.settings(dict(one)) for one in (change.before, change.after)]
+        again = Change(settings[0], settings[1], change.reason)
+    except (ArgumentValueError, ArgumentTypeError, RefusedError) as error:
+        raise RefusedError(
+            f"change is none that the space makes: {error}", reason="space"
+        ) from None
+    if (again.digest, again.moves) != (change.digest, change.moves):
+        raise RefusedError(
+            f"change is none that the space makes: {change.moves} is not {again.moves}",
+            reason="space",
+        )
 
 
 def _letters_of(space: ParamSpace) -> tuple[frozenset[str], frozenset[str]]:
