@@ -122,9 +122,7 @@ def test_no_value_out_of_bounds_or_of_another_type(space, name, value):
         space.change(space.defaults, **{name: value})
 
 
-def test_a_value_that_changes_its_mind(space):
-    """Compared, it is small; kept, it would be large."""
-
+def test_a_value_that_lies_when_it_is_compared(space):
     class Shifty(int):
         def __index__(self):
             return 51
@@ -134,9 +132,20 @@ def test_a_value_that_changes_its_mind(space):
 
         __ge__ = __le__
 
-    change = space.change(space.defaults, window=Shifty(10**6))
-    assert type(change.after["window"]) is int
-    assert change.after["window"] == 51
+    class Floaty(float):
+        def __float__(self):
+            return 0.5
+
+        def __le__(self, other):
+            return True
+
+        __ge__ = __le__
+
+    with pytest.raises(ArgumentValueError):
+        space.change(space.defaults, window=Shifty(10**6))
+    change = space.change(space.defaults, window=Shifty(55), threshold=Floaty(0.6))
+    assert [type(new) for _, _, new in change.moves] == [int, float]
+    assert all(0 <= new <= 100 for _, _, new in change.moves)
 
 
 def test_no_step_further_than_allowed(space, shield):
@@ -258,15 +267,10 @@ def test_settings_that_were_made_behind_the_space(space, shield):
 
 def test_what_only_looks_like_a_change(space, shield):
     real = space.change(space.defaults, window=51)
+    far = space.settings(window=99)
 
     class Mimic:
-        before, after, moves, reason, space = (
-            real.before,
-            space.settings(window=99),
-            real.moves,
-            "",
-            real.space,
-        )
+        before, after, moves, reason, space = real.before, far, real.moves, "", real.space
 
         @property
         def __class__(self):
