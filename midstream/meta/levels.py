@@ -686,13 +686,15 @@ class Levels:
         flat = level.grammar._flat()
         lengths = flat.contents[1:, 4]
         names = flat.names()
-        found = []
+        # Two rules can say the same by different parts.
+        rules: dict[bytes, int] = {}
         for number in (np.flatnonzero(lengths <= self._max_length) + 1).tolist():
             name = names[16 * number : 16 * number + 16]
             if name not in level.slots:
-                found.append((name, number))
-        if not found:
+                rules.setdefault(name, number)
+        if not rules:
             return
+        found = list(rules.items())
         n_old = len(level.patterns)
         stays = np.ones(n_old + len(found), bool)
         if level.stale:

@@ -8,6 +8,8 @@
     when a series comes back to itself; how a delay was chosen
 `automaton_graph`, `verdict_timeline`
     automata of `midstream.logic`, and what a formula says of a trace as it unfolds
+`grammar_graph`
+    what is made of what: rules of a grammar, patterns of levels
 `versions`
     what a loop of `midstream.meta` changed over time, and on which evidence
 
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING
 from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from midstream.plot.grammars import grammar_graph
     from midstream.plot.ledgers import versions
     from midstream.plot.orbits import (
         bifurcation_diagram,
@@ -38,6 +41,7 @@ __all__ = [
     "delay_choice",
     "ftle_map",
     "gantt",
+    "grammar_graph",
     "phase_portrait",
     "recurrence_plot",
     "spectrum_convergence",
@@ -53,6 +57,7 @@ __getattr__, __dir__ = lazy_exports(
         "delay_choice": "series",
         "ftle_map": "orbits",
         "gantt": "schedules",
+        "grammar_graph": "grammars",
         "phase_portrait": "orbits",
         "recurrence_plot": "series",
         "spectrum_convergence": "orbits",
