@@ -1,4 +1,4 @@
-"""`Levels` and `Symbols`: what a symbol costs when its units are closed, and what an answer costs."""
+"""`Levels` and `Symbols`: what a symbol costs when units close, and what an answer costs."""
 
 from __future__ import annotations
 

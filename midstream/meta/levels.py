@@ -39,7 +39,7 @@ _NO_PATTERN = (1 << 32) - 1
 #: place with patterns that proved themselves.
 _PRIOR_UNITS = 64
 #: Symbols up to which a level's rules are looked through at the close of every unit.
-_SOON = 4096
+_SOON = 1024
 #: Terminal symbols of an expansion that are shown.
 _SHOWN = 4096
 _CODES = NDArray[np.uint32]
@@ -451,7 +451,7 @@ class Levels:
     **Memory.** Each level has its grammar, the newest `max_symbols` symbols of its closed units,
     above level 1 a table of as many names, and some ``12 * max_length + 8 * (40 + horizon)`` bytes
     and a Python object for each pattern. Patterns are born when a unit closes and the grammar's
-    rules are looked through: at every close while the level has seen less than 4096 symbols, then
+    rules are looked through: at every close while the level has seen less than 1024 symbols, then
     whenever it has got a quarter of what is in memory. A pattern above level 1 is forgotten when
     one of its symbols was not seen for a whole memory.
 
@@ -623,7 +623,7 @@ class Levels:
     def _feed(self, level: _Level, codes: _CODES) -> None:
         while codes.size:
             part = codes[: level.max_symbols - level.n_open]
-            level.grammar.feed(part)
+            level.grammar._feed(part)
             level.open.append(part)
             level.n_open += part.size
             codes = codes[part.size :]
