@@ -170,6 +170,10 @@ void ms_patterns_scan(const ms_patterns *p, const int64_t *lengths, const uint32
             if (row[MS_LAST_UNIT] == number) continue;
             row[MS_LAST_UNIT] = number;
             row[MS_UNITS]++;
+            if (session >= row[MS_BORN_SESSION] && row[MS_LAST_SESSION] != session) {
+                row[MS_LAST_SESSION] = session;
+                row[MS_SESSIONS]++;
+            }
             ms_patterns_settle(row, number - 1, horizon);
             row[MS_RECENT + 3 * MS_SEEN + (row[MS_HEAD] + row[MS_OPEN]) % (horizon + 1)] = number;
             row[MS_OPEN]++;

@@ -33,6 +33,10 @@ enum {
     MS_ELSEWHERE, /* units that others watched, added by merging */
     MS_LAST_END, /* where the latest occurrence ended */
     MS_LAST_UNIT, /* latest unit with an occurrence, or -1 */
+    MS_SESSIONS,     /* sessions that hold one, from BORN_SESSION on */
+    MS_BORN_SESSION, /* first session that counts */
+    MS_ELSEWHERE_SESSIONS, /* sessions that others watched, added by merging */
+    MS_LAST_SESSION, /* latest session that was counted, or -1 */
     MS_OPEN,     /* units in the ring */
     MS_HEAD,     /* the oldest of them */
     MS_PLACES,   /* occurrences whose place was noted */

@@ -79,6 +79,10 @@ class MetaKnowledge:
         Units closed since its birth in which it occurs, out of `watched`.
     watched : int
         Units closed since its birth.
+    sessions : int
+        Sessions closed that began after its birth in which it occurs, out of `sessions_watched`.
+    sessions_watched : int
+        Sessions closed that began after its birth.
     seen : tuple of Seen
         The first place and the eight latest, in order; of this process only.
     trials : int
@@ -89,6 +93,8 @@ class MetaKnowledge:
         Lower confidence bound on the probability of that; see `Levels`.
     prevalence_lower : float
         Lower confidence bound on the probability that a unit holds the pattern.
+    sessions_lower : float
+        Lower confidence bound on the probability that a session holds it.
     horizon : int
         In units of the level.
     confidence : float
@@ -110,11 +116,14 @@ class MetaKnowledge:
     retained: int
     units: int
     watched: int
+    sessions: int
+    sessions_watched: int
     seen: tuple[Seen, ...]
     trials: int
     hits: int
     recurrence_lower: float
     prevalence_lower: float
+    sessions_lower: float
     horizon: int
     confidence: float
     gain_bits: float
@@ -154,6 +163,11 @@ class MetaKnowledge:
             told += (
                 f", in {self.units} of {self.watched} {unit}s"
                 f" (at least {math.floor(100 * self.prevalence_lower)} %)"
+            )
+        if self.sessions_watched and unit != "session":
+            told += (
+                f" and {self.sessions} of {self.sessions_watched} sessions"
+                f" (at least {math.floor(100 * self.sessions_lower)} %)"
             )
         if self.trials:
             told += (
@@ -298,6 +312,20 @@ class _Level:
         known = None if self.names is None else self.names._items
         return known is None or all(code in known for code in codes.tolist())
 
+    @property
+    def n_sessions(self) -> int:
+        """Sessions that were closed."""
+        return self.first_session + len(self.sessions) - 1
+
+    def whole_sessions(
+        self, state: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """By pattern: closed sessions since birth that hold it, and all of them."""
+        n = self.n_sessions
+        held = state[:, columns.SESSIONS] - (state[:, columns.LAST_SESSION] == n)
+        watched = np.maximum(n - state[:, columns.BORN_SESSION], 0)
+        return held, watched + state[:, columns.ELSEWHERE_SESSIONS]
+
     def session_of(self, unit: int) -> int:
         return self.first_session + max(0, bisect_right(self.sessions, unit) - 1)
 
@@ -367,6 +395,9 @@ class _Level:
         row[columns.BORN] = self.n_units
         row[columns.LAST_END] = self.position
         row[columns.LAST_UNIT] = -1
+        row[columns.LAST_SESSION] = -1
+        # The session that is open is partly over.
+        row[columns.BORN_SESSION] = self.n_sessions + 1
         return row
 
     def look_back(self, first: int) -> None:
@@ -545,8 +576,7 @@ class Levels:
     @property
     def n_sessions(self) -> int:
         """Sessions that were closed: calls of `close` of the highest level that ended something."""
-        first = self._levels[0]
-        return first.first_session + len(first.sessions) - 1
+        return self._levels[0].n_sessions
 
     @property
     def memory_bytes(self) -> int:
@@ -623,9 +653,13 @@ class Levels:
     def _feed(self, level: _Level, codes: _CODES) -> None:
         while codes.size:
             part = codes[: level.max_symbols - level.n_open]
-            level.grammar._feed(part)
-            level.open.append(part)
-            level.n_open += part.size
+            before = level.grammar.n_pushed
+            try:
+                level.grammar._feed(part)
+            finally:
+                # As many as it took, should it have been interrupted.
+                level.open.append(part[: level.grammar.n_pushed - before])
+                level.n_open += level.open[-1].size
             codes = codes[part.size :]
             if level.n_open == level.max_symbols:
                 self._close(level)
@@ -851,6 +885,8 @@ class Levels:
         bound = _anytime_lower if anytime else _lower
         recurrence = bound(hits, trials, alpha)
         prevalence = bound(units, watched, alpha)
+        sessions, sessions_watched = here.whole_sessions(state)
+        by_session = bound(sessions, sessions_watched, alpha)
         lengths: dict[bytes, int] = {}
         result = []
         for slot in np.flatnonzero(state[:, columns.COUNT] >= min_support).tolist():
@@ -869,11 +905,14 @@ class Levels:
                     retained=int(retained[slot]),
                     units=int(row[columns.UNITS]),
                     watched=int(watched[slot]),
+                    sessions=int(sessions[slot]),
+                    sessions_watched=int(sessions_watched[slot]),
                     seen=_places(row),
                     trials=int(row[columns.TRIALS]),
                     hits=int(row[columns.HITS]),
                     recurrence_lower=float(recurrence[slot]),
                     prevalence_lower=float(prevalence[slot]),
+                    sessions_lower=float(by_session[slot]),
                     horizon=self._horizon,
                     confidence=confidence,
                     gain_bits=(int(retained[slot]) * (n - 1) - (n + 1)) * bits,
@@ -919,13 +958,18 @@ class Levels:
         new, rows = [], []
         state = here.matcher.state
         imported: list[bytes] = []
-        for pattern, theirs in zip(there.patterns, there.matcher.state, strict=True):
+        sessions, sessions_watched = there.whole_sessions(there.matcher.state)
+        for k, (pattern, theirs) in enumerate(
+            zip(there.patterns, there.matcher.state, strict=True)
+        ):
             slot = here.by_name.get(pattern.name)
             row = here.newborn() if slot is None else state[slot]
             for column in added:
                 row[column] += theirs[column]
             watched = there.n_units - theirs[columns.BORN] + theirs[columns.ELSEWHERE]
             row[columns.ELSEWHERE] += watched
+            row[columns.SESSIONS] += sessions[k]
+            row[columns.ELSEWHERE_SESSIONS] += sessions_watched[k]
             if slot is None:
                 codes = pattern.codes
                 if here.names is not None:
@@ -1230,9 +1274,11 @@ def _possible(state: NDArray[np.int64], level: _Level) -> bool:
     """Whether rows can have come about, as far as anything depends on it."""
     size = level.horizon + 1
     ring = state[:, columns.RECENT + 3 * columns.SEEN :]
+    latest = [columns.LAST_UNIT, columns.LAST_SESSION]
+    held, watched = level.whole_sessions(state)
     return bool(
-        (state[:, columns.LAST_UNIT] >= -1).all()
-        and (np.delete(state, columns.LAST_UNIT, axis=1) >= 0).all()
+        (state[:, latest] >= -1).all()
+        and (np.delete(state, latest, axis=1) >= 0).all()
         and (state < 1 << 62).all()
         and (state[:, columns.OPEN] <= size).all()
         and (state[:, columns.HEAD] < size).all()
@@ -1240,6 +1286,8 @@ def _possible(state: NDArray[np.int64], level: _Level) -> bool:
         and (state[:, columns.BORN] <= level.n_units).all()
         and (state[:, columns.LAST_END] <= level.position).all()
         and (state[:, columns.HITS] <= state[:, columns.TRIALS]).all()
+        and (held >= 0).all()
+        and (held <= watched).all()
         and (state[:, columns.TRIALS] <= state[:, columns.UNITS]).all()
         and (
             state[:, columns.UNITS]
@@ -1249,14 +1297,14 @@ def _possible(state: NDArray[np.int64], level: _Level) -> bool:
 
 
 def _fits(pattern: _Pattern, level: _Level) -> bool:
-    """Whether a pattern's codes and items are the same, as far as the codes mean anything."""
-    if len(pattern.items) != pattern.codes.size:
+    """Whether a pattern's names, codes and items are the same, as far as codes mean anything."""
+    if len(pattern.items) != pattern.codes.size or pattern.rule != name_of(pattern.codes):
         return False
     codes = pattern.codes.tolist()
     if level.names is None:
-        return pattern.items == tuple(codes)
+        return pattern.items == tuple(codes) and pattern.name == pattern.rule
     known = level.names._items
-    return all(
+    return pattern.name == _name(level.number, pattern.items) and all(
         known.get(code, item) == item for code, item in zip(codes, pattern.items, strict=True)
     )
 
