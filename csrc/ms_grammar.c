@@ -26,6 +26,9 @@
 /* How far ahead `feed` asks for slots: some pushes take about as long as a line from memory. */
 #define AHEAD 6
 
+/* Units of work that a push counts as: a question comes every 10 ms or so. */
+#define WORK 256
+
 /* ---- contents ---- */
 
 /* Digits of pi and of e, mod 2^61 - 1: fixed, since names must be equal everywhere. */
@@ -474,6 +477,11 @@ static void forget_first(ms_grammar *g)
     give_node(g, p);
     g->size--;
     settle(g);
+    /* What the next call reads was last touched a window ago. A push lies between: ask for it. */
+    const uint32_t first = g->nodes[guard].next, second = g->nodes[first].next;
+    PREFETCH(&g->slots[digram_hash(g, first, second) >> g->shift]);
+    PREFETCH(&g->nodes[g->nodes[second].next]);
+    if (kind_of(g, second) == MS_GRAMMAR_RULE) PREFETCH(&g->rules[g->nodes[second].symbol]);
 }
 
 /* ---- memory ---- */
@@ -595,7 +603,7 @@ static inline int push(ms_grammar *g, uint32_t symbol)
     g->n_pushed++;
     g->steps = 0;
     check_digram(g, last);
-    settle(g);
+    if (g->waiting_nodes != 0) settle(g);
     while (g->size > g->max_symbols || g->n_rules > g->max_rules) forget_first(g);
     if (g->steps > g->longest) g->longest = g->steps;
     return MS_GRAMMAR_OK;
@@ -619,8 +627,7 @@ int ms_grammar_feed(ms_grammar *g, const uint32_t *symbols, size_t n, ms_poll *p
             PREFETCH(&g->slots[hash_of(symbols[i + AHEAD - 1], symbols[i + AHEAD], 0) >> g->shift]);
         const int status = push(g, symbols[i]);
         if (status != MS_GRAMMAR_OK) return status;
-        /* A push counts as so many units that a question comes every 10 ms or so. */
-        if (ms_poll_spend(poll, 256)) return MS_GRAMMAR_STOPPED;
+        if ((i & 255) == 255 && ms_poll_spend(poll, 256 * WORK)) return MS_GRAMMAR_STOPPED;
     }
     return MS_GRAMMAR_OK;
 }
@@ -635,7 +642,7 @@ int ms_grammar_feed_timed(ms_grammar *g, const uint32_t *symbols, size_t n, uint
         if (status != MS_GRAMMAR_OK) return status;
         at = ms_clock_ns();
         ns[i] = at - before > UINT32_MAX ? UINT32_MAX : (uint32_t)(at - before); /* monotonic */
-        if (ms_poll_spend(poll, 256)) return MS_GRAMMAR_STOPPED;
+        if (ms_poll_spend(poll, WORK)) return MS_GRAMMAR_STOPPED;
     }
     return MS_GRAMMAR_OK;
 }

@@ -278,7 +278,7 @@ cdef class Core:
 
         Notes
         -----
-        Amortised O(1), about 0.1 us; one push in many works off a cascade that others left.
+        O(1) in the long run, about 0.1 us; see `Grammar` for more.
 
         Examples
         --------
