@@ -27,6 +27,7 @@ from midstream.stream.events import KINDS, TEXT_KINDS, Event
 
 __all__ = [
     "Loss",
+    "Stop",
     "StreamLoss",
     "StreamRecord",
     "detectors_of",
@@ -332,6 +333,13 @@ class StreamRecord:
         return record
 
 
+class Stop(NamedTuple):
+    """Where settings stop a stream: at a time, after some of its events."""
+
+    t_ns: int
+    n_events: int
+
+
 class _Half(NamedTuple):
     """What one detector does on a record: when it stops, after how many events, where it warned."""
 
@@ -437,18 +445,15 @@ class StreamLoss:
             The least and the most it can be, where the record was cut off and either `settings`
             would have let it run on, or nobody told whether the stop was wrong.
         """
-        if isinstance(record, bytes):
-            record = StreamRecord.from_bytes(record)
-        elif not isinstance(record, StreamRecord):
-            raise ArgumentTypeError(f"record must be a StreamRecord, got {type(record).__name__}")
-        try:
-            loop_knobs, stall_knobs = _loop_knobs(settings), _stall_knobs(settings)
-        except KeyError as error:
-            raise ArgumentValueError(f"settings have no {error.args[0]!r}") from None
-        loop = self._half(record, loop_knobs, _run_loop)
-        stall = self._half(record, stall_knobs, _run_stall)
+        record, loop, stall = self._halves(settings, record)
         stop = loop if loop.t_ns < stall.t_ns else stall
         return self._loss(record, stop, loop.warned + stall.warned)
+
+    def stop(self, settings: Mapping[str, Any], record: StreamRecord | bytes) -> Stop | None:
+        """Where `settings` stop the stream; None where they do not."""
+        _, loop, stall = self._halves(settings, record)
+        stop = loop if loop.t_ns < stall.t_ns else stall
+        return None if stop.t_ns == _NEVER else Stop(stop.t_ns, stop.n_events)
 
     def known(self, settings: Mapping[str, Any], ran: Mapping[str, Any]) -> bool:
         """Whether what `settings` cost is known of every stream that was watched with `ran`.
@@ -461,6 +466,20 @@ class StreamLoss:
     def ran_on(self, record: StreamRecord) -> Loss:
         """What the stream costs where nothing stopped it and nobody was warned."""
         return self._loss(record, _Half(_NEVER, len(record.events), ()), ())
+
+    def _halves(
+        self, settings: Mapping[str, Any], record: StreamRecord | bytes
+    ) -> tuple[StreamRecord, _Half, _Half]:
+        if isinstance(record, bytes):
+            record = StreamRecord.from_bytes(record)
+        elif not isinstance(record, StreamRecord):
+            raise ArgumentTypeError(f"record must be a StreamRecord, got {type(record).__name__}")
+        try:
+            loop_knobs, stall_knobs = _loop_knobs(settings), _stall_knobs(settings)
+        except KeyError as error:
+            raise ArgumentValueError(f"settings have no {error.args[0]!r}") from None
+        loop = self._half(record, loop_knobs, _run_loop)
+        return record, loop, self._half(record, stall_knobs, _run_stall)
 
     def _half(self, record: StreamRecord, knobs: tuple[Any, ...], run: Any) -> _Half:
         key = record.digest, knobs
