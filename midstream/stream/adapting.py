@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Self
 
 from midstream._core.clock import NS_PER_S
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
-from midstream._core.validate import check_int, check_real
+from midstream._core.validate import check_int, check_mapping, check_real
 from midstream.meta.params import Param, ParamSpace, Settings
 from midstream.stream.detectors import LoopDetector, StallDetector
 from midstream.stream.events import KINDS, TEXT_KINDS, Event
@@ -67,7 +67,7 @@ _KNOBS: tuple[tuple[str, Any, Any, Any, str, str], ...] = (
 )
 
 
-def watch_params(*, cooldown_s: float = 0.0) -> ParamSpace:
+def watch_params(start: Mapping[str, Any] | None = None, *, cooldown_s: float = 0.0) -> ParamSpace:
     """The knobs of `LoopDetector` and `StallDetector` that a strange loop may turn.
 
     Names are those of the detectors' arguments, with ``stall_`` before those of `StallDetector`;
@@ -77,6 +77,8 @@ def watch_params(*, cooldown_s: float = 0.0) -> ParamSpace:
 
     Parameters
     ----------
+    start : mapping, optional
+        Values of knobs to start with, as the space's defaults; by default the detectors'.
     cooldown_s : float, default 0.0
         Least seconds between two changes of one knob.
 
@@ -84,6 +86,11 @@ def watch_params(*, cooldown_s: float = 0.0) -> ParamSpace:
     -------
     ParamSpace
         12 knobs.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentValueError
+        `start` names something else, or a value that a knob cannot have.
 
     Examples
     --------
@@ -93,18 +100,22 @@ def watch_params(*, cooldown_s: float = 0.0) -> ParamSpace:
     >>> [d.__class__.__name__ for d in detectors_of(params.settings(stop_chars=400))]
     ['LoopDetector', 'StallDetector']
     """
+    begin = {} if start is None else dict(check_mapping("start", start))
     made = []
     for name, low, high, default, unit, meaning in _KNOBS:
         make: Any = Param.integer if type(default) is int else Param.real
-        more = {"scale": "log", "max_step": high / low, "cooldown_s": cooldown_s}
-        made.append(make(name, low, high, default=default, unit=unit, meaning=meaning, **more))
+        more = {"default": begin.pop(name, default), "unit": unit, "meaning": meaning}
+        more |= {"scale": "log", "max_step": high / low, "cooldown_s": cooldown_s}
+        made.append(make(name, low, high, **more))
     for place, name, default, meaning in (
         (0, "on_loop", "stop", "severity of a loop that is certain"),
         (len(_LOOP), "on_stall", "warn", "severity of a stall"),
     ):
         choices = ("stop", "warn")
-        more = {"default": default, "cooldown_s": cooldown_s, "meaning": meaning}
+        more = {"default": begin.pop(name, default), "cooldown_s": cooldown_s, "meaning": meaning}
         made.insert(place, Param.choice(name, choices, **more))
+    if begin:
+        raise ArgumentValueError(f"start has no knob of a watch: {next(iter(begin))!r}")
     return ParamSpace(made)
 
 
@@ -455,7 +466,12 @@ class StreamLoss:
         stop = loop if loop.t_ns < stall.t_ns else stall
         return None if stop.t_ns == _NEVER else Stop(stop.t_ns, stop.n_events)
 
-    def known(self, settings: Mapping[str, Any], ran: Mapping[str, Any]) -> bool:
+    @property
+    def groups(self) -> tuple[tuple[str, ...], ...]:
+        """Names of knobs that belong together: one detector's each."""
+        return _LOOP, _STALL
+
+    def comparable(self, settings: Mapping[str, Any], ran: Mapping[str, Any]) -> bool:
         """Whether what `settings` cost is known of every stream that was watched with `ran`.
 
         If not, it is known of those only that were let run on, and counting others as well would

@@ -295,7 +295,7 @@ class Steering:
         for settings in session.shadows:
             # Told or not was settled when the stream began: else only streams that suit a side
             # would count.
-            known = session.audit or self._loss.known(settings, session.settings)
+            known = session.audit or self._loss.comparable(settings, session.settings)
             other = self._loss(settings, record) if known else None
             shadows.append(other if isinstance(other, float) else None)
         if reward is None:
@@ -330,7 +330,7 @@ class Steering:
 
 
 def _check_interventions(loop: StrangeLoop, interventions: Iterable[str] | None) -> tuple[str, ...]:
-    actions = tuple(loop.actions)
+    actions = loop.bandit.actions
     if interventions is None:
         return actions
     if isinstance(interventions, str) or not isinstance(interventions, Iterable):
