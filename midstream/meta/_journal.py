@@ -462,13 +462,32 @@ class Journal:
         n = len(self.offsets)
         if size < self.end:
             raise wrong(n, f"is where the file was cut off: of {self.end} bytes {size} are there")
+        before = self.end, self.head, len(self.versions)
+        new: list[bytes] = []
+        try:
+            return self._scan(size, pinned, check, new)
+        except BaseException:
+            # An error or a signal: as if nothing had been read.
+            self.end, self.head, n_versions = before
+            del self.offsets[n:], self.versions[n_versions:]
+            for digest in new:
+                self.blobs.pop(digest, None)
+            raise
+
+    def _scan(
+        self,
+        size: int,
+        pinned: bytes | None,
+        check: Callable[[Frame], None] | None,
+        new: list[bytes],
+    ) -> int:
         if self.end == 0:
             if not self._check_header(self.store.read(0, min(size, HEADER.size))):
                 self._check_pinned(pinned, pinned == self.head)
                 return 0
             self.end = HEADER.size
         found = pinned is None or pinned == self.head
-        for frame in self.frames(self.end, size, n, self.head):
+        for frame in self.frames(self.end, size, len(self.offsets), self.head):
             index, digest, holder = frame.index, frame.digest, frame.holder
             long = holder is None and len(frame.payload) > SHORT
             if holder is not None and self.blobs.get(digest) != holder:
@@ -478,6 +497,7 @@ class Journal:
             if check is not None:
                 check(frame)
             if long:
+                new.append(digest)
                 self.blobs[digest] = index
             if frame.is_version:
                 self.versions.append(index)

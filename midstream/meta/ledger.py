@@ -10,7 +10,6 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -384,7 +383,8 @@ class Ledger:
     @property
     def current(self) -> Version | None:
         """The version in force: the last one. It is read from the file."""
-        with self._reading() as journal:
+        with self._lock:
+            journal = self._checked()
             n = len(journal.versions)
             return self._version(n - 1) if n else None
 
@@ -402,7 +402,8 @@ class Ledger:
             It is not what it was when the ledger was opened.
         """
         number = check_int("index", index)
-        with self._reading() as journal:
+        with self._lock:
+            journal = self._checked()
             n = len(journal.offsets)
             number += n * (number < 0)
             if not 0 <= number < n:
@@ -446,7 +447,8 @@ class Ledger:
         LedgerError
             It is not the state that the version's digest is of.
         """
-        with self._reading() as journal:
+        with self._lock:
+            journal = self._checked()
             version = self._version(number)
             state = _blob_of(journal, journal.one(version.record))
         if hashlib.sha256(state).hexdigest() != version.state_digest:
@@ -475,7 +477,8 @@ class Ledger:
             `record` is the index of the first that is wrong.
         """
         pinned = _check_head(head)
-        with self._reading() as journal:
+        with self._lock:
+            journal = self._checked()
             again = Journal(journal.store, self._key, self._path or "data")
             again.scan(journal.end, pinned, partial(_check_all, again))
             n, was = len(again.offsets), len(journal.offsets)
@@ -497,7 +500,8 @@ class Ledger:
         LedgerError
             What is new is damaged, or something that was there is gone.
         """
-        with self._writing(False) as journal:
+        with self._lock:
+            journal = self._checked()
             before = len(journal.offsets)
             if self._readonly:
                 self._load(None)
@@ -505,7 +509,8 @@ class Ledger:
 
     def to_bytes(self) -> bytes:
         """All records as the file has them."""
-        with self._reading() as journal:
+        with self._lock:
+            journal = self._checked()
             return journal.store.read(0, journal.end)
 
     def to_jsonl(self, path: str | os.PathLike[str]) -> int:
@@ -700,8 +705,8 @@ class Ledger:
 
     def sync(self) -> None:
         """Have everything on the disk when this returns."""
-        with self._writing() as journal:
-            journal.store.sync()
+        with self._lock:
+            self._checked(write=True).store.sync()
 
     def close(self) -> None:
         """Let go of the file and the lock; a second time does nothing."""
@@ -718,33 +723,25 @@ class Ledger:
 
     # What they are made of
 
-    @contextmanager
-    def _reading(self) -> Iterator[Journal]:
-        """One at a time; reading may be nested."""
-        with self._lock:
-            if self._busy:
-                raise LedgerInUseError(
-                    "the ledger is being written by this very thread: called from within"
-                )
-            if self._path is not None and self._pid != os.getpid():
-                raise LedgerInUseError(
-                    f"the ledger belongs to process {self._pid}: open it anew in {os.getpid()}"
-                )
-            if self._closed:
-                raise LedgerError("the ledger is closed")
-            yield self._journal
+    def _checked(self, *, write: bool = False) -> Journal:
+        """What is read or written, under the lock; reading may be nested.
 
-    @contextmanager
-    def _writing(self, really: bool = True) -> Iterator[Journal]:
-        """One at a time; a signal's handler within a write is an error, not a torn file."""
-        with self._reading() as journal:
-            if really and self._readonly:
-                raise LedgerError("the ledger was opened with readonly=True: it cannot be written")
-            self._busy = True
-            try:
-                yield journal
-            finally:
-                self._busy = False
+        The lock is taken by a plain ``with`` each time, and `_busy` set and cleared in plain sight:
+        between those the interpreter does not look for signals, in context managers it does.
+        """
+        if self._busy:
+            raise LedgerInUseError(
+                "the ledger is being written by this very thread: called from within"
+            )
+        if self._path is not None and self._pid != os.getpid():
+            raise LedgerInUseError(
+                f"the ledger belongs to process {self._pid}: open it anew in {os.getpid()}"
+            )
+        if self._closed:
+            raise LedgerError("the ledger is closed")
+        if write and self._readonly:
+            raise LedgerError("the ledger was opened with readonly=True: it cannot be written")
+        return self._journal
 
     def _append(
         self,
@@ -763,17 +760,23 @@ class Ledger:
         if time_ns is not None:
             time_ns = check_int("time_ns", time_ns, low=-(2**63), high=2**63 - 1)
         sync = self._sync == "always" or (version and self._sync == "versions")
-        with self._writing() as journal:
-            index, seal, previous = journal.append(
-                name, text, blob, time_ns, version=version, sync=sync
-            )
+        with self._lock:
+            journal = self._checked(write=True)
+            try:
+                self._busy = True
+                index, seal, previous = journal.append(
+                    name, text, blob, time_ns, version=version, sync=sync
+                )
+            finally:
+                self._busy = False
         return Record(index, kind, json.loads(text), blob, time_ns, seal, previous)
 
     def _put(
         self, kind: str, body: dict[str, Any], state: bytes, cause: int | None, time_ns: int | None
     ) -> Version:
         state = _check_blob("state", state)
-        with self._reading() as journal:
+        with self._lock:
+            journal = self._checked()
             n_records, n = len(journal.offsets), len(journal.versions)
             if cause is not None:
                 cause = check_int("cause", cause, low=0)
@@ -791,7 +794,8 @@ class Ledger:
         return _as_version(record.index, record.kind, record.body, record.time_ns)
 
     def _version(self, number: int) -> Version:
-        with self._reading() as journal:
+        with self._lock:
+            journal = self._checked()
             n = len(journal.versions)
             number = check_int("number", number)
             if not 0 <= number < n:
@@ -804,7 +808,8 @@ class Ledger:
         while start < stop:
             # Some at a time, so that the caller may append meanwhile.
             batch: list[Record] = []
-            with self._reading() as journal:
+            with self._lock:
+                journal = self._checked()
                 held = 0
                 for frame in journal.some(start, min(stop, start + BATCH)):
                     start = frame.index + 1
