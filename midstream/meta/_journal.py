@@ -287,7 +287,7 @@ class Frame:
     kind: bytes
     body: bytes
     #: What stands in the blob's place.
-    payload: memoryview
+    payload: bytes
     #: SHA-256 of the blob, empty without one.
     digest: bytes
     hash: bytes
@@ -338,14 +338,10 @@ class Journal:
         self.blobs: dict[bytes, int] = {}
         self.versions = array("Q")
         self.end = 0
+        self._seal = _sealing(key)
         self.head = self._seal(self.header())
         #: What an append that did not come to its end found: to be gone back to.
         self._undo: tuple[int, bytes, int, int, bytes | None] | None = None
-
-    def _seal(self, data: bytes) -> bytes:
-        if self._key is None:
-            return hashlib.sha256(data).digest()
-        return hmac.digest(self._key, data, "sha256")
 
     def header(self) -> bytes:
         """What the file begins with."""
@@ -566,19 +562,18 @@ class Journal:
         ------
         LedgerError
         """
-        store, seal_of, unpack, sha256 = self.store, self._seal, PREFIX.unpack, hashlib.sha256
-        chunk, base = memoryview(b""), offset
+        store, seal_of, unpack, crc32 = self.store, self._seal, PREFIX.unpack_from, zlib.crc32
+        chunk, base = b"", offset
         while offset < end:
-            if len(chunk) - (offset - base) < PREFIX.size:
-                chunk, base = memoryview(store.read(offset, min(CHUNK, end - offset))), offset
             at = offset - base
-            prefix = chunk[at : at + PREFIX.size]
-            if len(prefix) < PREFIX.size:
-                if _may_begin(bytes(prefix), index):
+            if len(chunk) - at < PREFIX.size:
+                chunk, base, at = store.read(offset, min(CHUNK, end - offset)), offset, 0
+            if len(chunk) - at < PREFIX.size:
+                if _may_begin(chunk[at:], index):
                     return
-                raise wrong(index, f"does not begin as one: {bytes(prefix)[:12]!r}")
-            magic, n_kind, flags, number, time_ns, n_body, n_payload, crc = unpack(prefix)
-            if crc != zlib.crc32(prefix[: -CRC.size]) or magic != FRAME_MAGIC:
+                raise wrong(index, f"does not begin as one: {chunk[at : at + 12]!r}")
+            magic, n_kind, flags, number, time_ns, n_body, n_payload, crc = unpack(chunk, at)
+            if crc != crc32(chunk[at : at + PREFIX.size - CRC.size]) or magic != FRAME_MAGIC:
                 if self._zeros(offset, end):
                     return
                 raise wrong(index, "is damaged: the checksum of its lengths is wrong")
@@ -591,21 +586,22 @@ class Journal:
                 return
             if at + n_frame > len(chunk):
                 n = max(min(CHUNK, end - offset), n_frame)
-                chunk, base, at = memoryview(store.read(offset, n)), offset, 0
+                chunk, base, at = store.read(offset, n), offset, 0
                 if len(chunk) < n_frame:
                     raise wrong(index, "could not be read: the file became shorter")
-            start = bytes(chunk[at : at + n_start])
-            payload = chunk[at + n_start : at + n_content]
-            if flags & ELSEWHERE:
-                sealed = bytes(payload)
-                digest = sealed[8:]
-            else:
-                sealed = digest = sha256(payload).digest() if n_payload else b""
-            tail = bytes(chunk[at + n_content : at + n_frame])
+            start = chunk[at : at + n_start]
+            payload = digest = sealed = b""
+            if n_payload:
+                payload = chunk[at + n_start : at + n_content]
+                if flags & ELSEWHERE:
+                    sealed, digest = payload, payload[8:]
+                else:
+                    sealed = digest = hashlib.sha256(payload).digest()
+            tail = chunk[at + n_content : at + n_frame]
             seal = tail[-HASH:]
             if (
-                seal != seal_of(b"".join((previous, start, sealed)))
-                or tail[:-HASH] != PADDINGS[len(tail) - HASH]
+                seal != seal_of(previous + start + sealed)
+                or tail[:-HASH] != PADDINGS[-n_content % ALIGN]
             ):
                 if self._zeros(offset + n_frame - HASH, end):
                     return
@@ -640,6 +636,12 @@ class Journal:
                 return False
             offset += len(piece)
         return True
+
+
+def _sealing(key: bytes | None) -> Callable[[bytes], bytes]:
+    if key is None:
+        return lambda data: hashlib.sha256(data).digest()
+    return lambda data: hmac.digest(key, data, "sha256")
 
 
 def _lock(disk: Disk, fd: int, path: str) -> None:

@@ -905,11 +905,11 @@ def _body_of(frame: Frame, *, strict: bool = False) -> dict[str, Any]:
 def _blob_of(journal: Journal, frame: Frame) -> bytes:
     holder = frame.holder
     if holder is None:
-        return bytes(frame.payload)
+        return frame.payload
     if holder < frame.index:
         other = journal.one(holder)
         if other.holder is None and other.digest == frame.digest:
-            return bytes(other.payload)
+            return other.payload
     raise wrong(frame.index, f"refers to a blob that record {holder} does not have")
 
 
