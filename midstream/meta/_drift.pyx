@@ -83,6 +83,7 @@ cdef class Detector:
     """
 
     cdef bint busy, drifted_
+    cdef uint64_t nothing
 
     cdef int check_idle(self) except -1:
         """Refuse a state that another thread is changing without the lock."""
@@ -102,7 +103,7 @@ cdef class Detector:
         return ArgumentValueError(f"{name} must be finite, got {x!r}")
 
     cdef uint64_t *detections(self) noexcept:
-        return NULL
+        return &self.nothing
 
     cdef uint64_t told_change(self) noexcept:
         return MS_DRIFT_NEVER

@@ -958,7 +958,7 @@ class Drift(_Stored):
         )
         if not fine:
             raise ValueError("counters")
-        self.detector = other
+        self.detector.restore(bytes(data[start:]))
         self._since, self._past, self._told = since, past, None if told < 0 else told
         self._drifted, self._centre, self._spread = drifted, centre, spread
         self._waiting = None if n_waiting < 0 else waiting
@@ -1097,17 +1097,18 @@ class DriftBank(_Stored):
         return b"".join(struct.pack("<Q", len(part)) + part for part in parts)
 
     def _unpack(self, data: memoryview) -> None:
-        others, start = {}, 0
+        parts, start = {}, 0
         for name in sorted(self._detectors):
             (size,) = struct.unpack_from("<Q", data, start)
             start += 8
-            other = self._detectors[name].copy()
-            other.restore(bytes(data[start : start + size]))
-            others[name] = other
+            parts[name] = bytes(data[start : start + size])
             start += size
+            # On a copy first: all of them are restored or none.
+            self._detectors[name].copy().restore(parts[name])
         if start != len(data):
             raise ValueError("length")
-        self._detectors = {name: others[name] for name in self._detectors}
+        for name, part in parts.items():
+            self._detectors[name].restore(part)
 
     def copy(self) -> Self:
         """Another bank with the same detectors in the same state."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import signal
 import struct
 import threading
 import zlib
@@ -89,6 +90,24 @@ def test_adwin_is_the_textbooks(kind):
         assert math.isclose(ours.variance, theirs.variance, rel_tol=1e-12, abs_tol=1e-30)
         most = max((ratio for ratio, _ in theirs.cuts()), default=0.0)
         assert math.isclose(ours.statistic, most, rel_tol=1e-9, abs_tol=1e-9)
+
+
+@given(
+    xs=st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]) | st.floats(0, 1), max_size=120),
+    copies=st.integers(1, 4),
+    delta=st.sampled_from([0.9, 0.2, 0.002]),
+    clock=st.integers(1, 5),
+    max_buckets=st.integers(1, 6),
+    min_window=st.integers(1, 9),
+    repeats=st.booleans(),
+)
+@settings(max_examples=80, deadline=None)
+def test_adwin_is_the_textbooks_on_whatever_comes(xs, copies, **options):
+    ours, theirs = Adwin(**options, grace=0), reference.Adwin(**options, grace=0)
+    for x in np.repeat(xs, copies).tolist():
+        assert ours.update(x) == theirs.update(x)
+        assert ours.width == theirs.width
+    assert ours.change == theirs.change
 
 
 def test_adwin_on_another_range_is_the_same():
@@ -532,6 +551,35 @@ def test_another_thread_cannot_use_a_detector_that_is_being_fed():
     for thread in threads:
         thread.join()
     assert detector.n == sum(taken) > 0
+
+
+def test_ctrl_c_ends_a_long_update_between_two_samples():
+    def interrupt(number, frame):
+        with pytest.raises(MidstreamError, match="another thread"):
+            detector.update(0.5)
+        raise InterruptedError
+
+    detector = Adwin(clock=1)
+    xs = np.random.default_rng(0).random(8_000_000)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(InterruptedError):
+            detector.update_many(xs)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert 0 < detector.n < len(xs)
+    other = Adwin(clock=1)
+    other.update_many(xs[: detector.n])
+    assert other.snapshot() == detector.snapshot()
+
+
+def test_the_base_class_takes_nothing():
+    base = Detector()
+    with pytest.raises(ArgumentValueError):
+        base.update(1.0)
+    assert (base.n_detections, base.change, base.drifted) == (0, None, False)
 
 
 def test_detectors_are_detectors():
