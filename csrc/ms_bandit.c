@@ -10,12 +10,16 @@
 /* Rewards of an action between two exact factorisations where nothing is discounted. Rank-one updates
  * lose about a unit in the last place each. */
 #define EXACT 256
+/* What remains of a diagonal of S may be off by this share of it: 64 sums, rounded. */
+#define ROUNDING 1e-14
 /* The ridge may fade to this before it is brought back. */
 #define FADED 0.9
 /* Weights below count as nothing: before denormal numbers, whose arithmetic is slow. */
 #define NOTHING 1e-200
 /* Densities are integrated this many widths from their middles: 1e-9 of a normal one is beyond. */
 #define REACH 6.0
+/* A Beta posterior of more rewards is one of as many: its density keeps four digits. */
+#define MOST_COUNTED 1e12
 #define POINTS 9 /* ends of panels an action has at most */
 
 static const ms_bandit_kernels *select_kernels(ms_simd_level level)
@@ -141,18 +145,33 @@ size_t ms_bandit_read(ms_bandit *t, const double *features)
 
 /* ---- learning ---- */
 
+/* Where features of 1e20 and of 1 leave nothing of a factorisation but rounding: the inverse of a
+ * diagonal matrix that is larger than S + ridge I, by Gershgorin's circles. No width is too large. */
+static void bound(ms_bandit *t, ms_bandit_action *action)
+{
+    const size_t d = t->config.n_features, p = t->p;
+    memset(action->n, 0, p * p * sizeof(double));
+    for (size_t k = 0; k < d; k++) {
+        double sum = t->config.ridge;
+        for (size_t j = 0; j < d; j++) sum += fabs(action->s[k * p + j]);
+        action->n[k * p + k] = 1.0 / sum;
+    }
+}
+
 /* N = (S + ridge I)^-1 and theta = N b. With S + ridge I = U'U and Y = U'^-1, N = Y'Y. What remains of
- * a diagonal when rows above were taken away is at least the ridge; rounding may not make it less. */
+ * a diagonal when rows above were taken away is at least the ridge; rounding, which is relative to what
+ * it was, may not make it less. */
 static void factorise(ms_bandit *t, ms_bandit_action *action)
 {
     const size_t d = t->config.n_features, p = t->p;
     const double ridge = t->config.ridge;
-    double *u = t->work, *y = t->work + p * p, *n = action->n;
+    double *u = t->work, *y = t->work + p * p, *n = action->n, largest = 0;
     memcpy(u, action->s, p * p * sizeof *u);
     for (size_t k = 0; k < d; k++) u[k * p + k] += ridge;
     for (size_t k = 0; k < d; k++) {
         double *row = u + k * p;
-        const double pivot = row[k] > ridge ? row[k] : ridge, by = 1.0 / sqrt(pivot);
+        const double noise = fmax(ridge, ROUNDING * action->s[k * p + k]);
+        const double pivot = row[k] > noise ? row[k] : noise, by = 1.0 / sqrt(pivot);
         for (size_t j = k; j < d; j++) row[j] *= by;
         row[k] = sqrt(pivot);
         for (size_t i = k + 1; i < d; i++) {
@@ -184,7 +203,11 @@ static void factorise(ms_bandit *t, ms_bandit_action *action)
         }
     }
     for (size_t i = 0; i < d; i++)
-        for (size_t j = 0; j < i; j++) n[j * p + i] = n[i * p + j];
+        for (size_t j = 0; j <= i; j++) {
+            n[j * p + i] = n[i * p + j];
+            if (!(fabs(n[i * p + j]) <= largest)) largest = fabs(n[i * p + j]);
+        }
+    if (!(largest <= 2.0 / ridge)) bound(t, action);
     t->kernels->form(n, action->b, p, action->theta);
     action->since = 0;
 }
@@ -252,26 +275,24 @@ static void learn(ms_bandit *t, ms_bandit_action *action, double y, double weigh
         action->lost += weight * (1.0 - y);
         return;
     }
-    double *c = t->work, *w = t->w;
-    double variance = t->kernels->form(action->n, t->x, p, w);
-    if (!(variance >= 0)) {
-        /* Lost to rounding. */
-        factorise(t, action);
-        variance = fmax(0.0, t->kernels->form(action->n, t->x, p, w));
-    }
-    const double gain = weight / (1.0 + weight * variance), root = sqrt(weight), half = sqrt(gain);
-    double estimate = 0;
-    for (size_t k = 0; k < p; k++) estimate += t->x[k] * action->theta[k];
-    const double error = gain * (y - estimate);
+    double *c = t->work, *w = t->w, square = 0;
+    const double variance = t->kernels->form(action->n, t->x, p, w), root = sqrt(weight);
     for (size_t k = 0; k < p; k++) {
-        action->theta[k] += error * w[k];
+        square += w[k] * w[k];
         action->b[k] += weight * y * t->x[k];
-        c[k] = half * w[k];
-        w[k] = root * t->x[k];
+        c[k] = root * t->x[k];
     }
+    t->kernels->rank_one(action->s, c, p, 1.0);
+    /* x'N'Nx <= x'Nx / ridge, unless rounding has won. */
+    if (!(variance >= 0 && square <= 1.000001 * variance / t->config.ridge) ||
+        ++action->since >= EXACT) {
+        factorise(t, action);
+        return;
+    }
+    const double by = sqrt(weight / (1.0 + weight * variance));
+    for (size_t k = 0; k < p; k++) c[k] = by * w[k];
     t->kernels->rank_one(action->n, c, p, -1.0);
-    t->kernels->rank_one(action->s, w, p, 1.0);
-    if (++action->since >= EXACT) factorise(t, action);
+    t->kernels->form(action->n, action->b, p, action->theta);
 }
 
 static double scaled(const ms_bandit *t, double reward)
@@ -291,6 +312,11 @@ static void posterior(const ms_bandit *t, const ms_bandit_action *action, double
     const double by = faded(t, action);
     *a = t->config.ridge + by * action->won;
     *b = t->config.ridge + by * action->lost;
+    if (*a + *b > MOST_COUNTED) {
+        const double share = MOST_COUNTED / (*a + *b);
+        *a *= share;
+        *b *= share;
+    }
 }
 
 /* Mean and standard deviation of one action: of the linear model without alpha. */
@@ -354,7 +380,7 @@ static size_t ends_of(double middle, double width, double a, double b, int beta,
     return n;
 }
 
-static double softplus(double x) { return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x)); }
+static double soft_of(double x) { return log1p(exp(-fabs(x))); }
 
 static void panel(const ms_bandit *t, ms_bandit_field *field, double from, double to, double *mass)
 {
@@ -362,7 +388,7 @@ static void panel(const ms_bandit *t, ms_bandit_field *field, double from, doubl
     double x[MS_NODES], soft[MS_NODES] = {0};
     for (int k = 0; k < MS_NODES; k++) {
         x[k] = middle + half * MS_NODE[k];
-        if (field->beta) soft[k] = softplus(x[k]);
+        if (field->beta) soft[k] = soft_of(x[k]);
     }
     t->kernels->panel(field, x, soft, half, mass);
 }
@@ -375,7 +401,7 @@ static void integrate(const ms_bandit *t, ms_bandit_field *field, const double *
     double mass[8 * MS_BANDIT_ACTIONS] = {0}, least = -INFINITY, top[MS_BANDIT_ACTIONS];
     size_t n = 0, kept = 0, index[MS_BANDIT_ACTIONS];
     for (size_t i = 0; i < field->n; i++) {
-        const double a = field->first[i], b = field->second[i] - a;
+        const double a = field->first[i], b = field->second[i];
         const size_t each = ends_of(middle[i], width[i], a, b, field->beta, own);
         least = own[0].at > least ? own[0].at : least;
         top[i] = own[each - 1].at;
@@ -384,7 +410,7 @@ static void integrate(const ms_bandit *t, ms_bandit_field *field, const double *
     for (size_t i = 0; i < all; i++) {
         won[i] = 0;
         if (top[i] <= least) continue;
-        const double a = field->first[i], b = field->second[i] - a;
+        const double a = field->first[i], b = field->second[i];
         const size_t each = ends_of(middle[i], width[i], a, b, field->beta, own);
         for (size_t k = 0; k < each; k++) {
             size_t to = n;
@@ -423,14 +449,15 @@ static void set_beta(const ms_bandit *t, ms_bandit_action *action, ms_bandit_fie
     *middle = log(a / b);
     *width = sqrt((a + b) / a / b);
     field->first[i] = a;
-    field->second[i] = a + b;
-    field->peak[i] = a * *middle - (a + b) * softplus(*middle);
+    field->second[i] = b;
+    field->peak[i] = *middle < 0 ? a * *middle : -b * *middle;
+    field->peak[i] -= (a + b) * soft_of(*middle);
     if (action->scale[0] != a || action->scale[1] != b) {
         ms_bandit_field one = {.n = 1, .beta = 1};
         double mass[8] = {0};
         ms_end own[POINTS];
         one.first[0] = a;
-        one.second[0] = a + b;
+        one.second[0] = b;
         one.peak[0] = field->peak[i];
         one.scale[0] = 1.0;
         const size_t n = ends_of(*middle, *width, a, b, 1, own);
@@ -583,7 +610,7 @@ static void put(ms_bandit *t, int64_t ticket, int64_t time, double weight, int32
 void ms_bandit_decide(ms_bandit *t, uint64_t allowed, ms_bandit_choice *choice)
 {
     double chances[MS_BANDIT_ACTIONS], left = draw(t->random);
-    int32_t action = -1;
+    int32_t action = ms_low_bit(allowed);
     ms_bandit_chances(t, allowed, chances);
     for (uint64_t rest = allowed; rest != 0; rest &= rest - 1) {
         const int a = ms_low_bit(rest);
@@ -714,7 +741,6 @@ size_t ms_bandit_save(const ms_bandit *t, unsigned char *out)
             put_triangle(&w, action->s, d, t->p);
             put_triangle(&w, action->n, d, t->p);
             put_reals(&w, action->b, d);
-            put_reals(&w, action->theta, d);
         } else {
             put_real(&w, action->won);
             put_real(&w, action->lost);
@@ -781,11 +807,11 @@ static void get_reals(ms_reader *r, double *x, size_t n, double most)
     for (size_t k = 0; k < n; k++) x[k] = get_real(r, -most, most);
 }
 
-static void get_triangle(ms_reader *r, double *m, size_t d, size_t p)
+static void get_triangle(ms_reader *r, double *m, size_t d, size_t p, double most)
 {
     for (size_t i = 0; i < d; i++)
         for (size_t j = 0; j <= i; j++)
-            m[i * p + j] = m[j * p + i] = get_real(r, i == j ? 0 : -MS_BANDIT_LIMIT, MS_BANDIT_LIMIT);
+            m[i * p + j] = m[j * p + i] = get_real(r, i == j ? 0 : -most, most);
 }
 
 int ms_bandit_load(ms_bandit *t, const unsigned char *data, size_t bytes)
@@ -809,13 +835,14 @@ int ms_bandit_load(ms_bandit *t, const unsigned char *data, size_t bytes)
         action->learned = get_word(&r, most);
         action->since = get_word(&r, action->learned < EXACT ? action->learned : EXACT - 1);
         if (linear(t)) {
-            get_triangle(&r, action->s, d, t->p);
-            get_triangle(&r, action->n, d, t->p);
-            get_reals(&r, action->b, d, MS_BANDIT_LIMIT);
-            get_reals(&r, action->theta, d, MS_BANDIT_LIMIT);
+            get_triangle(&r, action->s, d, t->p, 1e120);
+            /* Each rank-one update since takes away no more than 1 / ridge. */
+            get_triangle(&r, action->n, d, t->p, (2.0 + EXACT) / t->config.ridge);
+            get_reals(&r, action->b, d, 1e70);
+            t->kernels->form(action->n, action->b, t->p, action->theta);
         } else {
-            action->won = get_real(&r, 0, MS_BANDIT_LIMIT);
-            action->lost = get_real(&r, 0, MS_BANDIT_LIMIT);
+            action->won = get_real(&r, 0, 1e15);
+            action->lost = get_real(&r, 0, 1e15);
         }
         if (r.bad) return MS_BANDIT_BAD;
     }
@@ -838,7 +865,7 @@ int ms_bandit_load(ms_bandit *t, const unsigned char *data, size_t bytes)
         row->ticket = ticket;
         row->allowed = get_word(&r, t->all);
         row->propensity = get_real(&r, 0, 1);
-        row->reward = get_real(&r, -MS_BANDIT_LIMIT, MS_BANDIT_LIMIT);
+        row->reward = get_real(&r, -1e100, 1e100);
         const uint64_t word = get_word(&r, (t->config.n_actions - 1) << 2 | MS_BANDIT_CENSORED);
         row->action = (int32_t)(word >> 2);
         row->status = (int32_t)(word & 3);

@@ -26,16 +26,14 @@
 #define MS_BANDIT_PERIOD 64
 /* Features above are refused: sums of squares stay finite whatever is learned. */
 #define MS_BANDIT_LARGEST 1e50
-/* No number in a state is above this. */
-#define MS_BANDIT_LIMIT 1e130
 
 enum { MS_BANDIT_LINUCB, MS_BANDIT_THOMPSON, MS_BANDIT_BETA };
 enum { MS_BANDIT_PENDING, MS_BANDIT_REWARDED, MS_BANDIT_CENSORED };
 enum { MS_BANDIT_OK, MS_BANDIT_UNKNOWN, MS_BANDIT_BAD };
 
 /* Densities of the actions in the running, on one axis.
- * Normal: scale exp(-((x - first) second)^2 / 2). Beta, of the logit x: scale exp(first x - second
- * log(1 + exp(x)) - peak). */
+ * Normal: scale exp(-((x - first) second)^2 / 2). Beta, of the logit x: scale exp(l(x) - peak) with
+ * l(x) = first min(x, 0) - second max(x, 0) - (first + second) log(1 + exp(-|x|)). */
 typedef struct ms_bandit_field {
     size_t n;
     int beta;
@@ -50,7 +48,7 @@ typedef struct ms_bandit_kernels {
     /* m += sign c c'. */
     void (*rank_one)(double *m, const double *c, size_t p, double sign);
     /* mass[8 i + k] += weight of node k times the chance that i is the largest and there. The
-     * panel is `half` wide on either side; nodes x, soft[k] = log(1 + exp(x[k])) for Beta. */
+     * panel is `half` wide on either side; nodes x, soft[k] = log(1 + exp(-|x[k]|)) for Beta. */
     void (*panel)(ms_bandit_field *field, const double *x, const double *soft, double half,
                   double *mass);
 } ms_bandit_kernels;

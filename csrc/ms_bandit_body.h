@@ -93,10 +93,14 @@ MS_LANES_TARGET static void panel(ms_bandit_field *field, const double *x, const
         const ms_vec scale = V_SET1(field->scale[i] * half);
         ms_vec f[PARTS], rest[PARTS], more[PARTS];
         if (field->beta) {
-            const ms_vec peak = V_SET1(field->peak[i]);
+            const ms_vec peak = V_SET1(field->peak[i]), none = V_SET1(0.0);
+            const ms_vec both = V_SET1(field->first[i] + field->second[i]);
             EACH {
-                const ms_vec e = V_SUB(V_MUL(first, V_LOAD(AT(x))), V_MUL(second, V_LOAD(AT(soft))));
-                f[v] = V_MIN(V_SUB(e, peak), V_SET1(0.0));
+                const ms_vec at = V_LOAD(AT(x));
+                const ms_vec left = V_MUL(first, V_MIN(at, none));
+                const ms_vec right = V_MUL(second, V_MAX(at, none));
+                const ms_vec e = V_SUB(V_SUB(left, right), V_MUL(both, V_LOAD(AT(soft))));
+                f[v] = V_MIN(V_SUB(e, peak), none);
             }
         } else {
             EACH {

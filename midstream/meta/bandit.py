@@ -128,6 +128,10 @@ class Bandit(Core):
     number of decisions above for each action; without, one in 256 rewards. Memory is
     bounded: O(n_actions n_features^2 + (max_pending + max_log) n_features).
 
+    Features of the order of one are exact to about 1e-10. Where some are 1e7 times as large as
+    others, the smaller ones drown in rounding, as in any ridge regression in double precision;
+    means stay finite and widths real, whatever the features.
+
     One thread at a time: a second one gets an error. Large models release the GIL.
 
     References
