@@ -31,6 +31,9 @@ static const double BETS[MS_BETS] = {
 /* Scales are powers of two: nothing is rounded. */
 #define SCALE 0x1p300
 #define LOG_SCALE (300 * 0.69314718055994530942)
+/* Less is as good as nothing beside a total of at least 1 / SCALE, and denormal numbers would cost
+ * ten times the time. Dropping it errs on the safe side. */
+#define NOTHING 0x1p-900
 
 void ms_eprocess_bets(double *bets, double *weights)
 {
@@ -73,7 +76,8 @@ void ms_eprocess_update(ms_eprocess *e, double x)
         total = e->cash;
     }
     for (int j = 0; j < MS_BETS; j++) {
-        e->capital[j] *= 1 + BETS[j] * x;
+        double capital = e->capital[j] * (1 + BETS[j] * x);
+        e->capital[j] = capital > NOTHING ? capital : 0;
         total += e->capital[j];
     }
     while (total > SCALE || (total < 1 / SCALE && total > 0)) {

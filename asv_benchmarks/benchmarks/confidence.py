@@ -41,4 +41,5 @@ class Capital:
         self.capital.update(-0.1)
 
     def time_update_many(self, restarts):
+        # 10,000 losses in a row, until most bets are as good as nothing.
         self.capital.update_many(self.x)
