@@ -65,10 +65,11 @@ void ms_eprocess_update(ms_eprocess *e, double x)
     double total = 0;
     e->n++;
     if (e->restarts) {
-        /* Half of 1 / (t (t + 1)) of the first capital is staked anew at step t: all of it, in the
-         * end. What is staked late has lost nothing before. */
+        /* Of half the first capital, 1 / sqrt(t) - 1 / sqrt(t + 1) is staked anew at step t: all of it
+         * in the end. What is staked late has lost nothing before. 1 / (t (t + 1)) would leave too
+         * little: it takes a fifth more values to find a change at t = 1000. */
         double weights[MS_BETS], bets[MS_BETS];
-        double stake = e->cash / (double)(e->n + 1);
+        double stake = e->cash * (1 - sqrt((double)e->n / (double)(e->n + 1)));
         ms_eprocess_bets(bets, weights);
         for (int j = 0; j < MS_BETS; j++)
             e->capital[j] += stake * weights[j];

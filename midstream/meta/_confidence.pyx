@@ -108,7 +108,7 @@ cdef class EProcess:
     restarts : bool, default False
         Stake only half of the capital at the start, and the other half little by little, so that a
         mean that becomes positive late is found although bets were lost before: of that half,
-        ``1 / (t (t + 1))`` at value t. The guarantee is the same.
+        ``1 / sqrt(t) - 1 / sqrt(t + 1)`` at value t. The guarantee is the same.
 
     Raises
     ------

@@ -74,11 +74,11 @@ def mixture_capital(x, *, restarts=False):
     for t in range(1, n + 1):
         started = [(0, 0.5 if restarts else 1.0)]
         if restarts:
-            started += [(s - 1, 0.5 / (s * (s + 1))) for s in range(1, t + 1)]
+            started += [(s - 1, 0.5 / s**0.5 - 0.5 / (s + 1) ** 0.5) for s in range(1, t + 1)]
         terms = [
             math.log(stake) + logsumexp(steps[at:t].sum(axis=0), b=weights) for at, stake in started
         ]
         if restarts:
-            terms.append(math.log(0.5 / (t + 1)))
+            terms.append(math.log(0.5 / (t + 1) ** 0.5))
         logs.append(logsumexp(terms))
     return np.array(logs)
