@@ -198,8 +198,14 @@ class History:
             counts[kind] += 1
             if record.time_ns is not None:
                 last_ns = record.time_ns
-            if record.index in by_record:
-                settings = by_record[record.index].settings
+            version = by_record.get(record.index)
+            if version is not None:
+                settings = version.settings
+                if version.restores is not None and version.cause is None and counts["open"]:
+                    # From outside: the loop ends its trials when it reads this.
+                    for trial in trials.values():
+                        if trial.outcome == "open":
+                            _end(trial, "rejected", record)
                 continue
             if kind == "propose":
                 proposals[record.index] = body
@@ -216,6 +222,11 @@ class History:
                 reason = _within(body, "decided").get("refused")
                 if isinstance(reason, str):
                     refused.append((record.index, reason))
+            for ended in _lists(body, "ended"):
+                for key in ended:
+                    if isinstance(key, int) and key in trials:
+                        was = trials[key].outcome
+                        _end(trials[key], {"promoted": "demoted"}.get(was, "rejected"), record)
             for outcomes in _lists(body, "outcomes"):
                 events += [one for one in outcomes if isinstance(one, Mapping)]
             for event in events:
