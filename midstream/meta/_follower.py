@@ -31,7 +31,7 @@ class Follower:
         self._writes = writes
         #: Versions that must come next.
         self._due: list[Commit] = []
-        self._cause = 0
+        self._cause: int | None = 0
         self._time_ns: int | None = None
         #: Inputs since the last checkpoint.
         self.inputs = 0
@@ -80,6 +80,19 @@ class Follower:
         self.inputs += 1
 
     def _take_version(self, record: Record) -> None:
+        if not self._due and "restores" in record.body and record.body["cause"] is None:
+            # From outside the loop, as by `midstream loop --rollback`: an input of its own.
+            body = record.body
+            given = {
+                "version": body["restores"],
+                "settings": body["settings"],
+                "reason": body["reason"],
+                "time_ns": record.time_ns or 0,
+            }
+            self._machine.take("revert", given, record.blob)
+            self._due = list(self._machine.commits)
+            self._cause, self._time_ns = None, record.time_ns
+            self.inputs += 1
         if not self._due:
             raise LedgerError(
                 f"record {record.index}: nothing led to this version", record=record.index
@@ -99,7 +112,9 @@ class Follower:
             commit(self._ledger, [due], self._cause, self._time_ns)
 
 
-def commit(ledger: Ledger, commits: Sequence[Commit], cause: int, time_ns: int | None) -> None:
+def commit(
+    ledger: Ledger, commits: Sequence[Commit], cause: int | None, time_ns: int | None
+) -> None:
     for settings, state, restores, reason in (
         (one.settings, one.state, one.restores, one.reason) for one in commits
     ):

@@ -179,6 +179,35 @@ def test_rollback_while_a_loop_runs(ledger):
         assert file.current.number == 1
 
 
+def test_a_loop_goes_on_from_where_it_was_rolled_back_to(tmp_path):
+    from midstream.meta import Gate, Param, ParamSpace, StrangeLoop
+
+    path = tmp_path / "strange.ledger"
+    space = ParamSpace([Param.integer("copies", 2, 12, default=2, max_step=4)])
+
+    def opened():
+        return StrangeLoop(space, gate=Gate(replay=0, canary=0), shield="copies <= 8", ledger=path)
+
+    with opened() as loop:
+        loop.apply(space.change(loop.settings, "too many false stops", copies=5))
+        while loop.version == 0:
+            session = loop.begin()
+            session.finish(1.0, [0.0] * len(session.shadows))
+    told = run("loop", path)
+    assert told.status == 0
+    assert "copies 2 → 5" in told.out
+    assert "trial 0: +1.0000 [" in told.out
+    assert run("loop", path, "--rollback", "0", "--yes", "--reason", "by hand").status == 0
+    with opened() as loop:
+        assert (loop.version, loop.settings["copies"]) == (2, 2)
+        assert loop.ledger.current.reason == "by hand"
+        assert not any(trial.open or trial.watched for trial in loop.gate.trials)
+        loop.begin().finish(0.5)
+        # Up to what `close` will write.
+        assert loop.replay().to_bytes() == loop.ledger.to_bytes()
+    assert "rollback to 0: by hand" in run("loop", path).out
+
+
 def test_keys(tmp_path):
     path = tmp_path / "keyed.ledger"
     with Ledger(path, key=b"0123456789abcdef", sync="never") as file:
