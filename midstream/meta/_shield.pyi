@@ -1,12 +1,14 @@
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, Self, final
+from typing import Any, Self, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
 __all__ = ["Rule", "Table", "Walker"]
+
+_Context: TypeAlias = AbstractSet[str] | tuple[str, ...] | list[str] | Mapping[str, Any]
 
 @final
 class Rule:
@@ -46,10 +48,10 @@ class Walker:
     refused: int
     violations: int
     def __new__(cls, table: Table, *args: Any, **kwargs: Any) -> Self: ...
-    def allowed(self, context: AbstractSet[str] | Mapping[str, Any] = ...) -> tuple[str, ...]: ...
-    def commit(self, context: AbstractSet[str] | Mapping[str, Any], action: str) -> None: ...
+    def allowed(self, context: _Context = ...) -> tuple[str, ...]: ...
+    def commit(self, context: _Context, action: str) -> None: ...
     def _reason(self, against: list[int]) -> str: ...
-    def _masking(self, context: AbstractSet[str] | Mapping[str, Any], action: str) -> list[int]: ...
+    def _masking(self, context: _Context, action: str) -> list[int]: ...
     def _become(self, other: Walker) -> None: ...
     def _state(
         self,

@@ -4,7 +4,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import numpy as np
 
@@ -152,6 +152,8 @@ cdef class Table:
 
     cdef uint64_t mapped(self, object context) except? 0xFFFFFFFFFFFFFFFF:
         cdef uint64_t mask = 0
+        if isinstance(context, Set):
+            return self.context(frozenset(context))
         if not isinstance(context, Mapping):
             raise ArgumentTypeError(
                 "context must be a set of names or a mapping of names to bool and numbers, got "

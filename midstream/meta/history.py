@@ -203,9 +203,9 @@ class History:
                 settings = version.settings
                 if version.restores is not None and version.cause is None and counts["open"]:
                     # From outside: the loop ends its trials when it reads this.
-                    for trial in trials.values():
-                        if trial.outcome == "open":
-                            _end(trial, "rejected", record)
+                    for one in trials.values():
+                        if one.outcome == "open":
+                            _end(one, "rejected", record)
                 continue
             if kind == "propose":
                 proposals[record.index] = body
@@ -228,7 +228,7 @@ class History:
                         was = trials[key].outcome
                         _end(trials[key], {"promoted": "demoted"}.get(was, "rejected"), record)
             for outcomes in _lists(body, "outcomes"):
-                events += [one for one in outcomes if isinstance(one, Mapping)]
+                events += [event for event in outcomes if isinstance(event, Mapping)]
             for event in events:
                 key = _key(event, record)
                 if key is None:

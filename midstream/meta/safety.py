@@ -879,7 +879,9 @@ class Tracker(Walker):
         return self._shield
 
     def refusals(
-        self, context: AbstractSet[str] | Mapping[str, Any], action: str
+        self,
+        context: AbstractSet[str] | tuple[str, ...] | list[str] | Mapping[str, Any],
+        action: str,
     ) -> tuple[Refusal, ...]:
         """Which rules mask an action now, and why.
 

@@ -400,6 +400,14 @@ def test_declared_contexts():
             one.allowed({3})
 
 
+def test_forms_of_a_context():
+    tracker = Shield("abort -> loop").tracker()
+    for context in ({"loop"}, ["loop", "other"], ("loop",), {"loop": 1}.keys(), {"loop": True}):
+        assert "abort" in tracker.allowed(context)
+    for context in ((), {}, {}.keys(), {"loop": False}, frozenset()):
+        assert "abort" not in tracker.allowed(context)
+
+
 def test_a_refused_action_changes_nothing():
     shield = Shield({"calm": SafetyConstraint("calm", "abort -> !O[1:2] abort", "", "why", "wait")})
     tracker = shield.tracker()
