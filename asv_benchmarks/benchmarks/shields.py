@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from midstream.logic import Monitor, Verdict
+from midstream.logic import Monitor, Verdict, always
 from midstream.meta.safety import Shield
 
 RULES = (
@@ -27,7 +27,10 @@ class Decisions:
     def setup(self, rules):
         self.shield = Shield(RULES[:rules])
         self.tracker = self.shield.tracker()
-        self.monitors = [Monitor(rule.formula) for rule in self.shield.rules]
+        self.monitors = [
+            Monitor(rule.formula if rule.formula.has_future else always(rule.formula))
+            for rule in self.shield.rules
+        ]
         assert "continue" in self.tracker.allowed(CONTEXT)
 
     def time_allowed_and_commit(self, rules):

@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import lassos, temporal
 from reference.exhaustive import formulas
-from reference.safety import PAST_BINARY, PAST_UNARY, Words, check
+from reference.safety import (
+    PAST_BINARY,
+    PAST_UNARY,
+    SAFE_BINARY,
+    SAFE_UNARY,
+    Words,
+    check,
+    is_safe,
+)
 
 from midstream.errors import (
     ArgumentTypeError,
@@ -94,6 +102,20 @@ def test_every_small_rule_against_the_definitions():
     refusals = sum(check_rule(words, formula) for formula in some)
     assert len(some) > 3400
     assert 1000 < refusals < len(some) - 1000
+
+
+def test_every_small_safety_rule_with_future_operators():
+    words = Words(6)
+    some = [
+        formula
+        for size in range(1, 5)
+        for formula in formulas(size, ("a", "b", "e"), SAFE_UNARY, SAFE_BINARY)
+        if formula.has_future and is_safe(formula)
+    ]
+    # Three N delay a rule by three decisions, so that the fourth is the first to be masked.
+    refusals = sum(check_rule(words, formula, 4) for formula in some)
+    assert len(some) > 1000
+    assert 300 < refusals < len(some) - 300
 
 
 @pytest.mark.parametrize("text", WRITTEN)

@@ -13,6 +13,19 @@ from midstream.logic import Op
 
 PAST_UNARY = (Op.NOT, Op.YESTERDAY, Op.WEAK_YESTERDAY, Op.ONCE, Op.HISTORICALLY)
 PAST_BINARY = (Op.AND, Op.OR, Op.XOR, Op.IFF, Op.IMPLIES, Op.SINCE, Op.TRIGGER)
+#: With these, and negation and past operators over what has no future, every formula is a safety
+#: property, and a word violates it so far iff it does as a finite trace (A. P. Sistla, "Safety,
+#: liveness and fairness in temporal logic", Formal Aspects of Computing 6, 1994).
+SAFE_UNARY = (Op.NOT, Op.NEXT, Op.ALWAYS, Op.YESTERDAY, Op.ONCE)
+SAFE_BINARY = (Op.AND, Op.OR, Op.WEAK_UNTIL, Op.RELEASE)
+
+
+def is_safe(formula):
+    """Whether a formula over these operators is one of those."""
+    closed = (Op.NOT, *range(Op.YESTERDAY, Op.TRIGGER + 1))
+    return not any(
+        node.op in closed and any(arg.has_future for arg in node.args) for node in formula.nodes()
+    )
 
 
 class Words(AllTraces):
@@ -42,11 +55,16 @@ class Words(AllTraces):
         ]
 
     def violated(self, rules):
-        """By length: (words,) bool, whether a rule is false at some position."""
-        truth = [self.truth(rule) for rule in rules]
+        """By length: (words,) bool, whether a rule is false at some position.
+
+        A rule with future operators is judged at the first position.
+        """
+        truth = [(rule.has_future, self.truth(rule)) for rule in rules]
         found = {0: np.zeros(1, dtype=bool)}
         for n in self.masks:
-            found[n] = ~np.logical_and.reduce([rows[n].all(axis=1) for rows in truth])
+            found[n] = ~np.logical_and.reduce(
+                [rows[n][:, 0] if first else rows[n].all(axis=1) for first, rows in truth]
+            )
         return found
 
     def lost(self, rules):
