@@ -26,8 +26,9 @@
 /* How far ahead `feed` asks for slots: some pushes take about as long as a line from memory. */
 #define AHEAD 6
 
-/* Units of work that a push counts as: a question comes every 10 ms or so. */
-#define WORK 256
+/* Units of work that a push counts as: a question comes every 262144, some 10 to 100 ms. It takes
+ * the interpreter's lock, for which another busy thread lets us wait 5 ms. */
+#define WORK 64
 
 /* ---- contents ---- */
 

@@ -110,6 +110,7 @@ cdef class Flat:
 
     cdef ms_grammar_flat f
     cdef readonly object symbols, kinds, offsets, contents, occurrences, uses, born
+    cdef bytes names_
 
     def __cinit__(self, uint64_t n_rules, uint64_t size):
         cdef uint32_t[::1] symbols, uses
@@ -141,12 +142,15 @@ cdef class Flat:
     def names(self):
         """All names, one after another: 16 bytes for each rule, the top level first."""
         cdef uint32_t k
-        out = np.empty((self.f.n_rules + 1, 16), np.uint8)
-        cdef uint8_t[:, ::1] names = out
-        with nogil:
-            for k in range(self.f.n_rules + 1):
-                ms_grammar_name(&self.f.contents[k], &names[k, 0])
-        return out.tobytes()
+        cdef uint8_t[:, ::1] names
+        if self.names_ is None:
+            out = np.empty((self.f.n_rules + 1, 16), np.uint8)
+            names = out
+            with nogil:
+                for k in range(self.f.n_rules + 1):
+                    ms_grammar_name(&self.f.contents[k], &names[k, 0])
+            self.names_ = out.tobytes()
+        return self.names_
 
     def expand(self, uint32_t number):
         """Terminals of a rule."""
@@ -206,9 +210,8 @@ cdef class Core:
 
     cdef ms_grammar g
     cdef bint busy
+    # The grammar written out, or None since it changed.
     cdef Flat flat_
-    # What was pushed when flat_ was written.
-    cdef uint64_t flat_pushed
 
     def __cinit__(self, uint64_t max_symbols, uint64_t max_rules, *args, **kwargs):
         self.busy = False
@@ -296,6 +299,7 @@ cdef class Core:
         if value < 0 or value > 0xFFFFFFFF:
             value = check_int("symbol", symbol, low=0, high=0xFFFFFFFF)
         self.check_idle()
+        self.flat_ = None
         if ms_grammar_push(&self.g, <uint32_t>value) != MS_GRAMMAR_OK:
             raise MemoryError("no memory for a grammar to grow")
 
@@ -307,6 +311,7 @@ cdef class Core:
         self.check_idle()
         if n == 0:
             return
+        self.flat_ = None
         if n < LONG_FEED:
             check_status(ms_grammar_feed(&self.g, &symbols[0], <size_t>n, NULL), None,
                          "a grammar to grow")
@@ -328,6 +333,7 @@ cdef class Core:
             raise ArgumentValueError(f"ns must be {n} long, got {ns.shape[0]}")
         if n == 0:
             return
+        self.flat_ = None
         self.busy = True
         with nogil:
             status = ms_grammar_feed_timed(&self.g, &symbols[0], <size_t>n, &ns[0], &poll.poll)
@@ -338,12 +344,11 @@ cdef class Core:
         """The grammar written out, kept until it changes."""
         cdef Flat flat
         self.check_idle()
-        if self.flat_ is None or self.flat_pushed != self.g.n_pushed:
+        if self.flat_ is None:
             flat = Flat(self.g.n_rules, self.g.size)
             if ms_grammar_flatten(&self.g, &flat.f) != MS_GRAMMAR_OK:
                 raise MemoryError("no memory to write a grammar out")
             self.flat_ = flat
-            self.flat_pushed = self.g.n_pushed
         return self.flat_
 
     def _wrong(self):

@@ -214,7 +214,7 @@ class Grammar(Core):
 
         Notes
         -----
-        Releases the GIL and looks for Ctrl-C every few milliseconds.
+        Releases the GIL, and looks for Ctrl-C every 262,144 symbols.
 
         Examples
         --------

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import copy
 import itertools
+import os
 import pickle
 import random
+import signal
 import struct
+import subprocess
+import sys
 import threading
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from reference import sequitur
 
+import midstream
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, MidstreamError
 from midstream.meta.grammar import Grammar, Part, Rule, content_name
 
@@ -88,7 +94,7 @@ def de_bruijn(letters, order):
 
 
 def test_every_short_string():
-    # Depth first, so that each string of up to 10 letters is one push onto its prefix.
+    # Shorter strings are looked at on the way.
     count = 0
     for word in itertools.product(range(3), repeat=10):
         if word[:2] not in ((0, 0), (0, 1)):
@@ -97,6 +103,7 @@ def test_every_short_string():
         for symbol in word:
             grammar.push(symbol)
             assert grammar._wrong() is None
+        assert sequitur.violations(written(grammar)) == []
         assert tuple(grammar.expand().tolist()) == word
         count += 1
     assert count == 2 * 3**8
@@ -589,6 +596,87 @@ def test_counters():
     assert grown(range(100)).longest_cascade == 0
 
 
+def test_rules_may_nest_deep():
+    # a b, a b c, a b c d, ..: each is the one before and one symbol more.
+    depth = 500
+    word = [symbol for n in range(2, depth) for symbol in [*range(n), 1_000_000 + n]]
+    grammar = grown(word)
+    grammar.check()
+    by_name = {found.name: found for found in grammar.rules()}
+    nested = {}
+    for found in reversed(grammar.rules()):
+        inner = [nested[part] for part in found.right if isinstance(part, bytes)]
+        nested[found.name] = 1 + max(inner, default=0)
+    assert max(nested.values()) > depth - 10
+    assert grammar.expand().tolist() == word
+    shortest = min(by_name.values(), key=lambda found: found.length)
+    assert len(grammar.positions(shortest)) == shortest.occurrences > depth - 10
+    other = Grammar()
+    other.restore(grammar.snapshot())
+    assert other.digest == grammar.digest
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits address space as Linux does")
+def test_no_memory_to_grow():
+    """A push that finds no memory changes nothing, and the grammar stays what it was."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", STARVED],
+        env={**os.environ, "PYTHONPATH": str(Path(midstream.__file__).parents[1])}
+        | {"OPENBLAS_NUM_THREADS": "1"},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.stderr) == ("no memory for a grammar to grow\n" * 2, "")
+
+
+STARVED = """
+import resource
+import numpy as np
+from midstream.meta.grammar import Grammar
+grammar = Grammar(max_symbols=1 << 26)
+symbols = np.arange(1 << 22, dtype=np.uint32)
+grammar.feed(symbols[:1000])
+held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + (48 << 20), held + (48 << 20)))
+for call in (lambda: grammar.feed(symbols[1000:]), lambda: grammar.push(7)):
+    try:
+        call()
+    except MemoryError as error:
+        print(error)
+    grammar.check()
+assert 1000 < grammar.n_pushed == grammar.size < 1 << 22
+grammar.restore(Grammar(max_symbols=1 << 26).snapshot())
+grammar.feed(symbols[:1000])
+grammar.check()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX signals")
+def test_a_signal_stops_feed():
+    class InterruptedError(Exception):
+        pass
+
+    def interrupt(number, frame):
+        raise InterruptedError
+
+    word = np.random.default_rng(0).integers(0, 1 << 32, 30_000_000, dtype=np.uint32)
+    grammar = Grammar(max_symbols=1000)
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.02)
+    try:
+        with pytest.raises(InterruptedError):
+            grammar.feed(word)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert 0 < grammar.n_pushed < len(word)
+    grammar.check()
+    assert np.array_equal(grammar.expand(), word[grammar.start : grammar.n_pushed])
+    grammar.push(1)
+
+
 # ---- snapshots ----
 
 
@@ -730,7 +818,7 @@ def test_beside_scikit_sequitur():
 
 def test_two_threads():
     grammar = Grammar()
-    word = np.random.default_rng(0).integers(0, 1000, 2_000_000).astype(np.uint32)
+    word = np.random.default_rng(0).integers(0, 1000, 600_000).astype(np.uint32)
     thread = threading.Thread(target=grammar.feed, args=(word,))
     thread.start()
     refused = 0
