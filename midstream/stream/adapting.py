@@ -471,7 +471,7 @@ class StreamLoss:
         """Names of knobs that belong together: one detector's each."""
         return _LOOP, _STALL
 
-    def comparable(self, settings: Mapping[str, Any], ran: Mapping[str, Any]) -> bool:
+    def known(self, settings: Mapping[str, Any], ran: Mapping[str, Any]) -> bool:
         """Whether what `settings` cost is known of every stream that was watched with `ran`.
 
         If not, it is known of those only that were let run on, and counting others as well would

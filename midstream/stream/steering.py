@@ -22,7 +22,7 @@ from midstream._core.validate import check_int, check_real
 from midstream.meta.bandit import INTERVENTIONS
 from midstream.meta.symbols import canonical
 from midstream.stream.adapting import Loss, StreamLoss, StreamRecord, detectors_of
-from midstream.stream.events import TEXT_KINDS, Event, Finding
+from midstream.stream.events import TEXT_KINDS, Event, Finding, Kind
 from midstream.stream.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Steering:
         self.loops, self.stalls = detectors_of(self._session.settings)
         self._find_loops, self._find_stalls = self.loops.observe, self.stalls.observe
         #: Kind, text, name, stream and silence before, of each event; none where it got too long.
-        self._rows: MutableSequence[tuple[str, str, str | None, str, int]] = []
+        self._rows: MutableSequence[tuple[Kind, str, str | None, str, int]] = []
         self._n_chars = 0
         self._room = MAX_CHARS
         self._tickets: list[int] = []
@@ -295,7 +295,7 @@ class Steering:
         for settings in session.shadows:
             # Told or not was settled when the stream began: else only streams that suit a side
             # would count.
-            known = session.audit or self._loss.comparable(settings, session.settings)
+            known = session.audit or self._loss.known(settings, session.settings)
             other = self._loss(settings, record) if known else None
             shadows.append(other if isinstance(other, float) else None)
         if reward is None:
@@ -323,9 +323,10 @@ class Steering:
             shadows = (None,) * len(self._session.shadows)
         for ticket in self._tickets:
             self._loop.feedback(ticket, reward)
-        self._session.finish(
-            known, shadows, signals=signals, recording=record, time_ns=time.time_ns()
-        )
+        # What nobody knows the loss of would speak for no settings, at its worst against all.
+        kept = None if known is None else record
+        now_ns = time.time_ns()
+        self._session.finish(known, shadows, signals=signals, recording=kept, time_ns=now_ns)
         self._rows, self._record = deque(maxlen=0), None
 
 

@@ -127,17 +127,13 @@ def run(loop, streams, *, told: float = 1.0, seed: int = 0, whole: bool = False)
         own = loss(ran, record)
         shadows = []
         for other in session.shadows:
-            cost = (
-                loss(other, record)
-                if whole or session.audit or loss.comparable(other, ran)
-                else None
-            )
+            cost = loss(other, record) if whole or session.audit or loss.known(other, ran) else None
             shadows.append(cost if isinstance(cost, float) else None)
         session.finish(
             own if isinstance(own, float) else None,
             shadows,
             signals={"doubt": doubt},
-            recording=record,
+            recording=record if isinstance(own, float) else None,
             time_ns=number * 10**9,
         )
         if loop.due:
