@@ -11,9 +11,8 @@ from reference import phases
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RefusedError
 from midstream.meta import AuditPlan, Bandit, Gate, Ledger, Shield, StrangeLoop
-from midstream.stream import Event, Finding, LoopDetector, StallDetector, load, watch
+from midstream.stream import Event, Finding, LoopDetector, StallDetector, load, steering, watch
 from midstream.stream import shipped_recordings as shipped
-from midstream.stream import steering
 from midstream.stream.adapting import StreamLoss, StreamRecord, watch_params, watch_presets
 from midstream.stream.steering import FEATURES, Steering
 
