@@ -56,8 +56,10 @@ LARGEST = 2**53
 SLACK = 1e-9
 #: Words of a program, with dots between: what rules can name.
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\Z")
-#: Arguments of `ParamSpace.change`, and what values of TOML tables are.
-RESERVED = frozenset({"reason", "self"})
+#: Arguments of `ParamSpace.change`.
+RESERVED = frozenset({"reason"})
+#: As NumPy 1 and 2 call it; it need not be imported to know.
+NUMPY_BOOLS = (("numpy", "bool_"), ("numpy", "bool"))
 
 
 class _Frozen:
@@ -418,8 +420,9 @@ class Param(_Frozen):
         own, kind, low, high, choices, *_, unit, _ = _content(self)
         name = own if name is None else name
         if kind == "flag":
-            # numpy's bool counts as one.
-            if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):
+            # NumPy's counts as one; 1 and 0 do not.
+            kinds = (type(value).__module__, type(value).__name__)
+            if isinstance(value, bool) or kinds in NUMPY_BOOLS:
                 return bool(value)
             raise ArgumentTypeError(
                 f"{name} must be True or False, got {value!r:.80} ({type(value).__name__})"
