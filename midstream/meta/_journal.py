@@ -141,7 +141,7 @@ class Store(Protocol):
         """Number of bytes."""
 
     def stamp(self) -> object:
-        """Something that differs after a write or a cut by others."""
+        """Something that differs after most writes and cuts by others."""
 
     def read(self, offset: int, n: int) -> bytes:
         """Return `n` bytes, fewer at the end."""

@@ -315,15 +315,18 @@ class Ledger:
         journal = self._journal
         store = journal.store
         check = partial(_check_version, journal)
+        failed: object = None
         while True:
             stamp, size = store.stamp(), store.size()
             try:
                 end = journal.scan(size, pinned, check)
                 break
             except LedgerError:
-                # A writer may have cut off its last record and written another meanwhile.
-                if not self._readonly or store.stamp() == stamp:
+                # A writer may have cut off its last record and written another meanwhile: damage
+                # is still there the next time.
+                if not self._readonly or stamp == failed:
                     raise
+                failed = stamp
         if self._readonly:
             return
         if end < size:
@@ -498,7 +501,8 @@ class Ledger:
         Raises
         ------
         LedgerError
-            What is new is damaged, or something that was there is gone.
+            What is new is damaged, or something that was there is gone: a record that a writer's
+            failing disk took back may have been seen. Nothing is taken in then.
         """
         with self._lock:
             journal = self._checked()
@@ -827,7 +831,7 @@ _OPEN: weakref.WeakSet[Ledger] = weakref.WeakSet()
 
 def _let_go() -> None:
     """In a child: its copy of an open file would hold the lock when the parent has gone."""
-    for ledger in _OPEN:
+    for ledger in list(_OPEN):
         # The lock may be held by a thread that the child does not have.
         ledger._lock = threading.RLock()
         ledger._busy = False

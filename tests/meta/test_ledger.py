@@ -716,6 +716,31 @@ def test_a_file_that_is_changed_while_it_is_open(tmp_path, whole):
         reader.verify()
 
 
+def test_a_refresh_that_fails_changes_nothing(tmp_path, whole):
+    path = tmp_path / "a.ledger"
+    parts = chain.parts(whole)
+    for wrong in range(4, 9):
+        path.write_bytes(whole[: parts[3].end])
+        reader = Ledger(path, readonly=True)
+        before = content(reader), reader.versions, reader.head
+        data = bytearray(whole)
+        data[parts[wrong].offset + 35] ^= 1
+        with path.open("ab") as file:
+            file.write(data[parts[3].end :])
+        for _ in range(2):
+            with pytest.raises(LedgerError) as caught:
+                reader.refresh()
+            assert caught.value.record == wrong
+            assert (content(reader), reader.versions, reader.head) == before
+            assert reader.verify() == 4
+        path.write_bytes(whole)
+        assert reader.refresh() == 5
+        assert reader.to_bytes() == whole
+        assert reader.verify() == 9
+        assert reader.refresh() == 0
+        reader.close()
+
+
 # Files
 
 
@@ -1263,6 +1288,46 @@ def test_readers_see_a_prefix_while_a_writer_writes(tmp_path):
         assert writer.returncode == 0
     assert seen == 4080
     assert rounds > 1
+
+
+def test_readers_beside_a_writer_whose_disk_fails(tmp_path):
+    """What is cut off and written anew is never taken for damage."""
+    path = tmp_path / "a"
+    script = """
+        import sys
+        from midstream.meta._journal import Disk
+        from midstream.meta.ledger import Ledger
+        class Failing(Disk):
+            n = 0
+            def write(self, fd, data):
+                self.n += 1
+                if self.n % 2:
+                    return super().write(fd, data)
+                super().write(fd, data[: len(data) * (self.n // 2 % 4) // 4])
+                raise OSError("broken")
+        class Unlucky(Ledger):
+            _disk = Failing()
+        with Unlucky(sys.argv[1], sync="never") as ledger:
+            for n in range(1500):
+                try:
+                    ledger.append("k", {"n": n}, blob=n.to_bytes(4, "big") * 800)
+                except OSError:
+                    pass
+        print(len(ledger))
+    """
+    command = [sys.executable, "-P", "-c", textwrap.dedent(script), str(path)]
+    Ledger(path).close()
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer,
+        Ledger(path, readonly=True) as reader,
+    ):
+        seen = 0
+        while writer.poll() is None:
+            seen += reader.refresh()
+            assert all(record.index < seen for record in reader.records(start=max(0, seen - 1)))
+        assert int(writer.stdout.read()) == 750
+    with Ledger(path, readonly=True) as reader:
+        assert reader.verify() == 750
 
 
 @posix
