@@ -931,8 +931,7 @@ class ParamSpace(_Frozen, Mapping[str, Param]):
                         f"params must not have {prefix + name!r} beside {name!r}: "
                         f"rules call so what {name} was or how far it goes"
                     )
-        raw = encoded("space", {"format": FORMAT, "params": [one.digest for one in table.values()]})
-        return _new(cls, (MappingProxyType(table), hashlib.sha256(raw).hexdigest()))
+        return _new(cls, (MappingProxyType(table), _digest_of(table.values())))
 
     def __init_subclass__(cls) -> None:
         raise TypeError("ParamSpace cannot be subclassed")
@@ -1053,6 +1052,17 @@ class ParamSpace(_Frozen, Mapping[str, Param]):
                 if base[name] != change.before[name]
             )
             raise RefusedError(f"change must start from what is in force: {differs}", reason="base")
+        # Debuggers and the garbage collector's module reach what no name does.
+        if _digest_of(self.values()) != self.digest:
+            raise RefusedError("the space was changed after it was made", reason="space")
+        for settings in (base, change.after):
+            if Settings(self, dict(settings)).digest != settings.digest:
+                raise RefusedError(
+                    f"settings were changed after they were made: {settings!r}", reason="base"
+                )
+        moves = tuple((name, base[name], new) for name, new in change.after.items())
+        if tuple(move for move in moves if move[1] != move[2]) != change.moves:
+            raise RefusedError(f"moves must be what differs, got {change.moves!r}", reason="base")
         for name, old, new in change.moves:
             self[name].check_step(old, new)
         if time_ns is not None:
@@ -1325,6 +1335,11 @@ class ParamSpace(_Frozen, Mapping[str, Param]):
 
     def _repr_html_(self) -> str:
         return self._table_html(None)
+
+
+def _digest_of(params: Iterable[Param]) -> str:
+    raw = encoded("space", {"format": FORMAT, "params": [param.digest for param in params]})
+    return hashlib.sha256(raw).hexdigest()
 
 
 def _bounds(

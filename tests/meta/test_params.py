@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import math
 import os
@@ -245,6 +246,42 @@ def test_nothing_can_be_set_or_deleted(space):
         space["repeats"] = Param.integer("repeats", 0, 10**6, default=8)
     with pytest.raises(TypeError):
         del space["repeats"]
+
+
+def inner_dicts(thing):
+    """What the garbage collector knows of it, and no name reaches."""
+    found, seen, todo = [], set(), [thing]
+    while todo:
+        one = todo.pop()
+        if id(one) in seen or isinstance(one, (type, type(gc))):
+            continue
+        seen.add(id(one))
+        if type(one) is dict:
+            found.append(one)
+        todo += gc.get_referents(one)
+    return found
+
+
+def test_what_only_a_debugger_could_change_is_told(space):
+    change = space.change(space.defaults, repeats=9)
+    (table,) = [one for one in inner_dicts(space) if set(one) == set(space)]
+    old = table["repeats"]
+    table["repeats"] = Param.integer("repeats", 0, 10**6, default=8, max_step=10**6)
+    with pytest.raises(RefusedError, match="the space was changed") as caught:
+        space.check(change, space.defaults)
+    assert caught.value.reason == "space"
+    table["repeats"] = old
+    space.check(change, space.defaults)
+    for settings in (change.after, change.before):
+        for values in inner_dicts(settings):
+            if values is table or set(values) != set(space):
+                continue
+            was, values["window"] = values["window"], 512
+            with pytest.raises(RefusedError) as caught:
+                space.check(change, change.before)
+            assert caught.value.reason == "base"
+            values["window"] = was
+    assert space.check(change, space.defaults) is change
 
 
 def test_lists_that_were_given_are_copied():
