@@ -713,11 +713,22 @@ class Ledger:
             self._checked(write=True).store.sync()
 
     def close(self) -> None:
-        """Let go of the file and the lock; a second time does nothing."""
+        """Let go of the file and the lock; a second time does nothing.
+
+        Raises
+        ------
+        LedgerInUseError
+            Called from within a write, as a signal's handler could.
+        """
         with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._journal.store.close()
+            if self._closed:
+                return
+            if self._busy:
+                raise LedgerInUseError(
+                    "the ledger is being written by this very thread: closed from within"
+                )
+            self._closed = True
+            self._journal.store.close()
 
     def __enter__(self) -> Self:
         return self

@@ -1412,7 +1412,8 @@ def test_a_handler_within_a_write_is_refused(tmp_path):
     disk = Calling()
     with on(disk)(tmp_path / "a") as ledger:
         ledger.append("k", {})
-        for call in (lambda: ledger.append("inner", {}), lambda: ledger[0], ledger.verify):
+        calls = (lambda: ledger.append("inner", {}), lambda: ledger[0], ledger.verify, ledger.close)
+        for call in calls:
             disk.call = call
             with pytest.raises(LedgerInUseError, match="from within"):
                 ledger.append("outer", {})
