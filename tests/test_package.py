@@ -32,9 +32,9 @@ MAY_USE: dict[str, frozenset[str]] = {
     "_core": frozenset(),
     **dict.fromkeys(KERNELS, frozenset({"_core"})),
     "meta": frozenset({"_core", "logic", "compare"}),
-    "plot": KERNELS | {"_core"},
+    "plot": KERNELS | {"_core", "meta"},
     "stream": KERNELS | {"_core", "meta"},
-    "apps": KERNELS | {"_core", "meta", "stream"},
+    "apps": KERNELS | {"_core", "meta", "plot", "stream"},
 }
 
 HEAVY = frozenset(

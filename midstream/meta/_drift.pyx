@@ -177,7 +177,7 @@ cdef class Detector:
         >>> rng = np.random.default_rng(0)
         >>> detector = Adwin()
         >>> detector.update_many(np.r_[rng.random(500) / 2, rng.random(500)]).tolist(), detector.change
-        ([607], 487)
+        ([543], 496)
         """
         cdef const double[::1] samples = as_samples(xs)
         cdef Py_ssize_t n = samples.shape[0], i = 0, end

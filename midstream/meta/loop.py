@@ -42,6 +42,8 @@ __all__ = ["MetaLearningSummary", "StrangeLoop"]
 FORMAT = "midstream.loop.1"
 #: Inputs after which the whole state is written, so that opening need not go further back.
 CHECKPOINT_EVERY = 1000
+#: One sample a stream: every one is looked at, not every 32nd.
+LOSS_DRIFT = {"method": "adwin", "clock": 1, "delta": 0.01}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ class StrangeLoop:
     bandit : Bandit, optional
         Chooses interventions; its actions are those of the shield.
     drift : DriftBank, optional
-        By default an `Adwin` over the loss. Signals that the bank lacks are not looked at.
+        By default an `Adwin` over the loss, with ``clock=1`` and ``delta=0.01``. Signals that the bank lacks are not looked at.
     evaluator : callable, optional
         ``evaluator(settings, recording) -> float in [0, 1] or (low, high)``: what a recorded stream
         would have cost under other settings. It is frozen: its ``digest`` goes into the ledger, and
@@ -953,7 +955,7 @@ def _checked_parts(
         made,
         Gate(seed=seed) if gate is None else copy.deepcopy(gate),
         chooser,
-        DriftBank({"loss": "adwin"}) if drift is None else copy.deepcopy(drift),
+        DriftBank({"loss": LOSS_DRIFT}) if drift is None else copy.deepcopy(drift),
         AuditPlan() if audit is None else audit,
         check_real("soften", soften, low=0.0, high=1.0),
         check_int("max_sessions", max_sessions, low=1),

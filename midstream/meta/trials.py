@@ -782,7 +782,9 @@ class Trial:
         if why:
             return self._move("rejected", why)
         if self._ready:
-            return self._same()
+            if gate._canary_taken(self):
+                return self._same()
+            return self._move("canary", "the canary is free")
         if gate._null == "every":
             passed = self._better.log_capital >= self._threshold
         else:

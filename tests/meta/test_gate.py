@@ -816,3 +816,15 @@ class Machine(RuleBasedStateMachine):
 
 TestMachine = Machine.TestCase
 TestMachine.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+def test_who_waits_for_the_canary_goes_on_in_pairs_too():
+    gate = Gate(replay=0, canary=50, share=0.5, budget=1.0)
+    first, second = gate.open(), gate.open()
+    for _ in range(100):
+        if first.stage == "shadow":
+            first.shadowed(0.9, 0.1)
+        second.shadowed(0.9, 0.1)
+    assert (first.stage, second.stage) == ("canary", "shadow")
+    first.reject("to make room")
+    assert second.shadowed(0.9, 0.1).stage == "canary"
