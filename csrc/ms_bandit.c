@@ -385,7 +385,7 @@ static double soft_of(double x) { return log1p(exp(-fabs(x))); }
 static void panel(const ms_bandit *t, ms_bandit_field *field, double from, double to, double *mass)
 {
     const double half = 0.5 * (to - from), middle = 0.5 * (to + from);
-    double x[MS_NODES], soft[MS_NODES] = {0};
+    _Alignas(64) double x[MS_NODES], soft[MS_NODES] = {0};
     for (int k = 0; k < MS_NODES; k++) {
         x[k] = middle + half * MS_NODE[k];
         if (field->beta) soft[k] = soft_of(x[k]);
@@ -398,7 +398,8 @@ static void integrate(const ms_bandit *t, ms_bandit_field *field, const double *
                       const double *width, double *won)
 {
     ms_end ends[POINTS * MS_BANDIT_ACTIONS + 1], own[POINTS];
-    double mass[8 * MS_BANDIT_ACTIONS] = {0}, least = -INFINITY, top[MS_BANDIT_ACTIONS];
+    _Alignas(64) double mass[8 * MS_BANDIT_ACTIONS] = {0};
+    double least = -INFINITY, top[MS_BANDIT_ACTIONS];
     size_t n = 0, kept = 0, index[MS_BANDIT_ACTIONS];
     for (size_t i = 0; i < field->n; i++) {
         const double a = field->first[i], b = field->second[i];
@@ -454,7 +455,7 @@ static void set_beta(const ms_bandit *t, ms_bandit_action *action, ms_bandit_fie
     field->peak[i] -= (a + b) * soft_of(*middle);
     if (action->scale[0] != a || action->scale[1] != b) {
         ms_bandit_field one = {.n = 1, .beta = 1};
-        double mass[8] = {0};
+        _Alignas(64) double mass[8] = {0};
         ms_end own[POINTS];
         one.first[0] = a;
         one.second[0] = b;

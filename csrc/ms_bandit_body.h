@@ -57,8 +57,8 @@ MS_LANES_TARGET static void exp_eight(ms_vec *e)
         1.0,       1.0,        0.5,         1.0 / 6,      1.0 / 24,      1.0 / 120,
         1.0 / 720, 1.0 / 5040, 1.0 / 40320, 1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800};
     const ms_vec shift = V_SET1(6755399441055744.0); /* 3 2^51 */
-    double shifted[MS_NODES], power[MS_NODES];
-    uint64_t bits[MS_NODES], value[MS_NODES];
+    _Alignas(64) double shifted[MS_NODES], power[MS_NODES];
+    _Alignas(64) uint64_t bits[MS_NODES], value[MS_NODES];
     EACH {
         const ms_vec y = V_MAX(e[v], V_SET1(-700.0));
         const ms_vec t = V_ADD(V_MUL(y, V_SET1(1.4426950408889634)), shift), n = V_SUB(t, shift);
@@ -84,8 +84,11 @@ MS_LANES_TARGET static void exp_eight(ms_vec *e)
 MS_LANES_TARGET static void panel(ms_bandit_field *field, const double *x, const double *soft,
                                   double half, double *mass)
 {
-    double density[MS_BANDIT_ACTIONS][MS_NODES], below[MS_BANDIT_ACTIONS][MS_NODES];
-    double others[MS_BANDIT_ACTIONS][MS_NODES]; /* product of `below` of the actions before */
+    /* Whole cache lines: a vector over the end of one is written and read back several times slower. */
+    _Alignas(64) struct {
+        double density[MS_NODES], below[MS_NODES];
+        double others[MS_NODES]; /* product of `below` of the actions before */
+    } row[MS_BANDIT_ACTIONS];
     ms_vec product[PARTS];
     EACH product[v] = V_SET1(1.0);
     for (size_t i = 0; i < field->n; i++) {
@@ -111,31 +114,32 @@ MS_LANES_TARGET static void panel(ms_bandit_field *field, const double *x, const
         exp_eight(f);
         EACH {
             f[v] = V_MUL(f[v], scale);
-            V_STORE(AT(density[i]), f[v]);
+            V_STORE(AT(row[i].density), f[v]);
             rest[v] = V_SET1(field->rest[i]);
             more[v] = V_SET1(0.0);
         }
         for (int l = 0; l < MS_NODES; l += 2) {
-            const ms_vec even = V_SET1(density[i][l]), odd = V_SET1(density[i][l + 1]);
+            const ms_vec even = V_SET1(row[i].density[l]), odd = V_SET1(row[i].density[l + 1]);
             EACH rest[v] = V_ADD(rest[v], V_MUL(even, V_LOAD(AT(MS_REST[l]))));
             EACH more[v] = V_ADD(more[v], V_MUL(odd, V_LOAD(AT(MS_REST[l + 1]))));
         }
         EACH {
             const ms_vec sum = V_ADD(rest[v], more[v]);
             const ms_vec q = V_MAX(V_SUB(V_SET1(1.0), sum), V_SET1(0.0));
-            V_STORE(AT(density[i]), V_MUL(f[v], V_LOAD(AT(MS_WEIGHT))));
-            V_STORE(AT(below[i]), q);
-            V_STORE(AT(others[i]), product[v]);
+            V_STORE(AT(row[i].density), V_MUL(f[v], V_LOAD(AT(MS_WEIGHT))));
+            V_STORE(AT(row[i].below), q);
+            V_STORE(AT(row[i].others), product[v]);
             product[v] = V_MUL(product[v], q);
         }
-        field->rest[i] += total(density[i]);
+        field->rest[i] += total(row[i].density);
     }
     EACH product[v] = V_SET1(1.0);
     for (size_t i = field->n; i-- > 0;) {
         EACH {
-            const ms_vec won = V_MUL(V_LOAD(AT(density[i])), V_MUL(V_LOAD(AT(others[i])), product[v]));
+            const ms_vec rest = V_MUL(V_LOAD(AT(row[i].others)), product[v]);
+            const ms_vec won = V_MUL(V_LOAD(AT(row[i].density)), rest);
             V_STORE(AT(mass + 8 * i), V_ADD(V_LOAD(AT(mass + 8 * i)), won));
-            product[v] = V_MUL(product[v], V_LOAD(AT(below[i])));
+            product[v] = V_MUL(product[v], V_LOAD(AT(row[i].below)));
         }
     }
 }
