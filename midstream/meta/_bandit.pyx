@@ -10,6 +10,7 @@ from cpython.buffer cimport (
 )
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.dict cimport PyDict_GetItemWithError
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.list cimport PyList_CheckExact
 from cpython.long cimport PyLong_AsLongLong, PyLong_CheckExact
@@ -93,6 +94,8 @@ LARGEST = MS_BANDIT_LARGEST
 
 #: Numbers in the matrices above which a decision takes more than ten microseconds or so.
 cdef size_t LONG = 1 << 15
+#: Rows learned between two looks at pending signals.
+cdef Py_ssize_t PIECE = 1024
 
 
 @cython.final
@@ -523,18 +526,26 @@ cdef class Core:
 
     def _learn_many(self, const double[:, ::1] features, const int32_t[::1] actions,
                     const double[::1] rewards):
-        """Checked rows, oldest first; a decision's time passes after each."""
-        cdef Py_ssize_t k, n = features.shape[0]
+        """Checked rows, oldest first; a decision's time passes after each. All or none."""
+        cdef Py_ssize_t k, end, n = features.shape[0]
         cdef const double *row
         self.check_idle()
-        self.busy = True
-        with nogil:
-            for k in range(n):
-                row = &features[k, 0] if features.shape[1] else self.point
-                ms_bandit_read(&self.t, row)
-                ms_bandit_learn(&self.t, actions[k], rewards[k], 1.0)
-                ms_bandit_tick(&self.t)
-        self.busy = False
+        saved = self._save() if n > PIECE else None
+        for end in range(PIECE, n + PIECE, PIECE):
+            self.busy = True
+            with nogil:
+                for k in range(end - PIECE, min(end, n)):
+                    row = &features[k, 0] if features.shape[1] else self.point
+                    ms_bandit_read(&self.t, row)
+                    ms_bandit_learn(&self.t, actions[k], rewards[k], 1.0)
+                    ms_bandit_tick(&self.t)
+            self.busy = False
+            if end < n:
+                try:
+                    PyErr_CheckSignals()
+                except BaseException:
+                    self._load(saved)
+                    raise
 
     def _soften(self, double factor):
         self.check_idle()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import signal
 import subprocess
 import sys
+import threading
 import zlib
 
 import numpy as np
@@ -17,7 +19,7 @@ from reference import bandit as reference
 from scipy import stats
 
 from midstream._core._cpu import available_levels
-from midstream.errors import ArgumentTypeError, ArgumentValueError
+from midstream.errors import ArgumentTypeError, ArgumentValueError, MidstreamError
 from midstream.meta.bandit import INTERVENTIONS, Bandit
 
 POLICIES = ("linucb", "thompson", "beta")
@@ -529,6 +531,49 @@ for policy in ("linucb", "thompson", "beta"):
         )
         digests.add(run.stdout)
     assert len(digests) == 1
+
+
+def test_two_threads_get_an_error_or_a_decision():
+    bandit = Bandit([str(k) for k in range(64)], 64, max_log=0)
+    x, errors, made = np.ones(64), [], []
+
+    def decide():
+        for _ in range(300):
+            try:
+                made.append(bandit.decide(x).ticket)
+            except MidstreamError as error:
+                errors.append(str(error))
+
+    threads = [threading.Thread(target=decide) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) + len(errors) == 900
+    assert sorted(made) == list(range(bandit.n_decisions))
+    assert set(errors) <= {"this Bandit is in use by another thread: one at a time may"}
+
+
+def test_ctrl_c_leaves_a_warm_start_undone():
+    teacher = Bandit(ABC, 40, max_log=4000, explore=1.0)
+    for x in np.random.default_rng(0).normal(size=(4000, 40)):
+        teacher.feedback(teacher.decide(x).ticket, 0.5)
+    log = np.concatenate([teacher.log()] * 20)
+    pupil = Bandit(ABC, 40, discount=0.9)
+    before = pupil.digest
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    old = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            pupil.warm_start(log)  # takes seconds
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    assert pupil.digest == before
 
 
 # ---- numbers at their limits ----
