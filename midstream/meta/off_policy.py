@@ -378,7 +378,7 @@ def predicted_rewards(
     >>> bandit = Bandit(("stay",), n_features=1)
     >>> for reward in (1.0, 0.25):
     ...     bandit.feedback(bandit.decide([1.0]).ticket, reward)
-    >>> predicted_rewards(bandit.log(), 1).round(6).tolist()
+    >>> predicted_rewards(bandit.log(), 1).round(3).tolist()
     [[0.0], [0.5]]
     """
     n_actions = check_int("n_actions", n_actions, low=1, high=64)
