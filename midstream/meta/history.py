@@ -63,7 +63,8 @@ class HistoryTrial:
     moves : tuple of (str, old value, new value)
     reason : str
     stages : list of (str, int, int or None)
-        Each stage with the record and time of its beginning.
+        Each stage with the record and time of its beginning; ``"promoted"`` is one, in which it is
+        watched.
     evidence : list of HistoryEvidence
     outcome : str
         ``"open"``, ``"promoted"``, ``"rejected"`` or ``"demoted"``.
@@ -369,6 +370,8 @@ def _stage(trial: HistoryTrial, stage: str, record: Record) -> None:
 
 
 def _end(trial: HistoryTrial, outcome: str, record: Record) -> None:
+    if outcome == "promoted":
+        _stage(trial, outcome, record)
     trial.outcome = outcome
     trial.ended, trial.ended_ns = record.index, record.time_ns
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from midstream.meta.history import History, HistoryTrial
-    from midstream.meta.ledger import Ledger
+    from midstream.meta.ledger import Ledger, Version
 
 __all__ = ["versions"]
 
@@ -28,6 +28,8 @@ _OUTCOMES = {
     "rejected": ("#e5383b", "x", "rejected"),
     "demoted": ("#e0a030", "v", "demoted"),
 }
+#: Of a promoted change, until it was demoted.
+_WATCHED = "#d7efe9"
 _ROLLBACK, _ALARM = "#a05195", "#e5383b"
 #: Heights of panels, in inches.
 _PANEL, _TRIALS_LEAST, _TRIAL = 0.85, 0.7, 0.16
@@ -153,6 +155,11 @@ class _Picture:
             return float(record)
         return None if time_ns is None else float(time_ns)
 
+    def begun(self, version: Version) -> float | None:
+        """Since when a version is in force: the first one since the start, if it has no time."""
+        found = self.at(version.record, version.time_ns)
+        return self.start if found is None and version.parent is None else found
+
     def x(self, value: float | None) -> float:
         """A place in the axis's unit; the end for what is not over."""
         return ((self.end if value is None else value) - self.origin) / self.unit
@@ -221,8 +228,7 @@ class _Picture:
         steps = [
             (self.x(at), version.settings[name])
             for version in self.history.versions
-            if name in version.settings
-            and (at := self.at(version.record, version.time_ns)) is not None
+            if name in version.settings and (at := self.begun(version)) is not None
         ]
         tried = [
             (self.span(trial), new)
@@ -270,12 +276,16 @@ class _Picture:
                 ax.broken_barh(
                     [(begin, max(end - begin, 0.0))],
                     (row - 0.36, 0.72),
-                    facecolors=_STAGES.get(stage, "#b9bdc4"),
+                    facecolors=_WATCHED if stage == "promoted" else _STAGES.get(stage, "#b9bdc4"),
                     edgecolor="none",
                 )
-            if trial.outcome in _OUTCOMES:
-                colour, marker, _ = _OUTCOMES[trial.outcome]
-                ax.plot([last], [row], marker=marker, color=colour, markersize=5.5, zorder=4)
+            marks = [
+                (begin, stage) for begin, stage in stages if stage == "promoted" != trial.outcome
+            ]
+            for at, outcome in [*marks, (last, trial.outcome)]:
+                if outcome in _OUTCOMES:
+                    colour, marker, _ = _OUTCOMES[outcome]
+                    ax.plot([at], [row], marker=marker, color=colour, markersize=5.5, zorder=4)
         ax.set_ylim(max(self.rows) + 0.8, -0.8)
         ax.set_yticks([])
         ax.set_ylabel("trials", rotation=0, ha="right", va="center")
@@ -337,6 +347,9 @@ class _Picture:
         seen = {stage for trial in self.trials for stage, _, _ in trial.stages}
         keys += [patch(facecolor=c, label=stage) for stage, c in _STAGES.items() if stage in seen]
         ended = {trial.outcome for trial in self.trials}
+        if "demoted" in ended:
+            keys.append(patch(facecolor=_WATCHED, label="watched"))
+            ended |= seen & {"promoted"}
         for outcome, (colour, marker, label) in _OUTCOMES.items():
             if outcome in ended:
                 keys.append(line([], [], color=colour, marker=marker, linestyle="", label=label))

@@ -27,7 +27,7 @@ def test_a_trial_from_its_records():
     history = History.of(ledger)
     (trial,) = history.trials
     assert (trial.key, trial.reason, trial.moves) == (7, "slow", (("window", 20, 30),))
-    assert [stage for stage, _, _ in trial.stages] == ["replay", "canary"]
+    assert [stage for stage, _, _ in trial.stages] == ["replay", "canary", "promoted"]
     assert (trial.outcome, trial.stage) == ("demoted", "demoted")
     assert trial.last.n == 3
     assert trial.last.difference == 0.1
@@ -66,7 +66,7 @@ def test_inputs_with_what_was_decided_on_them():
     first, second = history.trials
     assert first.moves == second.moves == (("window", 20, 30),)
     assert (first.outcome, second.outcome, first.reason) == ("demoted", "rejected", "slow")
-    assert [stage for stage, _, _ in first.stages] == ["shadow"]
+    assert [stage for stage, _, _ in first.stages] == ["shadow", "promoted"]
     assert (first.last.stage, first.last.n, first.last.upper) == ("shadow", 40, None)
     assert (history.promoted_by, history.demoted_by) == ({1: 0}, {2: 0})
     assert [alarm.signal for alarm in history.alarms] == ["loss", "doubt"]

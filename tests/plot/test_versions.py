@@ -95,7 +95,7 @@ def test_trials_their_stages_and_ends(pyplot: Any) -> None:
     ledger = story()
     figure = versions(ledger)
     trials = panel(figure, "trials")
-    assert len(trials.collections) == 6
+    assert len(trials.collections) == 7  # the promoted one has an end of no length
     assert [line.get_marker() for line in trials.lines if line.get_marker() not in (None, "None")][
         :2
     ] == ["^", "x"]
@@ -120,6 +120,25 @@ def test_time_axis_and_what_has_no_time(pyplot: Any) -> None:
     assert len(versions(untimed).axes) == 5
     with pytest.raises(MidstreamError, match="by must be 'record': no record has a time"):
         versions(untimed, by="time")
+
+
+def test_what_was_demoted_was_promoted_before(pyplot: Any) -> None:
+    ledger = story()
+    ledger.append("demote", {"trial": 0}, time_ns=99 * 10**9)
+    figure = versions(ledger, by="time")
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[2:6] == ["watched", "promoted", "rejected", "demoted"]
+    markers = [line.get_marker() for line in panel(figure, "trials").lines]
+    assert markers[:3] == ["^", "v", "x"]
+
+
+def test_a_first_version_without_a_time_is_there_from_the_start(pyplot: Any) -> None:
+    ledger = Ledger()
+    ledger.commit(SPACE.defaults, b"")
+    ledger.append("drift", {"signal": "loss"}, time_ns=5 * 10**9)
+    ledger.commit(SPACE.settings(window=64), b"", time_ns=9 * 10**9)
+    line = panel(versions(ledger, by="time"), "window").lines[0]
+    assert line.get_xydata().tolist() == [[0, 128], [4, 64], [4, 64]]
 
 
 def test_choice_of_parameters(pyplot: Any) -> None:
