@@ -278,8 +278,8 @@ class _Level:
     #: Newest symbols of closed units with borders, the first `filled`.
     newest: _CODES = field(default_factory=lambda: np.empty(0, np.uint32))
     filled: int = 0
-    open: list[_CODES] = field(default_factory=list)
-    n_open: int = 0
+    #: The open unit.
+    open: array[int] = field(default_factory=lambda: array("I"))
     n_units: int = 0
     position: int = 0
     #: Patterns that were ever born or merged in.
@@ -302,10 +302,8 @@ class _Level:
         )
 
     def unit(self) -> _CODES:
-        """The symbols of the open unit."""
-        if len(self.open) != 1:
-            self.open = [np.concatenate([np.empty(0, np.uint32), *self.open])]
-        return self.open[0]
+        """The symbols of the open unit; while they are referred to, it cannot grow."""
+        return np.frombuffer(self.open, np.uint32)
 
     def knows(self, codes: _CODES) -> bool:
         """Whether all codes mean something now."""
@@ -585,7 +583,7 @@ class Levels:
         for level in self._levels:
             total += level.grammar.memory_bytes + level.matcher.memory_bytes
             total += sum(600 + pattern.codes.nbytes for pattern in level.patterns)
-            total += 4 * level.n_open + level.newest.nbytes + 8 * len(level.sessions)
+            total += 4 * len(level.open) + level.newest.nbytes + 8 * len(level.sessions)
             total += 300 * len(level.names or ())
         return total
 
@@ -652,19 +650,16 @@ class Levels:
 
     def _feed(self, level: _Level, codes: _CODES) -> None:
         while codes.size:
-            part = codes[: level.max_symbols - level.n_open]
+            part = codes[: level.max_symbols - len(level.open)]
             before = level.grammar.n_pushed
             try:
                 level.grammar._feed(part)
             finally:
                 # As many as it took, should it have been interrupted.
-                level.open.append(part[: level.grammar.n_pushed - before])
-                level.n_open += level.open[-1].size
-            codes = codes[part.size :]
-            if level.n_open == level.max_symbols:
+                level.open.frombytes(part[: level.grammar.n_pushed - before].tobytes())
+            if len(level.open) == level.max_symbols:
                 self._close(level)
-            elif len(level.open) > 256:
-                level.unit()
+            codes = codes[part.size :]
 
     def close(self, level: int = 1) -> None:
         """End the open unit of a level and of all below it.
@@ -691,7 +686,7 @@ class Levels:
         if not unit.size:
             return
         level.matcher.scan(unit, self.n_sessions, level.n_units, level.position)
-        level.open, level.n_open = [], 0
+        level.open = array("I")
         level.remember(unit)
         level.grammar.push(_BORDER + level.n_units % _BORDERS)
         level.position += unit.size
@@ -1162,7 +1157,7 @@ class Levels:
             if not _fits(pattern, level):
                 raise _forged()
         level.arrange(patterns, state)
-        level.open, level.n_open = [unit], unit.size
+        level.open.frombytes(unit.tobytes())
         return level
 
     def __repr__(self) -> str:
@@ -1192,27 +1187,40 @@ def _revived(settings: dict[str, Any], snapshot: bytes) -> Levels:
 
 def _symbols(symbols: Iterable[int] | NDArray[Any]) -> _CODES:
     """Symbols of a user as codes, checked."""
-    given = symbols
-    if not isinstance(given, np.ndarray):
+    codes: _CODES
+    # What comes symbol by symbol: bool is an int, but no symbol.
+    if type(symbols) in (list, tuple) and set(map(type, symbols)) <= {int}:
         try:
-            given = np.array([check_int("symbols", symbol) for symbol in given], object)
-        except TypeError as wrong:
-            if isinstance(wrong, ArgumentTypeError):
-                raise
+            codes = np.frombuffer(array("I", symbols), np.uint32)
+        except OverflowError:
+            raise _no_code(min(symbols), max(symbols)) from None
+        high = max(symbols, default=0)
+    elif isinstance(symbols, np.ndarray):
+        if symbols.dtype.kind not in "iu":
+            raise ArgumentTypeError(f"symbols must be integers, got an array of {symbols.dtype}")
+        if symbols.ndim != 1:
+            raise ArgumentValueError(f"symbols must have one axis, got shape {symbols.shape}")
+        if symbols.size and symbols.dtype != np.uint32:
+            low, high = int(symbols.min()), int(symbols.max())
+            if low < 0:
+                raise _no_code(low, high)
+        else:
+            high = int(symbols.max(initial=0))
+        codes = np.ascontiguousarray(symbols, np.uint32)
+    else:
+        try:
+            listed = list(symbols)
+        except TypeError:
             raise ArgumentTypeError(f"symbols must be iterable, got {symbols!r}") from None
-    elif given.dtype.kind not in "iu":
-        raise ArgumentTypeError(f"symbols must be integers, got an array of {given.dtype}")
-    if given.ndim != 1:
-        raise ArgumentValueError(f"symbols must have one axis, got shape {given.shape}")
-    if given.size and not 0 <= (worst := _worst(given)) < _BORDER:
-        raise ArgumentValueError(f"symbols must be 0 to {_BORDER - 1:#x}, got {worst}")
-    # A copy: the unit stays open, and the caller may write on.
-    return np.array(given, np.uint32)
+        return _symbols([check_int("symbols", symbol) for symbol in listed])
+    if high >= _BORDER:
+        raise _no_code(0, high)
+    return codes
 
 
-def _worst(given: NDArray[Any]) -> int:
-    low = int(given.min())
-    return low if low < 0 else int(given.max())
+def _no_code(low: int, high: int) -> ArgumentValueError:
+    worst = low if low < 0 else high
+    return ArgumentValueError(f"symbols must be 0 to {_BORDER - 1:#x}, got {worst}")
 
 
 def _name(level: int, items: Iterable[int | bytes]) -> bytes:
