@@ -627,13 +627,15 @@ class Levels:
     def _feed_items(self, level: _Level, items: list[int | bytes]) -> None:
         """Take symbols and names into a level's open unit."""
         assert level.names is not None
-        # In parts: an item must not be forgotten before the grammar has it.
-        for start in range(0, len(items), level.max_symbols):
-            part = items[start : start + level.max_symbols]
-            codes = level.names.encode(part)
+        while items:
+            # No more than the unit has room for: its items are then the latest that the table got,
+            # and the table, which is larger than a unit, has not forgotten any.
+            room = level.max_symbols - len(level.open)
+            codes = level.names.encode(items[:room])
             if level.names.gone:
                 self._let_go(level)
             self._feed(level, codes)
+            items = items[room:]
 
     def _let_go(self, level: _Level) -> None:
         """Let go of the names that the table forgot.
@@ -953,11 +955,20 @@ class Levels:
         new, rows = [], []
         state = here.matcher.state
         imported: list[bytes] = []
+        room = 0
+        if here.names is not None:
+            # The open unit's items must stay: they become the latest, and the rest is room.
+            room = here.names.max_size - len(set(here.open))
+            here.names.encode(here.names.decode(here.open))
         sessions, sessions_watched = there.whole_sessions(there.matcher.state)
         for k, (pattern, theirs) in enumerate(
             zip(there.patterns, there.matcher.state, strict=True)
         ):
             slot = here.by_name.get(pattern.name)
+            if slot is None and here.names is not None:
+                room -= sum(item not in here.names for item in set(pattern.items))
+                if room < 0:
+                    continue
             row = here.newborn() if slot is None else state[slot]
             for column in added:
                 row[column] += theirs[column]
@@ -1139,6 +1150,7 @@ class Levels:
             and 0 < len(ordered) <= 2 * level.max_symbols + 2
             and ordered == sorted(ordered)
             and (level.names is not None or not blocks[6])
+            and all(map(_is_item, () if level.names is None else level.names._codes))
             and level.filled <= level.max_symbols
             and int(np.sum(level.newest >= _BORDER)) <= level.n_units
             and _possible(state, level)
@@ -1302,6 +1314,12 @@ def _possible(state: NDArray[np.int64], level: _Level) -> bool:
             <= level.n_units - state[:, columns.BORN] + state[:, columns.ELSEWHERE]
         ).all()
     )
+
+
+def _is_item(item: Any) -> bool:
+    if type(item) is int:
+        return 0 <= item < _BORDER
+    return type(item) is bytes and len(item) == 16
 
 
 def _fits(pattern: _Pattern, level: _Level) -> bool:

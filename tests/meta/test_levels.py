@@ -124,10 +124,15 @@ def test_small_memories_stay_small_and_consistent(units, sizes):
     left = Levels(3, max_symbols=64, max_patterns=6, horizon=2)
     left.observe([1, 2, 3, 1, 2, 3])
     left.close(3)
+    # What is open stays readable, however much comes in.
+    left.observe(range(100, 150), level=2)
     left.merge(levels)
     check_consistency(left)
     left.merge(left)
+    left.observe(range(200, 340), level=2)
+    left.close(3)
     check_consistency(left)
+    assert all(left.n_patterns(level) <= 6 for level in (1, 2, 3))
 
 
 def check_consistency(levels):
