@@ -25,6 +25,7 @@
 
 /* How far ahead `feed` asks for slots: some pushes take about as long as a line from memory. */
 #define AHEAD 6
+#define N_TAGS 8 /* a power of two, more than AHEAD */
 
 /* Units of work that a push counts as: a question comes every 262144, some 10 to 100 ms. It takes
  * the interpreter's lock, for which another busy thread lets us wait 5 ms. */
@@ -409,22 +410,27 @@ static void check_run(ms_grammar *g, uint32_t p)
     }
 }
 
-/* Look at the digram that starts at p, if there is one. */
-static inline void check_digram(ms_grammar *g, uint32_t p)
+/* Look at the digram p, q of two different symbols. */
+static inline void check_pair(ms_grammar *g, uint32_t p, uint32_t q, uint32_t tag)
 {
-    const uint32_t q = g->nodes[p].next;
-    if (!is_symbol(g, p) || !is_symbol(g, q)) return;
-    if (same(g, p, q)) {
-        check_run(g, p);
-        return;
-    }
-    const uint32_t tag = digram_hash(g, p, q), i = find_slot(g, p, q, tag), e = g->slots[i].node;
+    const uint32_t i = find_slot(g, p, q, tag), e = g->slots[i].node;
     if (e == 0) {
         g->slots[i].tag = tag;
         g->slots[i].node = p;
     } else if (e != p) {
         match(g, p, e);
     }
+}
+
+/* Look at the digram that starts at p, if there is one. */
+static inline void check_digram(ms_grammar *g, uint32_t p)
+{
+    const uint32_t q = g->nodes[p].next;
+    if (!is_symbol(g, p) || !is_symbol(g, q)) return;
+    if (same(g, p, q))
+        check_run(g, p);
+    else
+        check_pair(g, p, q, digram_hash(g, p, q));
 }
 
 /* Write a rule out where it is used, once. */
@@ -590,7 +596,8 @@ size_t ms_grammar_memory(const ms_grammar *g)
 
 /* ---- pushing ---- */
 
-static inline int push(ms_grammar *g, uint32_t symbol)
+/* tag: NULL, or that of the last symbol pushed and this one. */
+static inline int push(ms_grammar *g, uint32_t symbol, const uint32_t *tag)
 {
     if (g->size >= g->room) {
         const int status = ms_grammar_reserve(g, g->size + 1);
@@ -603,18 +610,22 @@ static inline int push(ms_grammar *g, uint32_t symbol)
     g->size++;
     g->n_pushed++;
     g->steps = 0;
-    check_digram(g, last);
+    if (tag != NULL && kind_of(g, last) == MS_GRAMMAR_TERMINAL && !same(g, last, p))
+        check_pair(g, last, p, *tag);
+    else
+        check_digram(g, last);
     if (g->waiting_nodes != 0) settle(g);
     while (g->size > g->max_symbols || g->n_rules > g->max_rules) forget_first(g);
     if (g->steps > g->longest) g->longest = g->steps;
     return MS_GRAMMAR_OK;
 }
 
-int ms_grammar_push(ms_grammar *g, uint32_t symbol) { return push(g, symbol); }
+int ms_grammar_push(ms_grammar *g, uint32_t symbol) { return push(g, symbol, NULL); }
 
 int ms_grammar_feed(ms_grammar *g, const uint32_t *symbols, size_t n, ms_poll *poll)
 {
     const uint64_t before = g->size;
+    uint32_t tags[N_TAGS]; /* of the digrams that are asked for ahead */
     for (size_t i = 0; i < n; i++) {
         if (g->size >= g->room && i > 0 && g->size > before) {
             /* As much as the rest will need if it repeats as little as what was read, within
@@ -624,9 +635,12 @@ int ms_grammar_feed(ms_grammar *g, const uint32_t *symbols, size_t n, ms_poll *p
             const int status = ms_grammar_reserve(g, g->size + 1 + (uint64_t)most);
             if (status != MS_GRAMMAR_OK) return status;
         }
-        if (i + AHEAD < n)
-            PREFETCH(&g->slots[hash_of(symbols[i + AHEAD - 1], symbols[i + AHEAD], 0) >> g->shift]);
-        const int status = push(g, symbols[i]);
+        if (i + AHEAD < n) {
+            const uint32_t tag = hash_of(symbols[i + AHEAD - 1], symbols[i + AHEAD], 0);
+            tags[(i + AHEAD) % N_TAGS] = tag;
+            PREFETCH(&g->slots[tag >> g->shift]);
+        }
+        const int status = push(g, symbols[i], i >= AHEAD ? &tags[i % N_TAGS] : NULL);
         if (status != MS_GRAMMAR_OK) return status;
         if ((i & 255) == 255 && ms_poll_spend(poll, 256 * WORK)) return MS_GRAMMAR_STOPPED;
     }
@@ -639,7 +653,7 @@ int ms_grammar_feed_timed(ms_grammar *g, const uint32_t *symbols, size_t n, uint
     int64_t at = ms_clock_ns();
     for (size_t i = 0; i < n; i++) {
         const int64_t before = at;
-        const int status = push(g, symbols[i]);
+        const int status = push(g, symbols[i], NULL);
         if (status != MS_GRAMMAR_OK) return status;
         at = ms_clock_ns();
         ns[i] = at - before > UINT32_MAX ? UINT32_MAX : (uint32_t)(at - before); /* monotonic */
