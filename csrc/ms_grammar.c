@@ -221,24 +221,24 @@ static inline void unindex(ms_grammar *g, uint32_t p)
         empty_slot(g, i);
 }
 
-/* The digram that starts at p is the one to be indexed, wherever it was before. */
-static void index_here(ms_grammar *g, uint32_t p)
+/* The digram that starts at p is the one to be indexed. Where it was before must be looked at, if it
+ * is not `going`. */
+static void index_here(ms_grammar *g, uint32_t p, uint32_t going)
 {
     const uint32_t q = g->nodes[p].next, tag = digram_hash(g, p, q);
     const uint32_t i = find_slot(g, p, q, tag), other = g->slots[i].node;
-    if (other != 0 && other != p) wait_node(g, other);
+    if (other != 0 && other != p && other != going) wait_node(g, other);
     g->slots[i].tag = tag;
     g->slots[i].node = p;
 }
 
 /* ---- the two invariants ---- */
 
-/* Write rule `number` in place of the digram that starts at p. */
+/* Write rule `number` in place of the digram that starts at p, which is indexed elsewhere. */
 static void replace(ms_grammar *g, uint32_t p, uint32_t number)
 {
     const uint32_t q = g->nodes[p].next, before = g->nodes[p].prev, after = g->nodes[q].next;
     unindex(g, before);
-    unindex(g, p);
     unindex(g, q);
     drop_use(g, p);
     drop_use(g, q);
@@ -329,7 +329,7 @@ static void unite(ms_grammar *g, uint32_t keep, uint32_t gone)
     give_node(g, q);
     give_rule(g, gone);
     g->size -= 2;
-    index_here(g, g->nodes[g->rules[keep].guard].next);
+    index_here(g, g->nodes[g->rules[keep].guard].next, 0);
 }
 
 /* The digram at p and e begins with a rule that is used only there. A rule for it, with that one
@@ -339,7 +339,6 @@ static void extend(ms_grammar *g, uint32_t p, uint32_t e)
     ms_grammar_rule *rule = &g->rules[g->nodes[p].symbol];
     const uint32_t q = g->nodes[p].next, f = g->nodes[e].next, last = g->nodes[rule->guard].prev;
     const ms_grammar_content more = content_at(g, q);
-    unindex(g, p);
     unindex(g, q);
     join(g, p, g->nodes[q].next);
     unindex(g, e);
@@ -377,14 +376,10 @@ static void match(ms_grammar *g, uint32_t p, uint32_t e)
         extend(g, p, e);
         return;
     }
-    if (number != 0) {
-        replace(g, e, number);
-    } else {
-        number = new_rule(g, p);
-        replace(g, p, number);
-        replace(g, e, number); /* last, so that its neighbours are looked at first, as usual */
-    }
-    index_here(g, g->nodes[g->rules[number].guard].next);
+    if (number == 0) number = new_rule(g, p);
+    index_here(g, g->nodes[g->rules[number].guard].next, e);
+    if (other == 0) replace(g, p, number);
+    replace(g, e, number); /* last, so that its neighbours are looked at first, as usual */
 }
 
 /* Look at the digram xx that starts at p. */
