@@ -302,11 +302,12 @@ class Steering:
             paid = loss if self.intervention is not None else self._loss.ran_on(record)
             reward = 1.0 - paid if isinstance(paid, float) else None
         signals = {
-            "doubt": float(bool(record.stop_was_wrong)),
             "intervened": float(self.intervention is not None),
             "silence": _scaled(_longest_silence_s(record), 1024.0),
             "tokens": _scaled(record.chars / 4, 65536.0),
         }
+        if not record.cut or isinstance(loss, float):  # else nobody told, which is no sign
+            signals["doubt"] = float(bool(record.stop_was_wrong))
         self._finish(loss, tuple(shadows), signals, record, reward)
 
     def _finish(

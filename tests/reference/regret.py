@@ -119,11 +119,11 @@ def run(loop, streams, *, told: float = 1.0, seed: int = 0, whole: bool = False)
         seen = None if session.audit else stops.seen(ran, stream)
         paid.append(loss(ran, stream) if not session.audit else loss.ran_on(stream))
         audits += session.audit
-        record, doubt = stream, 0.0
+        record, signals = stream, {"doubt": 0.0}
         if seen is not None and not whole:
             known = rng.random() < told
             record = seen.record.told(stop_was_wrong=seen.wrong) if known else seen.record
-            doubt = float(known and seen.wrong)
+            signals = {"doubt": float(seen.wrong)} if known else {}
         own = loss(ran, record)
         shadows = []
         for other in session.shadows:
@@ -132,7 +132,7 @@ def run(loop, streams, *, told: float = 1.0, seed: int = 0, whole: bool = False)
         session.finish(
             own if isinstance(own, float) else None,
             shadows,
-            signals={"doubt": doubt},
+            signals=signals,
             recording=record if isinstance(own, float) else None,
             time_ns=number * 10**9,
         )
@@ -156,7 +156,11 @@ class Score(NamedTuple):
 
 
 def score(table: np.ndarray, numbers, start: int, paid: np.ndarray) -> Score:
-    """Compare what was paid with the losses of all settings; `start` is the trained one."""
+    """Compare what was paid with the losses of all settings; `start` is the trained one.
+
+    The table should have the settings that the loop came to, beside those of the grid: they are
+    open to its opponents too.
+    """
     numbers = np.asarray(numbers)
     oracle = sum(table[numbers == phase].sum(0).min() for phase in np.unique(numbers))
     fixed, trained, loop = table.sum(0).min(), table[:, start].sum(), paid.sum()
