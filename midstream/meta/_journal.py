@@ -37,6 +37,7 @@ import zlib
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -502,6 +503,24 @@ class Journal:
             found = found or frame.hash == pinned
         self._check_pinned(pinned, found)
         return self.end
+
+    def sound(self, size: int, check: Callable[[Frame], None]) -> int:
+        """Where the first frame begins that is wrong or incomplete; only before any is known.
+
+        Raises
+        ------
+        LedgerError
+            The header is wrong, or there is none.
+        """
+        try:
+            return self.scan(size, None, check)
+        except LedgerError as error:
+            if error.record is None:
+                raise
+            end = HEADER.size
+            for frame in islice(self.frames(end, size, 0, self.head), error.record):
+                end = frame.end
+            return end
 
     def _check_pinned(self, pinned: bytes | None, found: bool) -> None:
         if pinned is not None and not found:

@@ -186,6 +186,8 @@ class Ledger:
         The version in force: the last one.
     recovered_bytes : int
         What opening cut off: a record that was being written when its writer died.
+    nbytes : int
+        Bytes of the file.
     path : str or None
     readonly, keyed, closed : bool
     sync_policy : str
@@ -209,9 +211,10 @@ class Ledger:
     *Crashes.* A record is one write behind the last one. A process that dies at any byte leaves a
     ledger that opens: what is incomplete at the end is cut off, and everything before it is there.
     So does a machine, as long as the disk keeps what it was made to sync; sectors at the end that
-    were never written may read as zeros. With ``sync="never"`` a machine that dies may lose records
-    in another order than they were written; then opening says so. A new version is one record, too,
-    a rollback as well: there is always one version in force.
+    were never written may read as zeros. Where a file system writes the sectors of what was not
+    synced in another order (all of ``sync="never"``), opening may find a record damaged instead;
+    `salvage` reads those before it. A new version is one record, a rollback as well: there is
+    always one version in force.
 
     *Errors.* If the disk is full or fails, the half-written record is cut off, the error raised,
     and the ledger is as before and may be used. What was appended since the last sync may be lost
@@ -282,6 +285,58 @@ class Ledger:
         store = Memory(_check_blob("data", data))
         made = cls.__new__(cls)
         made._open(store, None, _check_key(key), _check_head(head), "never", False)
+        return made
+
+    @classmethod
+    def salvage(cls, path: str | os.PathLike[str], *, key: bytes | None = None) -> Self:
+        """What is right in a damaged file, up to the first record that is not: in memory.
+
+        The file is read only: it is evidence. To go on, write `to_bytes` to another one.
+
+        Parameters
+        ----------
+        path : str or path
+        key : bytes, optional
+
+        Returns
+        -------
+        Ledger
+            Its `recovered_bytes` are those that were left behind.
+
+        Raises
+        ------
+        LedgerError
+            The file is no ledger, or the key is wrong.
+        OSError
+            It cannot be read.
+
+        Examples
+        --------
+        >>> import pathlib, tempfile
+        >>> from midstream.meta.ledger import Ledger
+        >>> ledger = Ledger()
+        >>> _ = [ledger.append("k", {"n": n}) for n in range(3)]
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> path = pathlib.Path(folder.name, "damaged.ledger")
+        >>> _ = path.write_bytes(ledger.to_bytes().replace(b'{"n":1}', b'{"n":7}'))
+        >>> Ledger(path)
+        Traceback (most recent call last):
+            ...
+        midstream._core.errors.LedgerError: record 1 is damaged or was altered: its hash is wrong
+        >>> [record.body for record in Ledger.salvage(path)]
+        [{'n': 0}]
+        >>> folder.cleanup()
+        """
+        place, key = check_path("path", path), _check_key(key)
+        file = File(place, cls._disk, readonly=True)
+        try:
+            data = file.read(0, file.size())
+        finally:
+            file.close()
+        journal = Journal(Memory(data), key, place)
+        end = journal.sound(len(data), partial(_check_all, journal))
+        made = cls.from_bytes(data[:end], key=key)
+        made._recovered = len(data) - end
         return made
 
     def _open(

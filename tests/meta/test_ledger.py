@@ -741,6 +741,42 @@ def test_a_refresh_that_fails_changes_nothing(tmp_path, whole):
         reader.close()
 
 
+@pytest.mark.parametrize("key", [None, KEY])
+def test_what_is_right_in_a_damaged_file(tmp_path, key):
+    whole = story(Ledger(key=key)).to_bytes()
+    whole_content = content(opened(whole, key=key))
+    path = tmp_path / "a.ledger"
+    for part in chain.parts(whole):
+        for place in (part.offset, part.offset + 33, part.end - 1):
+            data = bytearray(whole)
+            data[place] ^= 4
+            path.write_bytes(data)
+            ledger = Ledger.salvage(path, key=key)
+            check_survivor(ledger, part.index, whole_content)
+            assert ledger.recovered_bytes == len(whole) - part.offset
+            assert ledger.path is None
+            ledger.append("after", {})
+            assert ledger.verify() == part.index + 1
+            assert path.read_bytes() == data
+    path.write_bytes(whole)
+    assert Ledger.salvage(path, key=key).recovered_bytes == 0
+    path.write_bytes(whole[:-1])
+    assert len(Ledger.salvage(path, key=key)) == 8
+    path.write_bytes(whole[:10])
+    assert len(Ledger.salvage(path, key=key)) == 0
+    # Also what only reading shows.
+    parts = chain.parts(whole)
+    parts[2] = parts[2]._replace(body=b"[]")
+    path.write_bytes(chain.joined(whole[:32], parts, key))
+    assert len(Ledger.salvage(path, key=key)) == 2
+    for data in (b"hello", b"x" * 100, bytes([whole[0] ^ 1]) + whole[1:]):
+        path.write_bytes(data)
+        with pytest.raises(LedgerError, match="no ledger"):
+            Ledger.salvage(path, key=key)
+    with pytest.raises(FileNotFoundError):
+        Ledger.salvage(tmp_path / "none", key=key)
+
+
 # Files
 
 
