@@ -80,8 +80,10 @@ class Follower:
         self.inputs += 1
 
     def _take_version(self, record: Record) -> None:
-        if not self._due and "restores" in record.body and record.body["cause"] is None:
-            # From outside the loop, as by `midstream loop --rollback`: an input of its own.
+        if "restores" in record.body and record.body["cause"] is None:
+            # From outside the loop, as by `midstream loop --rollback`: an input of its own. What a
+            # crash had left undone before is not made good any more.
+            self._machine.uncommit(len(self._due))
             body = record.body
             given = {
                 "version": body["restores"],

@@ -248,7 +248,28 @@ class Machine:
             self.alarms += 1
             self.parts.bandit.soften(self.parts.soften)
         self._plan_audits(signals.get("doubt"))
-        return {"outcomes": outcomes, "drift": drifted}
+        return {"outcomes": outcomes, "evidence": self._looks(opened), "drift": drifted}
+
+    def _looks(self, opened: _Open) -> list[dict[str, Any]]:
+        """Evidence of trials that got a sample now, often at first and then less so."""
+        found = []
+        for number in (*opened.shadows, opened.assigned):
+            trial = self.trials.get(-1 if number is None else number)
+            if trial is None or not (trial.open or trial.watched):
+                continue
+            evidence = trial.evidence
+            if evidence.n and (evidence.n & (evidence.n - 1) == 0 or evidence.n % _LOOK == 0):
+                found.append(
+                    {
+                        "trial": trial.number,
+                        "stage": evidence.stage,
+                        "n": evidence.n,
+                        "difference": evidence.difference,
+                        "lower": evidence.lower,
+                        "upper": evidence.upper,
+                    }
+                )
+        return found
 
     def _abandon(self, session: int, time_ns: int) -> dict[str, Any]:
         self._session(session)
@@ -502,6 +523,10 @@ class Machine:
 
     # ---- state ----
 
+    def uncommit(self, count: int) -> None:
+        """Take back the numbers of versions that were decided and never written."""
+        self.versions -= count
+
     def learner_state(self) -> bytes:
         """What a version keeps of the learners, and a rollback restores."""
         return sealed(
@@ -584,6 +609,8 @@ class Machine:
 
 #: What settings that a trial ended without are remembered of, at most.
 _MAX_ENDED = 256
+#: Samples from one record of a trial's evidence to the next, after powers of two.
+_LOOK = 10
 #: Evidence, in nats, from which on a trial is worth further audits.
 _PROMISING = 1.5
 _MAX_DOUBLINGS = 16

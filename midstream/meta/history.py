@@ -228,8 +228,8 @@ class History:
                     if isinstance(key, int) and key in trials:
                         was = trials[key].outcome
                         _end(trials[key], {"promoted": "demoted"}.get(was, "rejected"), record)
-            for outcomes in _lists(body, "outcomes"):
-                events += [event for event in outcomes if isinstance(event, Mapping)]
+            for told in (*_lists(body, "evidence"), *_lists(body, "outcomes")):
+                events += [event for event in told if isinstance(event, Mapping)]
             for event in events:
                 key = _key(event, record)
                 if key is None:

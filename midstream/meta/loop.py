@@ -126,7 +126,8 @@ class StrangeLoop:
     bandit : Bandit, optional
         Chooses interventions; its actions are those of the shield.
     drift : DriftBank, optional
-        By default an `Adwin` over the loss, with ``clock=1`` and ``delta=0.01``. Signals that the bank lacks are not looked at.
+        By default an `Adwin` over the loss, with ``clock=1`` and ``delta=0.01``. Signals that the
+        bank lacks are not looked at.
     evaluator : callable, optional
         ``evaluator(settings, recording) -> float in [0, 1] or (low, high)``: what a recorded stream
         would have cost under other settings. It is frozen: its ``digest`` goes into the ledger, and
@@ -705,14 +706,16 @@ class StrangeLoop:
         ledger, machine = self._ledger, self._machine
         opening = self._opening()
         if not len(ledger):
-            ledger.append(OPEN, opening)
-            ledger.commit(machine.settings, machine.learner_state(), cause=0)
+            now = _now(None)
+            ledger.append(OPEN, opening, time_ns=now)
+            ledger.commit(machine.settings, machine.learner_state(), cause=0, time_ns=now)
             return
         first = ledger[0]
         if first.kind != OPEN:
             raise LedgerError(f"record 0: no strange loop's, its kind is {first.kind!r}", record=0)
         for name, value in opening.items():
-            if first.body.get(name) != value:
+            # What a parameter means may be said better; what it is, its space's digest has.
+            if name != "params" and first.body.get(name) != value:
                 raise LedgerError(
                     f"record 0: the ledger is of a loop with another {name}: "
                     f"{str(first.body.get(name))[:80]}, got {str(value)[:80]}",
