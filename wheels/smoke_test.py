@@ -37,6 +37,19 @@ from midstream.logic import (
     satisfiable,
     synthesize,
 )
+from midstream.meta import (
+    Adwin,
+    Bandit,
+    ConfidenceSequence,
+    Gate,
+    Grammar,
+    Levels,
+    Param,
+    ParamSpace,
+    Replay,
+    Shield,
+    StrangeLoop,
+)
 from midstream.scheduler import Histogram, RingQueue, Scheduler, sleep_ns
 from midstream.stream import replay, shipped_recordings, watch
 
@@ -158,6 +171,39 @@ def check_rules() -> None:
     check(str(learn([[{"a"}]], [[set()]], 3)) == "a", "nothing learned")
 
 
+def check_learning() -> None:
+    grammar = Grammar()
+    grammar.feed(b"abcabcabc" * 50)
+    check(bytes(grammar.expand().tolist()) == b"abcabcabc" * 50, "a grammar loses symbols")
+    grammar.check()
+    levels = Levels(2)
+    for _ in range(20):
+        levels.observe([1, 2, 3])
+        levels.close(2)
+    check(levels.knowledge(1)[0].support == 20, "patterns are miscounted")
+    check(len(Adwin().update_many([0.1] * 500 + [0.9] * 500)) == 1, "a shift is not found")
+    bandit = Bandit(("continue", "abort"), n_features=2)
+    ticket = bandit.decide([1.0, 0.5], allowed=("abort",)).ticket
+    bandit.feedback(ticket, 1.0)
+    check(bandit.best([1.0, 0.5]) == "abort", "a reward teaches nothing")
+    replay = Replay(8)
+    replay.update([replay.add("x", 1.0)], [3.0])
+    check(replay.sample(2).items == ["x", "x"], "a memory forgets")
+    means = ConfidenceSequence()
+    means.update_many([0.5] * 100)
+    check(means.lower < 0.5 < means.upper, "bounds exclude the mean")
+    knobs = ParamSpace([Param.integer("copies", 2, 12, default=2, max_step=4)])
+    shield = Shield(["copies <= 8", "abort -> looping"], params=knobs)
+    check("abort" not in shield.tracker().allowed(), "a shield lets a breach pass")
+    loop = StrangeLoop(knobs, shield=shield, gate=Gate(replay=0, canary=0))
+    loop.apply(knobs.change(loop.settings, copies=5))
+    while loop.version == 0:
+        session = loop.begin()
+        session.finish(0.5, [0.1 for _ in session.shadows])
+    loop.rollback(0)
+    check(loop.replay().to_bytes() == loop.ledger.to_bytes(), "a replay differs")
+
+
 async def severities(name: str) -> list[str]:
     watched = watch(replay(shipped_recordings()[name]))
     async for _ in watched:
@@ -183,6 +229,7 @@ def main() -> None:
     check_kernels()
     check_dynamics()
     check_rules()
+    check_learning()
     shipped = check_recordings()
     print(f"midstream {midstream.__version__} in {PACKAGE}")
     print(f"{len(compiled)} compiled modules, {shipped} recordings: all well")
