@@ -221,8 +221,8 @@ static inline void unindex(ms_grammar *g, uint32_t p)
         empty_slot(g, i);
 }
 
-/* The digram that starts at p is the one to be indexed. Where it was before must be looked at, if it
- * is not `going`. */
+/* The digram that starts at p is the one to be indexed. Where it was before must be looked at,
+ * where that is not `going`. */
 static void index_here(ms_grammar *g, uint32_t p, uint32_t going)
 {
     const uint32_t q = g->nodes[p].next, tag = digram_hash(g, p, q);
@@ -488,8 +488,8 @@ static void forget_first(ms_grammar *g)
 
 /* ---- memory ---- */
 
-/* Large pages for large arrays: fresh ones cost a fault for each 4 KiB, more than all the rest where
- * nothing repeats, and windows of a million symbols miss the TLB at every digram. */
+/* Large pages for large arrays: small ones cost a fault for each 4 KiB, more than all the rest
+ * where nothing repeats, and windows of a million symbols miss the TLB at every digram. */
 #define LARGE_PAGE ((size_t)2 << 20)
 
 static size_t rounded(size_t bytes)

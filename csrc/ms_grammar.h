@@ -26,8 +26,9 @@
  * loses a use so is written out at the other place, as above.
  *
  * Memory: 16 bytes a node (a symbol on a right side, or a rule's guard), 64 bytes a rule, 8 bytes
- * in each of 2 to 4 slots a symbol, 2 where the bound is a power of two. Every array is as large as `room` symbols can need in the worst
- * case, so that only the growth of `room`, before a push changes anything, can fail.
+ * in each of 2 to 4 slots a symbol, 2 where the bound is a power of two. Every array is as large as
+ * `room` symbols can need in the worst case, so that only the growth of `room`, before a push
+ * changes anything, can fail.
  *
  * Not thread-safe: one grammar, one thread at a time.
  */

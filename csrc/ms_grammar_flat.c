@@ -100,7 +100,8 @@ int ms_grammar_flat_expand(const ms_grammar_flat *flat, uint32_t number, uint32_
 {
     /* Rules nest no deeper than there are rules. */
     reading *stack = malloc(((size_t)flat->n_rules + 2) * sizeof *stack);
-    uint64_t *first = malloc(((size_t)flat->n_rules + 1) * sizeof *first); /* where it was written */
+    /* Where each was written first. */
+    uint64_t *first = malloc(((size_t)flat->n_rules + 1) * sizeof *first);
     uint64_t n = 0;
     size_t depth = 1;
     int status = MS_GRAMMAR_OK;

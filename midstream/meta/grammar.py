@@ -6,6 +6,7 @@ import hashlib
 import html
 import math
 import struct
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self, SupportsIndex
 
@@ -291,7 +292,7 @@ class Grammar(Core):
 
         Notes
         -----
-        O(size), and about 1 us a rule returned.
+        O(size), and some 4 us a rule returned.
 
         Examples
         --------
@@ -306,11 +307,7 @@ class Grammar(Core):
         flat = self._flat()
         if most is None:
             return self._made(flat, range(1, flat.n_rules + 1))
-        limit = check_int("most", most, low=0)
-        saved = self._saved(flat)[1:]
-        lengths = flat.contents[1:, 4].astype(np.int64)
-        order = np.lexsort((np.arange(len(saved)), -lengths, -saved))[:limit]
-        return self._made(flat, (order + 1).tolist())
+        return self._made(flat, self._largest(flat, check_int("most", most, low=0)))
 
     def top(self) -> list[Part]:
         """The top level: how the retained sequence reads in rules.
@@ -558,34 +555,27 @@ class Grammar(Core):
         if label is not None and not callable(label):
             raise ArgumentTypeError(f"label must be callable, got {label!r:.40}")
         text = str if label is None else label
-        drawn = self.rules(most)
+        limit = check_int("most", most, low=0)
         flat = self._flat()
-        # By number, since rules can share a name; they are drawn in the order of `rules`.
-        chosen = {rule[:3] for rule in drawn}
-        rules = [rule for rule in self.rules() if rule[:3] in chosen]
-        numbers = {rule.name: number for number, rule in reversed([*enumerate(rules, 1)])}
+        numbers = sorted(self._largest(flat, limit))
+        drawn = {number: f"R{place}" for place, number in enumerate(numbers, 1)}
         lines = [
             "digraph grammar {",
             "  node [shape=box, fontname=monospace];",
             f'  top [label="{self.n_pushed - self.start} symbols"];',
         ]
-        for number, rule in enumerate(rules, 1):
-            shown = " ".join(_told(part, numbers, text) for part in rule.right[:12])
-            more = " ..." if len(rule.right) > 12 else ""
+        for number, name in drawn.items():
+            right = _right(flat, number)
+            shown = [drawn.get(s, "...") if kind else _quoted(text(s)) for s, kind in right[:12]]
             lines.append(
-                f'  r{number} [label="R{number} = {shown}{more}\\n'
-                f'{rule.uses} uses, {rule.length} symbols"];'
+                f'  {name.lower()} [label="{name} = {" ".join(shown)}{" ..." * (len(right) > 12)}'
+                f'\\n{flat.uses[number]} uses, {flat.contents[number, 4]} symbols"];'
             )
-        end = int(flat.offsets[1])
-        top = tuple(part.symbol for part in _parts(flat, flat.symbols[:end], flat.kinds[:end]))
-        for source, right in (("top", top), *((f"r{k}", r.right) for k, r in enumerate(rules, 1))):
-            counts: dict[int, int] = {}
-            for part in right:
-                if isinstance(part, bytes) and part in numbers:
-                    counts[numbers[part]] = counts.get(numbers[part], 0) + 1
+        for number, name in {0: "top", **drawn}.items():
+            counts = Counter(s for s, kind in _right(flat, number) if kind and s in drawn)
             for target, count in counts.items():
                 note = f' [label="{count}"]' if count > 1 else ""
-                lines.append(f"  {source} -> r{target}{note};")
+                lines.append(f"  {name.lower()} -> {drawn[target].lower()}{note};")
         return "\n".join([*lines, "}"])
 
     def __repr__(self) -> str:
@@ -737,6 +727,13 @@ class Grammar(Core):
         symbols: npt.NDArray[np.float64] = (flat.uses.astype(np.float64) - 1) * (right - 1) - 1
         return symbols * _bits(_distinct(flat) + flat.n_rules)
 
+    def _largest(self, flat: Flat, most: int) -> list[int]:
+        """Numbers of the rules that save most, the longer and then the first of equal ones."""
+        saved = self._saved(flat)[1:]
+        lengths = flat.contents[1:, 4].astype(np.int64)
+        order = np.lexsort((np.arange(len(saved)), -lengths, -saved))[:most]
+        return [int(number) for number in order + 1]
+
     def _made(self, flat: Flat, numbers: Sequence[int]) -> list[Rule]:
         """Rules by number."""
         if not numbers:
@@ -745,12 +742,9 @@ class Grammar(Core):
         saved = self._saved(flat).tolist()
         made = []
         for number in numbers:
-            begin, end = int(flat.offsets[number]), int(flat.offsets[number + 1])
             right = tuple(
                 names[symbol * NAME_BYTES : (symbol + 1) * NAME_BYTES] if kind else symbol
-                for symbol, kind in zip(
-                    flat.symbols[begin:end].tolist(), flat.kinds[begin:end].tolist(), strict=True
-                )
+                for symbol, kind in _right(flat, number)
             )
             made.append(
                 Rule(
@@ -884,11 +878,15 @@ def _bits(choices: int) -> float:
     return math.log2(max(2, choices))
 
 
-def _told(part: int | bytes, numbers: dict[bytes, int], text: Callable[[int], str]) -> str:
-    """A symbol on a right side, for a label of Graphviz."""
-    if isinstance(part, bytes):
-        return f"R{numbers[part]}" if part in numbers else "..."
-    return text(part).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\\\n")
+def _right(flat: Flat, number: int) -> list[tuple[int, int]]:
+    """A right side: symbols or numbers of rules, and which they are."""
+    part = slice(int(flat.offsets[number]), int(flat.offsets[number + 1]))
+    return list(zip(flat.symbols[part].tolist(), flat.kinds[part].tolist(), strict=True))
+
+
+def _quoted(text: str) -> str:
+    """Text within a label of Graphviz."""
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\\\n")
 
 
 def _preview(symbols: npt.NDArray[np.uint32]) -> str:
