@@ -25,8 +25,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from midstream.meta import Bandit, Gate, Shield, StrangeLoop
-from midstream.stream.adapting import StreamLoss, watch_params, watch_presets
+from midstream.meta import Bandit, Shield, StrangeLoop
+from midstream.stream import StreamLoss, watch_loop, watch_params
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -76,19 +76,11 @@ class Study:
         start = int(self.table(trained).sum(0).argmin())
         if cold:
             start = self.grid.index(watch_params().defaults)
-        params = watch_params(self.grid[start].to_dict())
-        loop = StrangeLoop(
-            params,
-            evaluator=self.loss,
-            candidates=watch_presets(params),
-            gate=Gate(replay=5, canary=0, shadow=150, seed=seed),
-            shield=RULES,
-            seed=seed,
-        )
+        loop = watch_loop(self.grid[start].to_dict(), loss=self.loss, rules=RULES, seed=seed)
         done = regret.run(loop, streams, seed=seed, **more)
         table = self.table(streams)
         # Whatever the loop came to, its opponents may have had from the beginning.
-        found = [version.settings_in(params) for version in loop.ledger.versions]
+        found = [version.settings_in(loop.params) for version in loop.ledger.versions]
         table = np.hstack([table, regret.losses(self.loss, streams, found)])
         return regret.score(table, numbers, start, done.paid), done, table
 

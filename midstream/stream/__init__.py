@@ -6,6 +6,8 @@ Sources, all async iterators of events
     `from_http`, `from_sse`, `from_openai`, `from_iterable`, `from_pipe`, `replay`
 Watching
     `watch`, `Watch`, `Report`, `Metrics`; `LoopDetector`, `StallDetector`, or your own `Detector`
+Adapting, by a strange loop around the watch
+    `watch_loop`; its parts `watch_params`, `watch_presets`, `StreamLoss`, `StreamRecord`
 Recording
     `Recorder`, `load`, `shipped_recordings`
 """
@@ -17,6 +19,13 @@ from typing import TYPE_CHECKING
 from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from midstream.stream.adapting import (
+        StreamLoss,
+        StreamRecord,
+        watch_loop,
+        watch_params,
+        watch_presets,
+    )
     from midstream.stream.detectors import Detector, LoopDetector, StallDetector
     from midstream.stream.events import Event, Finding
     from midstream.stream.http import from_http
@@ -37,6 +46,8 @@ __all__ = [
     "Report",
     "Source",
     "StallDetector",
+    "StreamLoss",
+    "StreamRecord",
     "Watch",
     "from_http",
     "from_iterable",
@@ -47,6 +58,9 @@ __all__ = [
     "replay",
     "shipped_recordings",
     "watch",
+    "watch_loop",
+    "watch_params",
+    "watch_presets",
 ]
 
 __getattr__, __dir__ = lazy_exports(
@@ -61,6 +75,8 @@ __getattr__, __dir__ = lazy_exports(
         "Report": "report",
         "Source": "sources",
         "StallDetector": "detectors",
+        "StreamLoss": "adapting",
+        "StreamRecord": "adapting",
         "Watch": "watching",
         "from_http": "http",
         "from_iterable": "sources",
@@ -71,5 +87,8 @@ __getattr__, __dir__ = lazy_exports(
         "replay": "recording",
         "shipped_recordings": "recording",
         "watch": "watching",
+        "watch_loop": "adapting",
+        "watch_params": "adapting",
+        "watch_presets": "adapting",
     },
 )

@@ -13,7 +13,7 @@ import re
 import threading
 from array import array
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
@@ -21,7 +21,12 @@ from typing import Any, NamedTuple, Self
 from midstream._core.clock import NS_PER_S
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_int, check_mapping, check_real
+from midstream.meta.auditing import AuditPlan
+from midstream.meta.bandit import Bandit
+from midstream.meta.gate import Gate
+from midstream.meta.loop import StrangeLoop
 from midstream.meta.params import Param, ParamSpace, Settings
+from midstream.meta.safety import Shield
 from midstream.stream.detectors import LoopDetector, StallDetector
 from midstream.stream.events import KINDS, TEXT_KINDS, Event
 
@@ -32,6 +37,7 @@ __all__ = [
     "StreamRecord",
     "detectors_of",
     "stops_no_later",
+    "watch_loop",
     "watch_params",
     "watch_presets",
 ]
@@ -158,6 +164,85 @@ def watch_presets(params: ParamSpace | None = None) -> tuple[Settings, ...]:
         _stall_of(45.0, 10.0, 45.0),
     ]
     return tuple(space.settings({**loop, **stall}) for loop in loops for stall in stalls)
+
+
+def watch_loop(
+    start: Mapping[str, Any] | None = None,
+    *,
+    loss: StreamLoss | None = None,
+    actions: Iterable[str] = ("continue", "abort"),
+    rules: Any = (),
+    seed: int = 0,
+    **more: Any,
+) -> StrangeLoop:
+    """Make a strange loop for ``watch(..., loop=)``, with what its parts need there.
+
+    Parameters
+    ----------
+    start : mapping, optional
+        Knobs to start with, as of `watch_params`.
+    loss : StreamLoss, optional
+        What streams cost; by default that of its defaults.
+    actions : iterable of str, default ("continue", "abort")
+        What can be done about what is found, ``"continue"`` among them.
+    rules : rules of a `Shield`, optional
+        Over actions, over the knobs, or both. A decision's context has the kind of the finding
+        (``loop``, ``near_loop``, ``stall``), what it was found in (``text``, ``reasoning``,
+        ``tool_call``, ``audio``, ``silence``), ``first`` or ``again``, and ``warned``.
+    seed : int, default 0
+    **more
+        Further arguments of `StrangeLoop`, such as ``ledger="loop.ledger"``; they win.
+
+    Returns
+    -------
+    StrangeLoop
+
+    Notes
+    -----
+    Shadows are exact, since they are judged by whole records: those of settings that would have
+    stopped earlier on every stream, all others on streams that are audited. So there is no canary.
+    Only the newest 30 recordings count, and up to 8 trials run side by side for 100 streams each:
+    when streams change, what was best before is in nobody's way. The bandit begins with the opinion
+    that aborting is worth 0.8.
+
+    ``asv_benchmarks/meta_regret.py`` shows what it costs beside fixed settings.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from midstream.stream import watch
+    >>> loop = watch_loop(rules=["stop_chars <= 1600", "abort -> !tool_call"])
+    >>> async def main():
+    ...     guard = watch(["One moment. "] + ["I will try that again. "] * 1000, loop=loop)
+    ...     async for event in guard:
+    ...         pass
+    ...     guard.outcome(stop_was_wrong=False)
+    ...     return guard
+    >>> guard = asyncio.run(main())
+    >>> guard.intervention, loop.summary().finished
+    ('abort', 1)
+    """
+    if loss is not None and not isinstance(loss, StreamLoss):
+        raise ArgumentTypeError(f"loss must be a StreamLoss, got {type(loss).__name__}")
+    params = watch_params(start)
+    shield = Shield(rules, actions=actions, params=params)
+    arguments: dict[str, Any] = {
+        "shield": shield,
+        "gate": Gate(replay=5, shadow=100, canary=0, max_open=8, seed=seed),
+        "evaluator": StreamLoss() if loss is None else loss,
+        "candidates": watch_presets(params),
+        "audit": AuditPlan(probability=0.9),
+        "recordings": 30,
+        "replays": 30,
+        "seed": seed,
+    }
+    if "bandit" not in more:
+        bandit = Bandit(shield.actions, alpha=0.3, discount=0.998, seed=seed)
+        if "abort" in shield.actions:
+            for _ in range(20):
+                bandit.learn([1.0] + [0.0] * 15, "abort", 0.8)
+        arguments["bandit"] = bandit
+    return StrangeLoop(params, **(arguments | more))
 
 
 def detectors_of(settings: Mapping[str, Any]) -> tuple[LoopDetector, StallDetector]:
