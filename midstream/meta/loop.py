@@ -202,8 +202,8 @@ class StrangeLoop:
     last record, and `replay` gives the same bytes. Sessions that were open then are censored.
     Patterns are not decided upon; `save` and `close` write them.
 
-    *Cost.* `begin` and `finish` take some 0.12 ms together, with a ledger in memory or unsynced, and
-    `decide` 0.08 ms; a `Ledger` with ``sync="always"`` adds the disk. `maintain` runs the evaluator
+    *Cost.* `begin` and `finish` take some 0.12 ms together, with a ledger in memory or unsynced,
+    and `decide` 0.08 ms; a `Ledger` with ``sync="always"`` adds the disk. `maintain` runs the evaluator
     many times: call it between streams, or in another thread.
 
     Safe to use from several threads.
