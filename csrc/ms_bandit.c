@@ -165,7 +165,8 @@ static void factorise(ms_bandit *t, ms_bandit_action *action)
 {
     const size_t d = t->config.n_features, p = t->p;
     const double ridge = t->config.ridge;
-    double *u = t->work, *y = t->work + p * p, *n = action->n, largest = 0;
+    double *u = t->work, *y = t->work + p * p, *n = action->n;
+    int possible = 1;
     memcpy(u, action->s, p * p * sizeof *u);
     for (size_t k = 0; k < d; k++) u[k * p + k] += ridge;
     for (size_t k = 0; k < d; k++) {
@@ -205,9 +206,9 @@ static void factorise(ms_bandit *t, ms_bandit_action *action)
     for (size_t i = 0; i < d; i++)
         for (size_t j = 0; j <= i; j++) {
             n[j * p + i] = n[i * p + j];
-            if (!(fabs(n[i * p + j]) <= largest)) largest = fabs(n[i * p + j]);
+            possible &= fabs(n[i * p + j]) <= 2.0 / ridge; /* no, of NaN */
         }
-    if (!(largest <= 2.0 / ridge)) bound(t, action);
+    if (!possible) bound(t, action);
     t->kernels->form(n, action->b, p, action->theta);
     action->since = 0;
 }
@@ -808,11 +809,11 @@ static void get_reals(ms_reader *r, double *x, size_t n, double most)
     for (size_t k = 0; k < n; k++) x[k] = get_real(r, -most, most);
 }
 
-static void get_triangle(ms_reader *r, double *m, size_t d, size_t p, double most)
+static void get_triangle(ms_reader *r, double *m, size_t d, size_t p, double diagonal, double most)
 {
     for (size_t i = 0; i < d; i++)
         for (size_t j = 0; j <= i; j++)
-            m[i * p + j] = m[j * p + i] = get_real(r, i == j ? 0 : -most, most);
+            m[i * p + j] = m[j * p + i] = get_real(r, i == j ? diagonal : -most, most);
 }
 
 int ms_bandit_load(ms_bandit *t, const unsigned char *data, size_t bytes)
@@ -836,9 +837,10 @@ int ms_bandit_load(ms_bandit *t, const unsigned char *data, size_t bytes)
         action->learned = get_word(&r, most);
         action->since = get_word(&r, action->learned < EXACT ? action->learned : EXACT - 1);
         if (linear(t)) {
-            get_triangle(&r, action->s, d, t->p, 1e120);
-            /* Each rank-one update since takes away no more than 1 / ridge. */
-            get_triangle(&r, action->n, d, t->p, (2.0 + EXACT) / t->config.ridge);
+            get_triangle(&r, action->s, d, t->p, 0.0, 1e120);
+            /* Each rank-one update since takes away no more than 1 / ridge, of what is 0 perhaps. */
+            const double limit = (2.0 + EXACT) / t->config.ridge;
+            get_triangle(&r, action->n, d, t->p, -limit, limit);
             get_reals(&r, action->b, d, 1e70);
             t->kernels->form(action->n, action->b, t->p, action->theta);
         } else {

@@ -612,6 +612,21 @@ def test_features_of_any_size_leave_numbers(size, policy):
     assert Bandit.from_snapshot(bandit.snapshot()).digest == bandit.digest
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_features_of_all_sizes_side_by_side(seed):
+    """What is left of a factorisation may be rounding alone."""
+    rng = np.random.default_rng(seed)
+    bandit = Bandit(ABC, 17, discount=float(rng.choice([1.0, 0.5])), ridge=10 ** rng.uniform(-6, 6))
+    least, most = sorted(rng.uniform(-60, 50, size=2))
+    for _ in range(150):
+        x = np.clip(rng.normal(size=17) * 10.0 ** rng.uniform(least, most, size=17), -1e50, 1e50)
+        decision = bandit.decide(x)
+        assert 0 < decision.propensity <= 1
+        bandit.feedback(decision.ticket, rng.random())
+        assert np.isfinite(bandit.means(x)).all() and np.isfinite(bandit.widths(x)).all()
+    assert bandit.copy().digest == bandit.digest
+
+
 def test_too_large_features_are_an_error():
     bandit = Bandit(ABC, 2)
     before = bandit.digest
