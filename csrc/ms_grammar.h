@@ -19,7 +19,7 @@
  * two symbols, which the usual implementations leave so or turn into a rule of one symbol. They are
  * united (P - 5), and the uses of the rarer one are found by a scan of all nodes. That is seldom
  * enough not to be worth lists of uses, 8 bytes a node and two lines of cache a step: never in 30
- * million pushes of random and Zipf data, at most once in 50,000 of short repeated patterns.
+ * million pushes of random and Zipf data, less than once in 30,000 of short repeated patterns.
  *
  * Forgetting: where size or the number of rules exceeds its bound, the first symbol of the top
  * level goes, with all that it stands for, until they no longer do. A rule that was used twice and
