@@ -20,7 +20,7 @@ from midstream.meta._grammar import MOST, Core, Flat, name_of
 
 __all__ = ["Grammar", "Part", "Rule", "content_name"]
 
-Symbols = Sequence[SupportsIndex] | npt.NDArray[Any] | bytes | bytearray | memoryview
+Ints = Sequence[SupportsIndex] | npt.NDArray[Any] | bytes | bytearray | memoryview
 
 MAGIC = b"ms.grammar1"
 #: max_symbols, max_rules, pushed, start, born, longest cascade, rules, size; then lengths of right
@@ -39,7 +39,7 @@ class Part(NamedTuple):
     symbol : int or bytes
         A symbol, or the name of a rule.
     length : int
-        Symbols that it stands for.
+        Ints that it stands for.
     """
 
     symbol: int | bytes
@@ -56,7 +56,7 @@ class Rule(NamedTuple):
     right : tuple of int and bytes
         The right side: symbols, and names of rules.
     length : int
-        Symbols of the expansion.
+        Ints of the expansion.
     uses : int
         Places on right sides where it stands, at least 2.
     occurrences : int
@@ -64,7 +64,7 @@ class Rule(NamedTuple):
     gain_bits : float
         What the rule saves, in bits: see `Grammar`.
     born : int
-        Symbols that had been pushed when it was made.
+        Ints that had been pushed when it was made.
     """
 
     name: bytes
@@ -87,7 +87,7 @@ class Grammar(Core):
     Parameters
     ----------
     max_symbols : int, default 2**20
-        Symbols that all right sides together may have, the top level included; this bounds memory.
+        Ints that all right sides together may have, the top level included; this bounds memory.
         Beyond it the first symbol of the top level is forgotten, with all that it stands for. At
         most 2**29.
     max_rules : int, optional
@@ -98,11 +98,11 @@ class Grammar(Core):
     ----------
     max_symbols, max_rules : int
     n_pushed : int
-        Symbols pushed so far.
+        Ints pushed so far.
     start : int
         Position of the oldest symbol that is retained, counted from 0: so many were forgotten.
     size : int
-        Symbols on all right sides.
+        Ints on all right sides.
     n_rules : int
         Rules, the top level not counted.
     n_born : int
@@ -198,7 +198,7 @@ class Grammar(Core):
 
     # ---- symbols in ----
 
-    def feed(self, ints: Symbols) -> None:
+    def feed(self, ints: Ints) -> None:
         """Take several symbols, in order.
 
         Parameters
@@ -401,7 +401,7 @@ class Grammar(Core):
         found = flat.positions(wanted, int(flat.occurrences[numbers].sum()))
         return found + np.uint64(self.start)
 
-    def parse(self, ints: Symbols) -> list[Part]:
+    def parse(self, ints: Ints) -> list[Part]:
         """How another sequence reads in the rules.
 
         From left to right, at each place the longest rule whose expansion follows, and otherwise
@@ -768,7 +768,7 @@ class Grammar(Core):
         return numbers
 
 
-def content_name(ints: Symbols) -> bytes:
+def content_name(ints: Ints) -> bytes:
     """The name that a rule has which expands to a sequence.
 
     Parameters
@@ -805,7 +805,7 @@ def _unpickled(cls: type[Any], max_symbols: int, max_rules: int, snapshot: bytes
     return grammar
 
 
-def _as_symbols(name: str, ints: Symbols) -> npt.NDArray[np.uint32]:
+def _as_symbols(name: str, ints: Ints) -> npt.NDArray[np.uint32]:
     """The symbols as an array of uint32."""
     if isinstance(ints, (bytes, bytearray)):
         return np.frombuffer(ints, np.uint8).astype(np.uint32)
