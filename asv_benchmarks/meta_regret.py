@@ -229,8 +229,8 @@ def main():
         "the best settings of each phase. A loop starts with what was best in four phases of "
         "the same kind before (500 streams where nothing changes), as the trained opponent does, "
         "and pays in full for what it audits. Opponents choose among 725 settings and those that "
-        "the loop came to. Intervals are over seeds, of 95 %. Last column of the second table: the defaults, a loop that starts with them, and how far its second half is "
-        "above the best settings' there.\n"
+        "the loop came to. Intervals are over seeds, of 95 %. Last column of the second table: the "
+        "defaults, a loop that starts with them, and how far its second half is above the best.\n"
         f"{time.perf_counter() - begun:.0f} s"
     )
 

@@ -10,7 +10,7 @@ from statistics import median
 
 import numpy as np
 
-from midstream.stream import Event, LoopDetector, StallDetector, from_iterable, watch
+from midstream.stream import Event, LoopDetector, StallDetector, from_iterable, watch, watch_loop
 
 from ._timing import SIZE
 
@@ -42,7 +42,7 @@ async def _drain(iterator) -> None:
 class WatchTokens:
     """Microseconds a token, one event a token."""
 
-    params = ("source alone", "no detectors", "both detectors")
+    params = ("source alone", "no detectors", "both detectors", "strange loop")
     param_names = ("around",)
     unit = "us/token"
 
@@ -53,6 +53,8 @@ class WatchTokens:
         source = from_iterable(self.events)
         if around == "source alone":
             return source
+        if around == "strange loop":
+            return watch(source, loop=watch_loop())
         return watch(source, detectors=() if around == "no detectors" else None)
 
     def track_us_per_token(self, around):

@@ -392,7 +392,8 @@ def _units(record: StreamRecord) -> Iterator[tuple[int, list[int]]]:
 
 
 def _code(text: str) -> int:
-    return crc32(text.encode("utf-8", "surrogatepass"))
+    # The highest codes are borders of the levels.
+    return crc32(text.encode("utf-8", "surrogatepass")) & 0x7FFFFFFF
 
 
 _WORDS = re.compile(r"\w+|[^\w\s]|\n")
