@@ -117,8 +117,8 @@ class Steering:
         self._room = MAX_CHARS
         self._tickets: list[int] = []
         self._n_warned = self._n_stops = 0
-        self._record: StreamRecord | None = None
         self._over: str | None = None
+        self._silence_ns = 0
         self.intervention: str | None = None
         self.settled = False
 
@@ -196,8 +196,8 @@ class Steering:
         if outcome == "closed":
             self.settled = True
             self._session.abandon(time_ns=time.time_ns())
-        elif self._room:
-            self._record = self._recorded(outcome == "stopped", silence_ns)
+            self._rows = deque(maxlen=0)
+        self._silence_ns = max(0, silence_ns)
 
     def settle(self) -> None:
         """Tell the loop how a stream went that was not cut off, and let it work where that is due.
@@ -205,7 +205,7 @@ class Steering:
         Some milliseconds: for a worker thread. Nothing where the outcome of a stop is not told.
         """
         if not self.settled and self._over in ("ended", "failed"):
-            self._judge(self._record)
+            self._judge(self._recorded())
         if self._loop.due:
             self._loop.maintain()
 
@@ -229,7 +229,7 @@ class Steering:
             raise RefusedError("the stream is not over yet", reason="running")
         if self.settled:
             raise RefusedError(f"the stream has {self._over}: that is settled", reason="settled")
-        record = self._record
+        record = self._recorded()
         if record is not None and (stop_was_wrong is not None or useful_chars is not None):
             record = record.told(useful_chars=useful_chars, stop_was_wrong=stop_was_wrong)
         self._judge(record, reward)
@@ -274,12 +274,15 @@ class Steering:
             self._tickets.append(chosen.ticket)
         return str(chosen.action)
 
-    def _recorded(self, cut: bool, silence_ns: int) -> StreamRecord:
+    def _recorded(self) -> StreamRecord | None:
+        """What was kept of the stream; None where it got too long."""
+        if not self._room:
+            return None
         events, t_ns = [], 0
         for seq, (kind, text, name, stream_id, gap_ns) in enumerate(self._rows):
             t_ns += gap_ns
             events.append(Event(kind, seq, t_ns, text, name, None, stream_id))
-        return StreamRecord(tuple(events), t_ns + max(0, silence_ns), cut)
+        return StreamRecord(tuple(events), t_ns + self._silence_ns, self._over == "stopped")
 
     def _judge(self, record: StreamRecord | None, reward: float | None = None) -> None:
         """Tell the loop what this stream cost, what it would have cost, and what came of acting."""
@@ -288,7 +291,7 @@ class Steering:
             self._finish(None, reward=reward)
             return
         for level, symbols in _units(record):
-            session.observe(symbols)
+            session.observe(np.array(symbols, np.uint32))
             session.close_unit(level)
         loss = self._loss(session.settings, record)
         shadows = []
@@ -328,7 +331,7 @@ class Steering:
         kept = None if known is None else record
         now_ns = time.time_ns()
         self._session.finish(known, shadows, signals=signals, recording=kept, time_ns=now_ns)
-        self._rows, self._record = deque(maxlen=0), None
+        self._rows = deque(maxlen=0)
 
 
 def _check_interventions(loop: StrangeLoop, interventions: Iterable[str] | None) -> tuple[str, ...]:
