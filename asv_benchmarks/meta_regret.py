@@ -68,7 +68,7 @@ class Study:
     def table(self, streams):
         return np.array([self.costs[stream.digest] for stream in streams])
 
-    def run(self, seed, plan, training, *, cold=False, **more):
+    def run(self, seed, plan, training, *, cold=False, whole=False, **more):
         """Score of a loop that starts with what was best in the training part."""
         rng = random.Random(seed)
         streams, numbers = phases.sequence(rng, plan, self.pools)
@@ -76,7 +76,8 @@ class Study:
         start = int(self.table(trained).sum(0).argmin())
         if cold:
             start = self.grid.index(watch_params().defaults)
-        loop = watch_loop(self.grid[start].to_dict(), loss=self.loss, rules=RULES, seed=seed)
+        loss = regret.Whole(n_kept=1_000_000) if whole else self.loss
+        loop = watch_loop(self.grid[start].to_dict(), loss=loss, rules=RULES, seed=seed)
         done = regret.run(loop, streams, seed=seed, **more)
         table = self.table(streams)
         # Whatever the loop came to, its opponents may have had from the beginning.

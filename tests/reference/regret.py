@@ -60,6 +60,15 @@ def losses(loss: StreamLoss, streams, settings) -> np.ndarray:
     return np.array([rows[stream.digest] for stream in streams])
 
 
+class Whole(StreamLoss):
+    """The same where every stream is recorded to its end, whether it was stopped or not."""
+
+    __slots__ = ()
+
+    def known(self, settings, ran) -> bool:
+        return True
+
+
 class Seen(NamedTuple):
     """What the loop gets to see of a stream that it stopped."""
 
@@ -95,22 +104,21 @@ class Run(NamedTuple):
     summary: Any
 
 
-def run(loop, streams, *, told: float = 1.0, seed: int = 0, whole: bool = False) -> Run:
+def run(loop, streams, *, told: float = 1.0, seed: int = 0) -> Run:
     """Let a loop watch the streams one after the other.
 
     Parameters
     ----------
     loop : StrangeLoop
-        Its evaluator is the judge.
+        Its evaluator is the judge; one that is `Whole` is given the whole record after a stop too,
+        which is what one could learn from at best.
     streams : sequence of StreamRecord
         With their worth known.
     told : float
         Share of the stops of which the loop is told whether they were wrong.
-    whole : bool
-        Give it the whole record after a stop too: what one could learn at best.
     """
     loss, rng = loop.evaluator, random.Random(seed)
-    stops = Stops(loss)
+    whole, stops = isinstance(loss, Whole), Stops(loss)
     paid, versions, audits = [], [], 0
     for number, stream in enumerate(streams):
         session = loop.begin(time_ns=number * 10**9)
@@ -127,7 +135,7 @@ def run(loop, streams, *, told: float = 1.0, seed: int = 0, whole: bool = False)
         own = loss(ran, record)
         shadows = []
         for other in session.shadows:
-            cost = loss(other, record) if whole or session.audit or loss.known(other, ran) else None
+            cost = loss(other, record) if session.audit or loss.known(other, ran) else None
             shadows.append(cost if isinstance(cost, float) else None)
         session.finish(
             own if isinstance(own, float) else None,
