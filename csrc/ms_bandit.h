@@ -131,7 +131,7 @@ int ms_bandit_feedback(ms_bandit *t, int64_t ticket, double reward);
 int ms_bandit_censor(ms_bandit *t, int64_t ticket);
 /* Censor all but decisions among the newest `keep`; how many. */
 int64_t ms_bandit_expire(ms_bandit *t, int64_t keep);
-/* Learn from the features last read, of `age` decisions ago. */
+/* Learn from the features last read, as of a decision made now. */
 void ms_bandit_learn(ms_bandit *t, size_t action, double reward, double weight);
 /* Let a decision's time pass. */
 void ms_bandit_tick(ms_bandit *t);

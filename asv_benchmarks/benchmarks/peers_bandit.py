@@ -25,8 +25,8 @@ class _Bandits(Peer):
         self.rewards = rewards
         arms = np.arange(TAUGHT) % 8
         self.bandit = Bandit(INTERVENTIONS, 16, policy=self.policy, explore=0.0)
-        self.turns = (itertools.cycle(range(TAUGHT, len(self.x))) for _ in range(2))
-        self.mine, self.theirs = self.turns
+        self.mine = itertools.cycle(range(TAUGHT, len(self.x)))
+        self.theirs = itertools.cycle(range(TAUGHT, len(self.x)))
         for t, arm in enumerate(arms.tolist()):
             self.bandit.learn(self.x[t], INTERVENTIONS[arm], rewards[t][arm])
         self.teach(arms)
