@@ -1,6 +1,6 @@
 """What a strange loop costs where streams change over time, and where they do not.
 
-    python asv_benchmarks/meta_regret.py [FOLDER] [--seeds 6] [--quick]
+    python asv_benchmarks/meta_regret.py [FOLDER] [--seeds 4] [--quick]
 
 FOLDER holds ``loops/gpt3.jsonl`` and ``streams/stories260k``; default ``MIDSTREAM_TEST_DATA``, else
 ``shared/data`` beside the checkout. Without them, material is made up.
@@ -14,10 +14,12 @@ to see, is told in `tests/reference/regret.py`; the interventions are those of
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import random
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -46,6 +48,8 @@ STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
 class Study:
     """Streams of all worlds, and what each costs under each of the opponents' settings."""
 
+    shared = None
+
     def __init__(self, folder, pool):
         self.material = phases.recorded(folder) if folder else phases.made_up()
         self.loss = StreamLoss(n_kept=1_000_000)
@@ -69,7 +73,7 @@ class Study:
         return np.array([self.costs[stream.digest] for stream in streams])
 
     def run(self, seed, plan, training, *, cold=False, whole=False, **more):
-        """Score of a loop that starts with what was best in the training part."""
+        """Score of a loop that starts with what was best in the training part, and its run."""
         rng = random.Random(seed)
         streams, numbers = phases.sequence(rng, plan, self.pools)
         trained, _ = phases.sequence(rng, training, self.pools)
@@ -79,11 +83,26 @@ class Study:
         loss = regret.Whole(n_kept=1_000_000) if whole else self.loss
         loop = watch_loop(self.grid[start].to_dict(), loss=loss, rules=RULES, seed=seed)
         done = regret.run(loop, streams, seed=seed, **more)
-        table = self.table(streams)
         # Whatever the loop came to, its opponents may have had from the beginning.
         found = [version.settings_in(loop.params) for version in loop.ledger.versions]
-        table = np.hstack([table, regret.losses(self.loss, streams, found)])
-        return regret.score(table, numbers, start, done.paid), done, table
+        table = np.hstack([self.table(streams), regret.losses(self.loss, streams, found)])
+        half = len(streams) // 2
+        late = done.paid[half:].sum() / table[half:].sum(0).min() - 1
+        return regret.score(table, numbers, start, done.paid), done, late
+
+
+def at_once(study, calls):
+    """Results of many runs, on all cores where processes can be forked."""
+    if "fork" not in multiprocessing.get_all_start_methods():
+        return [study.run(*given, **more) for given, more in calls]
+    Study.shared = study  # goes along with the fork
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("fork")) as pool:
+        return list(pool.map(_call, calls))
+
+
+def _call(call):
+    given, more = call
+    return Study.shared.run(*given, **more)
 
 
 def interval(values):
@@ -103,19 +122,21 @@ def changing(study, seeds, console):
         table.add_column(column)
     for column in ("worst seed", "promoted", "demoted", "audited", "violations"):
         table.add_column(column)
+    half = max(1, seeds // 2)
     scenarios = [
         ("every stop: right or wrong", {"told": 1.0}, seeds),
-        ("half of the stops", {"told": 0.5}, max(1, seeds // 2)),
-        ("all that would have come", {"whole": True}, max(1, seeds // 2)),
+        ("half of the stops", {"told": 0.5}, half),
+        ("all that would have come", {"whole": True}, half),
     ]
-    for name, more, count in scenarios:
-        scores, runs = [], []
+    calls = []
+    for _, more, count in scenarios:
         for seed in range(count):
             rng = random.Random(1000 + seed)
             plan, training = phases.phases(rng), phases.phases(rng, count=4)
-            score, done, _ = study.run(seed, plan, training, **more)
-            scores.append(score)
-            runs.append(done)
+            calls.append(((seed, plan, training), more))
+    results = iter(at_once(study, calls))
+    for name, _, count in scenarios:
+        scores, runs, _ = zip(*(next(results) for _ in range(count)), strict=True)
         table.add_row(
             name,
             f"{sum(score.streams for score in scores):,}",
@@ -144,20 +165,23 @@ def stationary(study, length, console):
         "defaults; then late",
     ):
         table.add_column(column)
+    calls = [
+        ((1, [(name, length)], [(name, 500)]), {"cold": cold})
+        for name in phases.WORLDS
+        for cold in (False, True)
+    ]
+    results = iter(at_once(study, calls))
     for name in phases.WORLDS:
-        score, done, _ = study.run(1, [(name, length)], [(name, 500)])
-        cold, late, costs = study.run(1, [(name, length)], [(name, 500)], cold=True)
-        # How close it comes when it starts with the detectors' defaults: the second half.
-        half = length // 2
-        best = costs[half:].sum(0).min()
+        score, done, _ = next(results)
+        cold, colder, late = next(results)
         table.add_row(
             name,
             *(f"{value:.3f}" for value in (score.fixed, score.trained, score.loop)),
             f"{score.above_fixed:+.1%}",
             f"{score.above_trained:+.1%}",
             str(done.summary.promoted),
-            str(_violations(done) + _violations(late)),
-            f"{cold.trained:.3f}, loop {cold.loop:.3f}, {late.paid[half:].sum() / best - 1:+.0%}",
+            str(_violations(done) + _violations(colder)),
+            f"{cold.trained:.3f}, loop {cold.loop:.3f}, {late:+.0%}",
         )
     console.print(table)
 
@@ -207,7 +231,7 @@ def _violations(done):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?")
-    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--seeds", type=int, default=4)
     parser.add_argument("--quick", action="store_true", help="a tenth of it")
     options = parser.parse_args()
     console = Console(width=200)
@@ -222,7 +246,7 @@ def main():
     study = Study(folder, 40 if options.quick else 100)
     console.print(f"{len(study.grid)} fixed settings over {len(study.costs)} different streams")
     changing(study, seeds, console)
-    stationary(study, 400 if options.quick else 1500, console)
+    stationary(study, 400 if options.quick else 1200, console)
     interventions(seeds, 600 if options.quick else 3000, console)
     console.print(
         "Loss of a stream: wasted characters / 3,000 + seconds waited / 90 + 1 for a stop that was "

@@ -392,6 +392,9 @@ class StreamRecord:
         """Characters of all texts."""
         return self._counts[-1] if self._counts else 0
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).from_bytes, (self.to_bytes(),)
+
     def told(self, *, useful_chars: int | None = None, stop_was_wrong: bool | None = None) -> Self:
         """The same record with what was learned later."""
         return type(self)(self.events, self.end_ns, self.cut, useful_chars, stop_was_wrong)
@@ -517,6 +520,10 @@ class StreamLoss:
             value = check_real(name, getattr(self, name), low=low, high=high)
             object.__setattr__(self, name, value)
         check_int("n_kept", self.n_kept, low=0)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What is kept, and its lock, stay here.
+        return type(self), tuple(getattr(self, f.name) for f in fields(self) if f.init)
 
     @property
     def digest(self) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
+import pickle
 import random
 from contextlib import suppress
 
@@ -186,6 +188,10 @@ def test_the_evaluator_is_frozen_and_says_what_it_is() -> None:
     for chosen in (*watch_presets(PARAMS)[:7], EAGER, EAGER):
         assert one(chosen, record()) == other(chosen, record()) == loss(chosen, record())
     assert len(other._kept) == 2
+    for again in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
+        assert (again, again.digest, again._kept) == (loss, loss.digest, {})
+    one = record(useful_chars=3)
+    assert pickle.loads(pickle.dumps(one)) == copy.deepcopy(one) == one
 
 
 @pytest.mark.parametrize(
