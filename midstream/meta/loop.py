@@ -203,8 +203,8 @@ class StrangeLoop:
     Patterns are not decided upon; `save` and `close` write them.
 
     *Cost.* `begin` and `finish` take some 0.12 ms together, with a ledger in memory or unsynced,
-    and `decide` 0.08 ms; a `Ledger` with ``sync="always"`` adds the disk. `maintain` runs the evaluator
-    many times: call it between streams, or in another thread.
+    and `decide` 0.08 ms; a `Ledger` with ``sync="always"`` adds the disk. `maintain` runs the
+    evaluator many times: call it between streams, or in another thread.
 
     Safe to use from several threads.
 
@@ -944,7 +944,9 @@ def _checked_parts(
     ):
         if given is not None and not isinstance(given, kind):
             raise ArgumentTypeError(f"{name} must be a {kind.__name__}, got {type(given).__name__}")
-    chooser = Bandit(made.actions, seed=seed) if bandit is None else copy.deepcopy(bandit)
+    chooser = (
+        Bandit(made.actions, max_log=256, seed=seed) if bandit is None else copy.deepcopy(bandit)
+    )
     if chooser.actions != made.actions:
         raise ArgumentValueError(
             f"bandit must have the shield's actions {made.actions!r}, got {chooser.actions!r}"
