@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from midstream.errors import ArgumentTypeError
+from midstream.meta import Gate, Param, ParamSpace, StrangeLoop
 from midstream.meta.history import History
 from midstream.meta.ledger import Ledger
 
@@ -104,3 +105,25 @@ def test_a_version_knows_its_trial_without_a_cause():
 def test_no_ledger():
     with pytest.raises(ArgumentTypeError, match="ledger must be a Ledger, got list"):
         History.of([])
+
+
+def test_what_a_loop_writes_is_read_back():
+    space = ParamSpace([Param.integer("copies", 2, 12, default=2, max_step=4)])
+    loop = StrangeLoop(space, gate=Gate(replay=0, canary=0, watch=30))
+    loop.apply(space.change(loop.settings, "too few", copies=5), time_ns=0)
+    for number in range(120):
+        session = loop.begin(time_ns=number)
+        own, other = (0.5, 0.1) if loop.version == 0 else (0.1, 0.5)
+        session.finish(own, [other] * len(session.shadows), time_ns=number)
+    history = History.of(loop.ledger)
+    (trial,) = history.trials
+    assert (trial.outcome, trial.moves) == ("promoted", (("copies", 2, 5),))
+    # The watch goes on; the promotion stays where it was.
+    version = history.versions[1]
+    assert trial.ended == version.cause
+    assert history.promoted_by == {1: 0}
+    counts = [e.n for e in trial.evidence if e.record <= trial.ended]
+    assert counts == sorted(counts)
+    assert len(counts) >= 4
+    assert trial.evidence[-1].record > trial.ended
+    assert trial.evidence[-1].lower > 0.0
