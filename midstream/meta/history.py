@@ -370,6 +370,8 @@ def _stage(trial: HistoryTrial, stage: str, record: Record) -> None:
 
 
 def _end(trial: HistoryTrial, outcome: str, record: Record) -> None:
+    if trial.outcome == outcome:
+        return  # evidence of the watch, which goes on after the promotion
     if outcome == "promoted":
         _stage(trial, outcome, record)
     trial.outcome = outcome
