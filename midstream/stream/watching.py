@@ -204,8 +204,10 @@ class Watch(AsyncClosing):
             await self._close()
             raise
         if self.stopped is not None:
-            self._end("stopped")
+            failure = self._end("stopped")
             await self._close()
+            if failure is not None:
+                raise failure
         if alarm is not None:
             self._left_ns = monotonic_ns()
         return event
@@ -346,25 +348,30 @@ class Watch(AsyncClosing):
         `broken`: it was the source that failed.
         """
         self._outcome = outcome
+        failures: list[Exception] = []
         if self._steering is not None:
             waiting_since_ns = 0 if self._alarm is None else self._alarm.waiting_since_ns
             silence_ns = monotonic_ns() - waiting_since_ns if waiting_since_ns else 0
             known = broken or outcome in ("ended", "stopped")
-            self._steering.end(outcome if known else "closed", silence_ns)
+            try:
+                self._steering.end(outcome if known else "closed", silence_ns)
+            except Exception as error:  # noqa: BLE001 - the loop's ledger
+                failures.append(error)
         if self._alarm is not None:
             self._alarm.cancel()
-        if self.stopped is not None:
-            return None  # what was not read has no last token
+        if self.stopped is None:  # else what was not read has no last token
+            for detector in self._detectors:
+                try:
+                    self._add(detector.finish())
+                except Exception as error:  # noqa: BLE001 - the caller's detector or callback
+                    failures.append(error)
         failure: Exception | None = None
-        for detector in self._detectors:
-            try:
-                self._add(detector.finish())
-            except Exception as error:  # noqa: BLE001 - the caller's detector or callback
-                if self._error is not None:
-                    self._remember_error(_one_line(error))
-                    continue
-                self._error = failure = error
-                self._outcome = "failed"
+        for one in failures:
+            if self._error is not None:
+                self._remember_error(_one_line(one))
+                continue
+            self._error = failure = one
+            self._outcome = "failed"
         return failure
 
     def _steer(self, loop: StrangeLoop, interventions: Iterable[str] | None) -> None:

@@ -13,7 +13,13 @@ from midstream._core.errors import ArgumentTypeError, ArgumentValueError, Refuse
 from midstream.meta import AuditPlan, Bandit, Gate, Ledger, Shield, StrangeLoop
 from midstream.stream import Event, Finding, LoopDetector, StallDetector, load, steering, watch
 from midstream.stream import shipped_recordings as shipped
-from midstream.stream.adapting import StreamLoss, StreamRecord, watch_params, watch_presets
+from midstream.stream.adapting import (
+    StreamLoss,
+    StreamRecord,
+    watch_loop,
+    watch_params,
+    watch_presets,
+)
 from midstream.stream.steering import FEATURES, Steering
 
 AGAIN = "I will try that once more. "
@@ -414,4 +420,41 @@ async def test_own_detectors_run_beside_and_their_stops_are_not_overruled() -> N
     guard = watch([AGAIN] * 99, loop=loop, detectors=[Third()])
     assert len(await through(guard)) == 3
     assert guard.stopped.kind == "rule"
-    assert loop.summary().decisions == 0
+    summary = loop.summary()
+    assert (summary.decisions, summary.abandoned) == (0, 1)
+
+
+async def test_a_ledger_that_cannot_be_written_hides_no_cancellation(tmp_path) -> None:
+    loop = strange(ledger=tmp_path / "loop.ledger")
+
+    async def forever():
+        yield "Once upon"
+        await asyncio.sleep(60)
+
+    guard = watch(forever(), loop=loop)
+    task = asyncio.create_task(through(guard))
+    await asyncio.sleep(0.05)
+    loop.close()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert "closed" in guard.report().error
+
+
+async def test_the_loop_for_watches_stops_learns_and_keeps_its_rules() -> None:
+    loop = watch_loop({"stop_chars": 400}, rules=["stop_chars >= 80", "abort -> !tool_call"])
+    assert loop.settings["stop_chars"] == 400
+    for kind, stopped in (("text", True), ("tool_call", False)):
+        events = [Event(kind, i, i * 10**7, AGAIN) for i in range(60)]
+        guard = watch(events, loop=loop)
+        await through(guard)
+        assert (guard.intervention == "abort") == stopped
+        if stopped:
+            guard.outcome(stop_was_wrong=False)
+    with pytest.raises(RefusedError, match="stop_chars >= 80"):
+        loop.apply(loop.params.change(loop.settings, stop_chars=60), evidence=[(0.5, 0.1)] * 5)
+    with pytest.raises(ArgumentTypeError, match="loss must be a StreamLoss, got int"):
+        watch_loop(loss=3)
+    with pytest.raises(ArgumentValueError, match="start has no knob of a watch: 'volume'"):
+        watch_loop({"volume": 11})
+    assert watch_loop(recordings=7, seed=2).summary().version == 0
