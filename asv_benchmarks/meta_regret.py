@@ -8,7 +8,8 @@ FOLDER holds ``loops/gpt3.jsonl`` and ``streams/stories260k``; default ``MIDSTRE
 Streams come from `tests/reference/phases.py`: recorded loops and healthy texts, made-up tables,
 logs and refrains that repeat and recover, in two rhythms. What is computed, and what the loop gets
 to see, is told in `tests/reference/regret.py`; the interventions are those of
-`tests/reference/responses.py`. Everything is seeded, no clock is read.
+`tests/reference/responses.py`. Everything is seeded. The arguments of `watch_loop` were chosen on
+other seeds of the same worlds.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Study:
         self.grid = regret.grid(watch_params())
         self.pools = {
             name: [
-                phases.stream(random.Random(f"{name} {number}"), world, self.material)
+                phases.stream(random.Random(f"study {name} {number}"), world, self.material)
                 for number in range(pool)
             ]
             for name, world in phases.WORLDS.items()
@@ -74,7 +75,7 @@ class Study:
 
     def run(self, seed, plan, training, *, cold=False, whole=False, **more):
         """Score of a loop that starts with what was best in the training part, and its run."""
-        rng = random.Random(seed)
+        rng = random.Random(f"streams {seed}")
         streams, numbers = phases.sequence(rng, plan, self.pools)
         trained, _ = phases.sequence(rng, training, self.pools)
         start = int(self.table(trained).sum(0).argmin())
@@ -134,7 +135,7 @@ def changing(study, seeds, console):
     calls = []
     for _, more, count, length in scenarios:
         for seed in range(count):
-            rng = random.Random(1000 + seed)
+            rng = random.Random(f"study {seed}")
             plan, training = phases.phases(rng, **length), phases.phases(rng, count=4)
             calls.append(((seed, plan, training), more))
     results = iter(at_once(study, calls))
