@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import operator
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, SupportsFloat, SupportsIndex
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["check_choice", "check_int", "check_mapping", "check_path", "check_real", "check_text"]
+__all__ = [
+    "check_choice",
+    "check_int",
+    "check_mapping",
+    "check_path",
+    "check_real",
+    "check_text",
+    "did_you_mean",
+]
 
 
 def check_int(
@@ -131,6 +140,12 @@ def check_path(name: str, value: str | os.PathLike[str]) -> str:
             f"{name} must be str or a path, got {value!r} ({type(value).__name__})"
         )
     return path
+
+
+def did_you_mean(word: object, known: Sequence[str]) -> str:
+    """The end of a message about an unknown word: the nearest known one, else all of them."""
+    near = difflib.get_close_matches(word, known, 1) if isinstance(word, str) else []
+    return f"; did you mean {near[0]!r}?" if near else f" (known: {', '.join(known)})"
 
 
 def _check_range(name: str, number: float, low: float | None, high: float | None) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import json
 import math
 import os
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -19,7 +16,15 @@ from midstream._core.errors import (
     ConfigurationError,
     MidstreamError,
 )
-from midstream._core.validate import check_choice, check_int, check_mapping, check_real, check_text
+from midstream._core.toml import read_toml, toml_value
+from midstream._core.validate import (
+    check_choice,
+    check_int,
+    check_mapping,
+    check_real,
+    check_text,
+    did_you_mean,
+)
 from midstream.logic._pattern import Pattern
 from midstream.logic._rulebook import OPERATORS
 from midstream.logic.formula import Formula
@@ -492,27 +497,11 @@ def read_rules(source: str | os.PathLike[str]) -> tuple[tuple[Rule, ...], dict[s
     >>> rules
     (Rule('backup first', '!delete W backup'),)
     """
-    place = "<text>"
-    if isinstance(source, str) and ("\n" in source or "=" in source):
-        text = source
-    elif isinstance(source, (str, os.PathLike)):
-        place = str(os.fspath(source))
-        try:
-            text = Path(place).read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ConfigurationError(f"{place}: not UTF-8: {error}") from error
-    else:
-        raise ArgumentTypeError(
-            f"source must be TOML text or a path, got {source!r:.60} ({type(source).__name__})"
-        )
-    try:
-        data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise ConfigurationError(f"{place}: not TOML: {error}") from error
+    place, data = read_toml(source)
     for key, value in data.items():
         if key not in ("book", "atoms", "rule"):
             raise ConfigurationError(
-                f"{place}: unknown table {key!r}{_hint(key, ('book', 'atoms', 'rule'))}"
+                f"{place}: unknown table {key!r}{did_you_mean(key, ('book', 'atoms', 'rule'))}"
             )
         wanted: type = list if key == "rule" else dict
         if not isinstance(value, wanted):
@@ -523,7 +512,7 @@ def read_rules(source: str | os.PathLike[str]) -> tuple[tuple[Rule, ...], dict[s
         if key not in BOOK_OPTIONS:
             raise ConfigurationError(
                 f"{place}: [book]: unknown field {key!r} = {value!r:.60}"
-                f"{_hint(key, tuple(BOOK_OPTIONS))}"
+                f"{did_you_mean(key, tuple(BOOK_OPTIONS))}"
             )
         if not isinstance(value, BOOK_OPTIONS[key]) or isinstance(value, bool):
             raise ConfigurationError(
@@ -546,17 +535,12 @@ def read_rules(source: str | os.PathLike[str]) -> tuple[tuple[Rule, ...], dict[s
     return tuple(rules), dict(options)
 
 
-def _hint(word: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(word, known, 1)
-    return f"; did you mean {near[0]!r}?" if near else f" (known: {', '.join(known)})"
-
-
 def _read_rule(where: str, table: dict[str, Any], shared: dict[str, Any]) -> Rule:
     known = ("name", "formula", *_OPTIONS)
     for key, value in table.items():
         if key not in known:
             raise ConfigurationError(
-                f"{where}: unknown field {key!r} = {value!r:.60}{_hint(key, known)}"
+                f"{where}: unknown field {key!r} = {value!r:.60}{did_you_mean(key, known)}"
             )
     for key in ("name", "formula"):
         if key not in table:
@@ -601,7 +585,7 @@ def write_rules(rules: Iterable[Rule], options: Mapping[str, Any] | None = None)
     lines = []
     if options:
         lines.append("[book]")
-        lines += [f"{key} = {_toml(key, value)}" for key, value in options.items()]
+        lines += [f"{key} = {toml_value(key, value)}" for key, value in options.items()]
         lines.append("")
     for rule in check_rules(rules):
         lines.append("[[rule]]")
@@ -612,26 +596,6 @@ def write_rules(rules: Iterable[Rule], options: Mapping[str, Any] | None = None)
             default = None if one.name in ("name", "formula") else one.default
             if value is None or value == default or (one.name == "atoms" and not value):
                 continue
-            lines.append(f"{one.name} = {_toml(f'{one.name} of rule {rule.name!r}', value)}")
+            lines.append(f"{one.name} = {toml_value(f'{one.name} of rule {rule.name!r}', value)}")
         lines.append("")
     return "\n".join(lines)
-
-
-def _toml(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        # JSON's escapes are TOML's, but for DEL, which TOML wants escaped.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        return "inf" if value == math.inf else "-inf" if value == -math.inf else repr(value)
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml(name, one) for one in value) + "]"
-    if isinstance(value, Mapping):
-        pairs = (f"{_toml(name, key)} = {_toml(f'{name}.{key}', v)}" for key, v in value.items())
-        return "{ " + ", ".join(pairs) + " }"
-    raise ArgumentValueError(
-        f"{name} cannot be written as TOML: {value!r:.60} ({type(value).__name__})"
-    )

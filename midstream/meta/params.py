@@ -10,13 +10,10 @@ from __future__ import annotations
 import difflib
 import hashlib
 import html
-import json
 import math
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeVar
 
@@ -27,12 +24,14 @@ from midstream._core.errors import (
     MidstreamError,
     RefusedError,
 )
+from midstream._core.toml import read_toml, toml_value
 from midstream._core.validate import (
     check_choice,
     check_int,
     check_mapping,
     check_real,
     check_text,
+    did_you_mean,
 )
 from midstream.meta._canonical import encoded
 
@@ -574,7 +573,7 @@ class Param(_Frozen):
         for key, value in given.items():
             if key not in cls._FIELDS:
                 raise ArgumentValueError(
-                    f"unknown field {key!r} = {value!r:.80} {where}{_hint(key, cls._FIELDS)}"
+                    f"unknown field {key!r} = {value!r:.80} {where}{did_you_mean(key, cls._FIELDS)}"
                 )
         for key in ("name", "kind", "default"):
             if key not in given:
@@ -672,7 +671,7 @@ class Settings(_Frozen, Mapping[str, Value]):
         try:
             return _content(self)[1][name]
         except (KeyError, TypeError):
-            raise KeyError(f"{name!r}{_hint(name, tuple(self))}") from None
+            raise KeyError(f"{name!r}{did_you_mean(name, tuple(self))}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(_content(self)[1])
@@ -950,7 +949,7 @@ class ParamSpace(_Frozen, Mapping[str, Param]):
         table: Mapping[str, Param] = _content(self)[0]
         if type(name) is str and name in table:
             return table[name]
-        raise KeyError(f"{name!r:.80}{_hint(name, tuple(table))}")
+        raise KeyError(f"{name!r:.80}{did_you_mean(name, tuple(table))}")
 
     def __iter__(self) -> Iterator[str]:
         return iter(_content(self)[0])
@@ -1224,26 +1223,12 @@ class ParamSpace(_Frozen, Mapping[str, Param]):
         >>> space["window"].max_step
         9
         """
-        place = "<text>"
-        if isinstance(source, str) and ("\n" in source or "=" in source):
-            text = source
-        elif isinstance(source, (str, os.PathLike)):
-            place = str(os.fspath(source))
-            try:
-                text = Path(place).read_text(encoding="utf-8")
-            except UnicodeDecodeError as error:
-                raise ConfigurationError(f"{place}: not UTF-8: {error}") from error
-        else:
-            raise ArgumentTypeError(
-                f"source must be TOML text or a path, got {source!r:.60} ({type(source).__name__})"
-            )
-        try:
-            data = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-            raise ConfigurationError(f"{place}: not TOML: {error}") from error
+        place, data = read_toml(source)
         for key in data:
             if key != "param":
-                raise ConfigurationError(f"{place}: unknown table {key!r}{_hint(key, ('param',))}")
+                raise ConfigurationError(
+                    f"{place}: unknown table {key!r}{did_you_mean(key, ('param',))}"
+                )
         tables = data.get("param", [])
         if not isinstance(tables, list) or not tables:
             raise ConfigurationError(f"{place}: no [[param]] in it")
@@ -1264,7 +1249,7 @@ class ParamSpace(_Frozen, Mapping[str, Param]):
         for param in self.values():
             lines.append("[[param]]")
             lines += [
-                f"{key} = {_toml(value)}"
+                f"{key} = {toml_value(f'{key} of {param.name}', value)}"
                 for key, value in param.to_dict().items()
                 if value not in (None, "", [])
             ]
@@ -1307,7 +1292,9 @@ class ParamSpace(_Frozen, Mapping[str, Param]):
     def _known(self, name: str) -> Param:
         """As an index, for names that callers gave as arguments."""
         if name not in self:
-            raise ArgumentValueError(f"unknown parameter {name!r:.80}{_hint(name, tuple(self))}")
+            raise ArgumentValueError(
+                f"unknown parameter {name!r:.80}{did_you_mean(name, tuple(self))}"
+            )
         return self[name]
 
     def _check_own(self, name: str, settings: Settings) -> None:
@@ -1446,19 +1433,3 @@ def _drawn(param: Param, share: float) -> Value:
         to = low + share * (end - low)
     value: Value = min(max(math.floor(to) if kind == "integer" else to, low), high)
     return value
-
-
-def _hint(word: object, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(word, known, 1) if isinstance(word, str) else []
-    return f"; did you mean {near[0]!r}?" if near else f" (known: {', '.join(known)})"
-
-
-def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        # JSON's escapes are TOML's, but for DEL, which TOML wants escaped.
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, list):
-        return f"[{', '.join(map(_toml, value))}]"
-    return repr(value)

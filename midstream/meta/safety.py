@@ -8,7 +8,6 @@ loaded, with the events that lead there.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import html
 import json
@@ -28,7 +27,7 @@ from midstream._core.errors import (
     StateLimitError,
 )
 from midstream._core.snapshots import sealed, unsealed
-from midstream._core.validate import check_choice, check_text
+from midstream._core.validate import check_choice, check_text, did_you_mean
 from midstream.logic import (
     Formula,
     Interval,
@@ -508,7 +507,7 @@ it is refused
                 raise RuleError(
                     f"rule {given.name!r} names {looks[0]!r}, which is of a change: "
                     + (
-                        _hint(looks[0], known).removeprefix("; ")
+                        did_you_mean(looks[0], known).removeprefix("; ")
                         if known
                         else "give params, or declare it in context"
                     ),
@@ -517,9 +516,10 @@ it is refused
             if self._declared is not None:
                 for name in sorted(atoms | signals):
                     if name not in self._declared and name not in self._actions:
+                        known = (*self._actions, *self._declared)
                         raise RuleError(
                             f"rule {given.name!r} names {name!r}, which is neither an action nor "
-                            f"of the context{_hint(name, (*self._actions, *self._declared))}",
+                            f"of the context{did_you_mean(name, known)}",
                             rule=given.name,
                         )
             wrong = signals.intersection(self._actions)
@@ -542,7 +542,7 @@ it is refused
                 if name not in letters:
                     raise RuleError(
                         f"rule {given.name!r} uses {name!r} as {what}, which changes do not have"
-                        f"{_hint(name, tuple(letters))}",
+                        f"{did_you_mean(name, tuple(letters))}",
                         rule=given.name,
                     )
         return kind
@@ -1046,11 +1046,6 @@ def _constraint(rule: Any, name: str) -> SafetyConstraint:
     raise ArgumentTypeError(
         f"rule {name!r} must be text, a Formula or a SafetyConstraint, got {type(rule).__name__}"
     )
-
-
-def _hint(name: str, known: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean {near[0]!r}?" if near else f" (known: {', '.join(sorted(known))})"
 
 
 def _bounded(formula: Formula) -> Formula:
