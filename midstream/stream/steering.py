@@ -6,10 +6,13 @@ import json
 import math
 import re
 import time
+import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, MutableSequence, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -202,14 +205,26 @@ class Steering:
         self._silence_ns = max(0, silence_ns)
 
     def settle(self) -> None:
-        """Tell the loop how a stream went that was not cut off, and let it work where that is due.
+        """Tell the loop how a stream went that was not cut off.
 
         Some milliseconds: for a worker thread. Nothing where the outcome of a stop is not told.
         """
         if not self.settled and self._over in ("ended", "failed"):
             self._judge(self._recorded())
+
+    def work(self) -> None:
+        """Let the loop look for better settings where that is due, beside all streams.
+
+        One at a time for each loop. What fails there is raised at the end of a later stream.
+        """
+        before = _working.get(self._loop)
+        if before is not None:
+            if not before.done():
+                return
+            del _working[self._loop]
+            before.result()
         if self._loop.due:
-            self._loop.maintain()
+            _working[self._loop] = _workers().submit(self._loop.maintain)
 
     def outcome(
         self,
@@ -334,6 +349,15 @@ class Steering:
         now_ns = time.time_ns()
         self._session.finish(known, shadows, signals=signals, recording=kept, time_ns=now_ns)
         self._rows = deque(maxlen=0)
+
+
+#: What each loop is at work on.
+_working: weakref.WeakKeyDictionary[Any, Future[Any]] = weakref.WeakKeyDictionary()
+
+
+@cache
+def _workers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, "midstream-loop")
 
 
 def _check_interventions(loop: StrangeLoop, interventions: Iterable[str] | None) -> tuple[str, ...]:

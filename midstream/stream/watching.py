@@ -82,7 +82,9 @@ def watch(
 
     With a `loop`, a stream that ends or breaks by itself is settled before the iteration ends. One
     that was stopped is settled when you tell its `Watch.outcome`: nobody else knows whether what
-    would have come was worth having. What is closed or cancelled counts as unknown.
+    would have come was worth having. What is closed or cancelled counts as unknown. An event costs
+    0.3 microseconds more than without, and each stream some 10 microseconds an event in a worker
+    thread when it is over; better settings are looked for in a further one.
 
     Examples
     --------
@@ -208,6 +210,8 @@ class Watch(AsyncClosing):
             await self._close()
             if failure is not None:
                 raise failure
+            if self._steering is not None:
+                self._steering.work()
         if alarm is not None:
             self._left_ns = monotonic_ns()
         return event
@@ -389,9 +393,10 @@ class Watch(AsyncClosing):
         self._observers.insert(0, steering.observe)
 
     async def _settle(self) -> None:
-        """Let the loop learn from a stream that was not cut off, beside the event loop."""
+        """Let the loop learn, beside the event loop."""
         if self._steering is not None:
             await asyncio.to_thread(self._steering.settle)
+            self._steering.work()
 
     async def _close(self) -> None:
         """Close the source where its failure to close must not hide why it was closed."""

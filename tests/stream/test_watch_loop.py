@@ -83,6 +83,11 @@ async def test_an_ended_stream_is_settled_when_the_iteration_ends() -> None:
         guard.outcome(stop_was_wrong=False)
 
 
+async def quiet() -> None:
+    """Wait until no loop is at work."""
+    await asyncio.to_thread(lambda: steering._workers().submit(int).result())
+
+
 async def again() -> list[Event]:
     return await through(watch([AGAIN] * 99, detectors=()))
 
@@ -213,7 +218,7 @@ async def test_evidence_from_streams_changes_the_settings() -> None:
         if guard.stopped is not None:
             stops.append(guard.stopped.seq)
             guard.outcome(stop_was_wrong=False)
-            await asyncio.to_thread(loop.maintain)
+        await quiet()
     assert loop.version > 0
     assert loop.settings["stop_chars"] < 1600
     assert stops[-1] < stops[0] / 2
@@ -458,3 +463,19 @@ async def test_the_loop_for_watches_stops_learns_and_keeps_its_rules() -> None:
     with pytest.raises(ArgumentValueError, match="start has no knob of a watch: 'volume'"):
         watch_loop({"volume": 11})
     assert watch_loop(recordings=7, seed=2).summary().version == 0
+
+
+async def test_what_fails_beside_the_streams_is_raised_at_the_end_of_a_later_one() -> None:
+    class Broken(StreamLoss):
+        def __call__(self, settings, stream):
+            if settings != start:
+                raise OSError("no judge")
+            return super().__call__(settings, stream)
+
+    loop = strange({"on_loop": "warn"}, evaluator=Broken(), propose_every=1)
+    start = loop.settings
+    with pytest.raises(OSError, match="no judge"):
+        for _ in range(20):
+            await through(watch([f"word{i} " for i in range(9)], loop=loop))
+            await quiet()
+    assert loop.summary().finished >= 2
