@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from midstream.meta.drift import Adwin, Cusum, Drift, DriftBank, PageHinkley, evaluate_drift
+from midstream.meta import Adwin, Cusum, Drift, DriftBank, PageHinkley, evaluate_drift
 
 from ._timing import SIZE
 

@@ -40,16 +40,8 @@ if TYPE_CHECKING:
     from midstream.meta.auditing import AuditPlan
     from midstream.meta.bandit import INTERVENTIONS, Bandit, Decision
     from midstream.meta.confidence import ConfidenceSequence, EProcess
-    from midstream.meta.drift import (
-        Adwin,
-        Cusum,
-        Detector,
-        Drift,
-        DriftBank,
-        DriftScore,
-        PageHinkley,
-        evaluate_drift,
-    )
+    from midstream.meta.drift import Adwin, Cusum, Detector, Drift, DriftBank, PageHinkley
+    from midstream.meta.drift_scores import DriftScore, evaluate_drift
     from midstream.meta.evidence import Assignment, Evidence, Loss, Outcome, SegmentEvidence, Stage
     from midstream.meta.gate import Gate
     from midstream.meta.grammar import Grammar, Part, Rule, content_name
@@ -150,7 +142,7 @@ __getattr__, __dir__ = lazy_exports(
         "Detector": "drift",
         "Drift": "drift",
         "DriftBank": "drift",
-        "DriftScore": "drift",
+        "DriftScore": "drift_scores",
         "EProcess": "confidence",
         "Estimate": "off_policy",
         "Evidence": "evidence",
@@ -194,7 +186,7 @@ __getattr__, __dir__ = lazy_exports(
         "content_name": "grammar",
         "doubly_robust": "off_policy",
         "effective_sample_size": "off_policy",
-        "evaluate_drift": "drift",
+        "evaluate_drift": "drift_scores",
         "ips": "off_policy",
         "policy_probabilities": "off_policy",
         "predicted_rewards": "off_policy",

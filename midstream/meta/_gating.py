@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import math
 import struct
 from typing import Any, Final, SupportsFloat
@@ -19,7 +18,6 @@ __all__ = [
     "STAGES",
     "bounds_of",
     "bytes_of",
-    "canonical",
     "finite",
     "flag",
     "level_within",
@@ -88,10 +86,6 @@ def uniform(seed: int, trial: int, stream: int) -> float:
     """A number in [0, 1) that nobody can choose: 53 bits of a hash."""
     data = hashlib.blake2b(_THREE.pack(seed, trial, stream), digest_size=8).digest()
     return (int.from_bytes(data, "little") >> 11) * 2.0**-53
-
-
-def canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def text_of(data: bytes) -> str:

@@ -11,7 +11,8 @@ from typing import Any, Final, Literal, SupportsFloat, SupportsIndex
 from midstream._core.errors import ArgumentValueError, RefusedError
 from midstream._core.snapshots import sealed, unsealed
 from midstream._core.validate import check_choice, check_int, check_real, check_text
-from midstream.meta._gating import COUNT_LIMIT, OPEN, canonical, level_within, share_of, whole
+from midstream.meta._canonical import encoded
+from midstream.meta._gating import COUNT_LIMIT, OPEN, level_within, share_of, whole
 from midstream.meta.trials import Trial
 
 __all__ = ["Gate"]
@@ -240,7 +241,7 @@ class Gate:
     @property
     def configuration_digest(self) -> str:
         """SHA-256 of the arguments, as 64 hexadecimal digits: the thresholds, not the evidence."""
-        return hashlib.sha256(canonical(self.configuration)).hexdigest()
+        return hashlib.sha256(encoded("configuration", self.configuration)).hexdigest()
 
     @property
     def claim(self) -> str:
@@ -365,7 +366,8 @@ class Gate:
         """
         return sealed(
             _MAGIC
-            + canonical(
+            + encoded(
+                "snapshot",
                 {
                     "configuration": self.configuration,
                     "opened": self._opened,
@@ -373,7 +375,7 @@ class Gate:
                     "promoted": self._promoted,
                     "recycled": self._recycled,
                     "trials": [trial._state() for trial in self._trials.values()],
-                }
+                },
             )
         )
 

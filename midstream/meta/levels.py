@@ -21,6 +21,7 @@ from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.snapshots import sealed, unsealed
 from midstream._core.validate import check_int, check_real
 from midstream.meta import _patterns as columns
+from midstream.meta._canonical import encoded
 from midstream.meta._grammar import name_of
 from midstream.meta.grammar import Grammar
 from midstream.meta.symbols import Symbols
@@ -1064,9 +1065,9 @@ class Levels:
 
     def snapshot(self) -> bytes:
         """The whole state as bytes: equal states give equal bytes."""
-        blocks = [_json(self._settings())]
+        blocks = [encoded("settings", self._settings())]
         lexicon = {name.hex(): _outward(entry[1]) for name, entry in self._lexicon.entries.items()}
-        blocks.append(_json(lexicon))
+        blocks.append(encoded("lexicon", lexicon))
         for level in self._levels:
             level.matcher.settle(level.n_units - 1)
             head = {
@@ -1082,7 +1083,7 @@ class Levels:
             }
             codes = [pattern.codes for pattern in level.patterns]
             blocks += [
-                _json(head),
+                encoded("head", head),
                 np.concatenate([np.empty(0, "<u4"), *codes]).astype("<u4").tobytes(),
                 level.matcher.state.astype("<i8").tobytes(),
                 level.retained().astype("<u4").tobytes(),

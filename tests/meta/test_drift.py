@@ -25,8 +25,8 @@ from midstream.meta.drift import (
     Drift,
     DriftBank,
     PageHinkley,
-    evaluate_drift,
 )
+from midstream.meta.drift_scores import evaluate_drift
 
 MAKERS = {
     "adwin": lambda: Adwin(clock=4, low=-50, high=50, outside="clip"),
