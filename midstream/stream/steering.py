@@ -122,6 +122,7 @@ class Steering:
         self._n_warned = self._n_stops = 0
         self._over: str | None = None
         self._silence_ns = 0
+        self._lost = False
         self.intervention: str | None = None
         self.settled = False
 
@@ -144,6 +145,8 @@ class Steering:
         shadows = len(self._session.shadows)
         if shadows:
             lines.append(f"{shadows} other settings are judged by the record of this stream")
+        if self._lost:
+            lines.append("given up by the loop for newer streams: nothing is learned from it")
         if not self._room:
             lines.append("too long to keep: other settings are not judged by it")
         return tuple(lines)
@@ -210,7 +213,12 @@ class Steering:
         Some milliseconds: for a worker thread. Nothing where the outcome of a stop is not told.
         """
         if not self.settled and self._over in ("ended", "failed"):
-            self._judge(self._recorded())
+            try:
+                self._judge(self._recorded())
+            except RefusedError:
+                if not self._session.closed:
+                    raise
+                self._given_up()
 
     def work(self) -> None:
         """Let the loop look for better settings where that is due, beside all streams.
@@ -251,6 +259,11 @@ class Steering:
             record = record.told(useful_chars=useful_chars, stop_was_wrong=stop_was_wrong)
         self._judge(record, reward)
 
+    def _given_up(self) -> None:
+        """Take note that the loop has censored this stream for newer ones: it goes on without."""
+        self.settled = True
+        self._rows, self._lost = deque(maxlen=0), True
+
     def features(self, finding: Finding) -> np.ndarray[Any, np.dtype[np.float64]]:
         """What the choice rests on: `FEATURES`, (16,) float64."""
         evidence, metrics = finding.evidence, self._metrics
@@ -285,8 +298,15 @@ class Steering:
         context.add(finding.evidence.get("channel", "silence"))
         if self._n_warned:
             context.add("warned")
-        chosen = self._session.decide(self.features(finding), context, supported=self._actions)
+        features = self.features(finding)
         self._n_stops += 1
+        try:
+            chosen = self._session.decide(features, context, supported=self._actions)
+        except RefusedError:
+            if not self._session.closed:
+                raise
+            self._given_up()
+            return str(self._loop.shield.fallback)
         if chosen.ticket is not None:
             self._tickets.append(chosen.ticket)
         return str(chosen.action)
@@ -343,7 +363,9 @@ class Steering:
         if shadows is None:
             shadows = (None,) * len(self._session.shadows)
         for ticket in self._tickets:
-            self._loop.feedback(ticket, reward)
+            # One that waits no more was censored by a rollback, or for want of room.
+            with suppress(ArgumentValueError):
+                self._loop.feedback(ticket, reward)
         # What nobody knows the loss of would speak for no settings, at its worst against all.
         kept = None if known is None else record
         now_ns = time.time_ns()

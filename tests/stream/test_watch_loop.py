@@ -132,6 +132,31 @@ async def test_what_nobody_told_teaches_nothing() -> None:
     assert list(loop.ledger.records("finish"))[-1].body["given"]["loss"] is None
 
 
+async def test_an_outcome_that_comes_too_late_is_refused() -> None:
+    loop = strange(max_sessions=1)
+    early, late = (watch([AGAIN] * 99, loop=loop) for _ in range(2))
+    await through(late)
+    await through(watch([AGAIN] * 99, loop=loop))
+    with pytest.raises(RefusedError, match="was given up for newer ones"):
+        late.outcome(stop_was_wrong=False)
+    # Its own stream goes on, and the fallback is what is done about it.
+    assert len(await through(early)) == 99
+    assert "intervention" in early.findings[-1].evidence
+    assert any("given up" in remark for remark in early.report().remarks)
+    with pytest.raises(RefusedError, match="that is settled"):
+        early.outcome(stop_was_wrong=False)
+
+
+async def test_an_outcome_after_a_rollback_counts_for_the_settings_alone() -> None:
+    loop = strange()
+    guard = watch([AGAIN] * 99, loop=loop)
+    await through(guard)
+    loop.rollback(0)
+    guard.outcome(stop_was_wrong=False)
+    assert loop.summary().finished == 1
+    assert not list(loop.ledger.records("feedback"))
+
+
 async def test_continue_lets_the_stream_flow_and_warns() -> None:
     loop = strange(actions=("abort", "continue"), rules=())
     seen: list[Finding] = []
