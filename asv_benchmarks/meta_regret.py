@@ -123,14 +123,14 @@ def changing(study, seeds, console):
         table.add_column(column)
     for column in ("worst seed", "promoted", "demoted", "audited", "violations"):
         table.add_column(column)
-    half = max(1, seeds // 2)
+    fewer = max(1, seeds - 1)
     long, short = {}, {"count": 16, "shortest": 40, "longest": 100}
     scenarios = [
         ("every stop: right or wrong", {"told": 1.0}, seeds, long),
-        ("half of the stops", {"told": 0.5}, half, long),
-        ("none of the stops", {"told": 0.0}, half, long),
-        ("all that would have come", {"whole": True}, half, long),
-        ("every stop; short phases", {"told": 1.0}, half, short),
+        ("half of the stops", {"told": 0.5}, fewer, long),
+        ("none of the stops", {"told": 0.0}, fewer, long),
+        ("all that would have come", {"whole": True}, fewer, long),
+        ("every stop; short phases", {"told": 1.0}, fewer, short),
     ]
     calls = []
     for _, more, count, length in scenarios:
