@@ -84,6 +84,7 @@ class Machine:
 
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
+        parts.gate._held = True
         self.settings = parts.space.defaults
         #: Number of the version in force.
         self.version = 0
@@ -132,9 +133,15 @@ class Machine:
         """
         self.commits = []
         handler = self._handlers[kind]
-        if kind == "revert":
-            return handler(state=state, **given)
-        return handler(**given)
+        # What its trials were told by others would be in no ledger, and the ledger's own records
+        # would no longer follow from each other.
+        self.parts.gate._held = False
+        try:
+            if kind == "revert":
+                return handler(state=state, **given)
+            return handler(**given)
+        finally:
+            self.parts.gate._held = True
 
     def _begin(self, time_ns: int) -> dict[str, Any]:
         number = self.started

@@ -141,6 +141,7 @@ class Gate:
         "_entered",
         "_error",
         "_harm_alpha",
+        "_held",
         "_max_open",
         "_max_pending",
         "_max_segments",
@@ -197,6 +198,8 @@ class Gate:
         self._seed = check_int("seed", seed, low=0, high=(1 << 64) - 1)
         self._opened = self._entered = self._promoted = 0
         self._recycled = 0.0
+        #: Whether a strange loop reports to it, and nobody else may.
+        self._held = False
         self._trials: dict[int, Trial] = {}
 
     # ---- what it is ----
@@ -303,9 +306,10 @@ class Gate:
         Raises
         ------
         RefusedError
-            As many trials are open as may be.
+            As many trials are open as may be, or it is a strange loop's gate.
         """
         check_text("label", label)
+        self._check_free()
         n_open = sum(trial.open for trial in self._trials.values())
         if n_open >= self._max_open:
             raise RefusedError(
@@ -317,6 +321,14 @@ class Gate:
         if self._replay == 0:
             trial._move("shadow", "no replay is asked for")
         return trial
+
+    def _check_free(self) -> None:
+        if self._held:
+            raise RefusedError(
+                "the gate is a strange loop's, which reports to it alone: use StrangeLoop.apply and "
+                "Session.finish",
+                reason="loop",
+            )
 
     @property
     def _harm_level(self) -> float:

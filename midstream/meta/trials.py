@@ -77,6 +77,9 @@ class Trial:
     wrong, and evidence that only the fast ones give would be biased. The oldest of more than
     `max_pending` outstanding streams counts as censored.
 
+    A trial of a strange loop takes reports from the loop alone, which records them; others are
+    refused with a `RefusedError`.
+
     One report: some 4 us. Not thread-safe.
 
     Examples
@@ -645,6 +648,7 @@ class Trial:
             raise RefusedError(
                 f"trial {self._number} belongs to a state that its gate has left", reason="stale"
             )
+        self._gate._check_free()
         return self._gate
 
     def _takes_pairs(self) -> None:

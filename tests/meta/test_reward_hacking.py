@@ -802,21 +802,36 @@ def test_an_evaluator_that_answers_out_of_range(space, answer):
     assert loop.gate.opened == 0
 
 
-def test_evidence_given_past_the_loop_takes_no_effect(space, tmp_path):
-    """The parts can be looked at, so they can be told lies; the ledger knows nothing of them."""
+@pytest.mark.parametrize(
+    "report",
+    [
+        lambda trial, gate: trial.shadowed(1.0, 0.0),
+        lambda trial, gate: trial.shadowed_many([1.0] * 100, [0.0] * 100),
+        lambda trial, gate: trial.replayed([(1.0, 0.0)] * 100),
+        lambda trial, gate: trial.finished(trial.assign(0), 1.0, 0.0),
+        lambda trial, gate: trial.observed(0, 1.0),
+        lambda trial, gate: trial.reject("I say so"),
+        lambda trial, gate: trial.demote("I say so"),
+        lambda trial, gate: gate.trials[0].shadowed(1.0, 0.0),
+        lambda trial, gate: gate.open("another"),
+    ],
+)
+def test_evidence_cannot_be_given_past_the_loop(space, tmp_path, report):
+    """It would be in no ledger, and what is recorded after it would not follow from the records."""
     path = tmp_path / "loop.ledger"
     with make_loop(space, ledger=path) as loop:
         trial = loop.apply(space.change(space.defaults, window=55))
         honest = loop.digest
-        while trial.open:
-            trial.shadowed(1.0, 0.0)
-        assert trial.stage == "promoted"
-        assert (loop.version, loop.settings["window"]) == (0, 50)
-        assert loop.digest != honest
-    with make_loop(space, ledger=path) as loop:
+        with pytest.raises(RefusedError) as raised:
+            report(trial, loop.gate)
+        assert raised.value.reason == "loop"
         assert loop.digest == honest
-        assert [t.stage for t in loop.gate.trials] == ["shadow"]
-        assert loop.gate.trials[0].evidence.n == 0
+        session = loop.begin()
+        session.finish(0.5, [0.5] * len(session.shadows))
+        assert trial.evidence.n == 1
+        assert loop.replay().to_bytes() == loop.ledger.to_bytes()
+    with make_loop(space, ledger=path) as loop:
+        assert loop.gate.trials[0].evidence.n == 1
 
 
 def test_a_promotion_that_a_later_rule_forbids_does_not_take_effect(space):
