@@ -209,7 +209,7 @@ def watch_loop(
     or wrong (`Watch.outcome`). On 8,834 streams, in phases of 150 to 400 that favour other settings
     each, its regret was 42 % (± 15) of that of the best fixed settings, chosen in hindsight; 48 %
     with half of the outcomes. Where nobody tells any, or a phase lasts less than 100 streams, it
-    does as well as fixed settings, not better; where nothing changes, it cost at most 1 % more.
+    does as well as fixed settings, not better; where nothing changes, it costs what they cost.
     ``asv_benchmarks/meta_regret.py`` has the run and says how it is computed.
 
     Examples
