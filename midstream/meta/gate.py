@@ -325,8 +325,8 @@ class Gate:
     def _check_free(self) -> None:
         if self._held:
             raise RefusedError(
-                "the gate is a strange loop's, which reports to it alone: use StrangeLoop.apply and "
-                "Session.finish",
+                "the gate is a strange loop's, which alone reports to it: use StrangeLoop.apply "
+                "and Session.finish",
                 reason="loop",
             )
 

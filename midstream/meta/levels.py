@@ -624,7 +624,7 @@ class Levels:
             No integers; out of range; no such level. Nothing was taken.
         """
         here = self._at(level)
-        codes = _symbols(symbols)
+        codes = as_codes(symbols)
         if here.names is None:
             self._feed(here, codes)
         else:
@@ -798,7 +798,7 @@ class Levels:
         list of int or str
             Symbols, and names of patterns. Nothing is learned.
         """
-        codes = _symbols(symbols)
+        codes = as_codes(symbols)
         items: list[Any] = codes.tolist()
         for here in self._levels[: check_int("level", level, low=1, high=self._n)]:
             if here.names is not None:
@@ -1203,8 +1203,8 @@ def _revived(settings: dict[str, Any], snapshot: bytes) -> Levels:
     return levels
 
 
-def _symbols(symbols: Iterable[int] | NDArray[Any]) -> _CODES:
-    """Symbols of a user as codes, checked."""
+def as_codes(symbols: Iterable[int] | NDArray[Any]) -> _CODES:
+    """Symbols of a user as codes, checked; perhaps a view of them."""
     codes: _CODES
     # What comes symbol by symbol: bool is an int, but no symbol.
     if type(symbols) in (list, tuple) and set(map(type, symbols)) <= {int}:
@@ -1230,7 +1230,7 @@ def _symbols(symbols: Iterable[int] | NDArray[Any]) -> _CODES:
             listed = list(symbols)
         except TypeError:
             raise ArgumentTypeError(f"symbols must be iterable, got {symbols!r}") from None
-        return _symbols([check_int("symbols", symbol) for symbol in listed])
+        return as_codes([check_int("symbols", symbol) for symbol in listed])
     if high >= _BORDER:
         raise _no_code(0, high)
     return codes

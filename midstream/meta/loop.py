@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from midstream._core.errors import (
     ArgumentTypeError,
@@ -30,7 +31,7 @@ from midstream.meta.drift import DriftBank
 from midstream.meta.evidence import Loss
 from midstream.meta.gate import Gate
 from midstream.meta.ledger import Ledger, Version
-from midstream.meta.levels import Levels, MetaKnowledge
+from midstream.meta.levels import Levels, MetaKnowledge, as_codes
 from midstream.meta.params import Change, ParamSpace, Settings
 from midstream.meta.safety import SafetyConstraint, Shield
 from midstream.meta.sessions import Intervention, Session
@@ -855,19 +856,29 @@ class StrangeLoop:
 
     def _learn(self, session: Session) -> None:
         levels = self.levels
-        for level, symbols in session._units:
-            if level > 0:
-                levels.observe(self._codes(symbols), level)
+        for level, codes in session._units:
+            if codes is None:
+                levels.close(level)
             else:
-                levels.close(-level)
+                levels.observe(codes, level)
         if session._units:
             levels.close(levels.n)
         session._units.clear()
 
+    def _said(self, symbols: Any) -> NDArray[np.uint32]:
+        """What a session said, as codes of its own: what cannot be learned is an error at once."""
+        with self._lock:
+            return as_codes(self._codes(symbols)).copy()
+
     def _codes(self, symbols: Any) -> Any:
         if isinstance(symbols, np.ndarray) and symbols.dtype.kind in "iu":
             return symbols
-        items = list(symbols)
+        try:
+            items = list(symbols)
+        except TypeError:
+            raise ArgumentTypeError(
+                f"symbols must be iterable, got {type(symbols).__name__}"
+            ) from None
         if all(type(item) is int for item in items):
             return items
         return self.symbols.encode(items)

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from midstream._core.errors import ArgumentTypeError, RefusedError
+from midstream._core.validate import check_int
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from midstream.meta.evidence import Loss
     from midstream.meta.loop import StrangeLoop
     from midstream.meta.params import Settings
@@ -71,7 +75,8 @@ class Session:
     shadows: tuple[Settings, ...]
     closed: bool
     _loop: StrangeLoop
-    _units: list[tuple[int, Any]]
+    #: Level and symbols; None ends a unit.
+    _units: list[tuple[int, NDArray[np.uint32] | None]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise ArgumentTypeError("Session must be made by StrangeLoop.begin, not by its class")
@@ -101,17 +106,25 @@ class Session:
         level : int
             1 for the smallest units.
 
+        Raises
+        ------
+        ArgumentTypeError, ArgumentValueError
+            Symbols that are none, no such level. Nothing was noted.
+        RefusedError
+            The session has ended.
+
         Notes
         -----
         Streams that run side by side are learned one after the other, so that no pattern spans two.
         """
         self._check_open()
-        self._units.append((level, symbols))
+        level = self._checked_level(level)
+        self._units.append((level, self._loop._said(symbols)))
 
     def close_unit(self, level: int = 1) -> None:
         """End a unit: a phrase at level 1, a turn at level 2, and all below it."""
         self._check_open()
-        self._units.append((-level, None))
+        self._units.append((self._checked_level(level), None))
 
     def decide(
         self,
@@ -192,6 +205,9 @@ class Session:
         """End the session without an outcome: censored. Repeating it does nothing."""
         if not self.closed:
             self._loop._abandon(self, time_ns)
+
+    def _checked_level(self, level: int) -> int:
+        return check_int("level", level, low=1, high=self._loop.levels.n)
 
     def _check_open(self) -> None:
         if self.closed:

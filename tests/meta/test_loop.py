@@ -656,6 +656,36 @@ def test_patterns_come_from_whole_streams():
 
 
 @pytest.mark.parametrize(
+    ("symbols", "level", "error", "told"),
+    [
+        ([["read"]], 1, ArgumentTypeError, "items must be hashable"),
+        ([object()], 1, ArgumentTypeError, "items must be None"),
+        (3, 1, ArgumentTypeError, "symbols must be iterable, got int"),
+        ([-1], 1, ArgumentValueError, "symbols must be 0 to"),
+        (np.array([[1]]), 1, ArgumentValueError, "one axis"),
+        ([1], -1, ArgumentValueError, "level must be at least 1, got -1"),
+        ([1], 4, ArgumentValueError, "level must be at most 3, got 4"),
+        ([1], "1", ArgumentTypeError, "level must be an integer"),
+    ],
+)
+def test_what_cannot_be_learned_is_an_error_when_it_is_said(symbols, level, error, told):
+    """Not when the stream ends: its outcome would be recorded by then, and its answer lost."""
+    loop = make()
+    session = loop.begin(time_ns=0)
+    for observe in (session.observe, loop.observe):
+        with pytest.raises(error, match=told):
+            observe(symbols, level)
+    if "level" in told:
+        with pytest.raises(error, match=told):
+            session.close_unit(level)
+    said = [1, 2]
+    session.observe(said)
+    said.append(-1)
+    assert session.finish(0.5, time_ns=1)["outcomes"] == []
+    assert loop.summary().finished == 1
+
+
+@pytest.mark.parametrize(
     ("options", "error", "told"),
     [
         ({"levels": 0}, ArgumentValueError, "levels"),
