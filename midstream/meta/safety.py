@@ -8,6 +8,7 @@ loaded, with the events that lead there.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import html
 import json
@@ -514,12 +515,12 @@ it is refused
                     rule=given.name,
                 )
             if self._declared is not None:
+                own = (*self._actions, *self._declared, *self._letters[0], *self._letters[1])
                 for name in sorted(atoms | signals):
                     if name not in self._declared and name not in self._actions:
-                        known = (*self._actions, *self._declared)
                         raise RuleError(
                             f"rule {given.name!r} names {name!r}, which is neither an action nor "
-                            f"of the context{did_you_mean(name, known)}",
+                            f"of the context{did_you_mean(name, own)}",
                             rule=given.name,
                         )
             wrong = signals.intersection(self._actions)
@@ -618,7 +619,7 @@ it is refused
             after = ", ".join(map(_event_text, events))
             raise RuleError(
                 f"rule {given.name!r} cannot be kept whatever is done: "
-                f"{given.formula} is violated by {after}",
+                f"{given.formula} is violated by {after}{self._meant(given.formula)}",
                 rule=given.name,
                 witness=events,
                 repair=given.repair,
@@ -632,6 +633,16 @@ it is refused
             witness=events,
             repair=given.repair,
         )
+
+    def _meant(self, formula: Formula) -> str:
+        """A hint at a name that is nearly an action's or a parameter's: a slip of the pen."""
+        known = (*self._actions, *self._letters[0], *self._letters[1])
+        atoms = {node.atom for node in formula.nodes() if node.atom is not None}
+        for name in sorted(atoms | set(formula.signals)):
+            near = () if name in known else difflib.get_close_matches(name, known, 1)
+            if near:
+                return f"; {name!r} is of the context: did you mean {near[0]!r}?"
+        return ""
 
     def _add_change_rule(self, given: SafetyConstraint) -> None:
         past = _at_each(given)

@@ -46,6 +46,12 @@ __all__ = [
 Loss = float | tuple[float, float]
 
 _FORMAT = "midstream.stream_record.1"
+#: All names that a decision about a finding can have for its context.
+DECISION_CONTEXT = (
+    *("loop", "near_loop", "stall"),
+    *sorted(TEXT_KINDS),
+    *("silence", "first", "again", "warned"),
+)
 #: Names of the two groups of knobs: what one detector reads does not touch the other.
 _LOOP = (
     "on_loop",
@@ -188,7 +194,8 @@ def watch_loop(
     rules : rules of a `Shield`, optional
         Over actions, over the knobs, or both. A decision's context has the kind of the finding
         (``loop``, ``near_loop``, ``stall``), what it was found in (``text``, ``reasoning``,
-        ``tool_call``, ``audio``, ``silence``), ``first`` or ``again``, and ``warned``.
+        ``tool_call``, ``audio``, ``silence``), ``first`` or ``again``, and ``warned``; a rule with
+        another name is refused.
     seed : int, default 0
     **more
         Further arguments of `StrangeLoop`, such as ``ledger="loop.ledger"``; they win.
@@ -230,7 +237,7 @@ def watch_loop(
     if loss is not None and not isinstance(loss, StreamLoss):
         raise ArgumentTypeError(f"loss must be a StreamLoss, got {type(loss).__name__}")
     params = watch_params(start)
-    shield = Shield(rules, actions=actions, params=params)
+    shield = Shield(rules, actions=actions, params=params, context=DECISION_CONTEXT)
     arguments: dict[str, Any] = {
         "shield": shield,
         "gate": Gate(replay=5, shadow=100, canary=0, max_open=8, seed=seed),

@@ -35,7 +35,8 @@ __all__ = ["FEATURES", "Steering"]
 
 #: What the choice of an intervention rests on, in this order, each within about [0, 1]: the finding
 #: (bias, kind, how often and how long the unit repeats, what it wasted so far), the text (how much
-#: of it, of which kind), the rhythm, and what happened in this stream before.
+#: of it, of which kind), how familiar the unit is from other streams, the rhythm, and what happened
+#: in this stream before.
 FEATURES = (
     "bias",
     "loop",
@@ -48,7 +49,7 @@ FEATURES = (
     "tokens",
     "reasoning",
     "tool_call",
-    "duration",
+    "familiar",
     "gap_p50",
     "gap_p99",
     "warned",
@@ -284,7 +285,7 @@ class Steering:
                 _scaled(tokens, 16384.0),
                 channel == "reasoning",
                 channel == "tool_call",
-                _scaled(metrics.duration_ns / NS_PER_S, 1024.0),
+                self._loop.familiarity(_words(evidence.get("unit", ""))),
                 _scaled(metrics.gaps.quantile(0.5) / 1e6, 1024.0) if measured else 0.0,
                 _scaled(metrics.gaps.quantile(0.99) / 1e6, 65536.0) if measured else 0.0,
                 _scaled(self._n_warned, 16.0),
@@ -440,6 +441,11 @@ def _units(record: StreamRecord) -> Iterator[tuple[int, list[int]]]:
                 codes = []
         if codes:
             yield 1, codes
+
+
+def _words(text: str) -> list[int]:
+    """Symbols of a text, as phrases have them."""
+    return [_code(word) for word in _WORDS.findall(text) if word != "\n"]
 
 
 def _code(text: str) -> int:

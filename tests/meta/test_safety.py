@@ -291,6 +291,18 @@ def test_what_could_mask_the_fallback_is_refused_with_a_witness(rule, message, w
         assert actions == witness
 
 
+def test_a_slip_of_the_pen_is_named():
+    """A name that nobody knows is of the context, where any name may be: say what was meant."""
+    space = ParamSpace([Param.integer("copies", 2, 12, default=2)])
+    for rule, meant in (("copis <= 8", "'copies'"), ("abrt -> stuck", "'abort'")):
+        with pytest.raises(RuleError, match=f"of the context: did you mean {meant}"):
+            Shield(rule, params=space)
+    with pytest.raises(RuleError, match="of the context; did you mean 'copies'"):
+        Shield("copis <= 8", params=space, context=("stuck",))
+    with pytest.raises(RuleError, match="whatever is done: !stall is violated by continue when st"):
+        Shield("!stall", params=space)
+
+
 def test_a_witness_replays():
     rule = parse("G(retry & stall -> X(loop -> X !continue))")
     with pytest.raises(RuleError) as raised:

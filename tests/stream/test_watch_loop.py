@@ -10,16 +10,18 @@ import pytest
 from reference import phases
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RefusedError
-from midstream.meta import AuditPlan, Bandit, Gate, Ledger, Shield, StrangeLoop
+from midstream.meta import AuditPlan, Bandit, Gate, Ledger, RuleError, Shield, StrangeLoop
 from midstream.stream import Event, Finding, LoopDetector, StallDetector, load, steering, watch
 from midstream.stream import shipped_recordings as shipped
 from midstream.stream.adapting import (
+    DECISION_CONTEXT,
     StreamLoss,
     StreamRecord,
     watch_loop,
     watch_params,
     watch_presets,
 )
+from midstream.stream.events import TEXT_KINDS
 from midstream.stream.steering import FEATURES, Steering
 
 AGAIN = "I will try that once more. "
@@ -346,6 +348,28 @@ async def test_a_ledger_of_real_streams_replays_to_the_same_bytes(tmp_path) -> N
             guard.outcome(stop_was_wrong=name == "healthy-03")
     assert loop.replay().head == loop.ledger.head
     loop.ledger.close()
+
+
+def test_rules_of_watch_loop_name_what_there_is() -> None:
+    """A rule with a misspelt context would be kept by doing nothing, and protect nothing."""
+    with pytest.raises(RuleError, match=r"'tool_cal'.*did you mean 'tool_call'"):
+        watch_loop(rules=["abort -> !tool_cal"])
+    with pytest.raises(RuleError, match="did you mean 'stop_chars'"):
+        watch_loop(rules=["stop_char <= 1600"])
+    for name in (*TEXT_KINDS, "loop", "near_loop", "stall", "silence", "first", "again", "warned"):
+        watch_loop(rules=[f"abort -> !{name}"])
+
+
+async def test_whatever_a_decision_sees_may_be_in_its_context() -> None:
+    loop = watch_loop(rules=["abort -> first | again"])
+    steer = Steering(loop, watch([]).metrics, None)
+    for kind in ("loop", "near_loop"):
+        for channel in sorted(TEXT_KINDS):
+            steer._decide(Finding(kind, "stop", 0, 0, 0, 1, "", {"channel": channel}))
+            steer._n_warned += 1
+    steer._decide(Finding("stall", "stop", 0, 0, 0, 0, "", {}))
+    decided = [record.body["given"]["context"] for record in loop.ledger.records("decide")]
+    assert {name for context in decided for name in context} == {*DECISION_CONTEXT}
 
 
 def test_bad_arguments_are_named() -> None:
