@@ -814,6 +814,52 @@ class Levels:
             ]
         return [_shown(item) for item in items]
 
+    def familiarity(
+        self, symbols: Iterable[int] | NDArray[Any], *, confidence: float = 0.95
+    ) -> float:
+        """How much of a sequence is routine.
+
+        Parameters
+        ----------
+        symbols : (n,) integers
+        confidence : float, default 0.95
+            Of each pattern's bound, which holds however often one asks.
+
+        Returns
+        -------
+        float
+            The share of the symbols that are within patterns of level 1, each pattern counting as
+            much as the lower bound on the share of sessions that hold it: 0 for what is new, or was
+            only repeated within one session, near 1 for what almost all sessions have. 0 without
+            symbols.
+
+        Notes
+        -----
+        Some ten microseconds. Changes nothing.
+
+        Examples
+        --------
+        >>> from midstream.meta.levels import Levels
+        >>> levels = Levels(2)
+        >>> for session in range(200):
+        ...     levels.observe([1, 2, 3] if session < 199 else [7, 8] * 50)
+        ...     levels.close(2)
+        >>> round(levels.familiarity([1, 2, 3, 9]), 2), levels.familiarity([7, 8, 7, 8])
+        (0.72, 0.0)
+        """
+        confidence = check_real("confidence", confidence, low=0.0, high=1.0)
+        if not 0.0 < confidence < 1.0:
+            raise ArgumentValueError(f"confidence must be between 0 and 1, got {confidence}")
+        codes = as_codes(symbols)
+        here = self._levels[0]
+        slots, starts = here.matcher.read(codes)
+        lengths = np.diff(np.append(starts, codes.size))[slots != _NO_PATTERN]
+        slots = slots[slots != _NO_PATTERN]
+        if not slots.size:
+            return 0.0
+        held, watched = here.whole_sessions(here.matcher.state[slots])
+        return float(lengths @ _anytime_lower(held, watched, 1.0 - confidence) / codes.size)
+
     def expand(self, name: str) -> tuple[int, ...]:
         """The symbols that the user fed, of which a pattern is made.
 

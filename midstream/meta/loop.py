@@ -431,6 +431,11 @@ class StrangeLoop:
         with self._lock:
             return self.levels.knowledge(level, **options)
 
+    def familiarity(self, symbols: Any) -> float:
+        """How much of a sequence is routine, in [0, 1]; see `Levels.familiarity`."""
+        with self._lock:
+            return self.levels.familiarity(self._codes(symbols))
+
     # ---- changes ----
 
     @property

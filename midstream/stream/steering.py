@@ -285,7 +285,8 @@ class Steering:
                 _scaled(tokens, 16384.0),
                 channel == "reasoning",
                 channel == "tool_call",
-                self._loop.familiarity(_words(evidence.get("unit", ""))),
+                # Twice, since a unit may begin anywhere in what repeats.
+                self._loop.familiarity(_words(2 * evidence.get("unit", ""))),
                 _scaled(metrics.gaps.quantile(0.5) / 1e6, 1024.0) if measured else 0.0,
                 _scaled(metrics.gaps.quantile(0.99) / 1e6, 65536.0) if measured else 0.0,
                 _scaled(self._n_warned, 16.0),

@@ -520,3 +520,22 @@ def test_routines_of_an_agent_that_searches(shared_data):
             whole.close()
     assert len(calls) > 100
     assert all(known.prevalence_lower < 0.2 for known in whole.knowledge(1))
+
+
+def test_what_is_familiar_is_what_most_sessions_have():
+    levels = Levels(2)
+    rng = np.random.default_rng(3)
+    for session in range(300):
+        levels.observe([1, 2, 3, 4] if session % 2 else [int(rng.integers(100, 10**6))])
+        levels.close(2)
+    levels.observe([50, 51] * 200)
+    levels.close(2)
+    half = levels.familiarity([1, 2, 3, 4])
+    assert 0.3 < half < 0.5
+    # A pattern of one session is none that sessions share.
+    assert levels.familiarity([50, 51, 50, 51]) < 0.02
+    assert levels.familiarity([1, 2, 3, 4, 9, 9, 9, 9]) == pytest.approx(half / 2)
+    assert levels.familiarity([]) == levels.familiarity([8, 9]) == 0.0
+    assert levels.familiarity([1, 2, 3, 4], confidence=0.5) > half
+    with pytest.raises(ArgumentValueError, match="confidence"):
+        levels.familiarity([1], confidence=1.0)

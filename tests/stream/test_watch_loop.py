@@ -528,3 +528,25 @@ async def test_what_fails_beside_the_streams_is_raised_at_the_end_of_a_later_one
             await through(watch([f"word{i} " for i in range(9)], loop=loop))
             await quiet()
     assert loop.summary().finished >= 2
+
+
+async def test_what_other_streams_say_too_is_familiar() -> None:
+    loop = strange()
+    place = FEATURES.index("familiar")
+    text = ["One moment. ", *["I will try that again. "] * 60]
+
+    async def familiar() -> float:
+        guard = watch(text, loop=loop)
+        async for _ in guard:
+            pass
+        steering = guard._steering
+        assert steering is not None
+        stop = next(f for f in guard.findings if f.severity == "stop")
+        return float(steering.features(stop)[place])
+
+    before = await familiar()
+    for _ in range(100):
+        async for _ in watch(["I will try that again. ", "Now it works. "], loop=loop):
+            pass
+    assert before == 0.0
+    assert await familiar() > 0.4
