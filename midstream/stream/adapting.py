@@ -278,8 +278,8 @@ def detectors_of(settings: Mapping[str, Any]) -> tuple[LoopDetector, StallDetect
     """
     try:
         loop, stall = _loop_knobs(settings), _stall_knobs(settings)
-    except KeyError as error:
-        raise ArgumentValueError(f"settings have no {error.args[0]!r}") from None
+    except KeyError:
+        raise _missing_knob(settings) from None
     return _loop_detector(loop), _stall_detector(stall)
 
 
@@ -480,6 +480,8 @@ class StreamLoss:
     margin_chars : float, default 200
         What a stop may lose without that cost in full.
     false_warning : float, default 0.02
+    n_kept : int, default 20000
+        How much of what was computed is kept; not part of what is judged.
 
     Attributes
     ----------
@@ -596,8 +598,8 @@ class StreamLoss:
             raise ArgumentTypeError(f"record must be a StreamRecord, got {type(record).__name__}")
         try:
             loop_knobs, stall_knobs = _loop_knobs(settings), _stall_knobs(settings)
-        except KeyError as error:
-            raise ArgumentValueError(f"settings have no {error.args[0]!r}") from None
+        except KeyError:
+            raise _missing_knob(settings) from None
         loop = self._half(record, loop_knobs, _run_loop)
         return record, loop, self._half(record, stall_knobs, _run_stall)
 
@@ -673,6 +675,11 @@ def _checked(index: int, event: Event) -> Event:
     if type(event.text) is not str or type(event.stream_id) is not str:
         raise ArgumentTypeError(f"events[{index}]: text and stream_id must be str")
     return event
+
+
+def _missing_knob(settings: Mapping[str, Any]) -> ArgumentValueError:
+    missing = next(name for name in (*_LOOP, *_STALL) if name not in settings)
+    return ArgumentValueError(f"settings have no {missing!r}: they must be of watch_params()")
 
 
 def _loop_knobs(settings: Mapping[str, Any]) -> tuple[Any, ...]:

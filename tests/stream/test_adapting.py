@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from reference import phases
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream.meta import Param, ParamSpace
 from midstream.stream import Event, load, shipped_recordings, watch
 from midstream.stream.adapting import (
     StreamLoss,
@@ -206,6 +207,21 @@ def test_the_evaluator_is_frozen_and_says_what_it_is() -> None:
 def test_bad_losses_are_named(arguments, message) -> None:
     with pytest.raises(ValueError, match=message):
         StreamLoss(**arguments)
+
+
+def test_losses_go_to_other_processes_without_what_they_computed() -> None:
+    loss = StreamLoss(patience_s=30.0, n_kept=7)
+    loss(PARAMS.defaults, record())
+    again = pickle.loads(pickle.dumps(loss))
+    assert (again, again.n_kept, again.digest) == (loss, 7, loss.digest)
+    assert copy.deepcopy(loss)(EAGER, record()) == loss(EAGER, record())
+
+
+def test_settings_of_another_space_are_named() -> None:
+    other = ParamSpace([Param.integer("copies", 2, 12, default=2)]).defaults
+    for judge in (detectors_of, lambda settings: StreamLoss()(settings, record())):
+        with pytest.raises(ArgumentValueError, match="settings have no 'on_loop': they must be of"):
+            judge(other)
 
 
 def test_bad_records_are_named() -> None:
