@@ -15,7 +15,6 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
 from midstream._core.clock import NS_PER_S
@@ -366,12 +365,18 @@ class StreamRecord:
 
     def __post_init__(self) -> None:
         put = object.__setattr__
-        events = tuple(
-            Event(*_checked(index, event)[:5], None, event.stream_id)
-            for index, event in enumerate(self.events)
-        )
-        if any(late.t_ns < early.t_ns for early, late in pairwise(events)):
-            raise ArgumentValueError("events: the times go back")
+        events, counts, texts = [], [], []
+        total = before_ns = 0
+        for index, event in enumerate(self.events):
+            _check_event(index, event, before_ns)
+            kind, seq, before_ns, text, name, data, stream_id = event
+            if data is not None:
+                event = Event(kind, seq, before_ns, text, name, None, stream_id)
+            if kind in TEXT_KINDS:
+                total += len(text)
+                texts.append(text)
+            events.append(event)
+            counts.append(total)
         last_ns = events[-1].t_ns if events else 0
         end_ns = last_ns if self.end_ns == -1 else check_int("end_ns", self.end_ns, low=0)
         if end_ns < last_ns:
@@ -382,20 +387,15 @@ class StreamRecord:
                 raise ArgumentTypeError(f"{name} must be a bool, got {value!r}")
         if self.useful_chars is not None:
             check_int("useful_chars", self.useful_chars, low=0)
-        put(self, "events", events)
+        put(self, "events", tuple(events))
         put(self, "end_ns", end_ns)
-        counts, total = [], 0
-        for event in events:
-            if event.kind in TEXT_KINDS:
-                total += len(event.text)
-            counts.append(total)
         put(self, "_counts", tuple(counts))
         useful = self.useful_chars
         if useful is None:
             if self.cut and self.stop_was_wrong:
                 useful = total + _BEYOND
             else:
-                useful = _useful_chars("".join(e.text for e in events if e.kind in TEXT_KINDS))
+                useful = _useful_chars("".join(texts))
         put(self, "_useful", useful)
         put(self, "digest", hashlib.sha256(self.to_bytes()).hexdigest())
 
@@ -665,16 +665,20 @@ def _check_space(params: ParamSpace) -> ParamSpace:
     return params
 
 
-def _checked(index: int, event: Event) -> Event:
+def _check_event(index: int, event: Event, before_ns: int) -> None:
     if not isinstance(event, Event):
         raise ArgumentTypeError(f"events[{index}] must be an Event, got {type(event).__name__}")
-    if event.kind not in KINDS:
-        raise ArgumentValueError(f"events[{index}].kind is {event.kind!r:.40}")
-    if type(event.t_ns) is not int or not 0 <= event.t_ns < 1 << 63:
-        raise ArgumentValueError(f"events[{index}].t_ns is {event.t_ns!r:.40}")
-    if type(event.text) is not str or type(event.stream_id) is not str:
+    kind, seq, t_ns, text, name, _, stream_id = event
+    if kind not in KINDS:
+        raise ArgumentValueError(f"events[{index}].kind is {kind!r:.40}")
+    if type(t_ns) is not int or not 0 <= t_ns < 1 << 63:
+        raise ArgumentValueError(f"events[{index}].t_ns is {t_ns!r:.40}")
+    if t_ns < before_ns:
+        raise ArgumentValueError(f"events[{index}].t_ns goes back from {before_ns} to {t_ns}")
+    if type(text) is not str or type(stream_id) is not str:
         raise ArgumentTypeError(f"events[{index}]: text and stream_id must be str")
-    return event
+    if type(seq) is not int or not (name is None or type(name) is str):
+        raise ArgumentTypeError(f"events[{index}]: seq must be an int, name a str or None")
 
 
 def _missing_knob(settings: Mapping[str, Any]) -> ArgumentValueError:

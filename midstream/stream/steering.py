@@ -420,6 +420,7 @@ def _units(record: StreamRecord) -> Iterator[tuple[int, list[int]]]:
 
     A phrase ends with a sentence, a line or a tool call, a turn with a tool's result.
     """
+    known: dict[str, int] = {}
     parts: dict[tuple[str, str, str | None], list[str]] = {}
     for event in record.events:
         if event.kind in TEXT_KINDS or event.kind == "tool_result":
@@ -433,10 +434,12 @@ def _units(record: StreamRecord) -> Iterator[tuple[int, list[int]]]:
             yield 1 if kind == "tool_call" else 2, [_code(f"{kind} {name} {text}")]
             continue
         codes: list[int] = []
-        for match in _WORDS.finditer(text):
-            word = match.group()
+        for word in _WORDS.findall(text):
             if word != "\n":
-                codes.append(_code(word))
+                code = known.get(word)
+                if code is None:
+                    code = known[word] = _code(word)
+                codes.append(code)
             if (word in _ENDS or len(codes) == _LONGEST) and codes:
                 yield 1, codes
                 codes = []

@@ -227,10 +227,17 @@ def test_settings_of_another_space_are_named() -> None:
 def test_bad_records_are_named() -> None:
     event = Event("text", 0, 5, "a")
     for events, error, message in (
-        ((event, Event("text", 1, 4, "b")), ArgumentValueError, "the times go back"),
+        (
+            (event, Event("text", 1, 4, "b")),
+            ArgumentValueError,
+            r"events\[1\].t_ns goes back from 5 to 4",
+        ),
         (("a",), ArgumentTypeError, r"events\[0\] must be an Event, got str"),
         ((Event("song", 0, 5, "a"),), ArgumentValueError, r"events\[0\]\.kind is 'song'"),
         ((Event("text", 0, -5, "a"),), ArgumentValueError, r"events\[0\]\.t_ns is -5"),
+        ((Event("text", 0, 5, b"a"),), ArgumentTypeError, "text and stream_id must be str"),
+        ((Event("text", None, 5, "a"),), ArgumentTypeError, "seq must be an int"),
+        ((Event("text", 0, 5, "a", 3),), ArgumentTypeError, "name a str or None"),
     ):
         with pytest.raises(error, match=message):
             StreamRecord(events)
