@@ -6,20 +6,23 @@ import difflib
 import math
 import operator
 import os
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, SupportsFloat, SupportsIndex
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, SupportsFloat, SupportsIndex, TypeVar
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 
 __all__ = [
     "check_choice",
     "check_int",
+    "check_iterable",
     "check_mapping",
     "check_path",
     "check_real",
     "check_text",
     "did_you_mean",
 ]
+
+T = TypeVar("T")
 
 
 def check_int(
@@ -120,6 +123,21 @@ def check_mapping(name: str, value: Mapping[Any, Any]) -> Mapping[Any, Any]:
     """
     if not isinstance(value, Mapping):
         raise ArgumentTypeError(f"{name} must be a mapping, got {type(value).__name__}")
+    return value
+
+
+def check_iterable(name: str, value: Iterable[T]) -> Iterable[T]:
+    """Return `value` if it can be iterated.
+
+    Raises
+    ------
+    ArgumentTypeError
+        It cannot.
+    """
+    try:
+        iter(value)
+    except TypeError:
+        raise ArgumentTypeError(f"{name} must be iterable, got {type(value).__name__}") from None
     return value
 
 

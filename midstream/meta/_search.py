@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RefusedError
-from midstream._core.validate import check_int, check_real
+from midstream._core.validate import check_int, check_iterable, check_real
 from midstream.meta.params import Change, ParamSpace, Settings
 from midstream.meta.replaying import Replay
 
@@ -208,7 +208,7 @@ def _bounds(loss: Any) -> tuple[float, float]:
 
 
 def _checked_candidates(space: ParamSpace, candidates: Iterable[Settings]) -> tuple[Settings, ...]:
-    checked = tuple(candidates)
+    checked = tuple(check_iterable("candidates", candidates))
     for settings in checked:
         if type(settings) is not Settings or settings.space != space:
             raise ArgumentTypeError(f"candidates must be settings of params, got {settings!r:.80}")

@@ -19,7 +19,13 @@ import numpy.typing as npt
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.snapshots import sealed, unsealed
-from midstream._core.validate import check_choice, check_int, check_mapping, check_real, check_text
+from midstream._core.validate import (
+    check_choice,
+    check_int,
+    check_mapping,
+    check_real,
+    check_text,
+)
 from midstream.meta._canonical import encoded
 from midstream.meta._drift import LARGEST, AdwinCore, CusumCore, Detector, PageCore, as_samples
 

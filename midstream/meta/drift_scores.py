@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from midstream._core.errors import ArgumentValueError
-from midstream._core.validate import check_int
+from midstream._core.validate import check_int, check_iterable
 from midstream.meta.drift import MOST_SAMPLES
 
 __all__ = ["DriftScore", "evaluate_drift"]
@@ -151,7 +151,10 @@ def _guess(windows: list[tuple[int, int]], n: int) -> float:
 
 
 def _indices(name: str, values: Iterable[int], n: int) -> list[int]:
-    indices = sorted(check_int(f"an index in {name}", value, low=0, high=n - 1) for value in values)
+    indices = sorted(
+        check_int(f"an index in {name}", value, low=0, high=n - 1)
+        for value in check_iterable(name, values)
+    )
     for before, after in pairwise(indices):
         if before == after:
             raise ArgumentValueError(f"{name} must be different indices, got {after} twice")

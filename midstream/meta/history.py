@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from midstream._core.errors import ArgumentTypeError
+from midstream._core.validate import check_int
 from midstream.meta.ledger import Ledger, Record, Version
 
 __all__ = ["History", "HistoryAlarm", "HistoryEvidence", "HistoryTrial"]
@@ -275,7 +276,14 @@ class History:
         )
 
     def moved(self, number: int) -> tuple[tuple[str, Any, Any], ...]:
-        """Name, old and new value of what a version changed; of the first one nothing."""
+        """Name, old and new value of what a version changed; of the first one nothing.
+
+        Raises
+        ------
+        ArgumentTypeError, ArgumentValueError
+            `number` is that of no version.
+        """
+        number = check_int("number", number, low=0, high=len(self.versions) - 1)
         version = self.versions[number]
         if version.parent is None:
             return ()

@@ -675,7 +675,7 @@ class Ledger:
         LedgerInUseError
             In a process that was forked off, or within another append of this thread.
         """
-        if kind in OWN_KINDS:
+        if check_text("kind", kind) in OWN_KINDS:
             raise ArgumentValueError(
                 f"kind must not be one that commit and rollback write, got {kind!r}"
             )

@@ -21,7 +21,13 @@ from midstream._core.errors import (
     LedgerError,
     RefusedError,
 )
-from midstream._core.validate import check_int, check_mapping, check_real, check_text
+from midstream._core.validate import (
+    check_int,
+    check_iterable,
+    check_mapping,
+    check_real,
+    check_text,
+)
 from midstream.meta._follower import CHECKPOINT, OPEN, PATTERNS, Follower, commit
 from midstream.meta._machine import Machine, Parts
 from midstream.meta._search import Proposal, Search, as_loss
@@ -521,7 +527,7 @@ class StrangeLoop:
         self._space.check(change, self.settings)
         pairs: list[tuple[Any, Any]] = []
         if evidence is not None:
-            pairs = [(as_loss("evidence", a), as_loss("evidence", b)) for a, b in evidence]
+            pairs = [(as_loss("evidence", a), as_loss("evidence", b)) for a, b in _pairs(evidence)]
         elif self._search.evaluator is not None and self.gate.configuration["replay"]:
             with self._lock:
                 recordings = self._search.recordings()
@@ -654,6 +660,12 @@ class StrangeLoop:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError(
+            "a StrangeLoop cannot be pickled or copied: it holds a lock and a ledger; open the "
+            "ledger again"
+        )
+
     def __repr__(self) -> str:
         machine = self._machine
         return (
@@ -758,7 +770,12 @@ class StrangeLoop:
         supported: Iterable[str] | None,
     ) -> Intervention:
         bandit, shield = self.bandit, self.shield
-        values = np.asarray(features, dtype=np.float64)
+        try:
+            values = np.asarray(features, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ArgumentTypeError(
+                f"features must be {bandit.n_features} finite numbers, got {features!r:.80}"
+            ) from None
         if values.shape != (bandit.n_features,) or not np.isfinite(values).all():
             raise ArgumentValueError(
                 f"features must be {bandit.n_features} finite numbers, got {features!r:.80}"
@@ -767,15 +784,16 @@ class StrangeLoop:
         if isinstance(context, Mapping):
             seen = {check_text("context", k): _plain(k, v) for k, v in context.items()}
         else:
-            seen = sorted({check_text("context", name) for name in context})
+            names = check_iterable("context", context)
+            seen = sorted({check_text("context", name) for name in names})
         known = bandit.actions
-        wanted = set(known) if supported is None else set(supported)
+        wanted = set(known) if supported is None else set(check_iterable("supported", supported))
         for name in wanted:
             if name not in known:
                 raise ArgumentValueError(
                     f"supported must be among {', '.join(known)}, got {name!r}"
                 )
-        names = [name for name in known if name in wanted or name == shield.fallback]
+        able = [name for name in known if name in wanted or name == shield.fallback]
         with self._lock:
             self._known(session)
             # A context that the rules cannot read is an error before anything is recorded.
@@ -788,7 +806,7 @@ class StrangeLoop:
                     "session": session.number,
                     "features": values.tolist(),
                     "context": seen,
-                    "supported": names,
+                    "supported": able,
                 },
                 None,
             )
@@ -811,7 +829,8 @@ class StrangeLoop:
         time_ns: int | None,
     ) -> dict[str, Any]:
         own = as_loss("loss", loss)
-        losses = list(shadow_losses) if len(shadow_losses) else [None] * len(session.shadows)
+        losses = list(check_iterable("shadow_losses", shadow_losses))
+        losses = losses or [None] * len(session.shadows)
         if len(losses) != len(session.shadows):
             raise ArgumentValueError(
                 f"shadow_losses must be one for each of the {len(session.shadows)} shadows, "
@@ -820,7 +839,7 @@ class StrangeLoop:
         beside = [as_loss(f"shadow_losses[{k}]", one) for k, one in enumerate(losses)]
         known = {
             check_text("a name in signals", name): check_real(f"signals[{name!r}]", value)
-            for name, value in check_mapping("signals", signals or {}).items()
+            for name, value in check_mapping("signals", {} if signals is None else signals).items()
         }
         if "doubt" in known:
             check_real("signals['doubt']", known["doubt"], low=0.0, high=1.0)
@@ -945,13 +964,6 @@ def _checked_parts(
     seed: int,
 ) -> Parts:
     seed = check_int("seed", seed, low=0, high=(1 << 64) - 1)
-    if isinstance(shield, Shield):
-        if shield.params is not None and shield.params != params:
-            raise ArgumentValueError("shield must be over params, got one over another space")
-        made = copy.deepcopy(shield)
-    else:
-        actions = None if bandit is None else bandit.actions
-        made = Shield(shield, params=params, actions=actions)
     for name, given, kind in (
         ("gate", gate, Gate),
         ("bandit", bandit, Bandit),
@@ -960,6 +972,13 @@ def _checked_parts(
     ):
         if given is not None and not isinstance(given, kind):
             raise ArgumentTypeError(f"{name} must be a {kind.__name__}, got {type(given).__name__}")
+    if isinstance(shield, Shield):
+        if shield.params is not None and shield.params != params:
+            raise ArgumentValueError("shield must be over params, got one over another space")
+        made = copy.deepcopy(shield)
+    else:
+        actions = None if bandit is None else bandit.actions
+        made = Shield(shield, params=params, actions=actions)
     chooser = (
         Bandit(made.actions, max_log=256, seed=seed) if bandit is None else copy.deepcopy(bandit)
     )
@@ -982,6 +1001,13 @@ def _checked_parts(
         check_int("max_sessions", max_sessions, low=1),
         seed,
     )
+
+
+def _pairs(evidence: Iterable[tuple[Loss, Loss]]) -> Iterable[tuple[Loss, Loss]]:
+    for pair in check_iterable("evidence", evidence):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ArgumentTypeError(f"evidence must be pairs of losses, got {pair!r:.80}")
+        yield pair[0], pair[1]
 
 
 def _now(time_ns: int | None) -> int:

@@ -210,8 +210,9 @@ class Param(_Frozen):
             if kind == "flag":
                 given |= {"choices": choices, "max_step": max_step}
         for word, value in given.items():
-            if value is not None and value not in ((), []):
-                raise ArgumentValueError(f"{word} of {name}: a {kind} has none, got {value!r:.80}")
+            if value is not None and not (isinstance(value, (tuple, list)) and not value):
+                one = "an integer" if kind == "integer" else f"a {kind}"
+                raise ArgumentValueError(f"{word} of {name}: {one} has none, got {value!r:.80}")
         if not numeric and scale != "linear":
             raise ArgumentValueError(f"scale of {name}: a {kind} has none, got {scale!r}")
         values = _choices(name, choices) if kind == "choice" else ()
@@ -687,7 +688,8 @@ class Settings(_Frozen, Mapping[str, Value]):
         ArgumentValueError, ArgumentTypeError
             An unknown knob, a value out of bounds or of another type.
         """
-        return Settings(self.space, {**self, **(values or {}), **more})
+        given = {} if values is None else check_mapping("values", values)
+        return Settings(self.space, {**self, **given, **more})
 
     def to_dict(self) -> dict[str, Value]:
         """A dict of the values."""

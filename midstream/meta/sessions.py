@@ -219,6 +219,9 @@ class Session:
     def __exit__(self, *_: object) -> None:
         self.abandon()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a Session cannot be pickled or copied: it is of one StrangeLoop")
+
     def __repr__(self) -> str:
         state = "ended" if self.closed else "open"
         more = ", audited" if self.audit else ""

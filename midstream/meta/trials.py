@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RefusedError
-from midstream._core.validate import check_choice, check_int, check_real, check_text
+from midstream._core.validate import check_choice, check_int, check_iterable, check_real, check_text
 from midstream.meta._confidence import ConfidenceSequence, EProcess, bounded_row
 from midstream.meta._gating import (
     OPEN,
@@ -341,7 +341,7 @@ class Trial:
                 f"trial {self._number} takes no replays in stage {self._stage!r}", reason="stage"
             )
         rows = []
-        for k, pair in enumerate(pairs):
+        for k, pair in enumerate(check_iterable("pairs", pairs)):
             try:
                 champion, candidate = pair
             except (TypeError, ValueError):
@@ -352,7 +352,7 @@ class Trial:
             _, high = bounds_of("candidate_loss", candidate)
             rows.append(low - high)
         if segments is not None:
-            names = [segment_name(s) for s in segments]
+            names = [segment_name(s) for s in check_iterable("segments", segments)]
             if len(names) != len(rows):
                 raise ArgumentValueError(
                     f"segments must be one a pair, got {len(names)} for {len(rows)}"

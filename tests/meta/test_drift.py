@@ -653,6 +653,13 @@ def test_a_bank_is_stored_and_copied():
 # ---- what alarms are worth ----
 
 
+def test_scores_of_what_are_no_indices():
+    with pytest.raises(ArgumentTypeError, match="alarms must be iterable, got int"):
+        evaluate_drift(3, [], 10, tolerance=1)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentTypeError, match="changes must be iterable, got NoneType"):
+        evaluate_drift([], None, 10, tolerance=1)  # type: ignore[arg-type]
+
+
 def test_scores_by_hand():
     score = evaluate_drift([10, 105, 106, 350], [100, 300, 500], 600, tolerance=20)
     assert score.delays == (5, None, None)

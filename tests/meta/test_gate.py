@@ -828,3 +828,13 @@ def test_who_waits_for_the_canary_goes_on_in_pairs_too():
     assert (first.stage, second.stage) == ("canary", "shadow")
     first.reject("to make room")
     assert second.shadowed(0.9, 0.1).stage == "canary"
+
+
+def test_what_is_replayed_are_pairs():
+    trial = Gate().open()
+    for pairs in (None, 3):
+        with pytest.raises(ArgumentTypeError, match="pairs must be iterable"):
+            trial.replayed(pairs)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentTypeError, match="segments must be iterable, got int"):
+        trial.replayed([(0.5, 0.5)], segments=3)  # type: ignore[arg-type]
+    assert trial.evidence.n == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from midstream.errors import ArgumentTypeError
+from midstream.errors import ArgumentTypeError, ArgumentValueError
 from midstream.meta import Gate, Param, ParamSpace, StrangeLoop
 from midstream.meta.history import History
 from midstream.meta.ledger import Ledger
@@ -36,6 +36,12 @@ def test_a_trial_from_its_records():
     assert history.promoted_by == {1: 0}
     assert history.moved(1) == (("window", 20, 30),)
     assert history.moved(2) == (("window", 30, 20),)
+    with pytest.raises(ArgumentValueError, match="number must be at most"):
+        history.moved(99)
+    with pytest.raises(ArgumentValueError, match="number must be at least 0, got -1"):
+        history.moved(-1)
+    with pytest.raises(ArgumentTypeError, match="number must be an integer"):
+        history.moved("1")
     assert history.changed == ("window",)
     assert [alarm.signal for alarm in history.alarms] == ["loss"]
     assert history.counts["trial"] == 2

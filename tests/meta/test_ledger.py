@@ -18,6 +18,7 @@ import textwrap
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -245,6 +246,7 @@ def test_errors_of_versions():
     ("arguments", "error", "said"),
     [
         ((1, {}), ArgumentTypeError, "kind"),
+        ((np.zeros(2), {}), ArgumentTypeError, "kind must be str, got ndarray"),
         (("", {}), ArgumentValueError, "kind must be 1 to 255 bytes, got 0"),
         (("x" * 256, {}), ArgumentValueError, "kind.*256"),
         (("\ud800", {}), ArgumentValueError, "kind"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import random
 import threading
 from pathlib import Path
@@ -686,10 +687,39 @@ def test_what_cannot_be_learned_is_an_error_when_it_is_said(symbols, level, erro
 
 
 @pytest.mark.parametrize(
+    ("call", "error", "told"),
+    [
+        (lambda s, _: s.decide(object()), ArgumentTypeError, "features must be 2 finite numbers"),
+        (lambda s, _: s.decide(["a", 1]), ArgumentTypeError, "features must be 2 finite numbers"),
+        (lambda s, _: s.decide([[1], [1, 2]]), ArgumentTypeError, "features must be 2 finite"),
+        (lambda s, _: s.decide([1, 0], 3), ArgumentTypeError, "context must be iterable"),
+        (lambda s, _: s.decide([1, 0], supported=3), ArgumentTypeError, "supported must be it"),
+        (lambda s, _: s.finish(0.5, 0.5), ArgumentTypeError, "shadow_losses must be iterable"),
+        (lambda s, _: s.finish(0.5, signals=[]), ArgumentTypeError, "signals must be a mapping"),
+        (lambda _, t: t(3), ArgumentTypeError, "evidence must be iterable, got int"),
+        (lambda _, t: t([0.5]), ArgumentTypeError, "evidence must be pairs of losses, got 0.5"),
+        (lambda s, _: pickle.dumps(s), TypeError, "a Session cannot be pickled"),
+        (lambda s, _: copy.deepcopy(s._loop), TypeError, "a StrangeLoop cannot be pickled"),
+    ],
+)
+def test_wrong_arguments_are_named(call, error, told):
+    loop = make()
+    session = loop.begin(time_ns=0)
+    change = SPACE.change(loop.settings, copies=5)
+    records = len(loop.ledger)
+    with pytest.raises(error, match=told):
+        call(session, lambda evidence: loop.apply(change, evidence=evidence))
+    assert len(loop.ledger) == records
+    session.finish(0.5)
+
+
+@pytest.mark.parametrize(
     ("options", "error", "told"),
     [
         ({"levels": 0}, ArgumentValueError, "levels"),
         ({"gate": 3}, ArgumentTypeError, "gate must be a Gate, got int"),
+        ({"bandit": 3}, ArgumentTypeError, "bandit must be a Bandit, got int"),
+        ({"candidates": 3}, ArgumentTypeError, "candidates must be iterable, got int"),
         ({"bandit": Bandit(("a", "continue"), n_features=2)}, ArgumentValueError, "actions"),
         ({"bandit": Bandit(ACTIONS, low=-1.0)}, ArgumentValueError, "rewards"),
         ({"evaluator": 3}, ArgumentTypeError, "callable"),

@@ -87,6 +87,12 @@ def test_errors_name_parameter_value_and_bounds(space, values, error, said):
             assert word in str(caught.value)
 
 
+@pytest.mark.parametrize("values", ["x", 3, [1], np.zeros(2), np.zeros(0)])
+def test_what_replaces_is_a_mapping(space, values):
+    with pytest.raises(ArgumentTypeError, match="values must be a mapping, got"):
+        space.defaults.replace(values)
+
+
 @pytest.mark.parametrize(
     ("values", "said"),
     [
@@ -197,6 +203,10 @@ def test_a_change_that_changes_nothing_is_none(space):
         (lambda: Param("x", "flag", default=True, max_step=1), "max_step of x.*1"),
         (lambda: Param("x", "flag", default=True, low=0), "low of x.*0"),
         (lambda: Param("x", "integer", default=1, low=0, high=2, choices=[1, 2]), "choices of x"),
+        (
+            lambda: Param("x", "integer", default=1, low=0, high=2, choices=np.arange(0)),
+            "choices of x: an integer has none, got array",
+        ),
         (lambda: Param("x", "integer", default=1, low=0), "high of x.*None"),
         (lambda: Param("x", "complex", default=1), "kind of x.*complex"),
         (lambda: Param.from_dict({"name": "x", "kind": "flag"}), "default"),
