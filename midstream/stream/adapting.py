@@ -213,7 +213,7 @@ def watch_loop(
 
     It learns from outcomes: of streams that ended by themselves, and of stops that were told right
     or wrong (`Watch.outcome`). On 8,834 streams, in phases of 150 to 400 that favour other settings
-    each, its regret was 42 % (± 15) of that of the best fixed settings, chosen in hindsight; 48 %
+    each, its regret was 42 % (± 15) of that of the best fixed settings, chosen in hindsight; 47 %
     with half of the outcomes. Where nobody tells any, or a phase lasts less than 100 streams, it
     does as well as fixed settings, not better; where nothing changes, it costs what they cost.
     ``asv_benchmarks/meta_regret.py`` has the run and says how it is computed.
