@@ -245,14 +245,16 @@ static void refresh(ms_bandit *t, ms_bandit_action *action, double factor)
     }
 }
 
+/* When an action is brought up to date, in every period: in turn, so that no decision pays for all. */
+static size_t turn_of(const ms_bandit *t, size_t a) { return a * t->period / t->config.n_actions; }
+
 void ms_bandit_tick(ms_bandit *t)
 {
     t->time++;
     if (t->config.discount == 1.0) return;
-    /* In turn, so that no decision pays for all. */
     const size_t phase = (size_t)t->time % t->period;
     for (size_t a = 0; a < t->config.n_actions; a++)
-        if (a * t->period / t->config.n_actions == phase) refresh(t, t->actions + a, 1.0);
+        if (turn_of(t, a) == phase) refresh(t, t->actions + a, 1.0);
 }
 
 void ms_bandit_soften(ms_bandit *t, double factor)
@@ -833,7 +835,9 @@ int ms_bandit_load(ms_bandit *t, const unsigned char *data, size_t bytes)
     for (size_t a = 0; a < t->config.n_actions; a++) {
         ms_bandit_action *action = t->actions + a;
         action->mark = (int64_t)get_word(&r, (uint64_t)t->time);
-        r.bad |= t->config.discount != 1.0 && t->time - action->mark > (int64_t)t->period;
+        /* An action is never behind its last turn: `powers` go no further than the next one. */
+        const size_t since = ((size_t)t->time % t->period + t->period - turn_of(t, a)) % t->period;
+        r.bad |= t->config.discount != 1.0 && t->time - action->mark > (int64_t)since;
         action->learned = get_word(&r, most);
         action->since = get_word(&r, action->learned < EXACT ? action->learned : EXACT - 1);
         if (linear(t)) {
@@ -873,8 +877,10 @@ int ms_bandit_load(ms_bandit *t, const unsigned char *data, size_t bytes)
         row->action = (int32_t)(word >> 2);
         row->status = (int32_t)(word & 3);
         get_reals(&r, (double *)(row + 1), d, MS_BANDIT_LARGEST);
-        const int found = t->table[find(t, ticket)] >= 0;
-        if (row->status > MS_BANDIT_CENSORED || found != (row->status == MS_BANDIT_PENDING) ||
+        const int32_t found = t->table[find(t, ticket)];
+        if (row->status > MS_BANDIT_CENSORED ||
+            (found >= 0) != (row->status == MS_BANDIT_PENDING) ||
+            (found >= 0 && t->slots[found].action != row->action) ||
             (row->allowed >> row->action & 1) == 0 || !(row->propensity > 0))
             r.bad = 1;
         if (row->status == MS_BANDIT_REWARDED)

@@ -882,6 +882,37 @@ def test_forged_snapshots_are_refused_or_are_states(policy):
     assert refused > 200
 
 
+def test_forged_marks_cannot_fall_behind_their_turn():
+    """Of a discount of 0.99 an action is brought up to date every 10 decisions, and no later."""
+    bandit = Bandit(ABC, 0, policy="beta", discount=0.99, max_log=0)
+    for _ in range(35):
+        bandit.feedback(bandit.decide([]).ticket, 1.0)
+    saved = bandit.snapshot()
+    first = len(saved) - 4 - 8 - 3 * 5 * 8
+    for action, mark in enumerate([30, 33, 26]):
+        at = first + action * 5 * 8
+        assert int.from_bytes(saved[at : at + 8], "little") == mark
+        for told, fits in ((mark, True), (35, True), (mark - 1, False), (36, False)):
+            body = saved[:at] + told.to_bytes(8, "little") + saved[at + 8 : -4]
+            forged = body + zlib.crc32(body).to_bytes(4, "little")
+            if fits:
+                Bandit.from_snapshot(forged)
+            else:
+                with pytest.raises(ArgumentValueError, match="possible state"):
+                    Bandit.from_snapshot(forged)
+
+
+def test_forged_pending_decisions_are_those_of_the_log():
+    bandit = Bandit(ABC, 0, policy="beta", max_pending=1, max_log=1)
+    action = bandit.decide([]).index
+    saved = bandit.snapshot()
+    at = len(saved) - 4 - 5 * 8
+    assert int.from_bytes(saved[at : at + 8], "little") == action
+    body = saved[:at] + ((action + 1) % 3).to_bytes(8, "little") + saved[at + 8 : -4]
+    with pytest.raises(ArgumentValueError, match="possible state"):
+        bandit.restore(body + zlib.crc32(body).to_bytes(4, "little"))
+
+
 def test_how_it_is_shown():
     bandit = Bandit(("<b>", "c"), 1, explore=0.5, seed=1)
     decision = bandit.decide((1.0,))
