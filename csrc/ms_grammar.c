@@ -620,7 +620,9 @@ int ms_grammar_push(ms_grammar *g, uint32_t symbol) { return push(g, symbol, NUL
 int ms_grammar_feed(ms_grammar *g, const uint32_t *symbols, size_t n, ms_poll *poll)
 {
     const uint64_t before = g->size;
-    uint32_t tags[N_TAGS]; /* of the digrams that are asked for ahead */
+    /* Symbols read ahead, each once: whoever writes into the array must not part them from tags. */
+    uint32_t ahead[N_TAGS], tags[N_TAGS];
+    for (size_t i = 0; i < AHEAD && i < n; i++) ahead[i] = symbols[i];
     for (size_t i = 0; i < n; i++) {
         if (g->size >= g->room && i > 0 && g->size > before) {
             /* As much as the rest will need if it repeats as little as what was read, within
@@ -631,11 +633,13 @@ int ms_grammar_feed(ms_grammar *g, const uint32_t *symbols, size_t n, ms_poll *p
             if (status != MS_GRAMMAR_OK) return status;
         }
         if (i + AHEAD < n) {
-            const uint32_t tag = hash_of(symbols[i + AHEAD - 1], symbols[i + AHEAD], 0);
+            const uint32_t symbol = symbols[i + AHEAD];
+            const uint32_t tag = hash_of(ahead[(i + AHEAD - 1) % N_TAGS], symbol, 0);
+            ahead[(i + AHEAD) % N_TAGS] = symbol;
             tags[(i + AHEAD) % N_TAGS] = tag;
             PREFETCH(&g->slots[tag >> g->shift]);
         }
-        const int status = push(g, symbols[i], i >= AHEAD ? &tags[i % N_TAGS] : NULL);
+        const int status = push(g, ahead[i % N_TAGS], i >= AHEAD ? &tags[i % N_TAGS] : NULL);
         if (status != MS_GRAMMAR_OK) return status;
         if ((i & 255) == 255 && ms_poll_spend(poll, 256 * WORK)) return MS_GRAMMAR_STOPPED;
     }

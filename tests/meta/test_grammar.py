@@ -680,6 +680,28 @@ def test_a_signal_stops_feed():
     grammar.push(1)
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX signals")
+def test_an_array_that_changes_while_it_is_fed():
+    rng = np.random.default_rng(0)
+    word = rng.integers(0, 50, 2_000_000, dtype=np.uint32)
+    changes = []
+
+    def change(number, frame):
+        word[:] = rng.integers(0, 50, len(word), dtype=np.uint32)
+        changes.append(number)
+
+    grammar = Grammar(max_symbols=1000)
+    previous = signal.signal(signal.SIGALRM, change)
+    signal.setitimer(signal.ITIMER_REAL, 0.01, 0.05)
+    try:
+        grammar.feed(word)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert changes
+    grammar.check()
+
+
 # ---- snapshots ----
 
 
