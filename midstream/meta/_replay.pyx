@@ -142,6 +142,8 @@ cdef class ReplayCore:
         """
         cdef double value
         cdef size_t slot
+        # Kept until the end: what an item runs when it goes must find a whole state.
+        cdef object gone = None
         if self.busy:
             self.check_idle()
         if priority is None:
@@ -156,6 +158,7 @@ cdef class ReplayCore:
             raise MidstreamError("a replay takes at most 2**53 items")
         slot = self.added % self.size
         if slot < <size_t>len(self.items):
+            gone = self.items[slot]
             self.items[slot] = item
         else:
             self.items.append(item)
@@ -282,6 +285,8 @@ cdef class ReplayCore:
         self.check_idle()
         cdef uint64_t words[4]
         cdef Py_ssize_t n = len(items), i
+        # As in `add`.
+        cdef list gone = self.items, ring = [None] * n
         cdef double most = 1.0
         cdef size_t slot
         for i in range(4):
@@ -297,17 +302,17 @@ cdef class ReplayCore:
         if not (most <= largest <= MOST):
             raise ValueError("largest priority")
         self.added, self.largest = added, largest
-        self.items = [None] * n
         for i in range(4):
             self.random.s[i] = words[i]
         for i in range(<Py_ssize_t>self.tree.leaves):
             self.tree.nodes[self.tree.leaves + i] = 0.0
         for i in range(n):
             slot = (added - n + i) % self.size
-            self.items[slot] = items[i]
+            ring[slot] = items[i]
             self.priorities_[slot] = priorities[i]
             self.tree.nodes[self.tree.leaves + slot] = self.weight(priorities[i])
         ms_sumtree_rebuild(&self.tree)
+        self.items = ring
 
 
 cdef inline Py_ssize_t len_of(ReplayCore core) noexcept nogil:

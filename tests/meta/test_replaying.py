@@ -414,3 +414,32 @@ def test_another_thread_is_refused_while_the_lock_is_released():
     other = Replay(4096)
     other.restore(replay.snapshot())
     assert other.total == replay.total
+
+
+class Last:
+    """An item that adds another one when it goes."""
+
+    def __init__(self, replay):
+        self.replay = replay
+
+    def __del__(self):
+        self.replay.add("last", 0.5)
+
+
+def test_items_that_add_when_they_go_find_a_whole_state():
+    replay = Replay(2)
+    replay.add(Last(replay))
+    replay.add("a", 2.0)
+    assert replay.add("b", 3.0) == 2
+    # The place of "a" was the next one.
+    assert list(replay) == ["b", "last"]
+    assert replay.priorities.tolist() == [3.0, 0.5]
+    assert [replay.item(index) for index in (2, 3)] == ["b", "last"]
+
+
+def test_items_that_add_when_they_go_find_what_was_restored():
+    replay = Replay(2)
+    empty = replay.snapshot()
+    replay.add(Last(replay))
+    replay.restore(empty)
+    assert list(replay) == ["last"] and replay.priorities.tolist() == [0.5]
