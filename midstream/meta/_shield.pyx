@@ -226,8 +226,10 @@ cdef class Walker:
         """Begin with the rules that were added since."""
         cdef Py_ssize_t index
         for index in range(len(self.states), len(self.table.rules)):
+            # The copy first: where Ctrl-C ends it, there are as many states as monitors.
+            monitor = (<Rule>self.table.rules[index]).monitor.copy()
             self.states.append(0)
-            self.monitors.append((<Rule>self.table.rules[index]).monitor.copy())
+            self.monitors.append(monitor)
         return 0
 
     cdef uint64_t _allowed(self, uint64_t context) except? 0:

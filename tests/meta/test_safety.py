@@ -743,3 +743,19 @@ def test_what_notebooks_and_prompts_show(space):
     assert "loop&lt;" in shield._repr_html_()
     assert "decision 0" in repr(shield.tracker())
     assert str(shield.rules[0]) == "cap: chars <= 1400"
+
+
+def test_an_interrupted_start_of_a_stream_can_be_begun_again(monkeypatch):
+    shield = Shield(["G (late -> !continue)"], actions=("continue", "abort"), fallback="abort")
+    tracker = shield.tracker()
+
+    def interrupted(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("midstream.logic.monitor.Monitor.copy", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            tracker.allowed({"late"})
+    assert tracker.allowed({"late"}) == ("abort",)
+    tracker.commit({"late"}, "abort")
+    assert tracker.position == 1
