@@ -50,7 +50,7 @@ size_t ms_patterns_memory(const ms_patterns *p) {
 
 int ms_patterns_build(ms_patterns *p, const uint32_t *symbols, const int64_t *offsets,
                       size_t count) {
-    ms_patterns_free(p);
+    memset(p, 0, sizeof *p);
     const size_t most = (size_t)(offsets[count] - offsets[0]) + 1;
     if (most >= MS_PATTERNS_NONE) return -1;
     size_t table = 16;

@@ -46,8 +46,8 @@ enum {
 #define MS_SEEN 8
 #define MS_ROW(horizon) (MS_RECENT + 3 * MS_SEEN + (horizon) + 1)
 
-/* A trie of the patterns symbols[offsets[k] .. offsets[k + 1]), k < count; empty ones are none. In
- * place of what stood in `p`, which is zeroed at first. -1: no memory, and `p` is empty. */
+/* A trie of the patterns symbols[offsets[k] .. offsets[k + 1]), k < count; empty ones are none. -1: no
+ * memory, and nothing to free. */
 int ms_patterns_build(ms_patterns *p, const uint32_t *symbols, const int64_t *offsets,
                       size_t count);
 void ms_patterns_free(ms_patterns *p);

@@ -87,19 +87,19 @@ cdef class Matcher:
         cdef size_t count = offsets.shape[0] - 1
         cdef int64_t[:, ::1] rows = state
         cdef const uint32_t *first = &symbols[0] if symbols.shape[0] else NULL
+        cdef ms_patterns made
         cdef int status
         self.check_idle()
         assert rows.shape[0] == <Py_ssize_t>count and rows.shape[1] == self.row
-        lengths = np.diff(offsets)
+        cdef int64_t[::1] lengths = np.diff(offsets)
         self.busy = True
         with nogil:
-            status = ms_patterns_build(&self.patterns, first, &offsets[0], count)
+            status = ms_patterns_build(&made, first, &offsets[0], count)
         self.busy = False
         if status < 0:
             raise MemoryError("no memory for a trie of patterns")
-        self.state = state
-        self.rows = rows
-        self.lengths = lengths
+        ms_patterns_free(&self.patterns)
+        self.patterns, self.state, self.rows, self.lengths = made, state, rows, lengths
 
     def scan(self, const uint32_t[::1] unit, int64_t session, int64_t number, int64_t position):
         """Count what occurs in a closed unit."""
