@@ -64,6 +64,8 @@ void ms_eprocess_update(ms_eprocess *e, double x)
 {
     double total = 0;
     e->n++;
+    /* So that products stay finite. What is cut off only lowers the capital: the safe side. */
+    x = fmin(x, SCALE);
     if (e->restarts) {
         /* Of half the first capital, 1 / sqrt(t) - 1 / sqrt(t + 1) is staked anew at step t: all of it
          * in the end. What is staked late has lost nothing before. 1 / (t (t + 1)) would leave too

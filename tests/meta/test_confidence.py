@@ -417,3 +417,17 @@ def test_two_threads_get_an_error_or_their_turn():
     for thread in threads:
         thread.join()
     assert interval.n == 6000 - 3000 * len(errors)
+
+
+def test_capital_stays_a_number_whatever_is_won():
+    capital = EProcess()
+    for _ in range(3):
+        capital.update(1e308)
+    assert 600 < capital.log_capital < 3 * 708
+    once = capital.log_capital
+    capital.update(-1.0)
+    assert math.isfinite(capital.log_capital) and capital.log_capital < once
+    other = EProcess()
+    other.restore(capital.snapshot())
+    assert other.digest == capital.digest
+    assert math.isfinite(EProcess(restarts=True).update(1.7e308))
