@@ -445,6 +445,8 @@ tuned_for=100, cells=1000)\n--\n\n\
         self.tuned_for_ = check_int("tuned_for", tuned_for, low=1, high=1 << 40)
         self.cells_ = check_int("cells", cells, low=2, high=1000000)
         self.level = self.alpha_ / 2 if self.side_ == 0 else self.alpha_
+        if self.level == 0:
+            raise ArgumentValueError(f"alpha must be no less than 1e-323, got {alpha!r}")
         self.log_level = -log(self.level)
         if self.method_ == 0 and (
             (self.side_ != 2

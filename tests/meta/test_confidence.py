@@ -431,3 +431,11 @@ def test_capital_stays_a_number_whatever_is_won():
     other.restore(capital.snapshot())
     assert other.digest == capital.digest
     assert math.isfinite(EProcess(restarts=True).update(1.7e308))
+
+
+def test_an_alpha_whose_half_is_nothing_is_refused():
+    with pytest.raises(ArgumentValueError, match="alpha"):
+        ConfidenceSequence(alpha=5e-324)
+    lowest = ConfidenceSequence(alpha=5e-324, side="lower")
+    lowest.update_many([1.0] * 100)
+    assert lowest.lower == 0.0
