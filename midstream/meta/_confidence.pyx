@@ -63,7 +63,8 @@ cdef Py_ssize_t LONG = 256
 
 _CAPITAL = struct.Struct(f"<{MS_BETS + 4}dQB")
 _CAPITAL_MAGIC = b"ms.capital1\0"
-_SEQUENCE = struct.Struct("<4dQBBQQ3d")
+_ARGUMENTS = struct.Struct("<4dQBB")
+_SUMS = struct.Struct("<Q3d")
 _SEQUENCE_MAGIC = b"ms.confid1\0"
 _SIDE = struct.Struct("<Q2d")
 
@@ -622,10 +623,9 @@ tuned_for=100, cells=1000)\n--\n\n\
                 self.cells_)
 
     cdef bytes config(self):
-        return _SEQUENCE.pack(
-            self.low_, self.high_, self.alpha_, self.tuned_for_, self.cells_, self.method_,
-            self.side_, 0, 0, 0.0, 0.0, 0.0,
-        )[:4 * 8 + 8 + 2]
+        return _ARGUMENTS.pack(
+            self.low_, self.high_, self.alpha_, self.tuned_for_, self.cells_, self.method_, self.side_
+        )
 
     cdef bytes side_bytes(self, ms_betting *side):
         cdef size_t n = side.cells + 1
@@ -648,8 +648,7 @@ tuned_for=100, cells=1000)\n--\n\n\
         self.check_idle()
         return sealed(
             _SEQUENCE_MAGIC + self.config()
-            + struct.pack("<Q3d", self.sums.n, self.sums.sum, self.sums.squares,
-                          self.sums.squares1)
+            + _SUMS.pack(self.sums.n, self.sums.sum, self.sums.squares, self.sums.squares1)
             + self.side_bytes(&self.below) + self.side_bytes(&self.above)
         )
 
@@ -697,18 +696,16 @@ tuned_for=100, cells=1000)\n--\n\n\
         data = unsealed(snapshot, _SEQUENCE_MAGIC, "ConfidenceSequence")
         if not data.startswith(config):
             raise ArgumentValueError("snapshot must be of the same arguments, got one of others")
-        if len(data) != len(config) + 32 + n_sides * per_side:
+        if len(data) != len(config) + _SUMS.size + n_sides * per_side:
             raise ArgumentValueError("snapshot must be whole, got one of another length")
-        sums.n, sums.sum, sums.squares, sums.squares1 = struct.unpack_from(
-            "<Q3d", data, len(config)
-        )
+        sums.n, sums.sum, sums.squares, sums.squares1 = _SUMS.unpack_from(data, len(config))
         n = float(sums.n)
         if not (
             sums.n < <uint64_t>_COUNT_LIMIT and 0 <= sums.sum <= n and 0 <= sums.squares <= n
             and 0 <= sums.squares1 <= n
         ):
             raise ArgumentValueError("snapshot must hold a state of a ConfidenceSequence, got none")
-        at = len(config) + 32
+        at = len(config) + _SUMS.size
         below = above = None
         if self.below.mantissa != NULL:
             below = self.side_of(data, at, &self.below)
