@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 
+from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY, NAN, fmax, fmin, log
 from libc.stdint cimport int32_t, uint64_t
 
@@ -60,6 +61,9 @@ SIDES = ("both", "lower", "upper")
 
 #: Values that release the GIL when they come at once; some 10 us of work.
 cdef Py_ssize_t LONG = 256
+#: Work between two looks at pending signals, in some nanoseconds each: values, or cells of a grid.
+cdef Py_ssize_t PIECE = 1 << 16
+cdef Py_ssize_t CELLS = 1 << 24
 
 _CAPITAL = struct.Struct(f"<{MS_BETS + 4}dQB")
 _CAPITAL_MAGIC = b"ms.capital1\0"
@@ -208,11 +212,14 @@ cdef class EProcess:
             A value below -1, NaN or infinite; `alpha` not within (0, 1]. Nothing was taken.
         ArgumentTypeError
             No real numbers.
+
+        Notes
+        -----
+        Ctrl-C ends it between two values: those before it were taken.
         """
         cdef const double[::1] row
         cdef double stop = INFINITY
-        cdef Py_ssize_t n
-        cdef size_t used
+        cdef Py_ssize_t n, end, used = 0
         self.check_idle()
         if alpha is not None:
             stop = -log(level_of("alpha", alpha))
@@ -224,10 +231,16 @@ cdef class EProcess:
             return ms_eprocess_feed(&self.state, &row[0], n, stop)
         self.check_idle()  # again: another thread may have had its turn while the row was made
         self.busy = True
-        with nogil:
-            used = ms_eprocess_feed(&self.state, &row[0], n, stop)
-        self.busy = False
-        return used
+        try:
+            while True:
+                end = min(n, used + PIECE)
+                with nogil:
+                    used += ms_eprocess_feed(&self.state, &row[used], end - used, stop)
+                if used == n or self.state.log_capital >= stop:
+                    return used
+                PyErr_CheckSignals()
+        finally:
+            self.busy = False
 
     def rejects(self, alpha):
         """Whether the null was refuted at this level, now or at any time before.
@@ -514,9 +527,13 @@ tuned_for=100, cells=1000)\n--\n\n\
             One is outside, or NaN. Nothing was taken.
         ArgumentTypeError
             No real numbers.
+
+        Notes
+        -----
+        Ctrl-C ends it between two values: those before it were taken.
         """
         cdef const double[::1] row
-        cdef Py_ssize_t i, n
+        cdef Py_ssize_t i = 0, n, end, piece = PIECE
         self.check_idle()
         row = bounded_row(xs, "xs", self.low_, self.high_)
         n = row.shape[0]
@@ -525,11 +542,21 @@ tuned_for=100, cells=1000)\n--\n\n\
                 self.take(row[i])
             return
         self.check_idle()  # again: another thread may have had its turn while the row was made
+        if self.method_ == 0:
+            piece = max(1, CELLS // <Py_ssize_t>self.cells_)
         self.busy = True
-        with nogil:
-            for i in range(n):
-                self.take(row[i])
-        self.busy = False
+        try:
+            while True:
+                end = min(n, i + piece)
+                with nogil:
+                    while i < end:
+                        self.take(row[i])
+                        i += 1
+                if i == n:
+                    return
+                PyErr_CheckSignals()
+        finally:
+            self.busy = False
 
     cdef double margin(self):
         """How far the mean of the scaled values may stand off."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+import signal
 import threading
 
 import numpy as np
@@ -417,6 +418,38 @@ def test_two_threads_get_an_error_or_their_turn():
     for thread in threads:
         thread.join()
     assert interval.n == 6000 - 3000 * len(errors)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX signals")
+@pytest.mark.parametrize(
+    ("make", "n"),
+    [
+        (lambda: EProcess(restarts=True), 4_000_000),
+        (lambda: ConfidenceSequence(cells=200_000), 20_000),
+        (lambda: ConfidenceSequence(method="bernstein"), 20_000_000),
+    ],
+)
+def test_a_signal_ends_update_many(make, n):
+    def interrupt(number, frame):
+        try:
+            many.snapshot()
+        except MidstreamError:
+            raise InterruptedError from None
+        # The values are still being checked.
+
+    many, single = make(), make()
+    xs = np.tile(np.random.default_rng(0).random(1000), n // 1000)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+        with pytest.raises(InterruptedError):
+            many.update_many(xs)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert 0 < many.n < n
+    single.update_many(xs[: many.n])
+    assert many.snapshot() == single.snapshot()
 
 
 def test_capital_stays_a_number_whatever_is_won():
