@@ -6,6 +6,7 @@
 
 #include "ms_bandit_nodes.h"
 #include "ms_bits.h"
+#include "ms_random.h"
 
 /* Rewards of an action between two exact factorisations where nothing is discounted. Rank-one updates
  * lose about a unit in the last place each. */
@@ -32,33 +33,6 @@ static const ms_bandit_kernels *select_kernels(ms_simd_level level)
 #endif
     (void)level;
     return &ms_bandit_scalar;
-}
-
-/* ---- random numbers: xoshiro256++ (Blackman and Vigna 2021), seeded by splitmix64 ---- */
-
-static uint64_t rotated(uint64_t x, int by) { return x << by | x >> (64 - by); }
-
-static void seed(uint64_t *state, uint64_t from)
-{
-    for (int k = 0; k < 4; k++) {
-        uint64_t z = from += UINT64_C(0x9e3779b97f4a7c15);
-        z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-        z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-        state[k] = z ^ z >> 31;
-    }
-}
-
-/* Uniform in [0, 1): a multiple of 2^-53. */
-static double draw(uint64_t *s)
-{
-    const uint64_t result = rotated(s[0] + s[3], 23) + s[0], t = s[1] << 17;
-    s[2] ^= s[0];
-    s[3] ^= s[1];
-    s[1] ^= s[2];
-    s[0] ^= s[3];
-    s[2] ^= t;
-    s[3] = rotated(s[3], 45);
-    return (double)(result >> 11) * 0x1p-53;
 }
 
 /* ---- memory ---- */
@@ -130,7 +104,7 @@ int ms_bandit_init(ms_bandit *t, const ms_bandit_config *config, ms_simd_level l
     for (size_t k = 0; k < config->max_pending; k++)
         t->slots[k].newer = k + 1 < config->max_pending ? (int32_t)k + 1 : -1;
     t->oldest = t->newest = -1;
-    seed(t->random, config->seed);
+    ms_random_seed(t->random, config->seed);
     return 1;
 }
 
@@ -613,7 +587,7 @@ static void put(ms_bandit *t, int64_t ticket, int64_t time, double weight, int32
 
 void ms_bandit_decide(ms_bandit *t, uint64_t allowed, ms_bandit_choice *choice)
 {
-    double chances[MS_BANDIT_ACTIONS], left = draw(t->random);
+    double chances[MS_BANDIT_ACTIONS], left = ms_random_uniform(t->random);
     int32_t action = ms_low_bit(allowed);
     ms_bandit_chances(t, allowed, chances);
     for (uint64_t rest = allowed; rest != 0; rest &= rest - 1) {

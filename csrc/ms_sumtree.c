@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include "ms_random.h"
+
 int ms_sumtree_init(ms_sumtree *t, size_t n) {
     t->leaves = 1;
     while (t->leaves < n) t->leaves *= 2;
@@ -45,36 +47,13 @@ static void find_some(const ms_sumtree *t, double *places, size_t n, int64_t *le
     for (size_t k = 0; k < n; k++) leaves[k] = (int64_t)(node[k] - t->leaves);
 }
 
-void ms_sumtree_seed(ms_sumtree_random *r, uint64_t seed) {
-    for (int i = 0; i < 4; i++) {
-        uint64_t z = (seed += UINT64_C(0x9e3779b97f4a7c15));
-        z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-        z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-        r->s[i] = z ^ (z >> 31);
-    }
-}
-
-static uint64_t rotated(uint64_t x, int k) { return (x << k) | (x >> (64 - k)); }
-
-static uint64_t draw(ms_sumtree_random *r) {
-    uint64_t *s = r->s;
-    const uint64_t result = rotated(s[0] + s[3], 23) + s[0], t = s[1] << 17;
-    s[2] ^= s[0];
-    s[3] ^= s[1];
-    s[1] ^= s[2];
-    s[0] ^= s[3];
-    s[2] ^= t;
-    s[3] = rotated(s[3], 45);
-    return result;
-}
-
-void ms_sumtree_sample(const ms_sumtree *t, ms_sumtree_random *r, size_t n, int64_t *leaves) {
+void ms_sumtree_sample(const ms_sumtree *t, uint64_t *random, size_t n, int64_t *leaves) {
     const double total = t->nodes[1];
     double places[ABREAST];
     for (size_t first = 0; first < n; first += ABREAST) {
         const size_t some = n - first < ABREAST ? n - first : ABREAST;
         for (size_t k = 0; k < some; k++) {
-            const double uniform = (double)(draw(r) >> 11) * 0x1p-53;
+            const double uniform = ms_random_uniform(random);
             /* The share first: total times n may be no number. */
             places[k] = ((double)(first + k) + uniform) / (double)n * total;
         }

@@ -25,15 +25,8 @@ void ms_sumtree_set(ms_sumtree *t, size_t i, double weight);
 /* Leaves as they are in nodes: all sums anew. */
 void ms_sumtree_rebuild(ms_sumtree *t);
 
-/* xoshiro256++ of Blackman and Vigna (2019), seeded by splitmix64. */
-typedef struct {
-    uint64_t s[4];
-} ms_sumtree_random;
-
-void ms_sumtree_seed(ms_sumtree_random *r, uint64_t seed);
-
-/* One leaf from each of n equal parts of the sum, never one of weight zero. Some weight is
- * positive. */
-void ms_sumtree_sample(const ms_sumtree *t, ms_sumtree_random *r, size_t n, int64_t *leaves);
+/* One leaf from each of n equal parts of the sum, never one of weight zero. Some weight is positive.
+ * random: a state of ms_random.h. */
+void ms_sumtree_sample(const ms_sumtree *t, uint64_t *random, size_t n, int64_t *leaves);
 
 #endif

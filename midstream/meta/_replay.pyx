@@ -15,15 +15,15 @@ cdef extern from "ms_sumtree.h":
     ctypedef struct ms_sumtree:
         size_t leaves
         double *nodes
-    ctypedef struct ms_sumtree_random:
-        uint64_t s[4]
     int ms_sumtree_init(ms_sumtree *t, size_t n) noexcept nogil
     void ms_sumtree_free(ms_sumtree *t) noexcept nogil
     void ms_sumtree_set(ms_sumtree *t, size_t i, double weight) noexcept nogil
     void ms_sumtree_rebuild(ms_sumtree *t) noexcept nogil
-    void ms_sumtree_seed(ms_sumtree_random *r, uint64_t seed) noexcept nogil
-    void ms_sumtree_sample(const ms_sumtree *t, ms_sumtree_random *r, size_t n,
+    void ms_sumtree_sample(const ms_sumtree *t, uint64_t *random, size_t n,
                            int64_t *leaves) noexcept nogil
+
+cdef extern from "ms_random.h":
+    void ms_random_seed(uint64_t *s, uint64_t seed) noexcept nogil
 
 #: Largest priority: the sum of as many as the largest capacity is a number.
 LARGEST = 1e300
@@ -39,7 +39,7 @@ cdef class ReplayCore:
     """The ring and the tree. `midstream.meta.replaying.Replay` documents what is public."""
 
     cdef ms_sumtree tree
-    cdef ms_sumtree_random random
+    cdef uint64_t[4] random
     cdef double *priorities_
     cdef list items
     cdef bint busy
@@ -55,7 +55,7 @@ cdef class ReplayCore:
         self.size = capacity
         self.items = []
         self.largest = 1.0
-        ms_sumtree_seed(&self.random, seed)
+        ms_random_seed(self.random, seed)
         self.priorities_ = <double *>calloc(self.size, sizeof(double))
         if self.priorities_ == NULL or ms_sumtree_init(&self.tree, self.size) != MS_SUMTREE_OK:
             raise MemoryError(f"no memory for a Replay of capacity={capacity}")
@@ -220,7 +220,7 @@ cdef class ReplayCore:
         cdef Py_ssize_t i
         if n == 0:
             return
-        ms_sumtree_sample(&self.tree, &self.random, n, &slots[0])
+        ms_sumtree_sample(&self.tree, self.random, n, &slots[0])
         least = self.tree.nodes[self.tree.leaves + slots[0]]
         for i in range(n):
             leaf = self.tree.nodes[self.tree.leaves + slots[i]]
@@ -277,7 +277,7 @@ cdef class ReplayCore:
 
     def _state(self):
         self.check_idle()
-        return self.added, self.largest, tuple([self.random.s[i] for i in range(4)])
+        return self.added, self.largest, tuple([self.random[i] for i in range(4)])
 
     def _set_state(self, uint64_t added, double largest, tuple random, const double[::1] priorities,
                    list items):
@@ -303,7 +303,7 @@ cdef class ReplayCore:
             raise ValueError("largest priority")
         self.added, self.largest = added, largest
         for i in range(4):
-            self.random.s[i] = words[i]
+            self.random[i] = words[i]
         for i in range(<Py_ssize_t>self.tree.leaves):
             self.tree.nodes[self.tree.leaves + i] = 0.0
         for i in range(n):
