@@ -150,7 +150,7 @@ class Machine:
         outcomes: list[dict[str, Any]] = []
         while len(self.sessions) >= self.parts.max_sessions:
             oldest = next(iter(self.sessions))
-            outcomes += self._leave(oldest, time_ns)
+            outcomes += self._leave(oldest, time_ns, late=True)
             self.expired += 1
             expired.append(oldest)
         share = self.parts.audit.probability if self.burst_left > 0 else 0.0
@@ -171,6 +171,8 @@ class Machine:
             elif trial.watched or (
                 trial.stage == "shadow" and (audit or trial.number not in self.audit_only)
             ):
+                # Pairs count in the order in which streams began: what goes wrong takes longer.
+                trial.assign(number)
                 shadows.append(trial.number)
         self.sessions[number] = _Open(
             number, self.parts.shield.tracker(), audit, assigned, candidate, shadows
@@ -287,7 +289,7 @@ class Machine:
         left = list(self.sessions)
         outcomes: list[dict[str, Any]] = []
         for number in left:
-            outcomes += self._leave(number, time_ns)
+            outcomes += self._leave(number, time_ns, late=True)
             self.abandoned += 1
         return {"abandoned": left, "outcomes": outcomes}
 
@@ -361,17 +363,14 @@ class Machine:
     def _canary(self) -> Trial | None:
         return next((t for t in self.parts.gate.trials if t.stage == "canary"), None)
 
-    def _leave(self, number: int, time_ns: int) -> list[dict[str, Any]]:
-        """End a session without an outcome: censored."""
+    def _leave(self, number: int, time_ns: int, *, late: bool = False) -> list[dict[str, Any]]:
+        """End a session without an outcome; `late`, since it took too long: often a bad sign."""
         opened = self.sessions.pop(number)
         for ticket in opened.tickets:
             if ticket in self.tickets:
                 self._reward(ticket, None)
-        told: list[dict[str, Any]] = []
-        outcome = self._return_canary(opened, None, None, None)
-        if outcome is not None:
-            self._settle(outcome, told, time_ns)
-        return told
+        unknown = [None] * len(opened.shadows)
+        return self._report(opened, None, unknown, None, time_ns, late=late)
 
     def _reward(self, ticket: int, reward: float | None) -> None:
         session = self.sessions.get(self.tickets.pop(ticket))
@@ -406,6 +405,8 @@ class Machine:
         shadow_losses: Sequence[Any],
         segment: str | None,
         time_ns: int,
+        *,
+        late: bool = False,
     ) -> list[dict[str, Any]]:
         """Give the gate what a stream has shown; the outcomes that changed something."""
         told: list[dict[str, Any]] = []
@@ -417,17 +418,17 @@ class Machine:
         outcome = self._return_canary(opened, own, champion, segment)
         if outcome is not None:
             self._settle(outcome, told, time_ns)
-        if opened.candidate or own is None:
+        if opened.candidate:
             return told
-        for trial in self.parts.gate.trials:
-            other = beside.get(trial.number)
-            if other is None or not (trial.stage == "shadow" or trial.watched):
-                continue
-            pair = (other, own) if trial.watched else (own, other)
-            outcome = trial.shadowed(*pair, segment=segment)
+        for number in opened.shadows:
+            trial, other = self.trials.get(number), beside[number]
+            if trial is None:
+                continue  # what it was compared with is gone
+            if (own is None or other is None) and not late:
+                outcome = trial.withdrawn(opened.number)
+            else:
+                outcome = trial.finished(opened.number, own, other, segment=segment)
             self._settle(outcome, told, time_ns)
-            if outcome.stage in ("promoted", "demoted") and outcome.changed:
-                break  # what the others were compared with is gone
         return told
 
     def _replayed(

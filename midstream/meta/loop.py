@@ -8,6 +8,7 @@ import html
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -199,6 +200,12 @@ class StrangeLoop:
     brings their losses back. Paired losses on the same streams are the evidence; the gate decides,
     at any time, without raising its error rate.
 
+    *What counts.* Pairs count in the order in which streams began, whenever they end: those that
+    take long are often those that went wrong. A stream that is given up since it took too long (as
+    `max_pending` of the gate and `max_sessions` have it, or open at a crash) counts at its worst
+    for the candidate. One that is abandoned, or finished without a loss, counts as if it had not
+    been, but in canary: the error rate holds if that has nothing to do with its losses.
+
     *A change.* `propose` looks for one that would have been better on recordings; `apply` puts it
     before the shield, then before the gate. Nobody else can put settings into force, except
     `rollback`, to a version that was. Evaluator, shield, gate and ledger are no parameters, and no
@@ -292,6 +299,8 @@ class StrangeLoop:
         self._looked = 0
         self._alarmed = False
         self._since_checkpoint = 0
+        #: Sessions whose owners are gone; garbage collection may add to it at any time.
+        self._gone: deque[int] = deque()
         own = not isinstance(ledger, Ledger)
         # What a process has appended outlives it without syncing; versions outlive the machine too.
         self._ledger = ledger if isinstance(ledger, Ledger) else Ledger(ledger, sync="versions")
@@ -376,6 +385,10 @@ class StrangeLoop:
         Session
         """
         with self._lock:
+            while self._gone:
+                number = self._gone.popleft()
+                if number in self._machine.sessions:
+                    self._take("abandon", {"session": number}, time_ns)
             decided = self._take("begin", {}, time_ns)
             machine = self._machine
             settings = machine.settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -173,7 +174,8 @@ class Session:
         ----------
         loss : float in [0, 1], (low, high) or None
             Of the settings that ran it. None is unknown: nothing is learned from it. Whether it is
-            known must not depend on how large it is; where it does, give bounds.
+            known must not depend on how large it is; where it does, give bounds. (In canary None
+            counts as the worst for the candidate.)
         shadow_losses : sequence of float, (low, high) or None
             One for each of `shadows`; by default all unknown.
         signals : mapping of str to float, optional
@@ -208,6 +210,13 @@ class Session:
 
     def _checked_level(self, level: int) -> int:
         return check_int("level", level, low=1, high=self._loop.levels.n)
+
+    def abandon_without(self, owner: object) -> None:
+        """Abandon the session some time after nobody has `owner` any more, if it is open then.
+
+        For what may never be told, by somebody who has `owner` to tell it with.
+        """
+        weakref.finalize(owner, self._loop._gone.append, self.number).atexit = False
 
     def _check_open(self) -> None:
         if self.closed:

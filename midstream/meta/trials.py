@@ -67,8 +67,9 @@ class _Stream:
 class Trial:
     """One proposed change on its way through the gate; made by `Gate.open`.
 
-    Evidence comes in through `replayed`, `finished`, `shadowed` and `observed` and no other way:
-    attributes cannot be set, and levels, thresholds and the assignment of streams are the gate's.
+    Evidence comes in through `replayed`, `finished`, `shadowed` and `observed` and no other way
+    (`withdrawn` brings none): attributes cannot be set, and levels, thresholds and the assignment
+    of streams are the gate's.
 
     Notes
     -----
@@ -469,6 +470,42 @@ class Trial:
         entry.segment = name
         entry.done = True
         del self._pending[number]
+        return self._advance()
+
+    def withdrawn(self, stream: SupportsIndex | Assignment) -> Outcome:
+        """Report that nothing will be known of a stream, for reasons other than its losses.
+
+        It counts no more than if it had not been assigned, and later ones wait for it no longer.
+        Where the reasons may have to do with losses, as where it takes too long, report None to
+        `finished` instead: that counts at its worst.
+
+        Parameters
+        ----------
+        stream : int or Assignment
+            Its number.
+
+        Returns
+        -------
+        Outcome
+            A stream that the stage no longer needs changes nothing.
+
+        Raises
+        ------
+        RefusedError
+            The trial is in canary, where the arm may be the reason.
+        """
+        self._live()
+        number = stream.stream if isinstance(stream, Assignment) else check_int("stream", stream)
+        entry = self._pending.get(number)
+        if entry is None:
+            self._late.discard(number)
+            return self._same()
+        if self._stage == "canary":
+            raise RefusedError(
+                f"trial {self._number} lets no stream go in stage 'canary'", reason="stage"
+            )
+        del self._pending[number]
+        self._queue.remove(entry)
         return self._advance()
 
     def shadowed(

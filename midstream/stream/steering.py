@@ -206,6 +206,9 @@ class Steering:
             self.settled = True
             self._session.abandon(time_ns=time.time_ns())
             self._rows = deque(maxlen=0)
+        else:
+            # Who has dropped the watch will not tell what came of it.
+            self._session.abandon_without(self)
         self._silence_ns = max(0, silence_ns)
 
     def settle(self) -> None:

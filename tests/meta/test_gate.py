@@ -838,3 +838,33 @@ def test_what_is_replayed_are_pairs():
     with pytest.raises(ArgumentTypeError, match="segments must be iterable, got int"):
         trial.replayed([(0.5, 0.5)], segments=3)  # type: ignore[arg-type]
     assert trial.evidence.n == 0
+
+
+def test_a_stream_that_is_withdrawn_counts_no_more_than_if_it_had_not_been():
+    gate = Gate(replay=0, canary=0)
+    trial = gate.open()
+    for number in range(4):
+        trial.assign(number)
+    trial.finished(1, 0.5, 0.4)
+    trial.finished(3, 0.5, 0.3)
+    assert trial.evidence.n == 0
+    trial.withdrawn(0)
+    assert trial.evidence.n == 1
+    trial.withdrawn(trial.assign(4))
+    trial.withdrawn(2)
+    assert trial.evidence.n == 2
+    assert trial.evidence.difference == pytest.approx(0.15)
+    assert trial.withdrawn(2).changed is False  # again
+    with pytest.raises(ArgumentValueError):
+        trial.finished(2, 0.5, 0.4)
+
+
+def test_no_stream_of_a_canary_is_withdrawn():
+    gate = Gate(replay=0, seed=1)
+    trial = gate.open()
+    trial.shadowed_many([0.9] * 40, [0.1] * 40)
+    assert trial.stage == "canary"
+    trial.assign(0)
+    with pytest.raises(RefusedError, match="lets no stream go"):
+        trial.withdrawn(0)
+    assert trial.outstanding == 1

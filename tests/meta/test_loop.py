@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import random
 import threading
@@ -320,6 +321,75 @@ def test_a_rule_that_comes_later_stops_a_promotion():
     summary = loop.summary()
     assert (summary.promoted, summary.refused) == (0, 1)
     assert summary.change_violations == 0
+
+
+def test_pairs_count_in_the_order_in_which_streams_began():
+    """A candidate that is worse where streams take long is not promoted by the fast ones."""
+    loop = make(evaluator=None, gate=Gate(replay=0, canary=0))
+    loop.apply(SPACE.change(loop.settings, copies=6), time_ns=0)
+    rng, waiting = random.Random(1), []
+    for number in range(300):
+        session = loop.begin(time_ns=number)
+        slow = rng.random() < 0.3
+        waiting.append((number + 80 * slow, session, 0.9 if slow else 0.3))
+        for entry in [one for one in waiting if one[0] <= number]:
+            waiting.remove(entry)
+            entry[1].finish(0.5, [entry[2]] * len(entry[1].shadows), time_ns=number)
+    assert loop.version == 0
+    assert loop.summary().rejected == 0
+
+
+def test_streams_from_before_a_promotion_do_not_speak_against_it():
+    loop = make(evaluator=None, gate=Gate(replay=0, canary=0))
+    loop.apply(SPACE.change(loop.settings, copies=6), time_ns=0)
+    sessions = [loop.begin(time_ns=1) for _ in range(60)]
+    for session in sessions:
+        session.finish(0.8, [0.2], time_ns=2)
+    assert (loop.summary().promoted, loop.summary().demoted) == (1, 0)
+    assert loop.gate.trials[0].evidence.n == 0
+
+
+@pytest.mark.parametrize("way", ["unknown", "abandoned", "expired", "reopened"])
+def test_what_is_given_up_for_its_length_counts_at_its_worst(way, tmp_path):
+    """What is lost for other reasons counts as if it had not been."""
+    path = tmp_path / "loop.ledger"
+    options: dict[str, Any] = {"evaluator": None, "gate": Gate(replay=0, canary=0)}
+    loop = make(path, **options, max_sessions=2)
+    loop.apply(SPACE.change(loop.settings, copies=6), time_ns=0)
+    first, second = loop.begin(time_ns=1), loop.begin(time_ns=1)
+    second.finish(0.5, [0.4], time_ns=2)
+    assert loop.gate.trials[0].evidence.n == 0  # it waits for the one before it
+    if way == "unknown":
+        first.finish(None, [0.4], time_ns=3)
+    elif way == "abandoned":
+        first.abandon(time_ns=3)
+    elif way == "expired":
+        loop.begin(time_ns=3)
+        loop.begin(time_ns=3)
+    else:
+        loop.close()
+        loop = make(path, **options, max_sessions=2)
+    evidence = loop.gate.trials[0].evidence
+    known = way in ("unknown", "abandoned")
+    assert evidence.n == (1 if known else 2)
+    assert evidence.difference == pytest.approx(0.1 if known else (0.1 - 1.0) / 2)
+    assert loop.replay().to_bytes() == loop.ledger.to_bytes()
+    loop.close()
+
+
+def test_a_session_whose_owner_is_gone_is_abandoned():
+    loop = make()
+    session = loop.begin(time_ns=1)
+    owner = Evaluator()
+    session.abandon_without(owner)
+    loop.begin(time_ns=2)
+    assert loop.summary().abandoned == 0
+    del owner
+    gc.collect()
+    loop.begin(time_ns=3)
+    assert loop.summary().abandoned == 1
+    with pytest.raises(RefusedError):
+        session.finish(0.5, time_ns=4)
 
 
 def test_refusals_are_told_and_recorded():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 
 import numpy as np
@@ -124,8 +125,10 @@ async def test_a_stop_is_settled_when_its_outcome_is_told() -> None:
 
 async def test_what_nobody_told_teaches_nothing() -> None:
     loop = strange(max_sessions=2)
+    kept = []
     for _ in range(4):
-        await through(watch([AGAIN] * 99, loop=loop))
+        kept.append(watch([AGAIN] * 99, loop=loop))
+        await through(kept[-1])
     summary = loop.summary()
     assert (summary.started, summary.finished, summary.expired) == (4, 0, 2)
     late = watch([AGAIN] * 99, loop=loop)
@@ -157,6 +160,18 @@ async def test_an_outcome_after_a_rollback_counts_for_the_settings_alone() -> No
     guard.outcome(stop_was_wrong=False)
     assert loop.summary().finished == 1
     assert not list(loop.ledger.records("feedback"))
+
+
+async def test_a_watch_that_was_dropped_holds_nothing_up() -> None:
+    """Trials wait for streams that began earlier; nobody can tell the outcome of this one."""
+    loop = strange()
+    guard = watch([AGAIN] * 99, loop=loop)
+    await through(guard)
+    del guard
+    gc.collect()
+    await through(watch(["fine. "], loop=loop))
+    summary = loop.summary()
+    assert (summary.finished, summary.abandoned, summary.expired) == (1, 1, 0)
 
 
 async def test_continue_lets_the_stream_flow_and_warns() -> None:
