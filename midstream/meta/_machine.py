@@ -333,7 +333,12 @@ class Machine:
     def _constrain(self, rule: dict[str, str]) -> dict[str, Any]:
         self.parts.shield.add(SafetyConstraint(**rule))  # type: ignore[arg-type]
         self.rules.append(rule)
-        return {"shield": self.parts.shield.digest}
+        told: list[dict[str, Any]] = []
+        for trial in self.parts.gate.trials:
+            refusals = self.parts.shield.permits(trial.change) if trial.open else ()
+            if refusals:  # a canary would run what is not allowed any more
+                self._settle(trial.reject(f"refused: {refusals[0].rule}"), told, 0)
+        return {"shield": self.parts.shield.digest, "outcomes": told}
 
     def _revert(
         self, version: int, settings: dict[str, Any], reason: str, time_ns: int, state: bytes

@@ -552,6 +552,9 @@ class StrangeLoop:
     ) -> None:
         """Add a rule to the shield; there is no way to remove one.
 
+        Trials of changes that it refuses end at once. What is in force stays, and going back to
+        what was in force is no change that rules judge.
+
         Parameters
         ----------
         rule : SafetyConstraint or str

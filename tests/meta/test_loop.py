@@ -315,12 +315,25 @@ def test_a_rule_that_comes_later_stops_a_promotion():
     loop = make(evaluator=None, gate=Gate(replay=0, canary=0))
     loop.apply(SPACE.change(loop.settings, copies=6), time_ns=0)
     loop.add_safety_constraint(SafetyConstraint("few", "copies <= 5"), time_ns=1)
+    assert not loop.gate.trials  # a canary of it would run what is not allowed any more
     drive(loop, range(60))
     assert loop.settings == SPACE.defaults
     assert loop.version == 0
     summary = loop.summary()
-    assert (summary.promoted, summary.refused) == (0, 1)
+    assert (summary.promoted, summary.rejected) == (0, 1)
     assert summary.change_violations == 0
+
+
+def test_a_canary_ends_with_the_rule_that_forbids_it():
+    loop = make(evaluator=None, gate=Gate(replay=0, seed=1))
+    loop.apply(SPACE.change(loop.settings, copies=6), time_ns=0)
+    while loop.gate.trials[0].stage != "canary":
+        session = loop.begin(time_ns=1)
+        session.finish(0.9, [0.1], time_ns=1)
+    loop.add_safety_constraint("copies <= 5", time_ns=2)
+    sessions = [loop.begin(time_ns=3) for _ in range(50)]
+    assert {session.arm for session in sessions} == {"champion"}
+    assert loop.replay().to_bytes() == loop.ledger.to_bytes()
 
 
 def test_pairs_count_in_the_order_in_which_streams_began():
