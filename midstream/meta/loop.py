@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -213,7 +214,9 @@ class StrangeLoop:
 
     *Ledger.* Every input is one record, with what was decided on it, written before the method
     returns. A loop is a function of these records: one that is opened again is where it was, to the
-    last record, and `replay` gives the same bytes. Sessions that were open then are censored.
+    last record, and `replay` gives the same bytes. Sessions that were open then are censored. What
+    others append to the ledger meanwhile, a rollback or records of their own, is taken in before
+    the next input.
     Patterns are not decided upon; `save` and `close` write them.
 
     *Cost.* `begin` and `finish` take some 0.12 ms together, with a ledger in memory or unsynced,
@@ -299,6 +302,8 @@ class StrangeLoop:
         self._looked = 0
         self._alarmed = False
         self._since_checkpoint = 0
+        #: Records of the ledger that the machine has taken; -1 where that is not known.
+        self._taken = -1
         #: Sessions whose owners are gone; garbage collection may add to it at any time.
         self._gone: deque[int] = deque()
         own = not isinstance(ledger, Ledger)
@@ -702,20 +707,43 @@ class StrangeLoop:
         now = _now(time_ns)
         if timed and kind not in ("decide", "feedback"):
             given = {**given, "time_ns": now}
-        try:
-            state = self._ledger.state(given["version"]) if kind == "revert" else b""
-            decided = self._machine.take(kind, given, state)
-            record = self._ledger.append(kind, {"given": given, "decided": decided}, time_ns=now)
-            commit(self._ledger, self._machine.commits, record.index, now)
-        except BaseException:
-            # Whatever was half-done, the ledger knows what was.
-            self._bring_back()
-            raise
-        self._since_checkpoint += 1
-        if self._since_checkpoint >= CHECKPOINT_EVERY:
-            self._ledger.append(CHECKPOINT, {}, blob=self._machine.snapshot(), time_ns=now)
-            self._since_checkpoint = 0
+        ledger = self._ledger
+        with ledger._lock:
+            self._catch_up()
+            self._taken = -1
+            try:
+                state = ledger.state(given["version"]) if kind == "revert" else b""
+                decided = self._machine.take(kind, given, state)
+                record = ledger.append(kind, {"given": given, "decided": decided}, time_ns=now)
+                commit(ledger, self._machine.commits, record.index, now)
+                self._taken = len(ledger)
+            except BaseException:
+                # Whatever was half-done, the ledger knows what was.
+                self._bring_back()
+                raise
+            self._since_checkpoint += 1
+            if self._since_checkpoint >= CHECKPOINT_EVERY:
+                # The input is recorded: that a disk is full now is the next one's error.
+                with suppress(OSError):
+                    ledger.append(CHECKPOINT, {}, blob=self._machine.snapshot(), time_ns=now)
+                    self._since_checkpoint, self._taken = 0, len(ledger)
         return decided
+
+    def _catch_up(self) -> None:
+        """Take what somebody else has written into the ledger, such as a rollback."""
+        ledger, start = self._ledger, self._taken
+        if start == len(ledger):
+            return
+        if start < 0:
+            self._bring_back()
+            return
+        self._taken = -1
+        follower = Follower(self._machine, ledger)
+        for record in ledger.records(start=start):
+            follower.take(record)
+        follower.end()
+        self._since_checkpoint += follower.inputs
+        self._taken = len(ledger)
 
     def _opening(self) -> dict[str, Any]:
         parts = self._pristine
@@ -743,6 +771,7 @@ class StrangeLoop:
             now = _now(None)
             ledger.append(OPEN, opening, time_ns=now)
             ledger.commit(machine.settings, machine.learner_state(), cause=0, time_ns=now)
+            self._taken = len(ledger)
             return
         first = ledger[0]
         if first.kind != OPEN:
@@ -777,6 +806,7 @@ class StrangeLoop:
         follower.end()
         self._machine = machine
         self._since_checkpoint = follower.inputs
+        self._taken = len(self._ledger)
 
     def _decide(
         self,

@@ -687,6 +687,66 @@ def test_a_failing_disk_leaves_the_loop_where_the_ledger_is(tmp_path, monkeypatc
     loop.close()
 
 
+def test_a_disk_that_fails_at_a_version_leaves_a_ledger_that_opens(tmp_path, monkeypatch):
+    """The decision is recorded, its version is not, and bringing the loop back fails as well."""
+    path = tmp_path / "ledger"
+    options: dict[str, Any] = {"evaluator": None, "gate": Gate(replay=0, canary=0)}
+    loop = make(path, **options)
+    loop.apply(SPACE.change(loop.settings, copies=6), time_ns=0)
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.ledger, "commit", full)
+        with pytest.raises(OSError, match="No space"):
+            for _ in range(60):
+                loop.begin(time_ns=1).finish(0.9, [0.1], time_ns=1)
+        with pytest.raises(OSError, match="No space"):
+            loop.begin(time_ns=2)
+    loop.begin(time_ns=2)
+    assert loop.settings["copies"] == loop.ledger.current.settings["copies"] == 6
+    assert loop.replay().to_bytes() == loop.ledger.to_bytes()
+    loop.close()
+    make(path, **options).close()
+
+
+def test_a_checkpoint_that_does_not_fit_is_no_error_of_the_input(monkeypatch):
+    monkeypatch.setattr("midstream.meta.loop.CHECKPOINT_EVERY", 5)
+    loop = make()
+    append = loop.ledger.append
+
+    def full(kind: str, *args: Any, **more: Any) -> Any:
+        if kind == "checkpoint":
+            raise OSError(28, "No space left on device")
+        return append(kind, *args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.ledger, "append", full)
+        drive(loop, range(10))
+    drive(loop, range(10, 12))
+    assert sum(1 for _ in loop.ledger.records("checkpoint")) >= 1
+    assert loop.replay().to_bytes() == loop.ledger.to_bytes()
+
+
+def test_what_others_write_into_the_ledger_is_taken_in():
+    ledger = Ledger()
+    loop = make(ledger)
+    drive(loop, range(80))
+    assert loop.version > 0
+    ledger.rollback(0, "past the loop")
+    ledger.append("note", {"by": "somebody"})
+    drive(loop, range(80, 82))
+    assert loop.summary().rolled_back == 1
+    assert loop.settings.to_dict() == dict(ledger.current.settings)
+    other = make(ledger)  # two loops over one ledger are one
+    drive(other, range(82, 84))
+    drive(loop, range(84, 86))
+    assert loop.summary().finished == 86
+    assert loop.replay().to_bytes() == ledger.to_bytes()
+    assert make(Ledger.from_bytes(ledger.to_bytes())).digest == loop.digest
+
+
 def test_threads_take_turns():
     loop = make(max_sessions=64)
     errors = []
