@@ -98,6 +98,12 @@ class Search:
         self, change: Change, recordings: Sequence[tuple[_Recording, float]]
     ) -> tuple[list[tuple[Any, Any]], float]:
         """Pairs of losses of a change, and its mean gain."""
+        self._check_frozen()
+        return self._tried(change, recordings)
+
+    def _tried(
+        self, change: Change, recordings: Sequence[tuple[_Recording, float]]
+    ) -> tuple[list[tuple[Any, Any]], float]:
         whole = self.audit_only(change)
         pairs, gains, weights = [], [], []
         for one, weight in recordings:
@@ -137,6 +143,7 @@ class Search:
         """
         if self.evaluator is None:
             return []
+        self._check_frozen()
         seen = {champion.digest, *resting}
         found: list[Proposal] = []
         for source, keep, pool in self._pools(champion, remembered):
@@ -151,7 +158,7 @@ class Search:
                     continue  # further away than one step goes
                 if not permitted(change):
                     continue
-                pairs, gain = self.tried(change, recordings)
+                pairs, gain = self._tried(change, recordings)
                 if len(pairs) >= max(1, least) and gain > 0.0 and gain >= self._min_gain:
                     scored.append(Proposal(change, source, pairs, gain))
             scored.sort(key=_by_gain)
@@ -176,6 +183,13 @@ class Search:
         around = [change.after for change in self._space.neighbours(champion, part=part)]
         pools.append(("neighbour", 1, around))
         return pools
+
+    def _check_frozen(self) -> None:
+        if _digest_of(self.evaluator) != self.digest:
+            raise RefusedError(
+                "evaluator must be what it was when the loop was made, got another digest",
+                reason="evaluator",
+            )
 
     def _judge(self, settings: Settings, one: _Recording) -> Any:
         assert self.evaluator is not None
@@ -223,12 +237,28 @@ def _digest_of(evaluator: Any) -> str:
     if isinstance(digest, str):
         return digest
     code = getattr(evaluator, "__code__", None)
+    given = (getattr(evaluator, "__defaults__", None), getattr(evaluator, "__kwdefaults__", None))
     if code is None or getattr(evaluator, "__closure__", None):
         raise ArgumentTypeError(
             "evaluator must have a digest (str), or be a function without a closure, got "
             f"{type(evaluator).__name__}"
         )
-    told = hashlib.sha256(code.co_code)
-    told.update(repr((evaluator.__qualname__, code.co_names, code.co_varnames)).encode())
-    told.update(repr([c for c in code.co_consts if not hasattr(c, "co_code")]).encode())
-    return told.hexdigest()
+    told = repr((evaluator.__qualname__, _told(given), _told(code)))
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _told(value: Any) -> Any:
+    """What a function is made of: the same in every process."""
+    if hasattr(value, "co_code"):
+        return value.co_code.hex(), value.co_names, value.co_varnames, _told(value.co_consts)
+    if isinstance(value, tuple):
+        return tuple(map(_told, value))
+    if isinstance(value, (frozenset, set)):
+        return type(value).__name__, sorted(repr(_told(one)) for one in value)
+    if isinstance(value, dict):
+        return [(_told(key), _told(one)) for key, one in value.items()]
+    if value is None or value is ... or isinstance(value, (bool, int, float, complex, str, bytes)):
+        return value
+    raise ArgumentTypeError(
+        f"evaluator must have a digest (str): its default {value!r:.60} cannot be told from others"
+    )

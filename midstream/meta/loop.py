@@ -140,10 +140,11 @@ class StrangeLoop:
     evaluator : callable, optional
         ``evaluator(settings, recording) -> float in [0, 1] or (low, high)``: what a recorded stream
         would have cost under other settings. It is frozen: its ``digest`` goes into the ledger, and
-        must be the same when the ledger is opened again. Two more attributes are used if it has
-        them: ``known(candidate, champion) -> bool``, whether the candidate's loss is exact on
-        every stream that the champion ran, and ``groups``, tuples of names of knobs that belong
-        together.
+        must be the same whenever it is used and when the ledger is opened again; a function without
+        one has that of its code, which another version of Python may compile otherwise. Two more
+        attributes are used if it has them: ``known(candidate, champion) -> bool``, whether the
+        candidate's loss is exact on every stream that the champion ran, and ``groups``, tuples of
+        names of knobs that belong together.
     candidates : iterable of Settings
         What is tried first, beside neighbours and versions that were in force before.
     ledger : path or Ledger, optional
@@ -534,8 +535,9 @@ class StrangeLoop:
         ------
         RefusedError
             `reason` says by what: a rule's name, ``"space"``, ``"base"``, ``"max_step"``,
-            ``"cooldown_s"``, ``"max_open"``, or ``"open"`` where a trial tries the same. The
-            refusal is in the ledger.
+            ``"cooldown_s"``, ``"max_open"``, ``"open"`` where a trial tries the same, or
+            ``"replay"``: too few recordings, or no gain on them. The refusal is in the ledger. Also
+            ``"evaluator"``: its digest is another than when the loop was made.
         ArgumentTypeError, ArgumentValueError
             No change; a loss that is none.
         """

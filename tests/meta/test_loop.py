@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import gc
+import os
 import pickle
 import random
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -901,6 +904,59 @@ def test_the_evaluator_may_be_a_function():
     bound = 3.0
     with pytest.raises(ArgumentTypeError, match="closure"):
         make(evaluator=lambda settings, recording: bound)
+
+
+def scale_of(scale: float) -> Any:
+    """The same code; only a default differs."""
+
+    def rate(settings: Settings, recording: float, scale: float = scale) -> float:
+        return abs(settings["copies"] - recording) / scale
+
+    return rate
+
+
+def test_the_defaults_of_an_evaluator_tell_it_from_another():
+    ledger = Ledger()
+    make(ledger, evaluator=scale_of(20.0))
+    make(ledger, evaluator=scale_of(20.0))
+    with pytest.raises(LedgerError, match="evaluator"):
+        make(ledger, evaluator=scale_of(2000.0))
+    with pytest.raises(ArgumentTypeError, match="cannot be told from others"):
+        make(evaluator=scale_of(object()))  # type: ignore[arg-type]
+
+
+def test_an_evaluator_has_the_same_digest_in_every_process():
+    """A set in its code has another order where strings hash otherwise."""
+    program = (
+        "from midstream.meta._search import _digest_of\n"
+        "def rate(settings, recording):\n"
+        "    return 0.5 if recording in {'loop', 'stall', 'text', 'audio'} else 0.25\n"
+        "print(_digest_of(rate))"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-P", "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)},
+            check=True,
+            capture_output=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(told) == 1
+
+
+def test_an_evaluator_stays_what_it_was():
+    class Moving(Evaluator):
+        digest = "strict"
+
+    evaluator = Moving()
+    loop = make(evaluator=evaluator)
+    drive(loop, range(5))
+    evaluator.digest = "kind"
+    with pytest.raises(RefusedError, match="another digest"):
+        loop.maintain()
+    with pytest.raises(RefusedError, match="another digest"):
+        loop.apply(SPACE.change(loop.settings, copies=6), time_ns=9)
 
 
 def test_an_evaluator_that_fails_fails_in_the_open():
