@@ -959,6 +959,16 @@ def test_an_evaluator_stays_what_it_was():
         loop.apply(SPACE.change(loop.settings, copies=6), time_ns=9)
 
 
+def test_a_change_with_too_few_recordings_is_refused_and_not_open_for_ever():
+    loop = make(evaluator=None, gate=Gate(replay=3, max_open=1))
+    for _ in range(2):
+        with pytest.raises(RefusedError, match="0 recordings are too few") as caught:
+            loop.apply(SPACE.change(loop.settings, copies=6), time_ns=0)
+        assert caught.value.reason == "replay"
+    assert not loop.gate.trials
+    assert loop.replay().to_bytes() == loop.ledger.to_bytes()
+
+
 def test_an_evaluator_that_fails_fails_in_the_open():
     def broken(settings: Settings, recording: float) -> float:
         return 7.0
