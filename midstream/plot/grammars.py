@@ -288,10 +288,16 @@ def _draw(boxes: dict[Any, _Box], titles: list[str], ax: Axes | None, max_text: 
     patches, path = matplotlib("patches"), matplotlib("path").Path
     # A character of a monospaced font is 0.6 of its size wide: text fits its box in any axes.
     figure: Any = ax.figure
-    shares = (ax.get_position().width, ax.get_position().height) if given else (0.98, 0.98)
-    inches = shares[0] * figure.get_size_inches()[0] / (width + 0.2)
+    sides = figure.get_size_inches()
+    # The layout of a new figure pads each side by 0.04 inches, whatever its size.
+    shares = (
+        (ax.get_position().width, ax.get_position().height)
+        if given
+        else (1 - 0.1 / sides[0], 1 - 0.1 / sides[1])
+    )
+    inches = shares[0] * sides[0] / (width + 0.2)
     room = inches * (_WIDTH - 0.16) * 72
-    high = shares[1] * figure.get_size_inches()[1] / height * _HEIGHT * 72
+    high = shares[1] * sides[1] / height * _HEIGHT * 72
     size = min(9.0, room / (0.61 * max_text), high / 4.2)
     small = min(7.5, room / (0.61 * _NOTE), high / 4.6)
     most = max(box.count for box in boxes.values())
@@ -352,4 +358,7 @@ def _draw(boxes: dict[Any, _Box], titles: list[str], ax: Axes | None, max_text: 
             fontsize="small",
             fontweight="bold",
         )
+    # A layout that made room for texts would shrink the axes that they were measured for.
+    for text in ax.texts:
+        text.set_in_layout(False)
     return ax

@@ -137,6 +137,16 @@ def test_long_and_odd_texts(pyplot: Any) -> None:
     inside(ax)
 
 
+def test_a_picture_of_one_column_holds_its_texts(pyplot: Any) -> None:
+    symbols, levels = Symbols(), Levels(2)
+    for _ in range(30):
+        levels.observe(symbols.encode(["search", "read", "search", "read", "answer"]))
+        levels.close(2)
+    ax = grammar_graph(levels, symbols)
+    assert "search read search read answer" in texts(ax)
+    inside(ax)
+
+
 def test_draws_where_it_is_told(pyplot: Any) -> None:
     levels, symbols = routine()
     _, ax = pyplot.subplots(figsize=(4, 3))
