@@ -279,10 +279,11 @@ class _Picture:
                     facecolors=_WATCHED if stage == "promoted" else _STAGES.get(stage, "#b9bdc4"),
                     edgecolor="none",
                 )
-            marks = [
-                (begin, stage) for begin, stage in stages if stage == "promoted" != trial.outcome
-            ]
-            for at, outcome in [*marks, (last, trial.outcome)]:
+            # A promotion is where it happened, however long the change has been watched since.
+            marks = [(begin, stage) for begin, stage in stages if stage == "promoted"]
+            if not marks or trial.outcome != "promoted":
+                marks.append((last, trial.outcome))
+            for at, outcome in marks:
                 if outcome in _OUTCOMES:
                     colour, marker, _ = _OUTCOMES[outcome]
                     ax.plot([at], [row], marker=marker, color=colour, markersize=5.5, zorder=4)

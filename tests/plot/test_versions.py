@@ -122,6 +122,16 @@ def test_time_axis_and_what_has_no_time(pyplot: Any) -> None:
         versions(untimed, by="time")
 
 
+def test_a_promotion_is_marked_where_it_happened(pyplot: Any) -> None:
+    """Not where the change was last watched."""
+    ledger = story()
+    (promotion,) = ledger.records("promote")
+    for n in (9, 10):
+        ledger.append("evidence", {"trial": 0, "n": n, "lower": 0.1, "upper": 0.2}, time_ns=10**12)
+    marks = [line for line in panel(versions(ledger), "trials").lines if line.get_marker() == "^"]
+    assert [list(line.get_xdata()) for line in marks] == [[promotion.index]]
+
+
 def test_what_was_demoted_was_promoted_before(pyplot: Any) -> None:
     ledger = story()
     ledger.append("demote", {"trial": 0}, time_ns=99 * 10**9)
