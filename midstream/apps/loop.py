@@ -96,8 +96,11 @@ def show(
             stdout.write(json.dumps(row) + "\n")
         else:
             paint, plain = (_RED, _PLAIN) if color and stdout.tty else ("", "")
+            text = one_line(str(error))
             place = "" if error.record is None else f" at record {error.record}"
-            stdout.write(f"{paint}not whole{place}{plain}: {one_line(str(error))}\n")
+            # Some errors begin with the record themselves.
+            text = text.removeprefix(f"record {error.record}: ")
+            stdout.write(f"{paint}not whole{place}{plain}: {text}\n")
         return _DAMAGED
     if json_lines:
         rows = [*_version_rows(history), *_trial_rows(history), *_alarm_rows(history), told]
@@ -249,6 +252,7 @@ def _trial_rows(history: History) -> list[dict[str, Any]]:
                 "outcome": trial.outcome,
                 "moves": [list(move) for move in trial.moves],
                 "reason": trial.reason,
+                "why": trial.why,
                 "opened": trial.opened,
                 "ended": trial.ended,
                 "n": None if last is None else last.n,
@@ -395,7 +399,7 @@ def _trials_table(trials: list[HistoryTrial], unicode: bool) -> Table:
         ("stage", "left"),
         ("would change", "left"),
         ("better by", "left"),
-        ("reason", "left"),
+        ("because", "left"),
     )
     styles = {"promoted": "green", "rejected": "red", "demoted": "yellow"}
     for trial in trials:
@@ -404,7 +408,8 @@ def _trials_table(trials: list[HistoryTrial], unicode: bool) -> Table:
             trial.stage if trial.outcome != "open" else f"open: {one_line(trial.stage)}",
             _moves_text(trial.moves, unicode=unicode),
             _evidence(trial),
-            one_line(trial.reason),
+            # Of one that is open why it was proposed, else what became of it.
+            one_line(trial.why or trial.reason),
             style=styles.get(trial.outcome, "bold"),
         )
     return table

@@ -72,6 +72,8 @@ class HistoryTrial:
     ended : int or None
         Index of the record that ended it.
     ended_ns : int or None
+    why : str
+        Why it ended or was promoted, in the words of what decided; empty where nobody told.
     """
 
     key: int | str
@@ -84,6 +86,7 @@ class HistoryTrial:
     outcome: str = "open"
     ended: int | None = None
     ended_ns: int | None = None
+    why: str = ""
 
     @property
     def stage(self) -> str:
@@ -207,7 +210,7 @@ class History:
                     # From outside: the loop ends its trials when it reads this.
                     for one in trials.values():
                         if one.outcome == "open":
-                            _end(one, "rejected", record)
+                            _end(one, "rejected", record, f"rolled back to {version.restores}")
                 continue
             if kind == "propose":
                 proposals[record.index] = body
@@ -228,7 +231,8 @@ class History:
                 for key in ended:
                     if isinstance(key, int) and key in trials:
                         was = trials[key].outcome
-                        _end(trials[key], {"promoted": "demoted"}.get(was, "rejected"), record)
+                        outcome = {"promoted": "demoted"}.get(was, "rejected")
+                        _end(trials[key], outcome, record, _rolled_back(body))
             for told in (*_lists(body, "evidence"), *_lists(body, "outcomes")):
                 events += [event for event in told if isinstance(event, Mapping)]
             for event in events:
@@ -244,7 +248,7 @@ class History:
                     ends.setdefault(record.index, []).append((key, trial.outcome))
                 for other in event.get("superseded", ()):
                     if other in trials and trials[other].outcome == "open":
-                        _end(trials[other], "rejected", record)
+                        _end(trials[other], "rejected", record, f"superseded by trial {key}")
         order = {key: place for place, key in enumerate(trials)}
         came: dict[str, dict[int, int]] = {"promoted": {}, "demoted": {}}
         before_it = -1
@@ -369,7 +373,12 @@ def _told(
     outcome = OUTCOMES.get(record.kind) if event is record.body else None
     outcome = outcome or (stage if stage in ENDED else None)
     if outcome is not None:
-        _end(trial, outcome, record)
+        _end(trial, outcome, record, event.get("reason"))
+
+
+def _rolled_back(body: Mapping[str, Any]) -> str:
+    number = _within(body, "given").get("version")
+    return "" if number is None else f"rolled back to {number}"
 
 
 def _stage(trial: HistoryTrial, stage: str, record: Record) -> None:
@@ -377,9 +386,10 @@ def _stage(trial: HistoryTrial, stage: str, record: Record) -> None:
         trial.stages.append((stage, record.index, record.time_ns))
 
 
-def _end(trial: HistoryTrial, outcome: str, record: Record) -> None:
+def _end(trial: HistoryTrial, outcome: str, record: Record, why: object = "") -> None:
     if trial.outcome == outcome:
         return  # evidence of the watch, which goes on after the promotion
+    trial.why = why if isinstance(why, str) else ""
     if outcome == "promoted":
         _stage(trial, outcome, record)
     trial.outcome = outcome

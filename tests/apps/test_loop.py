@@ -22,7 +22,7 @@ def ledger(tmp_path):
             told = {"n": 9, "difference": -0.25, "lower": -0.5, "upper": -0.125}
             file.append("evidence", {"trial": trial, "evidence": told})
             if end is not None:
-                cause = file.append(end, {"trial": trial})
+                cause = file.append(end, {"trial": trial, "reason": f"{end} it"})
             if end == "promote":
                 file.commit({"window": 25, "trim": False}, b"second", cause=cause.index)
         file.append("drift", {"signal": "loss\x1b[2J"})
@@ -41,6 +41,7 @@ def test_versions_trials_and_verdict(ledger):
     assert "window 20 → 25" in done.out
     assert "trial 0: -0.2500 [-0.5000, -0.1250] n=9" in done.out
     assert "open: shadow" in done.out
+    assert "reject it" in done.out
     assert "drift alarms: loss\\x1b[2J 1; the last at record 10" in done.out
     assert "11 records: drift 1, evidence 3, promote 1, reject 1, trial 3, version 2" in done.out
     assert "whole: every record follows from the one before\n" in done.out
@@ -57,6 +58,7 @@ def test_json(ledger):
     outcomes = [row["outcome"] for row in done.of_type("trial")]
     assert outcomes == ["promoted", "rejected", "open"]
     assert done.of_type("trial")[2]["lower"] == -0.5
+    assert [row["why"] for row in done.of_type("trial")] == ["promote it", "reject it", ""]
     (alarm,) = done.of_type("drift")
     assert alarm["record"] == 10
     told = done.rows[-1]
@@ -119,7 +121,8 @@ def test_a_pinned_head(ledger):
     assert run("loop", ledger, "--verify", head).status == 0
     done = run("loop", ledger, "--verify", later)
     assert done.status == 1
-    assert done.out.startswith("not whole")
+    assert done.out.startswith("not whole at record")
+    assert ": record" not in done.out  # said once
     done = run("loop", ledger, "--verify", "xyz")
     assert done.status == 2
 

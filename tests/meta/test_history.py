@@ -73,6 +73,7 @@ def test_inputs_with_what_was_decided_on_them():
     first, second = history.trials
     assert first.moves == second.moves == (("window", 20, 30),)
     assert (first.outcome, second.outcome, first.reason) == ("demoted", "rejected", "slow")
+    assert (first.why, second.why) == ("worse", "superseded by trial 0")
     assert [stage for stage, _, _ in first.stages] == ["shadow", "promoted"]
     assert (first.last.stage, first.last.n, first.last.upper) == ("shadow", 40, None)
     assert (history.promoted_by, history.demoted_by) == ({1: 0}, {2: 0})
