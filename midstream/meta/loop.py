@@ -444,11 +444,13 @@ class StrangeLoop:
         level : int
         """
         with self._lock:
+            self._check_open()
             self.levels.observe(self._codes(symbols), level)
 
     def close_unit(self, level: int = 1) -> None:
         """End a unit of what `observe` was given: a phrase, a turn (2), a session (3)."""
         with self._lock:
+            self._check_open()
             self.levels.close(level)
 
     def knowledge(self, level: int = 1, **options: Any) -> list[MetaKnowledge]:
@@ -604,6 +606,7 @@ class StrangeLoop:
         version = check_int("version", version)
         check_text("reason", reason)
         with self._lock:
+            self._check_open()
             if not 0 <= version < len(self._ledger.versions):
                 raise ArgumentValueError(
                     f"version must be within [0, {len(self._ledger.versions)}), got {version}"
@@ -706,6 +709,7 @@ class StrangeLoop:
         self, kind: str, given: dict[str, Any], time_ns: int | None, *, timed: bool = True
     ) -> dict[str, Any]:
         """Take an input: decide, record, commit. All of it, or nothing."""
+        self._check_open()
         now = _now(time_ns)
         if timed and kind not in ("decide", "feedback"):
             given = {**given, "time_ns": now}
@@ -792,6 +796,11 @@ class StrangeLoop:
         patterns = [record.index for record in ledger.records(PATTERNS)]
         if patterns:
             self.levels.restore(ledger[patterns[-1]].blob)
+
+    def _check_open(self) -> None:
+        # Before anything is done: a closed ledger cannot bring the state back, either.
+        if self._ledger.closed:
+            raise LedgerError("the loop is closed")
 
     def _bring_back(self) -> None:
         """Bring the state back from the ledger, and write what a crash has left out."""

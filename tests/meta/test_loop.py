@@ -802,6 +802,26 @@ def test_patterns_come_from_whole_streams():
     assert loop.knowledge(2) is not None
 
 
+def test_a_closed_loop_says_so_and_takes_nothing():
+    loop = make()
+    session = loop.begin(time_ns=0)
+    loop.close()
+    before = loop.digest
+    for late in (
+        loop.begin,
+        lambda: session.decide([1.0, 0.0]),
+        lambda: session.finish(0.5),
+        lambda: loop.rollback(0),
+        lambda: loop.observe([1]),
+        loop.close_unit,
+    ):
+        with pytest.raises(LedgerError, match="the loop is closed") as raised:
+            late()
+        assert raised.value.__context__ is None
+    assert loop.digest == before
+    loop.close()
+
+
 @pytest.mark.parametrize(
     ("symbols", "level", "error", "told"),
     [
