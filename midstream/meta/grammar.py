@@ -231,14 +231,14 @@ class Grammar(Core):
 
     # ---- what was learned ----
 
-    def expand(self, rule: Rule | bytes | None = None) -> npt.NDArray[np.uint32]:
+    def expand(self, rule: Rule | bytes | str | None = None) -> npt.NDArray[np.uint32]:
         """The symbols that a rule, or the whole grammar, stands for.
 
         Parameters
         ----------
-        rule : Rule or bytes, optional
-            A rule or its name. By default everything that is retained: the symbols pushed from
-            position `start` on.
+        rule : Rule, bytes or str, optional
+            A rule or its name, as for `find`. By default everything that is retained: the symbols
+            pushed from position `start` on.
 
         Returns
         -------
@@ -329,13 +329,14 @@ class Grammar(Core):
         end = int(flat.offsets[1])
         return _parts(flat, flat.symbols[:end], flat.kinds[:end])
 
-    def find(self, name: bytes) -> Rule | None:
+    def find(self, name: bytes | str) -> Rule | None:
         """The rule of a name.
 
         Parameters
         ----------
-        name : bytes
-            16 bytes, as `Rule.name` and `content_name` give them.
+        name : bytes or str
+            16 bytes, as `Rule.name` and `content_name` give them, or 32 hexadecimal digits, as
+            `MetaKnowledge.name` does.
 
         Returns
         -------
@@ -345,7 +346,7 @@ class Grammar(Core):
         Raises
         ------
         ArgumentTypeError, ArgumentValueError
-            `name` is no bytes, or not 16 of them.
+            `name` is neither, or not as long.
 
         Examples
         --------
@@ -361,13 +362,13 @@ class Grammar(Core):
         numbers = _with_name(flat, _check_name("name", name))
         return self._made(flat, numbers[:1].tolist())[0] if len(numbers) else None
 
-    def positions(self, rule: Rule | bytes) -> npt.NDArray[np.uint64]:
+    def positions(self, rule: Rule | bytes | str) -> npt.NDArray[np.uint64]:
         """Where a rule occurs in what is retained.
 
         Parameters
         ----------
-        rule : Rule or bytes
-            A rule or its name; other rules of that name count, too.
+        rule : Rule, bytes or str
+            A rule or its name, as for `find`; other rules of that name count, too.
 
         Returns
         -------
@@ -759,7 +760,7 @@ class Grammar(Core):
             )
         return made
 
-    def _numbers(self, name: str, rule: Rule | bytes, flat: Flat) -> npt.NDArray[np.int64]:
+    def _numbers(self, name: str, rule: Rule | bytes | str, flat: Flat) -> npt.NDArray[np.int64]:
         """Numbers of the rules that have the name of `rule`; there are some."""
         wanted = _check_name(name, rule.name if isinstance(rule, Rule) else rule)
         numbers = _with_name(flat, wanted)
@@ -839,10 +840,17 @@ def _refuse_first(name: str, ints: Any) -> None:
 
 
 def _check_name(name: str, value: object) -> bytes:
+    if isinstance(value, str):
+        # As `MetaKnowledge.name` has it.
+        try:
+            value = bytes.fromhex(value)
+        except ValueError:
+            raise ArgumentValueError(
+                f"{name} must be {2 * NAME_BYTES} hexadecimal digits if str, got {value!r:.40}"
+            ) from None
     if not isinstance(value, bytes):
         raise ArgumentTypeError(
-            f"{name} must be a Rule or {NAME_BYTES} bytes, "
-            f"got {type(value).__name__} ({value!r:.40})"
+            f"{name} must be a Rule or its name, got {type(value).__name__} ({value!r:.40})"
         )
     if len(value) != NAME_BYTES:
         raise ArgumentValueError(f"{name} must be {NAME_BYTES} bytes, got {len(value)}")

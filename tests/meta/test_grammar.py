@@ -25,6 +25,7 @@ from reference import sequitur
 import midstream
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, MidstreamError
 from midstream.meta.grammar import Grammar, Part, Rule, content_name
+from midstream.meta.levels import Levels
 
 
 def written(grammar):
@@ -544,13 +545,30 @@ def test_questions_about_rules_that_are_not_there():
             call(gone)
         with pytest.raises(ArgumentValueError, match="rule must be 16 bytes, got 3"):
             call(b"abc")
-        with pytest.raises(ArgumentTypeError, match=r"rule must be a Rule .* got int \(3\)"):
+        with pytest.raises(
+            ArgumentTypeError, match=r"rule must be a Rule or its name, got int \(3\)"
+        ):
             call(3)
+        with pytest.raises(ArgumentValueError, match="rule must be 32 hexadecimal digits if str"):
+            call("ab of ab")
+        with pytest.raises(ArgumentValueError, match="rule must be 16 bytes, got 2"):
+            call("abab")
     assert grammar.find(gone) is None
     # The top level is no rule, even where it has the name of one.
     assert grown([1, 2, 3]).find(content_name([1, 2, 3])) is None
     with pytest.raises(ArgumentValueError, match="most must be at least 0, got -1"):
         grammar.rules(-1)
+
+
+def test_rules_are_found_by_the_names_that_levels_give():
+    levels = Levels(1)
+    for _ in range(9):
+        levels.observe([1, 2, 3])
+        levels.close()
+    grammar, name = levels.grammar(), levels.knowledge()[0].name
+    assert grammar.find(name).name.hex() == name
+    assert grammar.expand(name).tolist() == [1, 2, 3]
+    assert len(grammar.positions(name)) == 9
 
 
 # ---- bounds ----
