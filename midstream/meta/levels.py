@@ -64,7 +64,7 @@ class MetaKnowledge:
         1 for patterns of symbols, 2 for patterns of these, and so on.
     name : str
         32 hexadecimal digits, made of the content alone: the same in every process and for ever. At
-        level 1 it is the name of the `Grammar`'s rule.
+        level 1 it is the name of the `Grammar`'s rule, ``Rule.name.hex()``.
     pattern : tuple of int or str
         Its symbols: an int is a symbol that the user fed, a str names a pattern of a lower level.
     expansion : tuple of int
@@ -987,7 +987,12 @@ class Levels:
         Raises
         ------
         ArgumentTypeError, ArgumentValueError
-            No `Levels`, or not of the same settings; nothing was changed.
+            No `Levels`, these themselves, or not of the same settings; nothing was changed.
+
+        Notes
+        -----
+        What is merged must have been learned apart: where `other` is a copy, or is merged a second
+        time, its trials count twice, and the bounds are too high.
         """
         if not isinstance(other, Levels):
             raise ArgumentTypeError(f"other must be Levels, got {type(other).__name__}")
@@ -997,7 +1002,8 @@ class Levels:
                     f"other must have {name}={getattr(self, name)}, got {getattr(other, name)}"
                 )
         if other is self:
-            other = other.copy()
+            # Trials that count twice would make bounds that are too high.
+            raise ArgumentValueError("other must be another process's Levels, got these themselves")
         for here, there in zip(self._levels, other._levels, strict=True):
             there.matcher.settle(there.n_units - 1)
             self._merge(here, there, other._lexicon)

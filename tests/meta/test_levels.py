@@ -130,7 +130,7 @@ def test_small_memories_stay_small_and_consistent(units, sizes):
     left.observe(range(100, 150), level=2)
     left.merge(levels)
     check_consistency(left)
-    left.merge(left)
+    left.merge(left.copy())
     left.observe(range(200, 340), level=2)
     left.close(3)
     check_consistency(left)
@@ -323,6 +323,10 @@ def test_merging_adds_up_and_names_agree():
         left.merge(Levels(2))
     with pytest.raises(ArgumentTypeError):
         left.merge("levels")
+    support = left.knowledge(1)[0].support
+    with pytest.raises(ArgumentValueError, match="got these themselves"):
+        left.merge(left)  # its trials would count twice
+    assert left.knowledge(1)[0].support == support
 
 
 def test_snapshots():
