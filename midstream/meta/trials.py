@@ -266,7 +266,11 @@ class Trial:
 
     @property
     def evidence(self) -> Evidence:
-        """What is known in this stage."""
+        """What is known in this stage; of a trial that has ended, what was known then."""
+        if self._stage in ("rejected", "demoted") and self._history:
+            last = self._history[-1].evidence
+            if last is not None:
+                return last._replace(stage=self._stage)
         gate = self._gate
         n, below, above = self._n, self._below, self._above
         promoted = self._stage == "promoted"

@@ -868,3 +868,14 @@ def test_no_stream_of_a_canary_is_withdrawn():
     with pytest.raises(RefusedError, match="lets no stream go"):
         trial.withdrawn(0)
     assert trial.outstanding == 1
+
+
+def test_what_ended_says_on_which_evidence():
+    trial = Gate(replay=0).open()
+    for _ in range(4):
+        trial.shadowed(0.25, 0.75)
+    known = trial.evidence
+    trial.reject("enough")
+    assert trial.evidence == known._replace(stage="rejected")
+    assert str(trial).startswith("trial 0 rejected: better by -0.5000 over 4")
+    assert "no evidence" not in repr(trial)
