@@ -1,14 +1,13 @@
-# cython: language_level=3
 """A decision under a shield: tables looked up, one for each rule."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
-import math
 from collections.abc import Mapping, Set
 
 import numpy as np
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RefusedError
+from midstream._core.validate import check_real
 
 __all__ = ["Rule", "Table", "Walker"]
 
@@ -162,7 +161,7 @@ cdef class Table:
         for name, value in context.items():
             comparisons = self.signals.get(name)
             if comparisons is not None:
-                number = _number(name, value)
+                number = check_real(f"context[{name!r}]", value)
                 for predicate, bit in comparisons:
                     if predicate.holds(number):
                         mask |= <uint64_t>1 << <int>bit
@@ -396,17 +395,3 @@ cdef class Walker:
         self.states = list(states)
         self.monitors = fresh
         self._extend()
-
-
-def _number(name, value):
-    if isinstance(value, (bool, str, bytes)):
-        raise ArgumentTypeError(f"context[{name!r}] must be a number, got {value!r:.60}")
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ArgumentTypeError(
-            f"context[{name!r}] must be a number, got {value!r:.60}"
-        ) from None
-    if not math.isfinite(number):
-        raise ArgumentValueError(f"context[{name!r}] must be finite, got {value!r}")
-    return number

@@ -400,8 +400,8 @@ def test_numbers_of_the_context():
         ({"calm"}, ArgumentValueError, "context must be a mapping with a number for 'copies'"),
         ({"copies": float("nan")}, ArgumentValueError, "must be finite, got nan"),
         ({"copies": float("inf")}, ArgumentValueError, "must be finite"),
-        ({"copies": "3"}, ArgumentTypeError, "must be a number, got '3'"),
-        ({"copies": True}, ArgumentTypeError, "must be a number, got True"),
+        ({"copies": "3"}, ArgumentTypeError, "must be a real number, got '3'"),
+        ({"copies": True}, ArgumentTypeError, "must be a real number, got True"),
         ({"copies": 3, "calm": 1}, ArgumentTypeError, "must be a bool, got 1"),
     ]:
         with pytest.raises(error, match=message):
