@@ -226,7 +226,6 @@ cdef class Detector:
         if status < 0:
             raise MemoryError("no memory for a longer window")
         self.drifted_ = status == MS_DRIFT_ALARM
-        PyErr_CheckSignals()
         return i - 1 if self.drifted_ else -1
 
     def _check(self, str signal, x):
@@ -458,7 +457,7 @@ cdef int set_common(tuple state, uint64_t *n, uint64_t *change, uint64_t *n_dete
         or not (moments.squares >= 0.0 and isfinite(moments.squares))
         or not (sums.up >= 0.0 and isfinite(sums.up))
         or not (sums.down >= 0.0 and isfinite(sums.down))
-        or (moments.n == 0 and (moments.mean != 0.0 or moments.squares != 0.0))
+        or (moments.n == 0 and not moments.mean == moments.rest == moments.squares == 0.0)
     ):
         raise ValueError("counters")
     n[0], change[0], n_detections[0] = n_, change_, detections_

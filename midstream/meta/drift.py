@@ -823,6 +823,11 @@ class Drift(_Stored):
         ------
         ArgumentTypeError, ArgumentValueError
             `xs` is no sequence of numbers, or one is refused. Nothing was changed then.
+
+        Notes
+        -----
+        Ctrl-C ends it: of a scale that was given between two samples, those before it being taken;
+        of one that is learned nothing was changed then.
         """
         if self.scale == "given":
             return self.detector.update_many(xs)
@@ -831,6 +836,15 @@ class Drift(_Stored):
         if len(outside):
             at = int(outside[0])
             check_real(f"xs[{at}]", samples[at], low=-LARGEST, high=LARGEST)
+        before = self.snapshot()
+        try:
+            return self._take(samples)
+        except BaseException:
+            self.restore(before)
+            raise
+
+    def _take(self, samples: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """What `update_many` does with samples that are right, where the scale is learned."""
         found, i, n = [], 0, len(samples)
         while i < n:
             if self._waiting is not None:

@@ -575,6 +575,26 @@ def test_ctrl_c_ends_a_long_update_between_two_samples():
     assert other.snapshot() == detector.snapshot()
 
 
+@pytest.mark.parametrize("shift", [0.0, 50.0])
+def test_ctrl_c_while_a_scale_is_learned_changes_nothing(monkeypatch, shift):
+    def interrupted(self, rest):
+        raise KeyboardInterrupt
+
+    drift = Drift("cusum", scale="learned", warmup=20)
+    xs = np.random.default_rng(0).normal(size=200) + np.repeat([0.0, shift, 90.0], [10, 90, 100])
+    drift.update_many(xs[:5])
+    before = drift.snapshot()
+    with monkeypatch.context() as patch:
+        patch.setattr(Drift, "_alarm", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            drift.update_many(xs[5:])
+    assert drift.snapshot() == before
+    other = Drift("cusum", scale="learned", warmup=20)
+    expected = other.update_many(xs)
+    assert (drift.update_many(xs[5:]) + 5).tolist() == expected.tolist() != []
+    assert drift.digest == other.digest
+
+
 def test_the_base_class_takes_nothing():
     base = Detector()
     with pytest.raises(ArgumentValueError):
