@@ -7,13 +7,7 @@ import numpy as np
 from midstream.meta import Levels, Symbols, canonical
 
 from ._timing import SIZE
-
-
-def words() -> np.ndarray:
-    """Draws from a vocabulary of 50,000 by Zipf's law, as tokens of a model are: much is new."""
-    share = 1 / np.arange(1, 50_001)
-    draws = np.random.default_rng(0).choice(50_000, SIZE, p=share / share.sum())
-    return draws.astype(np.uint32)
+from .repeats import words
 
 
 def routines() -> np.ndarray:
@@ -24,7 +18,7 @@ def routines() -> np.ndarray:
 
 
 SEQUENCES = {
-    "words": words,
+    "words": lambda: words().astype(np.uint32),
     "routines": routines,
     "period 27": lambda: (np.arange(SIZE) % 27).astype(np.uint32),
 }
