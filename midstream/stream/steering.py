@@ -204,12 +204,25 @@ class Steering:
         self._over = outcome
         if outcome == "closed":
             self.settled = True
-            self._session.abandon(time_ns=time.time_ns())
+            self._leave()
             self._rows = deque(maxlen=0)
         else:
             # Who has dropped the watch will not tell what came of it.
             self._session.abandon_without(self)
         self._silence_ns = max(0, silence_ns)
+
+    def _leave(self) -> None:
+        """End the session of a stream of which nobody knows how it would have gone.
+
+        In an audited one nothing was stopped: that somebody else had to, or that it grew too long,
+        is how loops end there, and to leave these out would speak for settings that never stop.
+        """
+        now_ns = time.time_ns()
+        if self.audited and not self._session.closed:
+            shadows = [(0.0, 1.0)] * len(self._session.shadows)
+            self._session.finish((0.0, 1.0), shadows, time_ns=now_ns)
+        else:
+            self._session.abandon(time_ns=now_ns)
 
     def settle(self) -> None:
         """Tell the loop how a stream went that was not cut off.
@@ -329,6 +342,10 @@ class Steering:
     def _judge(self, record: StreamRecord | None, reward: float | None = None) -> None:
         """Tell the loop what this stream cost, what it would have cost, and what came of acting."""
         session = self._session
+        if record is None and self.audited:
+            self.settled = True
+            self._leave()
+            return
         if record is None:  # too long: nobody knows
             self._finish(None, reward=reward)
             return

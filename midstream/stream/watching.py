@@ -82,9 +82,10 @@ def watch(
 
     With a `loop`, a stream that ends or breaks by itself is settled before the iteration ends. One
     that was stopped is settled when you tell its `Watch.outcome`: nobody else knows whether what
-    would have come was worth having. What is closed or cancelled counts as unknown. An event costs
-    0.3 microseconds more than without, and each stream some 10 microseconds an event in a worker
-    thread when it is over; better settings are looked for in a further one.
+    would have come was worth having. What is closed or cancelled counts as unknown, and where
+    the stream is audited as the worst for settings on trial. An event costs 0.3 microseconds more
+    than without, and each stream some 10 microseconds an event in a worker thread when it is over;
+    better settings are looked for in a further one.
 
     Examples
     --------

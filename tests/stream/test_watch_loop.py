@@ -242,6 +242,45 @@ async def test_an_audited_stream_is_not_stopped_and_judges_all_settings() -> Non
     assert stopped < given["loss"] < ran_on
 
 
+@pytest.mark.parametrize("way", ["closed", "too long", "another detector"])
+async def test_an_audited_stream_that_somebody_had_to_end_counts_at_its_worst(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it left out, settings that never stop would be judged by harmless streams alone."""
+    loop = strange(audit=ALWAYS)
+    loop.apply(loop.params.change(loop.settings, on_loop="warn"), evidence=[(0.5, 0.1)] * 3)
+    guard = watch([AGAIN] * 99, loop=loop)
+    await through(guard)
+    guard.outcome(stop_was_wrong=True)  # doubt: the burst begins
+    assert loop.gate.trials[0].evidence.n == 0
+    more = (Limit(),) if way == "another detector" else None
+    if way == "too long":
+        monkeypatch.setattr(steering, "MAX_EVENTS", 20)
+    guard = watch([AGAIN] * 99, loop=loop, detectors=more)
+    if way == "closed":
+        async with guard:
+            async for event in guard:
+                if event.seq == 50:
+                    break
+    else:
+        await through(guard)
+    evidence = loop.gate.trials[0].evidence
+    assert (evidence.n, evidence.difference) == (1, -1.0)
+    assert loop.gate.trials[0].open  # which is no proof that it is worse
+
+
+class Limit:
+    """The caller's own detector: a stream may have so many events."""
+
+    def observe(self, event: Event, gap_ns: int) -> list[Finding]:
+        return [Finding("limit", "stop", event.seq, event.t_ns, 0, 1, "too much")] * (
+            event.seq > 50
+        )
+
+    def finish(self) -> list[Finding]:
+        return []
+
+
 async def test_evidence_from_streams_changes_the_settings() -> None:
     """Loops only: stopping earlier is better, which shadows prove; later streams stop earlier."""
     params = watch_params({"stop_chars": 1600})
