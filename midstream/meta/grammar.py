@@ -31,6 +31,10 @@ LARGEST = 0xFFFFFFFF
 NAME_BYTES = 16
 
 
+#: Parts of a right side that a rule shows of itself.
+_SHOWN = 12
+
+
 class Part(NamedTuple):
     """A piece of a sequence as a grammar reads it.
 
@@ -74,6 +78,16 @@ class Rule(NamedTuple):
     occurrences: int
     gain_bits: float
     born: int
+
+    def __repr__(self) -> str:
+        right = " ".join(
+            p.hex()[:8] if isinstance(p, bytes) else str(p) for p in self.right[:_SHOWN]
+        )
+        more = " ..." if len(self.right) > _SHOWN else ""
+        return (
+            f"<Rule {self.name.hex()[:8]} -> {right}{more}: {self.length} symbols, "
+            f"{self.uses} uses, {self.occurrences} occurrences, saves {self.gain_bits:.0f} bits>"
+        )
 
 
 class Grammar(Core):

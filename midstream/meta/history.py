@@ -279,6 +279,12 @@ class History:
             choices,
         )
 
+    def __repr__(self) -> str:
+        return (
+            f"<History: {len(self.versions)} versions, {len(self.trials)} trials, "
+            f"{len(self.alarms)} drift alarms, {self.n_records} records>"
+        )
+
     def moved(self, number: int) -> tuple[tuple[str, Any, Any], ...]:
         """Name, old and new value of what a version changed; of the first one nothing.
 

@@ -152,6 +152,16 @@ class MetaKnowledge:
             raise ArgumentTypeError(f"symbols must be Symbols, got {type(symbols).__name__}")
         return tuple(symbols.decode(self.expansion))
 
+    def __repr__(self) -> str:
+        shown = " ".join(
+            item[:8] if isinstance(item, str) else str(item) for item in self.pattern[:12]
+        )
+        more = " ..." if len(self.pattern) > 12 else ""
+        return (
+            f"<MetaKnowledge {self.name[:8]} of level {self.level}: {shown}{more}, seen "
+            f"{self.support} times, recurs in at least {100 * self.recurrence_lower:.0f} %>"
+        )
+
     def describe(self, symbols: Symbols | None = None) -> str:
         """One sentence, with labels where a table is given."""
         labels: Sequence[Any] = self.expansion if symbols is None else self.labels(symbols)

@@ -571,6 +571,14 @@ def test_rules_are_found_by_the_names_that_levels_give():
     assert len(grammar.positions(name)) == 9
 
 
+def test_a_rule_shows_itself_in_one_line():
+    grammar = grown(b"abcdbcabcd" + bytes(range(100, 130)) * 2)
+    for one in grammar.rules():
+        assert repr(one).startswith(f"<Rule {one.name.hex()[:8]} -> ")
+        assert len(repr(one)) < 220
+    assert "\\x" not in repr(grammar.rules())
+
+
 # ---- bounds ----
 
 

@@ -46,6 +46,7 @@ def test_a_trial_from_its_records():
     assert [alarm.signal for alarm in history.alarms] == ["loss"]
     assert history.counts["trial"] == 2
     assert (history.n_records, history.last_ns) == (len(ledger), 11)
+    assert repr(history).startswith("<History: 3 versions, 1 trials, 1 drift alarms")
 
 
 def test_inputs_with_what_was_decided_on_them():

@@ -543,3 +543,17 @@ def test_what_is_familiar_is_what_most_sessions_have():
     assert levels.familiarity([1, 2, 3, 4], confidence=0.5) > half
     with pytest.raises(ArgumentValueError, match="confidence"):
         levels.familiarity([1], confidence=1.0)
+
+
+def test_what_is_known_shows_itself_in_one_line():
+    levels = Levels(2)
+    for _ in range(20):
+        for phrase in ([1, 2, 3], [4, 5]):
+            levels.observe(phrase)
+            levels.close(1)
+        levels.close(2)
+    for level in (1, 2):
+        for known in levels.knowledge(level):
+            assert repr(known).startswith(f"<MetaKnowledge {known.name[:8]} of level {level}: ")
+            assert f"seen {known.support} times" in repr(known)
+            assert len(repr(known)) < 250
