@@ -428,6 +428,7 @@ class StrangeLoop:
             bandit = self.bandit
             reward = check_real("reward", reward, low=bandit.low, high=bandit.high)
         with self._lock:
+            self._check_state()
             if ticket not in self._machine.tickets:
                 raise ArgumentValueError(
                     f"ticket must be one that waits for its reward, got {ticket}"
@@ -802,6 +803,11 @@ class StrangeLoop:
         if self._ledger.closed:
             raise LedgerError("the loop is closed")
 
+    def _check_state(self) -> None:
+        # A second Ctrl-C, while the state was brought back after the first.
+        if self._taken < 0 and not self._ledger.closed:
+            self._bring_back()
+
     def _bring_back(self) -> None:
         """Bring the state back from the ledger, and write what a crash has left out."""
         machine = Machine(copy.deepcopy(self._pristine))
@@ -921,12 +927,14 @@ class StrangeLoop:
 
     def _abandon(self, session: Session, time_ns: int | None) -> None:
         with self._lock:
+            self._check_state()
             session.closed = True
             if session.number in self._machine.sessions:
                 self._take("abandon", {"session": session.number}, time_ns)
 
     def _known(self, session: Session) -> None:
         """Refuse a session that was censored meanwhile, for want of room."""
+        self._check_state()
         if session.number not in self._machine.sessions:
             session.closed = True
             raise RefusedError(
@@ -967,6 +975,7 @@ class StrangeLoop:
     def _put_forward(self, proposal: Proposal, time_ns: int | None) -> Trial:
         change = proposal.change
         with self._lock:
+            self._check_state()
             given = {
                 "after": change.after.to_dict(),
                 "reason": change.reason,

@@ -802,6 +802,29 @@ def test_patterns_come_from_whole_streams():
     assert loop.knowledge(2) is not None
 
 
+def test_a_second_interrupt_while_the_state_is_brought_back(monkeypatch):
+    """What is recorded after it follows from the records, not from what was half done."""
+    loop = make()
+    drive(loop, range(30))
+    session = loop.begin(time_ns=40)
+    before, records = loop.digest, len(loop.ledger)
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "append", interrupted)
+        patch.setattr("midstream.meta._follower.Follower.end", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            session.decide([1.0, 0.5], {"stuck"})
+    assert len(loop.ledger) == records
+    ticket = session.decide([1.0, 0.25]).ticket
+    assert ticket is not None
+    session.finish(0.5, [0.5] * len(session.shadows), time_ns=41)
+    assert loop.digest != before
+    assert loop.replay().to_bytes() == loop.ledger.to_bytes()
+
+
 def test_a_closed_loop_says_so_and_takes_nothing():
     loop = make()
     session = loop.begin(time_ns=0)
