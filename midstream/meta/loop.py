@@ -489,6 +489,8 @@ class StrangeLoop:
     def maintain(self, *, time_ns: int | None = None) -> list[Trial]:
         """Do what takes long, between streams: look for better settings, and open trials.
 
+        Trials that wait for recordings get them first.
+
         Returns
         -------
         list of Trial
@@ -501,6 +503,7 @@ class StrangeLoop:
         with self._lock:
             self._looked = self._machine.finished
             self._alarmed = False
+        self._replay_waiting(time_ns)
         opened = []
         for proposal in self._found():
             with self._lock:
@@ -527,7 +530,9 @@ class StrangeLoop:
         change : Change
             From the settings in force.
         evidence : iterable of (loss, candidate's loss), optional
-            On recordings; by default the evaluator replays the ones that are kept.
+            On recordings; by default the evaluator replays the ones that are kept. Where these are
+            fewer than the gate asks for, `maintain` does it when there are enough; where there is
+            no evaluator, the trial waits for `add_evidence`.
         time_ns : int, optional
 
         Returns
@@ -555,7 +560,51 @@ class StrangeLoop:
             with self._lock:
                 recordings = self._search.recordings()
             pairs, _ = self._search.tried(change, recordings)
+            if len(pairs) < self.gate.configuration["replay"]:
+                pairs = []  # `maintain` gives them together with those to come
         return self._put_forward(Proposal(change, "user", pairs), time_ns)
+
+    def add_evidence(
+        self,
+        trial: Trial | int,
+        evidence: Iterable[tuple[Loss, Loss]],
+        *,
+        time_ns: int | None = None,
+    ) -> Trial:
+        """Report losses on recordings to a trial that waits for them.
+
+        Parameters
+        ----------
+        trial : Trial or int
+            In replay, or its number.
+        evidence : iterable of (loss, candidate's loss)
+            One a recording; each recording once.
+        time_ns : int, optional
+
+        Returns
+        -------
+        Trial
+            The same: in shadow, or rejected, when it has as many as the gate asks for.
+
+        Raises
+        ------
+        RefusedError
+            The trial is not in replay.
+        ArgumentTypeError, ArgumentValueError
+            No trial, or no losses. Nothing was changed.
+        """
+        number = check_int("trial", trial.number if isinstance(trial, Trial) else trial)
+        pairs = [(as_loss("evidence", a), as_loss("evidence", b)) for a, b in _pairs(evidence)]
+        with self._lock:
+            self._check_state()
+            found = self._machine.trials.get(number)
+            if found is None or found.stage != "replay":
+                stage = "not open" if found is None else f"in {found.stage}"
+                raise RefusedError(
+                    f"trial {number} must be in replay, it is {stage}", reason="stage"
+                )
+            self._take("evidence", {"trial": number, "pairs": pairs}, time_ns)
+        return found
 
     def add_safety_constraint(
         self, rule: SafetyConstraint | str, *, time_ns: int | None = None
@@ -1012,6 +1061,20 @@ class StrangeLoop:
             recordings = self._search.recordings()
             champion, least = machine.settings, self.gate.configuration["replay"]
         return self._search.look(champion, remembered, resting, recordings, least, self._permitted)
+
+    def _replay_waiting(self, time_ns: int | None) -> None:
+        """Give evidence to trials that were put forward before there were enough recordings."""
+        least = self.gate.configuration["replay"]
+        if self._search.evaluator is None or not least:
+            return
+        with self._lock:
+            waiting = [t for t in self.gate.trials if t.stage == "replay" and not t.evidence.n]
+            recordings = self._search.recordings()
+        for trial in waiting:
+            pairs, _ = self._search.tried(trial.change, recordings)
+            if len(pairs) >= least:
+                with suppress(RefusedError):  # it has ended meanwhile
+                    self.add_evidence(trial, pairs, time_ns=time_ns)
 
     def _permitted(self, change: Change) -> bool:
         with self._lock:

@@ -802,6 +802,45 @@ def test_patterns_come_from_whole_streams():
     assert loop.knowledge(2) is not None
 
 
+def test_a_trial_that_waits_for_recordings_gets_them():
+    """It was put forward before there were enough, and must not wait for ever."""
+    loop = make(propose_every=1000)
+    trial = loop.apply(SPACE.change(loop.settings, copies=6), time_ns=0)
+    loop.begin(time_ns=1).finish(0.4, recording=6.0, time_ns=1)
+    loop.maintain(time_ns=2)
+    assert (trial.stage, trial.evidence.n) == ("replay", 0)
+    for number in range(3, 6):
+        loop.begin(time_ns=number).finish(0.4, recording=6.0, time_ns=number)
+    loop.maintain(time_ns=6)
+    assert trial.stage == "shadow"
+    assert trial.history[0].evidence.n >= 3
+    assert loop.replay().to_bytes() == loop.ledger.to_bytes()
+
+
+def test_evidence_comes_later_where_there_is_no_evaluator():
+    loop = make(evaluator=None)
+    trial = loop.apply(SPACE.change(loop.settings, copies=6), time_ns=0)
+    assert loop.add_evidence(trial, [(0.5, 0.25)], time_ns=1) is trial
+    assert (trial.stage, trial.evidence.n) == ("replay", 1)
+    records = len(loop.ledger)
+    for wrong, error, told in (
+        ((trial, [(2.0, 0.0)]), ArgumentValueError, "evidence must be at most"),
+        ((trial, [3]), ArgumentTypeError, "pairs of losses"),
+        (("0", []), ArgumentTypeError, "trial must be an integer"),
+        ((7, [(0.5, 0.25)]), RefusedError, "trial 7 must be in replay, it is not open"),
+    ):
+        with pytest.raises(error, match=told):
+            loop.add_evidence(*wrong)
+    assert len(loop.ledger) == records
+    loop.add_evidence(0, [(0.5, 0.25)] * 2, time_ns=2)
+    assert trial.stage == "shadow"
+    with pytest.raises(RefusedError, match="it is in shadow"):
+        loop.add_evidence(trial, [(0.5, 0.25)])
+    assert loop.replay().to_bytes() == loop.ledger.to_bytes()
+    again = make(Ledger.from_bytes(loop.ledger.to_bytes()), evaluator=None)
+    assert again.digest == loop.digest
+
+
 def test_a_second_interrupt_while_the_state_is_brought_back(monkeypatch):
     """What is recorded after it follows from the records, not from what was half done."""
     loop = make()
