@@ -85,6 +85,7 @@ class Machine:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
         parts.gate._held = True
+        parts.shield._set("_held", True)
         self.settings = parts.space.defaults
         #: Number of the version in force.
         self.version = 0
@@ -329,8 +330,16 @@ class Machine:
             self._settle(screened, outcomes, time_ns)
         return {"trial": trial.number, "stage": trial.stage, "outcomes": outcomes}
 
+    def _add_rule(self, rule: dict[str, str]) -> None:
+        shield = self.parts.shield
+        shield._set("_held", False)
+        try:
+            shield.add(SafetyConstraint(**rule))  # type: ignore[arg-type]
+        finally:
+            shield._set("_held", True)
+
     def _constrain(self, rule: dict[str, str]) -> dict[str, Any]:
-        self.parts.shield.add(SafetyConstraint(**rule))  # type: ignore[arg-type]
+        self._add_rule(rule)
         self.rules.append(rule)
         told: list[dict[str, Any]] = []
         for trial in self.parts.gate.trials:
@@ -583,7 +592,7 @@ class Machine:
         told = json.loads(pieces[0])
         space, gate = self.parts.space, self.parts.gate
         for rule in told["rules"]:
-            self.parts.shield.add(SafetyConstraint(**rule))
+            self._add_rule(rule)
         self.rules = told["rules"]
         changes = {
             number: Change(space.settings(before), space.settings(after), reason)

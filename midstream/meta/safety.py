@@ -297,6 +297,7 @@ it is refused
         "_declared",
         "_entries",
         "_fallback",
+        "_held",
         "_letters",
         "_pasts",
         "_possible",
@@ -308,6 +309,7 @@ it is refused
 
     _actions: Final[tuple[str, ...]]  # type: ignore[misc]
     _fallback: Final[str]  # type: ignore[misc]
+    _held: Final[bool]  # type: ignore[misc]
     _space: Final[ParamSpace | None]  # type: ignore[misc]
     _declared: Final[frozenset[str] | None]  # type: ignore[misc]
     _entries: list[_Entry]
@@ -346,6 +348,8 @@ it is refused
         if declared is not None and not declared.isdisjoint(names):
             both = sorted(declared.intersection(names))
             raise ArgumentValueError(f"context must not have actions, got {', '.join(both)}")
+        #: Whether a strange loop records its rules, and nobody else may add any.
+        self._set("_held", False)
         self._set("_actions", names)
         self._set("_fallback", fallback)
         self._set("_space", params)
@@ -468,7 +472,15 @@ it is refused
         ------
         FormulaSyntaxError, RuleError, StateLimitError
             As the class. Nothing was changed then.
+        RefusedError
+            It is a strange loop's shield.
         """
+        if self._held:
+            raise RefusedError(
+                "the shield is a strange loop's, which records its rules: use "
+                "StrangeLoop.add_safety_constraint",
+                reason="loop",
+            )
         given = _constraint(rule, f"rule{len(self._entries) + 1}")
         if any(given.name == entry.constraint.name for entry in self._entries):
             raise RuleError(f"rules must have different names, got {given.name!r} twice")

@@ -834,6 +834,25 @@ def test_evidence_cannot_be_given_past_the_loop(space, tmp_path, report):
         assert loop.gate.trials[0].evidence.n == 1
 
 
+def test_rules_are_added_through_the_loop_alone(space, tmp_path):
+    """One that the ledger does not know would be gone when it is opened, or keep it closed."""
+    path = tmp_path / "loop.ledger"
+    with make_loop(space, ledger=path) as loop:
+        with pytest.raises(RefusedError, match="add_safety_constraint") as raised:
+            loop.shield.add("window <= 52")
+        assert raised.value.reason == "loop"
+        loop.add_safety_constraint("window <= 60")
+        with pytest.raises(RefusedError):
+            loop.shield.add("window <= 52")
+        assert loop.apply(space.change(space.defaults, window=55)).open
+        other = copy.deepcopy(loop.shield)
+        other.add("window <= 52")  # somebody's own
+    with make_loop(space, ledger=path) as loop:
+        assert len(loop.shield.rules) == 2
+        with pytest.raises(RefusedError):
+            loop.shield.add("window <= 52")
+
+
 def test_a_promotion_that_a_later_rule_forbids_does_not_take_effect(space):
     loop = make_loop(space)
     loop.apply(space.change(space.defaults, window=55))
