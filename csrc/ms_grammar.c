@@ -301,7 +301,9 @@ static void give_rule(ms_grammar *g, uint32_t number)
     g->n_rules--;
 }
 
-/* Rules `keep` and `gone` have the same two symbols: write the one for the other. No rule waits. */
+/* Rules `keep` and `gone` have the same two symbols: write the one for the other. No rule waits, so
+ * `waiting` is free for the queue of those that are met: from the top level on, each once. The order
+ * must not depend on how nodes and rules are numbered, or a copy would go on in another way. */
 static void unite(ms_grammar *g, uint32_t keep, uint32_t gone)
 {
     if (g->rules[gone].uses > g->rules[keep].uses) {
@@ -311,16 +313,32 @@ static void unite(ms_grammar *g, uint32_t keep, uint32_t gone)
     }
     ms_grammar_rule *rule = &g->rules[gone];
     const uint32_t p = g->nodes[rule->guard].next, q = g->nodes[p].next;
-    for (uint32_t u = 2; rule->uses > 0; u++) {
-        if (kind_of(g, u) != MS_GRAMMAR_RULE || g->nodes[u].symbol != gone) continue;
-        const uint32_t before = g->nodes[u].prev;
-        unindex(g, before);
-        unindex(g, u);
-        rule->uses--;
-        set_symbol(g, u, MS_GRAMMAR_RULE, keep);
-        add_use(g, u);
-        wait_node(g, u);
-        if (is_symbol(g, before)) wait_node(g, before);
+    uint32_t last = 0;
+    g->rules[0].waiting = END;
+    for (uint32_t k = 0; rule->uses > 0; k = g->rules[k].waiting) {
+        const uint32_t guard = g->rules[k].guard;
+        for (uint32_t u = g->nodes[guard].next; u != guard; u = g->nodes[u].next) {
+            if (kind_of(g, u) != MS_GRAMMAR_RULE) continue;
+            if (g->nodes[u].symbol == gone) {
+                const uint32_t before = g->nodes[u].prev;
+                unindex(g, before);
+                unindex(g, u);
+                rule->uses--;
+                set_symbol(g, u, MS_GRAMMAR_RULE, keep);
+                add_use(g, u);
+                wait_node(g, u);
+                if (is_symbol(g, before)) wait_node(g, before);
+            }
+            const uint32_t used = g->nodes[u].symbol;
+            if (g->rules[used].waiting != 0) continue;
+            g->rules[last].waiting = used;
+            g->rules[used].waiting = END;
+            last = used;
+        }
+    }
+    for (uint32_t k = 0, next; k != END; k = next) {
+        next = g->rules[k].waiting;
+        g->rules[k].waiting = 0;
     }
     unindex(g, p);
     drop_use(g, p);

@@ -17,7 +17,7 @@
  * (P - 3), writing a rule out where it is used once takes a symbol and a rule (P - 2). A push adds
  * 3, so n pushes take at most 3n steps. Each is O(1) but one: two rules can come to have the same
  * two symbols, which the usual implementations leave so or turn into a rule of one symbol. They are
- * united (P - 5), and the uses of the rarer one are found by a scan of all nodes. That is seldom
+ * united (P - 5), and the uses of the rarer one are found by a walk through the rules. That is seldom
  * enough not to be worth lists of uses, 8 bytes a node and two lines of cache a step: never in 30
  * million pushes of random and Zipf data, less than once in 30,000 of short repeated patterns.
  *

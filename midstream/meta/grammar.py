@@ -164,7 +164,7 @@ class Grammar(Core):
     `longest_cascade`). Through `feed` 15 to 100 ns a symbol where the grammar fits into the caches;
     some 100 to 500 ns where a million symbols are full and what is forgotten was last read a
     million symbols ago. Two rules that come to have the same right side are united, which takes a
-    scan of the grammar, about 1 ns a symbol of it; less than once in 30,000 symbols of any data
+    walk through the grammar, some ns a symbol of it; less than once in 30,000 symbols of any data
     that we tried. Memory grows to 75 to 90 bytes for each of `max_symbols`, and no further.
 
     Sequitur is greedy: it finds no smallest grammar (which is NP-hard), and forgetting does not

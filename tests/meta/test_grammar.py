@@ -735,6 +735,17 @@ def sealed(body):
     return body + struct.pack("<I", zlib.crc32(body))
 
 
+def test_copies_unite_rules_in_the_same_order():
+    """The last symbol makes two rules one, whose uses are found in whatever order."""
+    word = "0001001001001001001001001001001001001011001001001001001"
+    grammar = Grammar(max_symbols=25)
+    for symbol in map(int, word):
+        other = grammar.copy()
+        grammar.push(symbol)
+        other.push(symbol)
+        assert other.digest == grammar.digest
+
+
 def test_snapshots_go_on_alike():
     rng = random.Random(2)
     word = [rng.randrange(3) for _ in range(600)]
