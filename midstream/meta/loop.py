@@ -178,7 +178,9 @@ class StrangeLoop:
     ledger : Ledger
     params : ParamSpace
     shield, gate, bandit, drift, levels, symbols
-        The parts. They are for looking at: what is done to them directly is in no ledger.
+        The parts. They are for looking at: bandit and drift are copies, a gate takes reports from
+        the loop alone, and a rule that is added to the shield directly is taken as
+        `add_safety_constraint` takes it, before the next input.
 
     Raises
     ------
@@ -352,13 +354,15 @@ class StrangeLoop:
 
     @property
     def bandit(self) -> Bandit:
-        """What chooses interventions."""
-        return self._machine.parts.bandit
+        """What chooses interventions: a copy."""
+        with self._lock:
+            return copy.deepcopy(self._machine.parts.bandit)
 
     @property
     def drift(self) -> DriftBank:
-        """Signals and their detectors."""
-        return self._machine.parts.drift
+        """Signals and their detectors: a copy."""
+        with self._lock:
+            return copy.deepcopy(self._machine.parts.drift)
 
     @property
     def actions(self) -> tuple[str, ...]:
@@ -425,7 +429,7 @@ class StrangeLoop:
         """
         ticket = check_int("ticket", ticket)
         if reward is not None:
-            bandit = self.bandit
+            bandit = self._machine.parts.bandit
             reward = check_real("reward", reward, low=bandit.low, high=bandit.high)
         with self._lock:
             self._check_state()
@@ -765,6 +769,7 @@ class StrangeLoop:
             given = {**given, "time_ns": now}
         ledger = self._ledger
         with ledger._lock:
+            self._adopt_rules()
             self._catch_up()
             self._taken = -1
             try:
@@ -784,6 +789,15 @@ class StrangeLoop:
                     ledger.append(CHECKPOINT, {}, blob=self._machine.snapshot(), time_ns=now)
                     self._since_checkpoint, self._taken = 0, len(ledger)
         return decided
+
+    def _adopt_rules(self) -> None:
+        """Record rules that somebody has added to the shield itself."""
+        known = len(self._pristine.shield.rules) + len(self._machine.rules)
+        added = self.shield.rules[known:]
+        if added:
+            self._bring_back()
+            for rule in added:
+                self._take("constrain", {"rule": rule.to_dict()}, None, timed=False)
 
     def _catch_up(self) -> None:
         """Take what somebody else has written into the ledger, such as a rollback."""
@@ -881,7 +895,7 @@ class StrangeLoop:
         context: Iterable[str] | Mapping[str, Any],
         supported: Iterable[str] | None,
     ) -> Intervention:
-        bandit, shield = self.bandit, self.shield
+        bandit, shield = self._machine.parts.bandit, self.shield
         try:
             values = np.asarray(features, dtype=np.float64)
         except (TypeError, ValueError):

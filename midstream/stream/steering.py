@@ -405,7 +405,7 @@ def _workers() -> ThreadPoolExecutor:
 
 
 def _check_interventions(loop: StrangeLoop, interventions: Iterable[str] | None) -> tuple[str, ...]:
-    actions = loop.bandit.actions
+    actions = loop.actions
     if interventions is None:
         return actions
     if isinstance(interventions, str) or not isinstance(interventions, Iterable):

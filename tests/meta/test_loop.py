@@ -750,6 +750,22 @@ def test_what_others_write_into_the_ledger_is_taken_in():
     assert make(Ledger.from_bytes(ledger.to_bytes())).digest == loop.digest
 
 
+def test_what_is_done_to_the_parts_of_a_loop_does_not_spoil_its_ledger(monkeypatch):
+    monkeypatch.setattr("midstream.meta.loop.CHECKPOINT_EVERY", 7)
+    loop = make()
+    drive(loop, range(5))
+    loop.bandit.learn([1.0, 0.0], "abort", 1.0)
+    loop.bandit.decide([1.0, 0.0])
+    loop.drift.update({"loss": 1.0})
+    loop.shield.add("abort -> !O[1:3] abort")
+    drive(loop, range(5, 20))
+    assert [rule.name for rule in loop.shield.rules][-1:] == ["rule4"]
+    (added,) = loop.ledger.records("constrain")
+    assert added.body["given"]["rule"]["formula"] == "abort -> !O[1:3] abort"
+    assert loop.replay().to_bytes() == loop.ledger.to_bytes()
+    assert make(Ledger.from_bytes(loop.ledger.to_bytes())).digest == loop.digest
+
+
 def test_threads_take_turns():
     loop = make(max_sessions=64)
     errors = []
