@@ -259,17 +259,16 @@ static inline uint32_t whole_rule(const ms_grammar *g, uint32_t p)
     return g->nodes[g->nodes[p].next].next == guard ? g->nodes[guard].symbol : 0;
 }
 
-static ms_grammar_content content_at(const ms_grammar *g, uint32_t p)
+static inline uint64_t length_at(const ms_grammar *g, uint32_t p)
 {
     const ms_grammar_node *node = &g->nodes[p];
-    return ms_grammar_kind(node) == MS_GRAMMAR_RULE ? g->rules[node->symbol].content
-                                                    : ms_grammar_letter(node->symbol);
+    return ms_grammar_kind(node) == MS_GRAMMAR_RULE ? g->rules[node->symbol].length : 1;
 }
 
 static uint32_t new_rule(ms_grammar *g, uint32_t p)
 {
     const ms_grammar_node first = g->nodes[p], second = g->nodes[first.next];
-    const ms_grammar_content a = content_at(g, p), b = content_at(g, first.next);
+    const uint64_t length = length_at(g, p) + length_at(g, first.next);
     uint32_t number = g->rule_free;
     if (number != 0)
         g->rule_free = g->rules[number].guard;
@@ -283,7 +282,7 @@ static uint32_t new_rule(ms_grammar *g, uint32_t p)
     join(g, two, guard);
     add_use(g, one);
     add_use(g, two);
-    g->rules[number] = (ms_grammar_rule){ms_grammar_join(&a, &b), g->n_pushed, guard, 0, 0, 0};
+    g->rules[number] = (ms_grammar_rule){length, g->n_pushed, guard, 0, 0, 0};
     g->size += 2;
     g->n_rules++;
     g->n_born++;
@@ -356,7 +355,7 @@ static void extend(ms_grammar *g, uint32_t p, uint32_t e)
 {
     ms_grammar_rule *rule = &g->rules[g->nodes[p].symbol];
     const uint32_t q = g->nodes[p].next, f = g->nodes[e].next, last = g->nodes[rule->guard].prev;
-    const ms_grammar_content more = content_at(g, q);
+    const uint64_t more = length_at(g, q);
     unindex(g, q);
     join(g, p, g->nodes[q].next);
     unindex(g, e);
@@ -366,7 +365,7 @@ static void extend(ms_grammar *g, uint32_t p, uint32_t e)
     give_node(g, q);
     join(g, last, f);
     join(g, f, rule->guard);
-    rule->content = ms_grammar_join(&rule->content, &more);
+    rule->length += more;
     rule->born = g->n_pushed;
     g->size--;
     g->n_born++;
@@ -491,7 +490,7 @@ static void forget_first(ms_grammar *g)
 {
     const uint32_t guard = g->rules[0].guard, p = g->nodes[guard].next, next = g->nodes[p].next;
     unindex(g, p);
-    g->start += kind_of(g, p) == MS_GRAMMAR_RULE ? g->rules[g->nodes[p].symbol].content.length : 1;
+    g->start += length_at(g, p);
     drop_use(g, p);
     join(g, guard, next);
     give_node(g, p);
@@ -714,22 +713,21 @@ int ms_grammar_build(ms_grammar *g, const uint32_t *symbols, const uint8_t *kind
     g->rule_top = n_rules + 1;
     g->n_rules = n_rules;
     g->size = size;
-    /* A rule uses later ones only, so from the last on each content is there when it is asked. */
+    /* A rule uses later ones only, so from the last on each length is there when it is asked. */
     for (uint32_t k = n_rules + 1; k-- > 0;) {
         const uint32_t guard = g->rules[k].guard;
         uint32_t last = guard;
-        ms_grammar_content content = {{0, 0}, {1, 1}, 0};
+        uint64_t length = 0;
         for (uint64_t i = offsets[k]; i < offsets[k + 1]; i++) {
             const uint32_t p =
                 take_node(g, kinds[i] ? MS_GRAMMAR_RULE : MS_GRAMMAR_TERMINAL, symbols[i]);
             add_use(g, p);
             join(g, last, p);
             last = p;
-            const ms_grammar_content part = content_at(g, p);
-            content = ms_grammar_join(&content, &part);
+            length += length_at(g, p);
         }
         join(g, last, guard);
-        if (k > 0) g->rules[k].content = content;
+        if (k > 0) g->rules[k].length = length;
     }
     for (uint32_t k = 0; k <= n_rules; k++)
         if (index_side(g, g->rules[k].guard)) return 1;
@@ -766,8 +764,7 @@ static const char *survey_free(const ms_grammar *g, survey *s)
 static const char *survey_side(const ms_grammar *g, survey *s, uint32_t number)
 {
     const uint32_t guard = g->rules[number].guard;
-    ms_grammar_content content = {{0, 0}, {1, 1}, 0};
-    uint64_t length = 0;
+    uint64_t count = 0, length = 0;
     if (guard == 0 || guard >= g->node_top || s->seen[guard] ||
         g->nodes[guard].tag != MS_GRAMMAR_GUARD << 30 || g->nodes[guard].symbol != number)
         return "a rule has no guard of its own";
@@ -780,7 +777,7 @@ static const char *survey_side(const ms_grammar *g, survey *s, uint32_t number)
         if (s->seen[p]) return "a node stands in two places";
         s->seen[p] = 1;
         s->n_nodes++;
-        length++;
+        count++;
         if (g->nodes[p].tag & LINK_MASK || !is_symbol(g, p)) return "a node still waits";
         if (kind_of(g, p) == MS_GRAMMAR_RULE) {
             const uint32_t used = g->nodes[p].symbol;
@@ -789,8 +786,7 @@ static const char *survey_side(const ms_grammar *g, survey *s, uint32_t number)
             s->uses[used]++;
             s->where[used] ^= p;
         }
-        const ms_grammar_content part = content_at(g, p);
-        content = ms_grammar_join(&content, &part);
+        length += length_at(g, p);
         const uint32_t q = g->nodes[p].next;
         if (q == guard) continue;
         const uint32_t e = g->slots[find_slot(g, p, q, digram_hash(g, p, q))].node;
@@ -803,12 +799,11 @@ static const char *survey_side(const ms_grammar *g, survey *s, uint32_t number)
             return "digram uniqueness: a digram stands in two places";
         }
     }
-    s->symbols += length;
+    s->symbols += count;
     if (number == 0)
-        return content.length == g->n_pushed - g->start ? NULL : "the window has another length";
-    if (length < 2) return "a right side has less than two symbols";
-    if (memcmp(&content, &g->rules[number].content, sizeof content) != 0)
-        return "a rule has the content of another";
+        return length == g->n_pushed - g->start ? NULL : "the window has another length";
+    if (count < 2) return "a right side has less than two symbols";
+    if (length != g->rules[number].length) return "a rule has another length";
     return g->rules[number].waiting ? "a rule still waits" : NULL;
 }
 

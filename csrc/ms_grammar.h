@@ -25,7 +25,7 @@
  * level goes, with all that it stands for, until they no longer do. A rule that was used twice and
  * loses a use so is written out at the other place, as above.
  *
- * Memory: 16 bytes a node (a symbol on a right side, or a rule's guard), 64 bytes a rule, 8 bytes
+ * Memory: 16 bytes a node (a symbol on a right side, or a rule's guard), 32 bytes a rule, 8 bytes
  * in each of 2 to 4 slots a symbol, 2 where the bound is a power of two. Every array is as large as
  * `room` symbols can need in the worst case, so that only the growth of `room`, before a push
  * changes anything, can fail.
@@ -68,7 +68,7 @@ typedef struct ms_grammar_content {
 } ms_grammar_content;
 
 typedef struct ms_grammar_rule {
-    ms_grammar_content content;
+    uint64_t length; /* of its expansion */
     uint64_t born; /* symbols pushed when it was made */
     uint32_t guard;
     uint32_t uses;

@@ -5,6 +5,11 @@
 
 #include "ms_grammar_hash.h"
 
+static inline ms_grammar_content content_at(const ms_grammar_flat *flat, uint64_t i)
+{
+    return flat->kinds[i] ? flat->contents[flat->symbols[i]] : ms_grammar_letter(flat->symbols[i]);
+}
+
 int ms_grammar_flatten(const ms_grammar *g, ms_grammar_flat *flat)
 {
     /* By the grammar's numbers: uses not read yet, and our numbers. */
@@ -27,7 +32,6 @@ int ms_grammar_flatten(const ms_grammar *g, ms_grammar_flat *flat)
     for (uint32_t k = 0; k < known; k++) {
         const ms_grammar_rule *rule = &g->rules[rules[k]];
         flat->offsets[k] = i;
-        flat->contents[k] = rule->content;
         flat->uses[k] = rule->uses;
         flat->born[k] = rule->born;
         for (uint32_t p = g->nodes[rule->guard].next; p != rule->guard; p = g->nodes[p].next) {
@@ -48,6 +52,16 @@ int ms_grammar_flatten(const ms_grammar *g, ms_grammar_flat *flat)
             flat->symbols[i] = number[flat->symbols[i]];
             flat->occurrences[flat->symbols[i]] += flat->occurrences[k];
         }
+    }
+    /* Rules use later ones only, and have two symbols at least. */
+    for (uint32_t k = known; --k > 0;) {
+        i = flat->offsets[k];
+        ms_grammar_content content = content_at(flat, i);
+        while (++i < flat->offsets[k + 1]) {
+            const ms_grammar_content part = content_at(flat, i);
+            content = ms_grammar_join(&content, &part);
+        }
+        flat->contents[k] = content;
     }
     flat->contents[0] = (ms_grammar_content){{0, 0}, {1, 1}, g->n_pushed - g->start};
     free(left);
