@@ -16,8 +16,12 @@
 
 #if defined(__GNUC__) || defined(__clang__)
 #define PREFETCH(address) __builtin_prefetch(address)
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define NEVER_INLINE static __attribute__((noinline))
 #else
 #define PREFETCH(address) ((void)(address))
+#define ALWAYS_INLINE static inline
+#define NEVER_INLINE static
 #endif
 
 #define LINK_MASK (((uint32_t)1 << 30) - 1)
@@ -503,6 +507,13 @@ static void forget_first(ms_grammar *g)
     if (kind_of(g, second) == MS_GRAMMAR_RULE) PREFETCH(&g->rules[g->nodes[second].symbol]);
 }
 
+NEVER_INLINE void forget(ms_grammar *g)
+{
+    do {
+        forget_first(g);
+    } while (g->size > g->max_symbols || g->n_rules > g->max_rules);
+}
+
 /* ---- memory ---- */
 
 /* Large pages for large arrays: small ones cost a fault for each 4 KiB, more than all the rest
@@ -608,8 +619,83 @@ size_t ms_grammar_memory(const ms_grammar *g)
 
 /* ---- pushing ---- */
 
+/* Let the last symbol of the top level wait, and below it those that `climb` wrote before it, freed
+ * since: as if `replace` had written all of them. What waits longer is looked at later, and which of
+ * two digrams is looked at first decides how they are replaced where they overlap. */
+static void wait_climbed(ms_grammar *g, uint32_t last, uint32_t count)
+{
+    uint32_t p = last, freed = g->node_free;
+    for (; count > 1; count--) {
+        g->nodes[p].tag |= freed;
+        p = freed;
+        freed = g->nodes[p].next;
+    }
+    g->nodes[p].tag |= END;
+    g->waiting_nodes = last;
+}
+
+/* The last digram of the top level, p, q, stands at e, too; nothing waits. While it is all of a rule
+ * there, that rule is written in its place, and nothing need wait. That is what most pushes do where
+ * anything repeats. */
+NEVER_INLINE void climb(ms_grammar *g, uint32_t p, uint32_t q, uint32_t e)
+{
+    const uint32_t guard = g->nodes[q].next;
+    for (uint32_t count = 0;;) {
+        const uint32_t number = whole_rule(g, e), before = g->nodes[p].prev;
+        if (number == 0) {
+            if (count > 0) wait_climbed(g, q, count);
+            match(g, p, e);
+            break;
+        }
+        g->steps++;
+        count++;
+        unindex(g, before);
+        drop_use(g, p);
+        drop_use(g, q);
+        give_node(g, q);
+        set_symbol(g, p, MS_GRAMMAR_RULE, number);
+        add_use(g, p);
+        join(g, p, guard);
+        g->size--;
+        if (g->waiting_rules != 0) {
+            wait_climbed(g, p, count);
+            if (is_symbol(g, before)) wait_node(g, before);
+            break;
+        }
+        q = p;
+        p = before;
+        if (!is_symbol(g, p)) return;
+        if (same(g, p, q)) {
+            wait_climbed(g, q, count);
+            check_run(g, p);
+            break;
+        }
+        const uint32_t tag = digram_hash(g, p, q), i = find_slot(g, p, q, tag);
+        e = g->slots[i].node;
+        if (e == 0) {
+            g->slots[i].tag = tag;
+            g->slots[i].node = p;
+            return;
+        }
+    }
+    settle(g);
+}
+
+/* Look at the last digram of the top level, p, q, which is not in a run of three, and at what comes
+ * of it. */
+static inline void look(ms_grammar *g, uint32_t p, uint32_t q, uint32_t tag)
+{
+    const uint32_t i = find_slot(g, p, q, tag), e = g->slots[i].node;
+    if (e == 0) {
+        g->slots[i].tag = tag;
+        g->slots[i].node = p;
+    } else {
+        climb(g, p, q, e);
+    }
+}
+
 /* tag: NULL, or that of the last symbol pushed and this one. */
-static inline int push(ms_grammar *g, uint32_t symbol, const uint32_t *tag)
+ALWAYS_INLINE int push(ms_grammar *g, uint32_t symbol, const uint32_t *tag)
 {
     if (g->size >= g->room) {
         const int status = ms_grammar_reserve(g, g->size + 1);
@@ -622,12 +708,15 @@ static inline int push(ms_grammar *g, uint32_t symbol, const uint32_t *tag)
     g->size++;
     g->n_pushed++;
     g->steps = 0;
-    if (tag != NULL && kind_of(g, last) == MS_GRAMMAR_TERMINAL && !same(g, last, p))
-        check_pair(g, last, p, *tag);
-    else
-        check_digram(g, last);
-    if (g->waiting_nodes != 0) settle(g);
-    while (g->size > g->max_symbols || g->n_rules > g->max_rules) forget_first(g);
+    if (same(g, last, p) && same(g, g->nodes[last].prev, p)) {
+        check_run(g, last);
+        if (g->waiting_nodes != 0) settle(g);
+    } else if (tag != NULL && kind_of(g, last) == MS_GRAMMAR_TERMINAL) {
+        look(g, last, p, *tag);
+    } else if (is_symbol(g, last)) {
+        look(g, last, p, digram_hash(g, last, p));
+    }
+    if (g->size > g->max_symbols || g->n_rules > g->max_rules) forget(g);
     if (g->steps > g->longest) g->longest = g->steps;
     return MS_GRAMMAR_OK;
 }
@@ -669,7 +758,7 @@ int ms_grammar_feed_timed(ms_grammar *g, const uint32_t *symbols, size_t n, uint
     int64_t at = ms_clock_ns();
     for (size_t i = 0; i < n; i++) {
         const int64_t before = at;
-        const int status = push(g, symbols[i], NULL);
+        const int status = ms_grammar_push(g, symbols[i]);
         if (status != MS_GRAMMAR_OK) return status;
         at = ms_clock_ns();
         ns[i] = at - before > UINT32_MAX ? UINT32_MAX : (uint32_t)(at - before); /* monotonic */
