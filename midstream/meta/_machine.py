@@ -115,6 +115,7 @@ class Machine:
             "finish": self._finish,
             "abandon": self._abandon,
             "apply": self._apply,
+            "evidence": self._evidence,
             "constrain": self._constrain,
             "revert": self._revert,
             "reopen": self._reopen,
@@ -322,13 +323,13 @@ class Machine:
         self.trials[trial.number] = trial
         if audit_only:
             self.audit_only.add(trial.number)
-        outcomes: list[dict[str, Any]] = []
-        if trial.stage == "replay":
-            screened = trial.replayed([(_loss(a), _loss(b)) for a, b in pairs])
-            if not screened.changed:  # there will be no others
-                screened = trial.reject(f"{len(pairs)} recordings are too few")
-            self._settle(screened, outcomes, time_ns)
+        outcomes = self._replayed(trial, pairs, time_ns) if trial.stage == "replay" else []
         return {"trial": trial.number, "stage": trial.stage, "outcomes": outcomes}
+
+    def _evidence(self, trial: int, pairs: Sequence[Sequence[Any]], time_ns: int) -> dict[str, Any]:
+        if trial not in self.trials:
+            raise ArgumentValueError(f"trial must be open, got {trial!r}")
+        return {"outcomes": self._replayed(self.trials[trial], pairs, time_ns)}
 
     def _add_rule(self, rule: dict[str, str]) -> None:
         shield = self.parts.shield
@@ -442,6 +443,13 @@ class Machine:
             else:
                 outcome = trial.finished(opened.number, own, other, segment=segment)
             self._settle(outcome, told, time_ns)
+        return told
+
+    def _replayed(
+        self, trial: Trial, pairs: Sequence[Sequence[Any]], time_ns: int
+    ) -> list[dict[str, Any]]:
+        told: list[dict[str, Any]] = []
+        self._settle(trial.replayed([(_loss(a), _loss(b)) for a, b in pairs]), told, time_ns)
         return told
 
     def _settle(self, outcome: Outcome, told: list[dict[str, Any]], time_ns: int) -> None:

@@ -178,9 +178,8 @@ class StrangeLoop:
     ledger : Ledger
     params : ParamSpace
     shield, gate, bandit, drift, levels, symbols
-        The parts. They are for looking at: bandit and drift are copies, a gate takes reports from
-        the loop alone, and a rule that is added to the shield directly is taken as
-        `add_safety_constraint` takes it, before the next input.
+        The parts. They are for looking at: bandit and drift are copies, and shield and gate take
+        rules and reports from the loop alone.
 
     Raises
     ------
@@ -769,7 +768,6 @@ class StrangeLoop:
             given = {**given, "time_ns": now}
         ledger = self._ledger
         with ledger._lock:
-            self._adopt_rules()
             self._catch_up()
             self._taken = -1
             try:
@@ -789,15 +787,6 @@ class StrangeLoop:
                     ledger.append(CHECKPOINT, {}, blob=self._machine.snapshot(), time_ns=now)
                     self._since_checkpoint, self._taken = 0, len(ledger)
         return decided
-
-    def _adopt_rules(self) -> None:
-        """Record rules that somebody has added to the shield itself."""
-        known = len(self._pristine.shield.rules) + len(self._machine.rules)
-        added = self.shield.rules[known:]
-        if added:
-            self._bring_back()
-            for rule in added:
-                self._take("constrain", {"rule": rule.to_dict()}, None, timed=False)
 
     def _catch_up(self) -> None:
         """Take what somebody else has written into the ledger, such as a rollback."""

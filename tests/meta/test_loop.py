@@ -757,11 +757,9 @@ def test_what_is_done_to_the_parts_of_a_loop_does_not_spoil_its_ledger(monkeypat
     loop.bandit.learn([1.0, 0.0], "abort", 1.0)
     loop.bandit.decide([1.0, 0.0])
     loop.drift.update({"loss": 1.0})
-    loop.shield.add("abort -> !O[1:3] abort")
+    with pytest.raises(RefusedError, match="add_safety_constraint"):
+        loop.shield.add("abort -> !O[1:3] abort")
     drive(loop, range(5, 20))
-    assert [rule.name for rule in loop.shield.rules][-1:] == ["rule4"]
-    (added,) = loop.ledger.records("constrain")
-    assert added.body["given"]["rule"]["formula"] == "abort -> !O[1:3] abort"
     assert loop.replay().to_bytes() == loop.ledger.to_bytes()
     assert make(Ledger.from_bytes(loop.ledger.to_bytes())).digest == loop.digest
 
@@ -1055,16 +1053,6 @@ def test_an_evaluator_stays_what_it_was():
         loop.maintain()
     with pytest.raises(RefusedError, match="another digest"):
         loop.apply(SPACE.change(loop.settings, copies=6), time_ns=9)
-
-
-def test_a_change_with_too_few_recordings_is_refused_and_not_open_for_ever():
-    loop = make(evaluator=None, gate=Gate(replay=3, max_open=1))
-    for _ in range(2):
-        with pytest.raises(RefusedError, match="0 recordings are too few") as caught:
-            loop.apply(SPACE.change(loop.settings, copies=6), time_ns=0)
-        assert caught.value.reason == "replay"
-    assert not loop.gate.trials
-    assert loop.replay().to_bytes() == loop.ledger.to_bytes()
 
 
 def test_an_evaluator_that_fails_fails_in_the_open():
