@@ -158,7 +158,7 @@ cdef class Flat:
         cdef Poll poll = Poll()
         cdef int status
         cdef uint32_t[::1] view
-        check_memory(f"an expansion of {length} symbols", length * 4)
+        check_memory(f"an expansion of {length} symbols", <object>length * 4)
         out = np.empty(length, np.uint32)
         if length == 0:
             return out
@@ -172,7 +172,7 @@ cdef class Flat:
         """Starts of the rules that `wanted` marks, which occur `count` times."""
         cdef Poll poll = Poll()
         cdef int status
-        check_memory(f"{count} positions", count * 8)
+        check_memory(f"{count} positions", <object>count * 8)
         out = np.empty(count + 1, np.uint64)
         cdef uint64_t[::1] view = out
         with nogil:

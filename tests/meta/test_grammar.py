@@ -776,6 +776,19 @@ def test_snapshots_of_others():
     assert grammar.digest == before
 
 
+def test_what_rules_of_rules_stand_for_may_be_too_long_for_memory():
+    n_rules = 61
+    symbols = np.repeat(np.arange(1, n_rules + 2), 2)
+    kinds = np.arange(len(symbols)) < len(symbols) - 2
+    grammar = Grammar(max_symbols=200)
+    grammar.restore(snapshot_of(symbols, kinds, [2] * (n_rules + 1), 2 << n_rules, max_symbols=200))
+    grammar.check()
+    with pytest.raises(MemoryError, match="expansion of 4611686018427387904 symbols"):
+        grammar.expand()
+    with pytest.raises(MemoryError, match="2305843009213693952 positions"):
+        grammar.positions(grammar.find(content_name([62, 62])))
+
+
 def test_forged_snapshots():
     """Every byte changed, with a checksum that is right: refused, or a grammar that is one."""
     grammar = grown([0, 1, 2, 0, 1, 2, 3, 0, 1], max_symbols=12)
