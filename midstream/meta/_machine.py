@@ -249,6 +249,7 @@ class Machine:
             for ticket in opened.tickets:
                 if ticket in self.tickets:
                     self._reward(ticket, 1.0 - loss)
+        before = {number: trial._n for number, trial in self.trials.items()}
         outcomes = self._report(opened, loss, shadow_losses, segment, time_ns)
         known = {name: value for name, value in signals.items() if name in self.parts.drift}
         if isinstance(loss, float) and "loss" in self.parts.drift:
@@ -258,17 +259,28 @@ class Machine:
             self.alarms += 1
             self.parts.bandit.soften(self.parts.soften)
         self._plan_audits(signals.get("doubt"))
-        return {"outcomes": outcomes, "evidence": self._looks(opened), "drift": drifted}
+        return {"outcomes": outcomes, "evidence": self._looks(before), "drift": drifted}
 
-    def _looks(self, opened: _Open) -> list[dict[str, Any]]:
-        """Evidence of trials that got a sample now, often at first and then less so."""
+    def _looks(self, before: Mapping[int, int]) -> list[dict[str, Any]]:
+        """Evidence of trials that got samples now, often at first and then less so.
+
+        `before` has the samples of each. Several may count at once, those that waited for one; and
+        as long as they wait, there is nothing to tell.
+        """
         found = []
-        for number in (*opened.shadows, opened.assigned):
-            trial = self.trials.get(-1 if number is None else number)
-            if trial is None or not (trial.open or trial.watched):
+        for number, then in before.items():
+            trial = self.trials.get(number)
+            now = 0 if trial is None else trial._n
+            if trial is None or not now or not (trial.open or trial.watched):
                 continue
-            evidence = trial.evidence
-            if evidence.n and (evidence.n & (evidence.n - 1) == 0 or evidence.n % _LOOK == 0):
+            if (
+                now > then
+                and now.bit_length() == then.bit_length()
+                and now // _LOOK == then // _LOOK
+            ):
+                continue
+            if now != then:
+                evidence = trial.evidence
                 found.append(
                     {
                         "trial": trial.number,

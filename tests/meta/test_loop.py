@@ -355,6 +355,19 @@ def test_pairs_count_in_the_order_in_which_streams_began():
     assert loop.summary().rejected == 0
 
 
+def test_evidence_is_told_when_it_grows_and_not_while_it_waits():
+    loop = make(evaluator=None, gate=Gate(replay=0, canary=0, shadow=10**6))
+    loop.apply(SPACE.change(loop.settings, copies=6), time_ns=0)
+    told = []
+    for _ in range(8):
+        told += loop.begin(time_ns=1).finish(0.5, [0.5], time_ns=1)["evidence"]
+    first = loop.begin(time_ns=2)
+    for _ in range(25):
+        told += loop.begin(time_ns=2).finish(0.5, [0.5], time_ns=2)["evidence"]
+    assert [one["n"] for one in told] == [1, 2, 4, 8]
+    assert [one["n"] for one in first.finish(0.5, [0.5], time_ns=3)["evidence"]] == [34]
+
+
 def test_streams_from_before_a_promotion_do_not_speak_against_it():
     loop = make(evaluator=None, gate=Gate(replay=0, canary=0))
     loop.apply(SPACE.change(loop.settings, copies=6), time_ns=0)
