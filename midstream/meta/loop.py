@@ -131,7 +131,8 @@ class StrangeLoop:
     shield : Shield, or rules of one
         Rules over actions and over changes; see `Shield`.
     gate : Gate, optional
-        What evidence a change needs.
+        What evidence a change needs. Its `max_pending` should be several times as many as streams
+        run at once: what takes longer than so many newer ones speaks against every candidate.
     bandit : Bandit, optional
         Chooses interventions; its actions are those of the shield.
     drift : DriftBank, optional
@@ -1096,6 +1097,7 @@ def _checked_parts(
     seed: int,
 ) -> Parts:
     seed = check_int("seed", seed, low=0, high=(1 << 64) - 1)
+    max_sessions = check_int("max_sessions", max_sessions, low=1, high=1 << 20)
     for name, given, kind in (
         ("gate", gate, Gate),
         ("bandit", bandit, Bandit),
@@ -1125,12 +1127,12 @@ def _checked_parts(
     return Parts(
         params,
         made,
-        Gate(seed=seed) if gate is None else copy.deepcopy(gate),
+        Gate(max_pending=max_sessions, seed=seed) if gate is None else copy.deepcopy(gate),
         chooser,
         DriftBank({"loss": LOSS_DRIFT}) if drift is None else copy.deepcopy(drift),
         AuditPlan() if audit is None else audit,
         check_real("soften", soften, low=0.0, high=1.0),
-        check_int("max_sessions", max_sessions, low=1),
+        max_sessions,
         seed,
     )
 

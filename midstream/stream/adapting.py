@@ -239,7 +239,7 @@ def watch_loop(
     shield = Shield(rules, actions=actions, params=params, context=DECISION_CONTEXT)
     arguments: dict[str, Any] = {
         "shield": shield,
-        "gate": Gate(replay=5, shadow=100, canary=0, max_open=8, seed=seed),
+        "gate": Gate(replay=5, shadow=100, canary=0, max_open=8, max_pending=1024, seed=seed),
         "evaluator": StreamLoss() if loss is None else loss,
         "candidates": watch_presets(params),
         "audit": AuditPlan(probability=0.9),

@@ -355,6 +355,22 @@ def test_pairs_count_in_the_order_in_which_streams_began():
     assert loop.summary().rejected == 0
 
 
+def test_many_streams_at_once_do_not_speak_against_a_better_candidate():
+    """As many as may be open may be waited for."""
+    loop = make(evaluator=None, gate=None, max_sessions=700)
+    assert loop.gate.configuration["max_pending"] == 700
+    configuration = loop.gate.configuration | {"replay": 0, "canary": 0}
+    loop = make(evaluator=None, gate=Gate(**configuration), max_sessions=700)
+    loop.apply(SPACE.change(loop.settings, copies=6), time_ns=0)
+    rng, waiting = random.Random(1), []
+    for number in range(900):
+        waiting.append((number + rng.expovariate(1 / 120), loop.begin(time_ns=number)))
+        for entry in [one for one in waiting if one[0] <= number]:
+            waiting.remove(entry)
+            entry[1].finish(0.5, [0.2] * len(entry[1].shadows), time_ns=number)
+    assert loop.summary().promoted == 1
+
+
 def test_evidence_is_told_when_it_grows_and_not_while_it_waits():
     loop = make(evaluator=None, gate=Gate(replay=0, canary=0, shadow=10**6))
     loop.apply(SPACE.change(loop.settings, copies=6), time_ns=0)
