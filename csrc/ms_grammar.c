@@ -31,6 +31,9 @@
 #define AHEAD 6
 #define N_TAGS 8 /* a power of two, more than AHEAD */
 
+/* With more slots the nodes, too, are out of the caches: `feed` asks for them half as far ahead. */
+#define FAR ((uint32_t)1 << 19)
+
 /* Units of work that a push counts as: a question comes every 262144, some 10 to 100 ms. It takes
  * the interpreter's lock, for which another busy thread lets us wait 5 ms. */
 #define WORK 64
@@ -500,11 +503,12 @@ static void forget_first(ms_grammar *g)
     give_node(g, p);
     g->size--;
     settle(g);
-    /* What the next call reads was last touched a window ago. A push lies between: ask for it. */
+    /* What later calls read was last touched a window ago: ask for it three calls ahead. */
     const uint32_t first = g->nodes[guard].next, second = g->nodes[first].next;
-    PREFETCH(&g->slots[digram_hash(g, first, second) >> g->shift]);
-    PREFETCH(&g->nodes[g->nodes[second].next]);
-    if (kind_of(g, second) == MS_GRAMMAR_RULE) PREFETCH(&g->rules[g->nodes[second].symbol]);
+    const uint32_t third = g->nodes[second].next, fourth = g->nodes[third].next;
+    PREFETCH(&g->slots[digram_hash(g, third, fourth) >> g->shift]);
+    PREFETCH(&g->nodes[g->nodes[fourth].next]);
+    if (kind_of(g, fourth) == MS_GRAMMAR_RULE) PREFETCH(&g->rules[g->nodes[fourth].symbol]);
 }
 
 NEVER_INLINE void forget(ms_grammar *g)
@@ -620,8 +624,8 @@ size_t ms_grammar_memory(const ms_grammar *g)
 /* ---- pushing ---- */
 
 /* Let the last symbol of the top level wait, and below it those that `climb` wrote before it, freed
- * since: as if `replace` had written all of them. What waits longer is looked at later, and which of
- * two digrams is looked at first decides how they are replaced where they overlap. */
+ * since: as if `replace` had written all of them. What waits longer is looked at later, and where
+ * digrams overlap the one that is looked at first is replaced. */
 static void wait_climbed(ms_grammar *g, uint32_t last, uint32_t count)
 {
     uint32_t p = last, freed = g->node_free;
@@ -634,9 +638,9 @@ static void wait_climbed(ms_grammar *g, uint32_t last, uint32_t count)
     g->waiting_nodes = last;
 }
 
-/* The last digram of the top level, p, q, stands at e, too; nothing waits. While it is all of a rule
- * there, that rule is written in its place, and nothing need wait. That is what most pushes do where
- * anything repeats. */
+/* The last digram of the top level, p, q, stands at e, too; nothing waits. While it is all of a
+ * rule there, that rule is written in its place, and nothing need wait. That is what most pushes
+ * do where anything repeats. */
 NEVER_INLINE void climb(ms_grammar *g, uint32_t p, uint32_t q, uint32_t e)
 {
     const uint32_t guard = g->nodes[q].next;
@@ -744,6 +748,11 @@ int ms_grammar_feed(ms_grammar *g, const uint32_t *symbols, size_t n, ms_poll *p
             ahead[(i + AHEAD) % N_TAGS] = symbol;
             tags[(i + AHEAD) % N_TAGS] = tag;
             PREFETCH(&g->slots[tag >> g->shift]);
+        }
+        if (g->mask >= FAR && i >= AHEAD && i + AHEAD / 2 < n) {
+            const uint32_t tag = tags[(i + AHEAD / 2) % N_TAGS];
+            const ms_grammar_slot slot = g->slots[tag >> g->shift];
+            if (slot.tag == tag) PREFETCH(&g->nodes[slot.node]);
         }
         const int status = push(g, ahead[i % N_TAGS], i >= AHEAD ? &tags[i % N_TAGS] : NULL);
         if (status != MS_GRAMMAR_OK) return status;
