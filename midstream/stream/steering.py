@@ -20,7 +20,13 @@ from zlib import crc32
 import numpy as np
 
 from midstream._core.clock import NS_PER_S
-from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RefusedError
+from midstream._core.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    LedgerError,
+    LedgerInUseError,
+    RefusedError,
+)
 from midstream._core.validate import check_int, check_real
 from midstream.meta.bandit import INTERVENTIONS
 from midstream.meta.symbols import canonical
@@ -59,6 +65,8 @@ FEATURES = (
 #: A longer stream leaves no record: it can be watched, but no other settings be judged by it.
 MAX_EVENTS = 100_000
 MAX_CHARS = 4 * 1024 * 1024
+#: What a ledger that cannot be written raises. It is no reason to break off a stream.
+_UNWRITABLE = (OSError, LedgerError, LedgerInUseError)
 #: Words of a phrase.
 _LONGEST = 4096
 
@@ -124,6 +132,8 @@ class Steering:
         self._over: str | None = None
         self._silence_ns = 0
         self._lost = False
+        #: Why the loop could not record what it was told.
+        self._failure: str | None = None
         self.intervention: str | None = None
         self.settled = False
 
@@ -148,6 +158,8 @@ class Steering:
             lines.append(f"{shadows} other settings are judged by the record of this stream")
         if self._lost:
             lines.append("given up by the loop for newer streams: nothing is learned from it")
+        if self._failure is not None:
+            lines.append(f"the loop could not be told: {self._failure}; detectors acted alone")
         if not self._room:
             lines.append("too long to keep: other settings are not judged by it")
         return tuple(lines)
@@ -174,8 +186,11 @@ class Steering:
         """
         out = []
         for finding in found:
-            if finding.severity == "stop" and self.intervention is None:
-                action = self._decide(finding)
+            if (
+                finding.severity == "stop"
+                and self.intervention is None
+                and (action := self._decide(finding)) is not None
+            ):
                 told = {**finding.evidence, "intervention": action}
                 if action == "continue":
                     finding = replace(finding, severity="warn", evidence=told)
@@ -202,10 +217,15 @@ class Steering:
         if outcome == "stopped" and self.intervention is None:
             outcome = "closed"  # somebody else's detector
         self._over = outcome
+        if self._failure is not None:
+            return
         if outcome == "closed":
             self.settled = True
-            self._leave()
             self._rows = deque(maxlen=0)
+            try:
+                self._leave()
+            except _UNWRITABLE as error:
+                self._fail(error)
         else:
             # Who has dropped the watch will not tell what came of it.
             self._session.abandon_without(self)
@@ -232,6 +252,8 @@ class Steering:
         if not self.settled and self._over in ("ended", "failed"):
             try:
                 self._judge(self._recorded())
+            except _UNWRITABLE as error:
+                self._fail(error)
             except RefusedError:
                 if not self._session.closed:
                     raise
@@ -240,14 +262,18 @@ class Steering:
     def work(self) -> None:
         """Let the loop look for better settings where that is due, beside all streams.
 
-        One at a time for each loop. What fails there is raised at the end of a later stream.
+        One at a time for each loop. What fails there is raised at the end of a later stream, or told
+        in its report where it was the ledger.
         """
         before = _working.get(self._loop)
         if before is not None:
             if not before.done():
                 return
             del _working[self._loop]
-            before.result()
+            try:
+                before.result()
+            except _UNWRITABLE as error:
+                self._fail(error)
         if self._loop.due:
             _working[self._loop] = _workers().submit(self._loop.maintain)
 
@@ -275,6 +301,12 @@ class Steering:
         if record is not None and (stop_was_wrong is not None or useful_chars is not None):
             record = record.told(useful_chars=useful_chars, stop_was_wrong=stop_was_wrong)
         self._judge(record, reward)
+
+    def _fail(self, error: Exception) -> None:
+        """Take note that the loop's ledger fails: the stream goes on, its detectors act alone."""
+        self._failure = str(error)
+        self.settled = True
+        self._rows = deque(maxlen=0)
 
     def _given_up(self) -> None:
         """Take note that the loop has censored this stream for newer ones: it goes on without."""
@@ -311,7 +343,10 @@ class Steering:
             dtype=np.float64,
         )
 
-    def _decide(self, finding: Finding) -> str:
+    def _decide(self, finding: Finding) -> str | None:
+        """What to do about a finding; None where only its detector has a say."""
+        if self._failure is not None:
+            return None
         context = {finding.kind, "again" if self._n_stops else "first"}
         context.add(finding.evidence.get("channel", "silence"))
         if self._n_warned:
@@ -320,6 +355,9 @@ class Steering:
         self._n_stops += 1
         try:
             chosen = self._session.decide(features, context, supported=self._actions)
+        except _UNWRITABLE as error:
+            self._fail(error)
+            return None
         except RefusedError:
             if not self._session.closed:
                 raise

@@ -87,6 +87,9 @@ def watch(
     than without, and each stream some 10 microseconds an event in a worker thread when it is over;
     better settings are looked for in a further one.
 
+    A ledger that cannot be written breaks off no stream: the detectors act alone, and the report
+    says why.
+
     Examples
     --------
     >>> import asyncio

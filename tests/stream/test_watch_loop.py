@@ -546,7 +546,9 @@ async def test_a_ledger_that_cannot_be_written_hides_no_cancellation(tmp_path) -
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert "closed" in guard.report().error
+    report = guard.report()
+    assert report.outcome == "closed"
+    assert any("closed" in remark for remark in report.remarks)
 
 
 async def test_the_loop_for_watches_stops_learns_and_keeps_its_rules() -> None:
@@ -572,12 +574,12 @@ async def test_what_fails_beside_the_streams_is_raised_at_the_end_of_a_later_one
     class Broken(StreamLoss):
         def __call__(self, settings, stream):
             if settings != start:
-                raise OSError("no judge")
+                raise ArithmeticError("no judge")
             return super().__call__(settings, stream)
 
     loop = strange({"on_loop": "warn"}, evaluator=Broken(), propose_every=1)
     start = loop.settings
-    with pytest.raises(OSError, match="no judge"):
+    with pytest.raises(ArithmeticError, match="no judge"):
         for _ in range(20):
             await through(watch([f"word{i} " for i in range(9)], loop=loop))
             await quiet()
@@ -604,3 +606,27 @@ async def test_what_other_streams_say_too_is_familiar() -> None:
             pass
     assert before == 0.0
     assert await familiar() > 0.4
+
+
+@pytest.mark.parametrize("when", ["decide", "finish"])
+async def test_a_ledger_that_fails_breaks_off_no_stream(when: str, monkeypatch) -> None:
+    loop = strange()
+    stuck = ["One moment. ", *["I will try that again. "] * 60]
+    guard = watch(stuck if when == "decide" else ["All is well. "] * 3, loop=loop)
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(loop.ledger, "append", full)
+    events = [event async for event in guard]
+    assert events
+    report = guard.report()
+    if when == "decide":  # as without a loop
+        assert guard.stopped is not None
+        assert (report.outcome, guard.intervention) == ("stopped", None)
+    else:
+        assert (report.outcome, len(events)) == ("ended", 3)
+    assert report.error is None
+    assert any("No space left" in remark for remark in report.remarks)
+    with pytest.raises(RefusedError, match="settled"):
+        guard.outcome(stop_was_wrong=True)
