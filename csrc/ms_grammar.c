@@ -521,27 +521,63 @@ NEVER_INLINE void forget(ms_grammar *g)
 /* ---- memory ---- */
 
 /* Large pages for large arrays: small ones cost a fault for each 4 KiB, more than all the rest
- * where nothing repeats, and windows of a million symbols miss the TLB at every digram. */
+ * where nothing repeats, and windows of a million symbols miss the TLB at every digram. Such arrays
+ * are mapped, not allocated: what an allocator hands out again may be in small pages for good. */
 #define LARGE_PAGE ((size_t)2 << 20)
 
-static size_t rounded(size_t bytes)
-{
-    return bytes < LARGE_PAGE ? bytes : (bytes + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE;
-}
+#if defined(__linux__)
+static size_t rounded(size_t bytes) { return (bytes + LARGE_PAGE - 1) / LARGE_PAGE * LARGE_PAGE; }
 
-/* Memory for `bytes`, the first `used` of which are those of `old`, which goes; NULL: it stays. */
-static void *enlarged(void *old, size_t used, size_t bytes)
+static void *mapped(size_t bytes)
+{
+    const size_t size = rounded(bytes);
+    /* Where it starts is the system's choice: map a large page more, and give back what is over. */
+    char *start = mmap(NULL, size + LARGE_PAGE, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (start == MAP_FAILED) return NULL;
+    const size_t over = (uintptr_t)start % LARGE_PAGE, head = over == 0 ? 0 : LARGE_PAGE - over;
+    if (head > 0) munmap(start, head);
+    munmap(start + head + size, LARGE_PAGE - head);
+    madvise(start + head, size, MADV_HUGEPAGE); /* a hint: where refused, pages are small */
+    return start + head;
+}
+#endif
+
+static void release(void *old, size_t bytes)
 {
 #if defined(__linux__)
     if (bytes >= LARGE_PAGE) {
-        void *new = aligned_alloc(LARGE_PAGE, rounded(bytes));
+        munmap(old, rounded(bytes));
+        return;
+    }
+#endif
+    (void)bytes;
+    free(old);
+}
+
+/* Memory for `bytes`, all zero. */
+static void *zeroed(size_t bytes)
+{
+#if defined(__linux__)
+    if (bytes >= LARGE_PAGE) return mapped(bytes);
+#endif
+    return calloc(bytes, 1);
+}
+
+/* Memory for `bytes`, the first `used` of which are those of `old`, which held `held` and goes;
+ * NULL: it stays. */
+static void *enlarged(void *old, size_t held, size_t used, size_t bytes)
+{
+#if defined(__linux__)
+    if (bytes >= LARGE_PAGE) {
+        void *new = mapped(bytes);
         if (new == NULL) return NULL;
-        madvise(new, rounded(bytes), MADV_HUGEPAGE); /* a hint: where refused, pages are small */
         if (used > 0) memcpy(new, old, used);
-        free(old);
+        release(old, held);
         return new;
     }
 #endif
+    (void)held;
     (void)used;
     return realloc(old, bytes);
 }
@@ -560,30 +596,31 @@ int ms_grammar_reserve(ms_grammar *g, uint64_t symbols)
     while (((uint64_t)1 << bits) < 2 * (room - 1)) bits++;
     const uint32_t n_slots = (uint32_t)1 << bits, mask = n_slots - 1, shift = 32 - bits;
     if (node_room > g->node_room) {
-        ms_grammar_node *nodes = enlarged(g->nodes, g->node_top * sizeof *nodes,
+        ms_grammar_node *nodes = enlarged(g->nodes, (size_t)g->node_room * sizeof *nodes,
+                                          g->node_top * sizeof *nodes,
                                           (size_t)node_room * sizeof *nodes);
         if (nodes == NULL) return MS_GRAMMAR_NO_MEMORY;
         g->nodes = nodes;
         g->node_room = node_room;
     }
     if (rule_room > g->rule_room) {
-        ms_grammar_rule *rules = enlarged(g->rules, g->rule_top * sizeof *rules,
+        ms_grammar_rule *rules = enlarged(g->rules, (size_t)g->rule_room * sizeof *rules,
+                                          g->rule_top * sizeof *rules,
                                           (size_t)rule_room * sizeof *rules);
         if (rules == NULL) return MS_GRAMMAR_NO_MEMORY;
         g->rules = rules;
         g->rule_room = rule_room;
     }
     if (g->slots == NULL || mask != g->mask) {
-        ms_grammar_slot *slots = enlarged(NULL, 0, n_slots * sizeof *slots);
+        ms_grammar_slot *slots = zeroed(n_slots * sizeof *slots);
         if (slots == NULL) return MS_GRAMMAR_NO_MEMORY;
-        memset(slots, 0, n_slots * sizeof *slots);
         for (uint64_t k = 0; g->slots != NULL && k <= g->mask; k++) {
             if (g->slots[k].node == 0) continue;
             uint32_t i = g->slots[k].tag >> shift;
             while (slots[i].node != 0) i = (i + 1) & mask;
             slots[i] = g->slots[k];
         }
-        free(g->slots);
+        if (g->slots != NULL) release(g->slots, ((size_t)g->mask + 1) * sizeof *slots);
         g->slots = slots;
         g->mask = mask;
         g->shift = shift;
@@ -609,9 +646,9 @@ int ms_grammar_init(ms_grammar *g, uint64_t max_symbols, uint64_t max_rules)
 
 void ms_grammar_free(ms_grammar *g)
 {
-    free(g->nodes);
-    free(g->rules);
-    free(g->slots);
+    if (g->nodes != NULL) release(g->nodes, (size_t)g->node_room * sizeof *g->nodes);
+    if (g->rules != NULL) release(g->rules, (size_t)g->rule_room * sizeof *g->rules);
+    if (g->slots != NULL) release(g->slots, ((size_t)g->mask + 1) * sizeof *g->slots);
     memset(g, 0, sizeof *g);
 }
 
