@@ -101,8 +101,9 @@ class Machine:
         #: Trials whose candidate can be judged in audited streams only.
         self.audit_only: set[int] = set()
         self.trials: dict[int, Trial] = {}
-        #: Settings that a trial ended without, and how many streams had finished then.
-        self.ended: dict[str, int] = {}
+        #: Settings that a trial ended without: how many streams had finished then, and how often
+        #: it happened since something changed.
+        self.ended: dict[str, tuple[int, int]] = {}
         self.rules: list[dict[str, str]] = []
         self.doubt = 0.0
         self.burst_left = self.pause_left = self.fruitless = 0
@@ -257,6 +258,7 @@ class Machine:
         drifted = list(self.parts.drift.update(known))
         if drifted:
             self.alarms += 1
+            self._give_chances()
             self.parts.bandit.soften(self.parts.soften)
         self._plan_audits(signals.get("doubt"))
         return {"outcomes": outcomes, "evidence": self._looks(before), "drift": drifted}
@@ -501,10 +503,22 @@ class Machine:
         """A trial is over: its settings rest for a while."""
         self.trials.pop(trial.number, None)
         self.audit_only.discard(trial.number)
-        self.ended.pop(trial.change.after.digest, None)
-        self.ended[trial.change.after.digest] = self.finished
+        digest = trial.change.after.digest
+        _, times = self.ended.pop(digest, (0, 0))
+        self.ended[digest] = self.finished, times + 1
         while len(self.ended) > _MAX_ENDED:
             del self.ended[next(iter(self.ended))]
+
+    def _give_chances(self) -> None:
+        """What failed again and again may do better now: it rests as what failed once."""
+        self.ended = {digest: (then, 1) for digest, (then, _) in self.ended.items()}
+
+    def rests(self, digest: str, rest: int) -> bool:
+        """Whether settings of this digest are not to be tried again yet."""
+        if digest not in self.ended:
+            return False
+        then, times = self.ended[digest]
+        return self.finished - then < rest << min(times - 1, _MAX_DOUBLINGS)
 
     def _forget_unwatched(self) -> None:
         known = {trial.number for trial in self.parts.gate.trials}
@@ -524,6 +538,7 @@ class Machine:
         for name in settings:
             if settings[name] != self.settings[name]:
                 self.changed_ns[name] = time_ns
+        self._give_chances()
         self.settings = settings
         self.version = self.versions
         self.versions += 1
@@ -588,7 +603,7 @@ class Machine:
             "tickets": sorted(self.tickets.items()),
             "changed_ns": self.changed_ns,
             "audit_only": sorted(self.audit_only),
-            "ended": list(self.ended.items()),
+            "ended": [[digest, *row] for digest, row in self.ended.items()],
             "rules": self.rules,
             "doubt": self.doubt,
             "burst_promoted": self.burst_promoted,
@@ -629,7 +644,7 @@ class Machine:
         self.tickets = dict(map(tuple, told["tickets"]))
         self.changed_ns = told["changed_ns"]
         self.audit_only = set(told["audit_only"])
-        self.ended = dict(map(tuple, told["ended"]))
+        self.ended = {digest: (then, times) for digest, then, times in told["ended"]}
         self.doubt, self.burst_promoted = told["doubt"], told["burst_promoted"]
         self.sessions = {}
         for row, kept in zip(told["sessions"], pieces[5:], strict=True):

@@ -257,7 +257,8 @@ class Gate:
             f"{self._min_effect:g} {null} with probability at most {self._alpha:g} {whose}, "
             f"however often one looks ({stages} must refute it). Assumed: losses in [0, 1], "
             "honestly measured; streams numbered before anything of them is known; one stream's "
-            "arm does not change another's loss. Not assumed: independence, stationarity."
+            "arm does not change another's loss; where a stream is left out, that has nothing to "
+            "do with its losses. Not assumed: independence, stationarity."
         )
 
     @property

@@ -129,7 +129,8 @@ class StrangeLoop:
     levels : int or Levels
         Levels of patterns that are learned.
     shield : Shield, or rules of one
-        Rules over actions and over changes; see `Shield`.
+        Rules over actions and over changes; see `Shield`. What is in force at the beginning, and
+        what a rollback or a demotion restores, is no change, and not judged.
     gate : Gate, optional
         What evidence a change needs. Its `max_pending` should be several times as many as streams
         run at once: what takes longer than so many newer ones speaks against every candidate.
@@ -158,12 +159,13 @@ class StrangeLoop:
     recordings : int
         How many recordings are kept, in memory.
     replays : int
-        How many of them a proposal is tried on: all if there are no more, else drawn with
-        priorities by `Replay`.
+        How many of them a proposal is tried on: all if there are no more, else drawn by `Replay`,
+        the larger their loss the more often. It is a screen, no evidence.
     min_gain : float
         Mean improvement on these without which nothing is proposed.
     rest : int
-        Finished streams before settings are proposed again that a trial ended without.
+        Finished streams before settings are proposed again that a trial ended without; twice as
+        many after each further time, as long as no version changes and nothing drifts.
     soften : float
         What the bandit's evidence counts for after an alarm of drift; see `Bandit.soften`.
     max_sessions : int
@@ -1055,11 +1057,7 @@ class StrangeLoop:
         with self._lock:
             machine = self._machine
             resting = {t.change.after.digest for t in self.gate.trials if t.open}
-            resting |= {
-                digest
-                for digest, then in machine.ended.items()
-                if machine.finished - then < self._rest
-            }
+            resting |= {digest for digest in machine.ended if machine.rests(digest, self._rest)}
             known = [version.settings_in(self._space) for version in self._ledger.versions]
             remembered = list(dict.fromkeys(reversed(known)))
             recordings = self._search.recordings()

@@ -262,8 +262,8 @@ class Steering:
     def work(self) -> None:
         """Let the loop look for better settings where that is due, beside all streams.
 
-        One at a time for each loop. What fails there is raised at the end of a later stream, or told
-        in its report where it was the ledger.
+        One at a time for each loop. What fails there is raised at the end of a later stream, or
+        told in its report where it was the ledger.
         """
         before = _working.get(self._loop)
         if before is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import itertools
 import os
 import pickle
 import random
@@ -1101,3 +1102,33 @@ def test_a_file_can_be_anywhere_a_path_can(tmp_path: Path):
             drive(loop, range(3))
     with pytest.raises(OSError, match="nowhere"):
         make(tmp_path / "nowhere" / "ledger")
+
+
+def test_what_fails_again_and_again_rests_longer():
+    def hopeful(settings: Settings, recording: float) -> float:
+        return 0.5 if settings["copies"] == 2 else 0.1
+
+    loop = make(
+        evaluator=hopeful,
+        gate=Gate(replay=3, canary=0, shadow=2),
+        candidates=[SPACE.settings(copies=6)],
+        shield=Shield(["copies == 6"], params=SPACE, actions=ACTIONS),
+        propose_every=1,
+        rest=4,
+    )
+    tried = []
+
+    def run(streams: range) -> None:
+        for number in streams:
+            session = loop.begin(time_ns=number)
+            session.finish(0.5, [0.5] * len(session.shadows), recording=1.0, time_ns=number)
+            tried.extend(number for _ in loop.maintain(time_ns=number))
+
+    run(range(120))
+    gaps = np.diff(tried).tolist()
+    assert len(gaps) >= 4
+    assert all(later >= 1.5 * sooner for sooner, later in itertools.pairwise(gaps))
+    loop.rollback(0, time_ns=120)
+    before = len(tried)
+    run(range(120, 130))
+    assert len(tried) > before
