@@ -34,6 +34,10 @@
 /* With more slots the nodes, too, are out of the caches: `feed` asks for them half as far ahead. */
 #define FAR ((uint32_t)1 << 19)
 
+/* Times as large as before `feed` makes room at once at most: 1024 symbols become 131072, 8 MB, of
+ * which nothing but the index, 2 MB, is touched before it is needed. */
+#define GROWTH 128.0
+
 /* Units of work that a push counts as: a question comes every 262144, some 10 to 100 ms. It takes
  * the interpreter's lock, for which another busy thread lets us wait 5 ms. */
 #define WORK 64
@@ -775,9 +779,10 @@ int ms_grammar_feed(ms_grammar *g, const uint32_t *symbols, size_t n, ms_poll *p
             /* As much as the rest will need if it repeats as little as what was read, within
              * limits: growing step by step would index everything several times. */
             const double need = (double)(n - i) * (double)(g->size - before) / (double)i;
-            const double most = need < 15.0 * (double)g->room ? need : 15.0 * (double)g->room;
-            const int status = ms_grammar_reserve(g, g->size + 1 + (uint64_t)most);
-            if (status != MS_GRAMMAR_OK) return status;
+            const double limit = (GROWTH - 1) * (double)g->room;
+            const double more = need < limit ? need : limit;
+            /* Where there is no memory for so much, `push` asks for less. */
+            (void)ms_grammar_reserve(g, g->size + 1 + (uint64_t)more);
         }
         if (i + AHEAD < n) {
             const uint32_t symbol = symbols[i + AHEAD];
