@@ -264,7 +264,7 @@ cdef class Walker:
         """
         return self.table.names(self._allowed(self.table.context(context)))
 
-    def commit(self, context, str action not None):
+    def commit(self, context, action):
         """Go on by one decision.
 
         Parameters
@@ -287,6 +287,8 @@ cdef class Walker:
         cdef uint64_t given, mask, word
         cdef Rule rule
         cdef int64_t broken = 0, masked
+        if not isinstance(action, str):
+            raise ArgumentTypeError(f"action must be str, got {action!r} ({type(action).__name__})")
         found = table.index.get(action)
         if found is None:
             raise ArgumentValueError(

@@ -222,7 +222,9 @@ class StrangeLoop:
     last record, and `replay` gives the same bytes. Sessions that were open then are censored. What
     others append to the ledger meanwhile, a rollback or records of their own, is taken in before
     the next input.
-    Patterns are not decided upon; `save` and `close` write them.
+    Opening trusts the newest checkpoint, as far as the chain is whole; `replay` checks all of it,
+    and with a key of the `Ledger` nobody else can have written it. Patterns are not decided upon;
+    `save` and `close` write them.
 
     *Cost.* `begin` and `finish` take some 0.12 ms together, with a ledger in memory or unsynced,
     and `decide` 0.08 ms; a `Ledger` with ``sync="always"`` adds the disk. `maintain` runs the

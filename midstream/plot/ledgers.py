@@ -315,6 +315,8 @@ class _Picture:
             if drawn:
                 ax.plot(*zip(*drawn, strict=True), color=colour, linewidth=1.2)
                 ax.plot(*drawn[-1], "o", color=colour, markersize=3.5)
+        # Weighted estimates of a canary leave it at first; no difference of losses does.
+        ax.set_ylim(-1.05, 1.05)
         ax.set_ylabel("candidate\nbetter by", rotation=0, ha="right", va="center")
 
     # ---- across panels ----

@@ -759,3 +759,12 @@ def test_an_interrupted_start_of_a_stream_can_be_begun_again(monkeypatch):
     assert tracker.allowed({"late"}) == ("abort",)
     tracker.commit({"late"}, "abort")
     assert tracker.position == 1
+
+
+def test_an_action_is_a_name():
+    stream = Shield((), actions=("continue", "abort")).tracker()
+    with pytest.raises(ArgumentTypeError, match="action must be str, got 3"):
+        stream.commit((), 3)
+    with pytest.raises(ArgumentValueError, match="got 'abrot'"):
+        stream.commit((), "abrot")
+    assert stream.position == 0
