@@ -34,7 +34,7 @@
 /* With more slots the nodes, too, are out of the caches: `feed` asks for them half as far ahead. */
 #define FAR ((uint32_t)1 << 19)
 
-/* Times as large as before `feed` makes room at once at most: 1024 symbols become 131072, 8 MB, of
+/* Times as large as before `feed` makes room at once at most: 1024 symbols become 131072, 7 MB, of
  * which nothing but the index, 2 MB, is touched before it is needed. */
 #define GROWTH 128.0
 

@@ -161,11 +161,11 @@ class Grammar(Core):
     rules change when one is taken away, no sum of those of the rules.
 
     Cost. At most 3 steps a symbol in the long run; one push in many works off what others left (see
-    `longest_cascade`). Through `feed` 15 to 100 ns a symbol where the grammar fits into the caches;
+    `longest_cascade`). Through `feed` 8 to 100 ns a symbol where the grammar fits into the caches;
     some 100 to 500 ns where a million symbols are full and what is forgotten was last read a
     million symbols ago. Two rules that come to have the same right side are united, which takes a
     walk through the grammar, some ns a symbol of it; less than once in 30,000 symbols of any data
-    that we tried. Memory grows to 75 to 90 bytes for each of `max_symbols`, and no further.
+    that we tried. Memory grows to 55 to 75 bytes for each of `max_symbols`, and no further.
 
     Sequitur is greedy: it finds no smallest grammar (which is NP-hard), and forgetting does not
     make it reread what is left. Deterministic: the grammar depends on the symbols alone, not on
