@@ -22,8 +22,8 @@ from midstream.meta.bandit import Bandit
 from midstream.meta.drift import DriftBank
 from midstream.meta.evidence import Loss, Outcome
 from midstream.meta.gate import Gate
-from midstream.meta.params import Change, ParamSpace, Settings
 from midstream.meta.safety import SafetyConstraint, Shield, Tracker
+from midstream.meta.spaces import Change, ParamSpace, Settings
 from midstream.meta.trials import Trial
 
 __all__ = ["Commit", "Machine", "Parts"]

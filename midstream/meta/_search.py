@@ -10,8 +10,8 @@ import numpy as np
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RefusedError
 from midstream._core.validate import check_int, check_iterable, check_real
-from midstream.meta.params import Change, ParamSpace, Settings
 from midstream.meta.replaying import Replay
+from midstream.meta.spaces import Change, ParamSpace, Settings
 
 __all__ = ["Proposal", "Search", "as_loss"]
 

@@ -31,7 +31,7 @@ from midstream._core.validate import (
 )
 from midstream.meta._canonical import decoded, encoded
 from midstream.meta._journal import HASH, LARGEST, Disk, File, Frame, Journal, Memory, Store, wrong
-from midstream.meta.params import ParamSpace, Settings
+from midstream.meta.spaces import ParamSpace, Settings
 
 __all__ = ["Ledger", "Record", "Version"]
 

@@ -40,9 +40,9 @@ from midstream.meta.evidence import Loss
 from midstream.meta.gate import Gate
 from midstream.meta.ledger import Ledger, Version
 from midstream.meta.levels import Levels, MetaKnowledge, as_codes
-from midstream.meta.params import Change, ParamSpace, Settings
 from midstream.meta.safety import SafetyConstraint, Shield
 from midstream.meta.sessions import Intervention, Session
+from midstream.meta.spaces import Change, ParamSpace, Settings
 from midstream.meta.symbols import Symbols
 from midstream.meta.trials import Trial
 

@@ -45,7 +45,8 @@ from midstream.logic import (
 from midstream.meta._safety_game import Event, Game, solve
 from midstream.meta._shield import Rule, Table, Walker
 from midstream.meta.bandit import INTERVENTIONS
-from midstream.meta.params import Change, Param, ParamSpace
+from midstream.meta.params import Param
+from midstream.meta.spaces import Change, ParamSpace
 
 __all__ = ["Refusal", "RuleError", "SafetyConstraint", "Shield", "Tracker"]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from midstream.meta.evidence import Loss
     from midstream.meta.loop import StrangeLoop
-    from midstream.meta.params import Settings
+    from midstream.meta.spaces import Settings
 
 __all__ = ["Intervention", "Session"]
 

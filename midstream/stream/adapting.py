@@ -24,8 +24,9 @@ from midstream.meta.auditing import AuditPlan
 from midstream.meta.bandit import Bandit
 from midstream.meta.gate import Gate
 from midstream.meta.loop import StrangeLoop
-from midstream.meta.params import Param, ParamSpace, Settings
+from midstream.meta.params import Param
 from midstream.meta.safety import Shield
+from midstream.meta.spaces import ParamSpace, Settings
 from midstream.stream.detectors import LoopDetector, StallDetector
 from midstream.stream.events import KINDS, TEXT_KINDS, Event
 

@@ -39,7 +39,8 @@ from midstream.errors import (
 )
 from midstream.meta._journal import Disk
 from midstream.meta.ledger import Ledger, Record, Version
-from midstream.meta.params import Param, ParamSpace
+from midstream.meta.params import Param
+from midstream.meta.spaces import ParamSpace
 
 KEY = b"sixteen bytes, 1"
 SPACE = ParamSpace(

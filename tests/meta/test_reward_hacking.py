@@ -22,13 +22,14 @@ from midstream.errors import (
     MidstreamError,
     RefusedError,
 )
-from midstream.meta import params as params_module
+from midstream.meta._frozen import frozen
 from midstream.meta.gate import Gate
 from midstream.meta.ledger import Ledger
 from midstream.meta.loop import StrangeLoop
-from midstream.meta.params import Change, Param, ParamSpace, Settings
+from midstream.meta.params import Param
 from midstream.meta.safety import SafetyConstraint, Shield
 from midstream.meta.sessions import Session
+from midstream.meta.spaces import Change, ParamSpace, Settings
 from midstream.meta.trials import Trial
 
 REFUSALS = (MidstreamError, AttributeError, TypeError)
@@ -58,11 +59,11 @@ def shield(space):
 def forged_settings(space, **values):
     """Settings that were never checked, by way of what is private."""
     content = {**space.defaults, **values}
-    return params_module._new(Settings, (space, MappingProxyType(content), "f" * 64))
+    return frozen(Settings, (space, MappingProxyType(content), "f" * 64))
 
 
 def forged_change(before, after, moves):
-    return params_module._new(Change, (before, after, moves, "better, really"))
+    return frozen(Change, (before, after, moves, "better, really"))
 
 
 # ---- the surface: what a change can name ----

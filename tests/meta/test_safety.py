@@ -29,8 +29,9 @@ from midstream.errors import (
 )
 from midstream.logic import always, make, parse
 from midstream.meta.bandit import INTERVENTIONS
-from midstream.meta.params import Param, ParamSpace
+from midstream.meta.params import Param
 from midstream.meta.safety import RuleError, SafetyConstraint, Shield
+from midstream.meta.spaces import ParamSpace
 
 ACTIONS = ("a", "b")
 #: Rules as people write them; each as what must hold at every decision.

@@ -10,7 +10,8 @@ import pytest
 from midstream import MidstreamError
 from midstream.meta.history import History
 from midstream.meta.ledger import Ledger
-from midstream.meta.params import Param, ParamSpace
+from midstream.meta.params import Param
+from midstream.meta.spaces import ParamSpace
 from midstream.plot import versions
 
 SPACE = ParamSpace(
