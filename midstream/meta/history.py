@@ -1,28 +1,28 @@
 """`History`: a ledger read as a story, for pictures and reports.
 
-It reads what a loop has written, and what others may have: records that it does not know are
-counted, and fields that are missing are None.
+It reads what a `StrangeLoop` writes: inputs, each with what was decided on it, and versions. Other
+records are only counted.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from midstream._core.errors import ArgumentTypeError
+from midstream._core.errors import ArgumentTypeError, LedgerError
 from midstream._core.validate import check_int
 from midstream.meta.ledger import Ledger, Record, Version
 
 __all__ = ["History", "HistoryAlarm", "HistoryEvidence", "HistoryTrial"]
 
-#: What the record of an end makes of a trial.
-OUTCOMES = {"promote": "promoted", "reject": "rejected", "demote": "demoted"}
-#: In their order; what is no stage is told by the outcome.
-STAGES = ("replay", "shadow", "canary")
-ENDED = frozenset(OUTCOMES.values())
+#: Stages of a trial that is open; afterwards the stage is the outcome.
+OPEN_STAGES = ("replay", "shadow", "canary")
+#: Inputs of a loop whose decisions have to do with trials or alarms.
+INPUTS = frozenset(
+    ("begin", "finish", "abandon", "apply", "evidence", "constrain", "revert", "reopen")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class HistoryEvidence:
         Index of the record.
     time_ns : int or None
     stage : str or None
+        None in the watch after a promotion.
     n : int or None
         Streams or recordings so far.
     difference, lower, upper : float or None
@@ -56,10 +57,10 @@ class HistoryTrial:
 
     Attributes
     ----------
-    key : int or str
-        What the ledger calls it: its number, or the index of the record that opened it.
+    key : int
+        Its number.
     opened : int
-        Index of that record.
+        Index of the record that opened it.
     time_ns : int or None
     moves : tuple of (str, old value, new value)
     reason : str
@@ -76,7 +77,7 @@ class HistoryTrial:
         Why it ended or was promoted, in the words of what decided; empty where nobody told.
     """
 
-    key: int | str
+    key: int
     opened: int
     time_ns: int | None = None
     moves: tuple[tuple[str, Any, Any], ...] = ()
@@ -138,20 +139,19 @@ class History:
     promoted_by, demoted_by : mapping of int to int
         Number of a version -> place in `trials` of the trial whose promotion or demotion made it.
     choices : mapping of str to tuple
-        Values of choices in their order, and all names in theirs (``()`` for other kinds), where
-        a record of kind ``"space"`` tells.
+        Values of choices in their order, and all names in theirs (``()`` for other kinds), as the
+        loop's first record tells.
 
     Examples
     --------
-    >>> from midstream.meta.history import History
-    >>> from midstream.meta.ledger import Ledger
-    >>> ledger = Ledger()
-    >>> _ = ledger.commit({"window": 20}, b"")
-    >>> _ = ledger.append("trial", {"trial": 0, "stage": "replay", "moves": [["window", 20, 30]]})
-    >>> _ = ledger.append("evidence", {"trial": 0, "n": 9, "lower": 0.01, "upper": 0.2})
-    >>> cause = ledger.append("promote", {"trial": 0})
-    >>> _ = ledger.commit({"window": 30}, b"", cause=cause.index)
-    >>> history = History.of(ledger)
+    >>> from midstream.meta import Gate, History, Param, ParamSpace, StrangeLoop
+    >>> space = ParamSpace([Param.integer("window", 10, 50, default=20, max_step=10)])
+    >>> loop = StrangeLoop(space, gate=Gate(replay=0, canary=0))
+    >>> _ = loop.apply(space.change(loop.settings, "too slow", window=30), time_ns=0)
+    >>> while loop.version == 0:
+    ...     session = loop.begin(time_ns=0)
+    ...     _ = session.finish(1.0, [0.0 for _ in session.shadows], time_ns=0)
+    >>> history = History.of(loop.ledger)
     >>> [trial.outcome for trial in history.trials], history.promoted_by
     (['promoted'], {1: 0})
     >>> history.moved(1)
@@ -178,7 +178,7 @@ class History:
         ArgumentTypeError
             No ledger.
         LedgerError
-            The file was changed since it was opened.
+            The file was changed since it was opened; a record has what no loop writes.
         """
         if not isinstance(ledger, Ledger):
             raise ArgumentTypeError(f"ledger must be a Ledger, got {type(ledger).__name__}")
@@ -186,97 +186,35 @@ class History:
 
     @classmethod
     def of_records(cls, records: Iterable[Record], versions: Iterable[Version]) -> History:
-        """Read records in their order, and the versions among them."""
+        """Read records in their order, and the versions among them.
+
+        Raises
+        ------
+        LedgerError
+            A record has what no loop writes.
+        """
         made = tuple(versions)
-        by_record = {version.record: version for version in made}
-        counts: Counter[str] = Counter()
-        trials: dict[int | str, HistoryTrial] = {}
-        proposals: dict[int, Mapping[str, Any]] = {}
-        alarms: list[HistoryAlarm] = []
-        refused: list[tuple[int, str]] = []
-        ends: dict[int, list[tuple[int | str, str]]] = {}
-        choices: dict[str, tuple[Any, ...]] = {}
-        settings: Mapping[str, Any] = {}
-        last_ns = None
+        story = _Story({version.record: version for version in made})
         for record in records:
-            kind, body = record.kind, record.body
-            counts[kind] += 1
-            if record.time_ns is not None:
-                last_ns = record.time_ns
-            version = by_record.get(record.index)
-            if version is not None:
-                settings = version.settings
-                if version.restores is not None and version.cause is None and counts["open"]:
-                    # From outside: the loop ends its trials when it reads this.
-                    for one in trials.values():
-                        if one.outcome == "open":
-                            _end(one, "rejected", record, f"rolled back to {version.restores}")
-                continue
-            if kind == "propose":
-                proposals[record.index] = body
-            for names in _lists(body, "drift"):
-                alarms += [HistoryAlarm(record.index, record.time_ns, str(n)) for n in names]
-            if kind == "drift":
-                named = body.get("signal", body.get("name", "drift"))
-                alarms.append(HistoryAlarm(record.index, record.time_ns, str(named)))
-            if not choices and kind in ("space", "open"):
-                choices.update(_choices(body))
-            events: list[Mapping[str, Any]] = []
-            if kind in ("trial", "apply", "evidence", *OUTCOMES):
-                events.append(body)
-                reason = _within(body, "decided").get("refused")
-                if isinstance(reason, str):
-                    refused.append((record.index, reason))
-            for ended in _lists(body, "ended"):
-                for key in ended:
-                    if isinstance(key, int) and key in trials:
-                        was = trials[key].outcome
-                        outcome = {"promoted": "demoted"}.get(was, "rejected")
-                        _end(trials[key], outcome, record, _rolled_back(body))
-            for told in (*_lists(body, "evidence"), *_lists(body, "outcomes")):
-                events += [event for event in told if isinstance(event, Mapping)]
-            for event in events:
-                key = _key(event, record)
-                if key is None:
-                    continue
-                trial = trials.get(key)
-                if trial is None:
-                    trial = trials[key] = HistoryTrial(key, record.index, record.time_ns)
-                before = trial.outcome
-                _told(trial, event, record, proposals, settings)
-                if trial.outcome != before:
-                    ends.setdefault(record.index, []).append((key, trial.outcome))
-                for other in event.get("superseded", ()):
-                    if other in trials and trials[other].outcome == "open":
-                        _end(trials[other], "rejected", record, f"superseded by trial {key}")
-        order = {key: place for place, key in enumerate(trials)}
-        came: dict[str, dict[int, int]] = {"promoted": {}, "demoted": {}}
-        before_it = -1
-        for version in made:
-            # Where no cause is given, what ended since the version before.
-            causes = (
-                [version.cause]
-                if version.cause in ends
-                else [index for index in ends if before_it < index < version.record]
-            )
-            before_it = version.record
-            if version.restores is not None or version.parent is None:
-                continue
-            for cause in causes:
-                for key, outcome in ends[cause]:
-                    if outcome in came:
-                        came[outcome].setdefault(version.number, order[key])
+            try:
+                story.take(record)
+            except (AttributeError, KeyError, TypeError) as error:
+                raise LedgerError(
+                    f"record {record.index}: {record.kind!r} is not as a loop writes it",
+                    record=record.index,
+                ) from error
+        promoted_by, demoted_by = story.causes(made)
         return cls(
             made,
-            tuple(trials.values()),
-            tuple(alarms),
-            tuple(refused),
-            dict(counts),
-            sum(counts.values()),
-            last_ns,
-            came["promoted"],
-            {n: place for n, place in came["demoted"].items() if n not in came["promoted"]},
-            choices,
+            tuple(story.trials.values()),
+            tuple(story.alarms),
+            tuple(story.refused),
+            dict(story.counts),
+            story.counts.total(),
+            story.last_ns,
+            promoted_by,
+            demoted_by,
+            story.choices,
         )
 
     def __repr__(self) -> str:
@@ -315,128 +253,128 @@ class History:
         return tuple(name for name in (*names, *sorted(moved - names.keys())) if name in moved)
 
 
-def _within(body: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = body.get(name)
-    return found if isinstance(found, Mapping) else {}
+class _Story:
+    """What records tell, as far as they were taken.
 
+    Parameters
+    ----------
+    versions : mapping of int to Version
+        By their records.
+    """
 
-def _lists(body: Mapping[str, Any], name: str) -> list[list[Any]]:
-    """Lists of this name in a record's body and in what was decided on it."""
-    found = (source.get(name) for source in (body, _within(body, "decided")))
-    return [one for one in found if isinstance(one, list)]
+    def __init__(self, versions: Mapping[int, Version]) -> None:
+        self._versions = versions
+        #: In force.
+        self._settings: Mapping[str, Any] = {}
+        #: Trials that each record promoted or demoted, with which of the two.
+        self._turns: dict[int, list[tuple[int, str]]] = {}
+        self.counts: Counter[str] = Counter()
+        self.trials: dict[int, HistoryTrial] = {}
+        self.alarms: list[HistoryAlarm] = []
+        self.refused: list[tuple[int, str]] = []
+        self.choices: dict[str, tuple[Any, ...]] = {}
+        self.last_ns: int | None = None
 
+    def take(self, record: Record) -> None:
+        """Take the next record."""
+        self.counts[record.kind] += 1
+        if record.time_ns is not None:
+            self.last_ns = record.time_ns
+        version = self._versions.get(record.index)
+        if version is not None:
+            self._take_version(version, record)
+            return
+        if record.kind == "open" and "params" in record.body:
+            params = record.body["params"]["params"]
+            self.choices = {one["name"]: tuple(one["choices"]) for one in params}
+        elif record.kind in INPUTS and "decided" in record.body:
+            self._take_input(record, record.body["given"], record.body["decided"])
 
-def _key(event: Mapping[str, Any], record: Record) -> int | str | None:
-    """What an event calls its trial."""
-    for source in (event, _within(event, "decided"), _within(event, "given")):
-        for name in ("trial", "number", "id", "proposal"):
-            found = source.get(name)
-            if isinstance(found, Mapping):
-                found = found.get("number", found.get("id"))
-            if isinstance(found, (int, str)) and not isinstance(found, bool):
-                return found
-    return record.index if record.kind == "trial" else None
+    def _take_version(self, version: Version, record: Record) -> None:
+        self._settings = version.settings
+        if version.restores is not None and version.cause is None:
+            # From outside: the loop ends its trials when it reads this.
+            for trial in self.trials.values():
+                if trial.outcome == "open":
+                    _end(trial, "rejected", record, f"rolled back to {version.restores}")
 
+    def _take_input(
+        self, record: Record, given: Mapping[str, Any], decided: Mapping[str, Any]
+    ) -> None:
+        if record.kind == "apply":
+            if "refused" in decided:
+                self.refused.append((record.index, decided["refused"]))
+            else:
+                self._open(record, given, decided)
+        for name in decided.get("drift", ()):
+            self.alarms.append(HistoryAlarm(record.index, record.time_ns, name))
+        for number in decided.get("ended", ()):
+            trial = self.trials[number]
+            outcome = "demoted" if trial.outcome == "promoted" else "rejected"
+            _end(trial, outcome, record, f"rolled back to {given['version']}")
+        for told in decided.get("evidence", ()):
+            _tell(self.trials[told["trial"]], told, record)
+        for outcome in decided.get("outcomes", ()):
+            self._turn(record, outcome)
 
-def _told(
-    trial: HistoryTrial,
-    event: Mapping[str, Any],
-    record: Record,
-    proposals: Mapping[int, Mapping[str, Any]],
-    settings: Mapping[str, Any],
-) -> None:
-    """Take in what an event says of its trial."""
-    sources = [event, *(v for v in event.values() if isinstance(v, Mapping))]
-    for name in ("proposal", "cause"):
-        index = event.get(name)
-        if isinstance(index, int) and index in proposals:
-            other = proposals[index]
-            sources += [other, *(v for v in other.values() if isinstance(v, Mapping))]
-    if not trial.moves:
-        trial.moves = next(filter(None, (_moves(source, settings) for source in sources)), ())
-    if not trial.reason:
-        reasons = (source.get("reason") for source in sources)
-        trial.reason = next((r for r in reasons if isinstance(r, str) and r), "")
-    stage = next((s["stage"] for s in sources if isinstance(s.get("stage"), str)), None)
-    if stage is not None and stage not in ENDED:
-        _stage(trial, stage, record)
-    numbers = next((s for s in sources if "lower" in s or "upper" in s or "difference" in s), None)
-    if numbers is not None or record.kind == "evidence":
-        numbers = numbers or event
-        count = numbers.get("n")
-        of = numbers.get("stage", stage)
-        trial.evidence.append(
-            HistoryEvidence(
-                record.index,
-                record.time_ns,
-                of if isinstance(of, str) and of not in ENDED else None,
-                count if isinstance(count, int) else None,
-                _number(numbers.get("difference", numbers.get("mean"))),
-                _number(numbers.get("lower")),
-                _number(numbers.get("upper")),
-            )
+    def _open(self, record: Record, given: Mapping[str, Any], decided: Mapping[str, Any]) -> None:
+        moves = tuple(
+            (name, self._settings.get(name), value)
+            for name, value in given["after"].items()
+            if self._settings.get(name) != value
         )
-    outcome = OUTCOMES.get(record.kind) if event is record.body else None
-    outcome = outcome or (stage if stage in ENDED else None)
-    if outcome is not None:
-        _end(trial, outcome, record, event.get("reason"))
+        number, reason = decided["trial"], given["reason"]
+        trial = HistoryTrial(number, record.index, record.time_ns, moves, reason)
+        # Where recordings have brought it already; they may have ended it.
+        if decided["stage"] in OPEN_STAGES:
+            _enter(trial, decided["stage"], record)
+        self.trials[number] = trial
+
+    def _turn(self, record: Record, outcome: Mapping[str, Any]) -> None:
+        """A trial goes on to another stage, or ends."""
+        number, stage, reason = outcome["trial"], outcome["stage"], outcome["reason"]
+        trial = self.trials[number]
+        trial.reason = trial.reason or reason
+        if "evidence" in outcome:
+            _tell(trial, outcome["evidence"], record)
+        if stage in OPEN_STAGES:
+            _enter(trial, stage, record)
+        else:
+            _end(trial, stage, record, reason)
+            self._turns.setdefault(record.index, []).append((number, stage))
+        for other in outcome["superseded"]:
+            _end(self.trials[other], "rejected", record, f"superseded by trial {number}")
+
+    def causes(self, versions: Iterable[Version]) -> tuple[dict[int, int], dict[int, int]]:
+        """Places of the trials whose promotion or demotion made versions, by their numbers."""
+        places = {number: place for place, number in enumerate(self.trials)}
+        came: dict[str, dict[int, int]] = {"promoted": {}, "demoted": {}, "rejected": {}}
+        for version in versions:
+            if version.restores is None and version.cause is not None:
+                for number, outcome in self._turns.get(version.cause, ()):
+                    came[outcome].setdefault(version.number, places[number])
+        promoted = came["promoted"]
+        return promoted, {n: place for n, place in came["demoted"].items() if n not in promoted}
 
 
-def _rolled_back(body: Mapping[str, Any]) -> str:
-    number = _within(body, "given").get("version")
-    return "" if number is None else f"rolled back to {number}"
+def _tell(trial: HistoryTrial, told: Mapping[str, Any], record: Record) -> None:
+    trial.evidence.append(
+        HistoryEvidence(
+            record.index,
+            record.time_ns,
+            told["stage"] if told["stage"] in OPEN_STAGES else None,
+            *(told[name] for name in ("n", "difference", "lower", "upper")),
+        )
+    )
 
 
-def _stage(trial: HistoryTrial, stage: str, record: Record) -> None:
+def _enter(trial: HistoryTrial, stage: str, record: Record) -> None:
     if not trial.stages or trial.stages[-1][0] != stage:
         trial.stages.append((stage, record.index, record.time_ns))
 
 
-def _end(trial: HistoryTrial, outcome: str, record: Record, why: object = "") -> None:
-    if trial.outcome == outcome:
-        return  # evidence of the watch, which goes on after the promotion
-    trial.why = why if isinstance(why, str) else ""
+def _end(trial: HistoryTrial, outcome: str, record: Record, why: str) -> None:
     if outcome == "promoted":
-        _stage(trial, outcome, record)
-    trial.outcome = outcome
+        _enter(trial, outcome, record)
+    trial.outcome, trial.why = outcome, why
     trial.ended, trial.ended_ns = record.index, record.time_ns
-
-
-def _choices(body: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-    """Names and choices of a space that was recorded, itself or under a name."""
-    for found in (body, *(v for v in body.values() if isinstance(v, Mapping))):
-        params = found.get("params")
-        if isinstance(params, (list, tuple)):
-            return {
-                str(one["name"]): tuple(one.get("choices") or ())
-                for one in params
-                if isinstance(one, Mapping) and "name" in one
-            }
-    return {}
-
-
-def _moves(
-    source: Mapping[str, Any], settings: Mapping[str, Any]
-) -> tuple[tuple[str, Any, Any], ...]:
-    """What a proposal moves: as it says, or as its settings differ from those in force."""
-    found = source.get("moves")
-    if isinstance(found, (list, tuple)):
-        return tuple(
-            (str(move[0]), move[1], move[2])
-            for move in found
-            if isinstance(move, (list, tuple)) and len(move) == 3
-        )
-    after = source.get("after")
-    if not isinstance(after, Mapping):
-        return ()
-    return tuple(
-        (str(name), settings.get(name), value)
-        for name, value in after.items()
-        if settings.get(name) != value
-    )
-
-
-def _number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return float(value) if math.isfinite(value) else None

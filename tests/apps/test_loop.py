@@ -6,8 +6,14 @@ import importlib.util
 
 import pytest
 from apps.program import environment, run, run_in_terminal, run_process, screen
+from meta.loop_records import LoopRecords, evidence, look
 
+from midstream.meta import Outcome, Param, ParamSpace
 from midstream.meta.ledger import Ledger
+
+SPACE = ParamSpace(
+    [Param.integer("window", 10, 50, default=20, max_step=20), Param.flag("trim", default=False)]
+)
 
 
 @pytest.fixture
@@ -15,17 +21,22 @@ def ledger(tmp_path):
     """A first version, a promotion, a rejection, an open trial, an alarm."""
     path = tmp_path / "loop.ledger"
     with Ledger(path, sync="never") as file:
-        file.commit({"window": 20, "trim": False}, b"first", time_ns=1_764_000_000_000_000_000)
-        for trial, end in enumerate(("promote", "reject", None)):
-            moves = [["window", 20 + 5 * (trial > 0), 25 + trial]]
-            file.append("trial", {"trial": trial, "stage": "shadow", "moves": moves})
-            told = {"n": 9, "difference": -0.25, "lower": -0.5, "upper": -0.125}
-            file.append("evidence", {"trial": trial, "evidence": told})
+        records = LoopRecords(file)
+        records.open(SPACE)
+        now = SPACE.defaults
+        file.commit(now, b"first", cause=0, time_ns=1_764_000_000_000_000_000)
+        for trial, end in enumerate(("promoted", "rejected", None)):
+            change = SPACE.change(now, window=25 + trial)
+            records.apply(trial, change)
+            told = evidence("shadow", 9, -0.25, -0.5, -0.125)
+            records.finish(evidence=(look(trial, told),))
             if end is not None:
-                cause = file.append(end, {"trial": trial, "reason": f"{end} it"})
-            if end == "promote":
-                file.commit({"window": 25, "trim": False}, b"second", cause=cause.index)
-        file.append("drift", {"signal": "loss\x1b[2J"})
+                outcome = Outcome(trial, "shadow", end, f"{end}, as it should be", (), told)
+                cause = records.finish(outcome)
+            if end == "promoted":
+                now = change.after
+                file.commit(now, b"second", cause=cause)
+        records.finish(drift=("loss\x1b[2J",))
     return path
 
 
@@ -41,9 +52,9 @@ def test_versions_trials_and_verdict(ledger):
     assert "window 20 → 25" in done.out
     assert "trial 0: -0.2500 [-0.5000, -0.1250] n=9" in done.out
     assert "open: shadow" in done.out
-    assert "reject it" in done.out
-    assert "drift alarms: loss\\x1b[2J 1; the last at record 10" in done.out
-    assert "11 records: drift 1, evidence 3, promote 1, reject 1, trial 3, version 2" in done.out
+    assert "rejected, as it should be" in done.out
+    assert "drift alarms: loss\\x1b[2J 1; the last at record 11" in done.out
+    assert "12 records: apply 3, finish 6, open 1, version 2" in done.out
     assert "whole: every record follows from the one before\n" in done.out
     assert done.out.endswith(f"head {head_of(ledger)}\n")
     assert "\x1b" not in done.out
@@ -58,14 +69,15 @@ def test_json(ledger):
     outcomes = [row["outcome"] for row in done.of_type("trial")]
     assert outcomes == ["promoted", "rejected", "open"]
     assert done.of_type("trial")[2]["lower"] == -0.5
-    assert [row["why"] for row in done.of_type("trial")] == ["promote it", "reject it", ""]
+    whys = [row["why"] for row in done.of_type("trial")]
+    assert whys == ["promoted, as it should be", "rejected, as it should be", ""]
     (alarm,) = done.of_type("drift")
-    assert alarm["record"] == 10
+    assert alarm["record"] == 11
     told = done.rows[-1]
     assert (told["type"], told["sound"], told["records"], told["version"]) == (
         "ledger",
         True,
-        11,
+        12,
         1,
     )
     assert told["settings"] == {"window": 25, "trim": False}
@@ -93,14 +105,14 @@ def test_damage_names_the_record(ledger):
     with Ledger(ledger, readonly=True) as file:
         body = b'"n":9'
         place = data.index(body)
-        assert file[2].kind == "evidence"
+        assert file[3].kind == "finish"
     data[place + 4] = ord("8")
     ledger.write_bytes(data)
     done = run("loop", ledger)
     assert done.status == 1
-    assert done.out.startswith("not whole at record 2: ")
+    assert done.out.startswith("not whole at record 3: ")
     row = run("loop", ledger, "--json").rows[-1]
-    assert (row["sound"], row["record"]) == (False, 2)
+    assert (row["sound"], row["record"]) == (False, 3)
     assert run("loop", ledger, "--rollback", "0", "--yes").status == 1
     ledger.write_bytes(b"something else\n" * 9)
     assert run("loop", ledger).status == 1
@@ -183,7 +195,7 @@ def test_rollback_while_a_loop_runs(ledger):
 
 
 def test_a_loop_goes_on_from_where_it_was_rolled_back_to(tmp_path):
-    from midstream.meta import Gate, Param, ParamSpace, StrangeLoop
+    from midstream.meta import Gate, StrangeLoop
 
     path = tmp_path / "strange.ledger"
     space = ParamSpace([Param.integer("copies", 2, 12, default=2, max_step=4)])

@@ -6,12 +6,14 @@ import importlib
 from typing import Any
 
 import pytest
+from meta.loop_records import LoopRecords, evidence, look
 
 from midstream import MidstreamError
+from midstream.meta.evidence import Evidence, Outcome, Stage
 from midstream.meta.history import History
 from midstream.meta.ledger import Ledger
 from midstream.meta.params import Param
-from midstream.meta.spaces import ParamSpace
+from midstream.meta.spaces import Change, ParamSpace
 from midstream.plot import versions
 
 SPACE = ParamSpace(
@@ -33,39 +35,41 @@ def pyplot():
     module.close("all")
 
 
+def bounds(stage: Stage, n: int, middle: float) -> Evidence:
+    return evidence(stage, n, middle, middle - 1 / n, middle + 1 / n)
+
+
 def story(timed: bool = True) -> Ledger:
     """A promotion, a rejection, an alarm, a rollback, and a trial that is still open."""
     ledger = Ledger()
+    records = LoopRecords(ledger)
     clock = iter(range(100))
 
-    def add(kind: str, body: dict[str, Any]) -> int:
-        at = next(clock) * 10**9 if timed else None
-        return ledger.append(kind, body, time_ns=at).index
+    def now() -> int | None:
+        return next(clock) * 10**9 if timed else None
 
-    def evidence(trial: int, stage: str, n: int, middle: float) -> None:
-        told = {"stage": stage, "n": n, "difference": middle, "lower": middle - 1 / n}
-        add("evidence", {"trial": trial, "evidence": told | {"upper": middle + 1 / n}})
+    def tried(trial: int, change: Change) -> None:
+        records.apply(trial, change, "replay", now())
+        looks = look(trial, bounds("replay", 10, -0.1))
+        records.finish(evidence=(looks,), time_ns=now())
+        records.finish(Outcome(trial, "replay", "shadow", "good"), time_ns=now())
+        looks = look(trial, bounds("shadow", 20, -0.2))
+        records.finish(evidence=(looks,), time_ns=now())
 
-    now = SPACE.defaults
-    add("space", SPACE.to_dict())
-    ledger.commit(now, b"0", time_ns=0 if timed else None)
-    for trial, (values, outcome) in enumerate(
-        [({"window": 192}, "promote"), ({"severity": "stop"}, "reject"), ({"trim": True}, None)]
-    ):
-        change = SPACE.change(now, "because", **values)
-        proposal = add("propose", change.to_dict())
-        add("trial", {"trial": trial, "stage": "replay", "proposal": proposal})
-        evidence(trial, "replay", 10, -0.1)
-        add("trial", {"trial": trial, "stage": "shadow"})
-        evidence(trial, "shadow", 20, -0.2)
-        if outcome is not None:
-            cause = add(outcome, {"trial": trial})
-        if outcome == "promote":
-            now = change.after
-            ledger.commit(now, b"1", cause=cause, time_ns=next(clock) * 10**9 if timed else None)
-    add("drift", {"signal": "loss"})
-    ledger.rollback(0, "drifted", time_ns=next(clock) * 10**9 if timed else None)
-    add("something new", {"odd": [1, None]})
+    first = SPACE.defaults
+    records.open(SPACE, now())
+    ledger.commit(first, b"0", cause=0, time_ns=0 if timed else None)
+    change = SPACE.change(first, "because", window=192)
+    tried(0, change)
+    cause = records.finish(Outcome(0, "shadow", "promoted", "better"), time_ns=now())
+    ledger.commit(change.after, b"1", cause=cause, time_ns=now())
+    tried(1, SPACE.change(change.after, "because", severity="stop"))
+    records.finish(Outcome(1, "shadow", "rejected", "worse"), time_ns=now())
+    records.finish(drift=("loss",), time_ns=now())
+    cause = records.take("revert", {"version": 0, "reason": "drifted"}, {"ended": []}, now())
+    ledger.rollback(0, "drifted", cause=cause, time_ns=now())
+    tried(2, SPACE.change(first, "because", trim=True))
+    ledger.append("something new", {"odd": [1, None]}, time_ns=now())
     return ledger
 
 
@@ -126,16 +130,16 @@ def test_time_axis_and_what_has_no_time(pyplot: Any) -> None:
 def test_a_promotion_is_marked_where_it_happened(pyplot: Any) -> None:
     """Not where the change was last watched."""
     ledger = story()
-    (promotion,) = ledger.records("promote")
     for n in (9, 10):
-        ledger.append("evidence", {"trial": 0, "n": n, "lower": 0.1, "upper": 0.2}, time_ns=10**12)
+        looks = look(0, bounds("promoted", n, 0.15))
+        LoopRecords(ledger).finish(evidence=(looks,), time_ns=10**12)
     marks = [line for line in panel(versions(ledger), "trials").lines if line.get_marker() == "^"]
-    assert [list(line.get_xdata()) for line in marks] == [[promotion.index]]
+    assert [list(line.get_xdata()) for line in marks] == [[ledger.versions[1].cause]]
 
 
 def test_what_was_demoted_was_promoted_before(pyplot: Any) -> None:
     ledger = story()
-    ledger.append("demote", {"trial": 0}, time_ns=99 * 10**9)
+    LoopRecords(ledger).finish(Outcome(0, "promoted", "demoted", "worse"), time_ns=99 * 10**9)
     figure = versions(ledger, by="time")
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels[2:6] == ["watched", "promoted", "rejected", "demoted"]
@@ -146,7 +150,7 @@ def test_what_was_demoted_was_promoted_before(pyplot: Any) -> None:
 def test_a_first_version_without_a_time_is_there_from_the_start(pyplot: Any) -> None:
     ledger = Ledger()
     ledger.commit(SPACE.defaults, b"")
-    ledger.append("drift", {"signal": "loss"}, time_ns=5 * 10**9)
+    LoopRecords(ledger).finish(drift=("loss",), time_ns=5 * 10**9)
     ledger.commit(SPACE.settings(window=64), b"", time_ns=9 * 10**9)
     line = panel(versions(ledger, by="time"), "window").lines[0]
     assert line.get_xydata().tolist() == [[0, 128], [4, 64], [4, 64]]
@@ -178,8 +182,7 @@ def test_nothing_and_little(pyplot: Any) -> None:
     assert versions(one).axes[0].texts[0].get_text() == "no parameter was changed"
     odd = Ledger()
     odd.append("trial", {"stage": 3, "moves": "none", "evidence": None})
-    odd.append("evidence", {"trial": {"number": 4}, "lower": "x"})
-    odd.append("promote", {})
+    odd.append("finish", {})
     versions(odd).canvas.draw()
 
 
