@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterable
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["sealed", "unsealed"]
+__all__ = ["joined", "parted", "sealed", "unsealed"]
 
 _SEAL = struct.Struct("<I")
+_LENGTH = struct.Struct("<Q")
 
 
 def sealed(body: bytes) -> bytes:
@@ -45,3 +47,29 @@ def unsealed(snapshot: object, magic: bytes, source: str, *, least: int = 0) -> 
     if len(body) < max(least, len(magic)) or data[-_SEAL.size :] != _SEAL.pack(zlib.crc32(body)):
         raise ArgumentValueError("snapshot must be whole, got a damaged one: its checksum is wrong")
     return body
+
+
+def joined(parts: Iterable[bytes]) -> bytes:
+    """Parts one behind the other, each with its length before it."""
+    return b"".join(_LENGTH.pack(len(part)) + part for part in parts)
+
+
+def parted(data: bytes) -> list[bytes]:
+    """The parts that `joined` was given.
+
+    Raises
+    ------
+    ValueError
+        The last one is cut off.
+    """
+    parts, start = [], 0
+    while start < len(data):
+        if start + _LENGTH.size > len(data):
+            raise ValueError("cut off within a length")
+        (size,) = _LENGTH.unpack_from(data, start)
+        start += _LENGTH.size
+        if size > len(data) - start:
+            raise ValueError("cut off within a part")
+        parts.append(data[start : start + size])
+        start += size
+    return parts

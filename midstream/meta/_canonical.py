@@ -8,7 +8,7 @@ from typing import Any
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["decoded", "encoded"]
+__all__ = ["decoded", "encoded", "finite"]
 
 #: Deeper than anybody nests on purpose, and far from Python's limit.
 DEPTH = 64
@@ -58,6 +58,11 @@ def decoded(data: bytes) -> Any:
     if not same:
         raise ValueError("not in canonical form")
     return value
+
+
+def finite(value: Any) -> Any:
+    """None for a float that is not finite: JSON has none of those."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _check(name: str, value: Any, depth: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final, SupportsFloat
 
 from midstream._core.errors import ArgumentValueError
 from midstream._core.validate import check_choice, check_int, check_real, check_text
+from midstream.meta._canonical import finite
 from midstream.meta.evidence import Evidence, Loss, Outcome, SegmentEvidence
 
 __all__ = [
@@ -18,7 +19,6 @@ __all__ = [
     "STAGES",
     "bounds_of",
     "bytes_of",
-    "finite",
     "flag",
     "level_within",
     "outcome_of",
@@ -43,11 +43,6 @@ _ZETA: Final = 2.2857658
 
 def share_of(k: int) -> float:
     return float(k**-1.6) / _ZETA
-
-
-def finite(value: Any) -> Any:
-    """None for a float that is not finite: JSON has none of those."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def bounds_of(name: str, loss: Loss) -> tuple[float, float]:
@@ -79,12 +74,10 @@ def level_within(name: str, value: SupportsFloat) -> float:
     return number
 
 
-_THREE = struct.Struct("<QQQ")
-
-
-def uniform(seed: int, trial: int, stream: int) -> float:
-    """A number in [0, 1) that nobody can choose: 53 bits of a hash."""
-    data = hashlib.blake2b(_THREE.pack(seed, trial, stream), digest_size=8).digest()
+def uniform(*numbers: int, person: bytes = b"") -> float:
+    """A number in [0, 1) that nobody can choose: 53 bits of a hash of the numbers."""
+    packed = struct.pack(f"<{len(numbers)}Q", *numbers)
+    data = hashlib.blake2b(packed, digest_size=8, person=person).digest()
     return (int.from_bytes(data, "little") >> 11) * 2.0**-53
 
 

@@ -7,16 +7,15 @@ that is what makes a ledger of inputs enough to bring a loop back after a crash.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from midstream._core.errors import ArgumentValueError, RefusedError
-from midstream._core.snapshots import sealed, unsealed
+from midstream._core.snapshots import joined, parted, sealed, unsealed
 from midstream.meta._canonical import encoded
+from midstream.meta._gating import uniform
 from midstream.meta.auditing import AuditPlan
 from midstream.meta.bandit import Bandit
 from midstream.meta.drift import DriftBank
@@ -30,8 +29,6 @@ __all__ = ["Commit", "Machine", "Parts"]
 
 _MAGIC = b"ms.loop1\0"
 _LEARNER_MAGIC = b"ms.learner1\0"
-_LENGTH = struct.Struct("<Q")
-_TWO = struct.Struct("<QQ")
 
 
 class Parts(NamedTuple):
@@ -156,7 +153,7 @@ class Machine:
             self.expired += 1
             expired.append(oldest)
         share = self.parts.audit.probability if self.burst_left > 0 else 0.0
-        audit = share > 0.0 and _uniform(self.parts.seed, number) < share
+        audit = share > 0.0 and uniform(self.parts.seed, number, person=b"ms.audit") < share
         self.audited += audit
         canary = self._canary()
         arm, propensity, assigned = "champion", 1.0, None
@@ -579,12 +576,15 @@ class Machine:
     def learner_state(self) -> bytes:
         """What a version keeps of the learners, and a rollback restores."""
         return sealed(
-            _LEARNER_MAGIC + _joined([self.parts.bandit.snapshot(), self.parts.drift.snapshot()])
+            _LEARNER_MAGIC + joined([self.parts.bandit.snapshot(), self.parts.drift.snapshot()])
         )
 
     def _restore_learner(self, state: bytes) -> None:
         body = unsealed(state, _LEARNER_MAGIC, "StrangeLoop")[len(_LEARNER_MAGIC) :]
-        bandit, drift = _split(body, 2)
+        parts = _parts(body)
+        if len(parts) != 2:
+            raise ArgumentValueError(f"snapshot must have 2 parts, got {len(parts)}")
+        bandit, drift = parts
         self.parts.bandit.restore(bandit)
         self.parts.drift.restore(drift)
         # Rewards that were waiting then have come since, or belong to what was undone.
@@ -619,11 +619,11 @@ class Machine:
         trackers = [s.tracker.snapshot() for s in self.sessions.values()]
         parts = [encoded("state", told), gate.snapshot(), self.parts.bandit.snapshot()]
         parts += [self.parts.drift.snapshot(), self.parts.shield.snapshot(), *trackers]
-        return sealed(_MAGIC + _joined(parts))
+        return sealed(_MAGIC + joined(parts))
 
     def restore(self, snapshot: bytes) -> None:
         """Become what `snapshot` was taken of; the parts are as new, with the same arguments."""
-        pieces = _split(unsealed(snapshot, _MAGIC, "StrangeLoop")[len(_MAGIC) :])
+        pieces = _parts(unsealed(snapshot, _MAGIC, "StrangeLoop")[len(_MAGIC) :])
         told = json.loads(pieces[0])
         space, gate = self.parts.space, self.parts.gate
         for rule in told["rules"]:
@@ -688,25 +688,8 @@ def _loss(value: Any) -> Loss:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _uniform(seed: int, number: int) -> float:
-    """A number in [0, 1) of a stream: 53 bits of a hash."""
-    data = hashlib.blake2b(_TWO.pack(seed, number), digest_size=8, person=b"ms.audit").digest()
-    return (int.from_bytes(data, "little") >> 11) * 2.0**-53
-
-
-def _joined(parts: Sequence[bytes]) -> bytes:
-    return b"".join(_LENGTH.pack(len(part)) + part for part in parts)
-
-
-def _split(data: bytes, count: int | None = None) -> list[bytes]:
-    parts, start = [], 0
-    while start < len(data):
-        (size,) = _LENGTH.unpack_from(data, start)
-        start += _LENGTH.size
-        if size > len(data) - start:
-            raise ArgumentValueError("snapshot must be whole, got one that is cut off")
-        parts.append(data[start : start + size])
-        start += size
-    if count is not None and len(parts) != count:
-        raise ArgumentValueError(f"snapshot must have {count} parts, got {len(parts)}")
-    return parts
+def _parts(data: bytes) -> list[bytes]:
+    try:
+        return parted(data)
+    except ValueError:
+        raise ArgumentValueError("snapshot must be whole, got one that is cut off") from None

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
-from midstream._core.snapshots import sealed, unsealed
+from midstream._core.snapshots import joined, parted, sealed, unsealed
 from midstream._core.validate import (
     check_choice,
     check_int,
@@ -1103,20 +1103,13 @@ class DriftBank(_Stored):
         return {"detectors": told}
 
     def _packed(self) -> bytes:
-        parts = [self._detectors[name].snapshot() for name in sorted(self._detectors)]
-        return b"".join(struct.pack("<Q", len(part)) + part for part in parts)
+        return joined(self._detectors[name].snapshot() for name in sorted(self._detectors))
 
     def _unpack(self, data: memoryview) -> None:
-        parts, start = {}, 0
-        for name in sorted(self._detectors):
-            (size,) = struct.unpack_from("<Q", data, start)
-            start += 8
-            parts[name] = bytes(data[start : start + size])
-            start += size
+        parts = dict(zip(sorted(self._detectors), parted(bytes(data)), strict=True))
+        for name, part in parts.items():
             # On a copy first: all of them are restored or none.
-            self._detectors[name].copy().restore(parts[name])
-        if start != len(data):
-            raise ValueError("length")
+            self._detectors[name].copy().restore(part)
         for name, part in parts.items():
             self._detectors[name].restore(part)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
-import math
 from typing import Any, Literal, NamedTuple, SupportsFloat
+
+from midstream.meta._canonical import finite
 
 __all__ = ["Assignment", "Evidence", "Loss", "Outcome", "SegmentEvidence", "Stage"]
 
@@ -159,10 +160,5 @@ class Outcome(NamedTuple):
         if self.evidence is not None:
             shown = self.evidence._asdict()
             shown["segments"] = [s._asdict() for s in self.evidence.segments]
-            body["evidence"] = {k: _finite(v) for k, v in shown.items()}
+            body["evidence"] = {k: finite(v) for k, v in shown.items()}
         return body
-
-
-def _finite(value: Any) -> Any:
-    """None for a float that is not finite: JSON has none of those."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value

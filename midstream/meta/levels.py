@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
-from midstream._core.snapshots import sealed, unsealed
+from midstream._core.snapshots import joined, parted, sealed, unsealed
 from midstream._core.validate import check_int, check_real
 from midstream.meta import _patterns as columns
 from midstream.meta._canonical import encoded
@@ -1153,8 +1153,7 @@ class Levels:
                 level.grammar.snapshot(),
                 b"" if level.names is None else level.names.snapshot(),
             ]
-        body = b"".join(struct.pack("<Q", len(block)) + block for block in blocks)
-        return sealed(_MAGIC + body)
+        return sealed(_MAGIC + joined(blocks))
 
     def restore(self, snapshot: bytes) -> None:
         """Go back to the state of a snapshot.
@@ -1164,8 +1163,9 @@ class Levels:
         ArgumentTypeError, ArgumentValueError
             No snapshot of `Levels`, a damaged one, or one of other settings; nothing is changed.
         """
-        blocks = _blocks(unsealed(snapshot, _MAGIC, "Levels"))
+        body = unsealed(snapshot, _MAGIC, "Levels")[len(_MAGIC) :]
         try:
+            blocks = parted(body)
             settings = json.loads(blocks[0])
             if settings != self._settings():
                 raise ArgumentValueError(
@@ -1447,24 +1447,6 @@ def _inward(items: Iterable[int | str]) -> tuple[int | bytes, ...]:
         else check_int("snapshot", item, low=0, high=_BORDER - 1)
         for item in items
     )
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _blocks(body: bytes) -> list[bytes]:
-    blocks, at = [], len(_MAGIC)
-    while at < len(body):
-        if at + 8 > len(body):
-            raise _forged()
-        (size,) = struct.unpack_from("<Q", body, at)
-        at += 8
-        if size > len(body) - at:
-            raise _forged()
-        blocks.append(body[at : at + size])
-        at += size
-    return blocks
 
 
 def _forged() -> ArgumentValueError:

@@ -14,12 +14,12 @@ from numpy.typing import ArrayLike
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RefusedError
 from midstream._core.validate import check_choice, check_int, check_iterable, check_real, check_text
+from midstream.meta._canonical import finite
 from midstream.meta._confidence import ConfidenceSequence, EProcess, bounded_row
 from midstream.meta._gating import (
     OPEN,
     bounds_of,
     bytes_of,
-    finite,
     flag,
     outcome_of,
     outcome_state,
