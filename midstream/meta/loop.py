@@ -38,8 +38,9 @@ from midstream.meta.bandit import Bandit
 from midstream.meta.drift import DriftBank
 from midstream.meta.evidence import Loss
 from midstream.meta.gate import Gate
+from midstream.meta.knowledge import MetaKnowledge
 from midstream.meta.ledger import Ledger, Version
-from midstream.meta.levels import Levels, MetaKnowledge, as_codes
+from midstream.meta.levels import Levels, as_codes
 from midstream.meta.safety import SafetyConstraint, Shield
 from midstream.meta.sessions import Intervention, Session
 from midstream.meta.spaces import Change, ParamSpace, Settings

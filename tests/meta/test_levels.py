@@ -18,7 +18,8 @@ from scipy import stats
 from midstream._core.snapshots import sealed
 from midstream.errors import ArgumentTypeError, ArgumentValueError
 from midstream.meta.grammar import content_name
-from midstream.meta.levels import Levels, MetaKnowledge, Seen
+from midstream.meta.knowledge import MetaKnowledge, Seen
+from midstream.meta.levels import Levels
 from midstream.meta.symbols import Symbols, canonical
 
 UNITS = st.lists(
@@ -239,22 +240,6 @@ def test_bounds_cover_as_often_as_they_say(gaps):
     assert 0 < wrong["at the end"] < wrong["once, ever"]
     assert wrong["anytime, ever"] < wrong["once, ever"]
     assert stats.binom.sf(wrong["together"] - 1, total["together"], 0.1) > 1e-6
-
-
-def test_the_anytime_bound_is_the_edge_of_the_mixture():
-    from midstream.meta.levels import _anytime_lower, _lower
-
-    hits = np.array([0, 1, 5, 50, 90, 100, 0])
-    trials = np.array([0, 1, 10, 100, 100, 100, 7])
-    low = _anytime_lower(hits, trials, 0.05)
-    assert (low <= _lower(hits, trials, 0.05)).all()
-    assert low[0] == low[-1] == 0.0
-    for s, n, p in zip(hits[1:-1], trials[1:-1], low[1:-1], strict=True):
-        # The likelihood under Beta(1/2, 1/2), by quadrature, against that under p.
-        grid = (np.arange(200_000) + 0.5) / 200_000
-        prior = stats.beta(0.5, 0.5).pdf(grid)
-        mixture = np.mean(prior * grid**s * (1 - grid) ** (n - s))
-        assert mixture / (p**s * (1 - p) ** (n - s)) == pytest.approx(20.0, rel=1e-2)
 
 
 def test_recurrence_without_the_birth_that_proves_nothing():
@@ -543,17 +528,3 @@ def test_what_is_familiar_is_what_most_sessions_have():
     assert levels.familiarity([1, 2, 3, 4], confidence=0.5) > half
     with pytest.raises(ArgumentValueError, match="confidence"):
         levels.familiarity([1], confidence=1.0)
-
-
-def test_what_is_known_shows_itself_in_one_line():
-    levels = Levels(2)
-    for _ in range(20):
-        for phrase in ([1, 2, 3], [4, 5]):
-            levels.observe(phrase)
-            levels.close(1)
-        levels.close(2)
-    for level in (1, 2):
-        for known in levels.knowledge(level):
-            assert repr(known).startswith(f"<MetaKnowledge {known.name[:8]} of level {level}: ")
-            assert f"seen {known.support} times" in repr(known)
-            assert len(repr(known)) < 250
