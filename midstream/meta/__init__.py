@@ -46,8 +46,9 @@ if TYPE_CHECKING:
     from midstream.meta.gate import Gate
     from midstream.meta.grammar import Grammar, Part, Rule, content_name
     from midstream.meta.history import History, HistoryAlarm, HistoryEvidence, HistoryTrial
+    from midstream.meta.knowledge import MetaKnowledge, Seen
     from midstream.meta.ledger import Ledger, Record, Version
-    from midstream.meta.levels import Levels, MetaKnowledge, Seen
+    from midstream.meta.levels import Levels
     from midstream.meta.loop import MetaLearningSummary, StrangeLoop
     from midstream.meta.off_policy import (
         Estimate,
@@ -58,10 +59,11 @@ if TYPE_CHECKING:
         predicted_rewards,
         snips,
     )
-    from midstream.meta.params import Change, Param, ParamSpace, Settings
+    from midstream.meta.params import Param
     from midstream.meta.replaying import Replay, Sample
     from midstream.meta.safety import Refusal, RuleError, SafetyConstraint, Shield, Tracker
     from midstream.meta.sessions import Intervention, Session
+    from midstream.meta.spaces import Change, ParamSpace, Settings
     from midstream.meta.symbols import Symbols, canonical
     from midstream.meta.trials import Trial
 
@@ -135,7 +137,7 @@ __getattr__, __dir__ = lazy_exports(
         "Assignment": "evidence",
         "AuditPlan": "auditing",
         "Bandit": "bandit",
-        "Change": "params",
+        "Change": "spaces",
         "ConfidenceSequence": "confidence",
         "Cusum": "drift",
         "Decision": "bandit",
@@ -157,12 +159,12 @@ __getattr__, __dir__ = lazy_exports(
         "Ledger": "ledger",
         "Levels": "levels",
         "Loss": "evidence",
-        "MetaKnowledge": "levels",
+        "MetaKnowledge": "knowledge",
         "MetaLearningSummary": "loop",
         "Outcome": "evidence",
         "PageHinkley": "drift",
         "Param": "params",
-        "ParamSpace": "params",
+        "ParamSpace": "spaces",
         "Part": "grammar",
         "Record": "ledger",
         "Refusal": "safety",
@@ -171,10 +173,10 @@ __getattr__, __dir__ = lazy_exports(
         "RuleError": "safety",
         "SafetyConstraint": "safety",
         "Sample": "replaying",
-        "Seen": "levels",
+        "Seen": "knowledge",
         "SegmentEvidence": "evidence",
         "Session": "sessions",
-        "Settings": "params",
+        "Settings": "spaces",
         "Shield": "safety",
         "Stage": "evidence",
         "StrangeLoop": "loop",
