@@ -1025,6 +1025,8 @@ class Levels:
         body = unsealed(snapshot, _MAGIC, "Levels")[len(_MAGIC) :]
         try:
             blocks = parted(body)
+            if not blocks:
+                raise _forged()
             settings = json.loads(blocks[0])
             if settings != self._settings():
                 raise ArgumentValueError(

@@ -528,3 +528,8 @@ def test_what_is_familiar_is_what_most_sessions_have():
     assert levels.familiarity([1, 2, 3, 4], confidence=0.5) > half
     with pytest.raises(ArgumentValueError, match="confidence"):
         levels.familiarity([1], confidence=1.0)
+
+
+def test_a_snapshot_without_content_is_a_forged_one():
+    with pytest.raises(ArgumentValueError, match="forged"):
+        Levels(2).restore(sealed(b"ms.levels1"))
