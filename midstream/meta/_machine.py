@@ -155,7 +155,7 @@ class Machine:
         share = self.parts.audit.probability if self.burst_left > 0 else 0.0
         audit = share > 0.0 and uniform(self.parts.seed, number, person=b"ms.audit") < share
         self.audited += audit
-        canary = self._canary()
+        canary = self._canary(outcomes, time_ns)
         arm, propensity, assigned = "champion", 1.0, None
         if canary is not None and not audit:
             _, arm, propensity = canary.assign(number)
@@ -385,8 +385,14 @@ class Machine:
             raise ArgumentValueError(f"session must be one that is open, got {number!r}")
         return found
 
-    def _canary(self) -> Trial | None:
-        return next((t for t in self.parts.gate.trials if t.stage == "canary"), None)
+    def _canary(self, told: list[dict[str, Any]], time_ns: int) -> Trial | None:
+        """The trial in canary; if there is none, the first one that has waited for it."""
+        trials = self.parts.gate.trials
+        waiting = next((trial for trial in trials if trial._ready), None)
+        if waiting is not None:
+            # Before anything is assigned: a stream runs what its assignment says.
+            self._settle(waiting._advance(), told, time_ns)
+        return next((trial for trial in trials if trial.stage == "canary"), None)
 
     def _leave(self, number: int, time_ns: int, *, late: bool = False) -> list[dict[str, Any]]:
         """End a session without an outcome; `late`, since it took too long: often a bad sign."""

@@ -1131,3 +1131,28 @@ def test_what_fails_again_and_again_rests_longer():
     before = len(tried)
     run(range(120, 130))
     assert len(tried) > before
+
+
+def test_who_waited_for_the_canary_is_assigned_the_stream_that_it_begins_with():
+    loop = make(evaluator=None, gate=Gate(replay=0, canary=200, share=0.5, seed=2))
+    for copies in (4, 6):
+        loop.apply(SPACE.change(loop.settings, copies=copies), time_ns=0)
+    # Shadows say that both are good. The first one, where it runs a stream, is not.
+    losses = {2: 0.5, 4: 0.1, 6: 0.1}
+    for number in range(400):
+        session = loop.begin(time_ns=number)
+        copies = session.settings["copies"]
+        session.finish(
+            1.0 if copies == 4 else losses[copies],
+            [losses[settings["copies"]] for settings in session.shadows],
+            time_ns=number,
+        )
+        if loop.version:
+            break
+    assert loop.settings["copies"] == 6
+    begun = [r.body["decided"] for r in loop.ledger.records("begin")]
+    moved = [one for one in begun if one["outcomes"]]
+    assert [one["outcomes"][0]["reason"] for one in moved] == ["the canary is free"]
+    assert moved[0]["trial"] == 1
+    assert moved[0]["propensity"] == 0.5
+    assert loop.replay().to_bytes() == loop.ledger.to_bytes()
