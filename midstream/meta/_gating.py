@@ -53,7 +53,7 @@ def bounds_of(name: str, loss: Loss) -> tuple[float, float]:
         return 0.0, 1.0
     if isinstance(loss, (tuple, list)):
         if len(loss) != 2:
-            raise ArgumentValueError(f"{name} must be a loss or two bounds of it, got {loss!r}")
+            raise ArgumentValueError(f"{name} must be a loss or two bounds of it, got {loss!r:.80}")
         low = check_real(name, loss[0], low=0, high=1)
         high = check_real(name, loss[1], low=0, high=1)
         if low > high:

@@ -270,26 +270,22 @@ class Machine:
         for number, then in before.items():
             trial = self.trials.get(number)
             now = 0 if trial is None else trial._n
-            if trial is None or not now or not (trial.open or trial.watched):
+            if trial is None or now in (0, then) or not (trial.open or trial.watched):
                 continue
-            if (
-                now > then
-                and now.bit_length() == then.bit_length()
-                and now // _LOOK == then // _LOOK
-            ):
+            alike = now.bit_length() == then.bit_length() and now // _LOOK == then // _LOOK
+            if now > then and alike:  # fewer than before are those of another stage
                 continue
-            if now != then:
-                evidence = trial.evidence
-                found.append(
-                    {
-                        "trial": trial.number,
-                        "stage": evidence.stage,
-                        "n": evidence.n,
-                        "difference": evidence.difference,
-                        "lower": evidence.lower,
-                        "upper": evidence.upper,
-                    }
-                )
+            evidence = trial.evidence
+            found.append(
+                {
+                    "trial": trial.number,
+                    "stage": evidence.stage,
+                    "n": evidence.n,
+                    "difference": evidence.difference,
+                    "lower": evidence.lower,
+                    "upper": evidence.upper,
+                }
+            )
         return found
 
     def _abandon(self, session: int, time_ns: int) -> dict[str, Any]:
@@ -441,12 +437,9 @@ class Machine:
     ) -> list[dict[str, Any]]:
         """Give the gate what a stream has shown; the outcomes that changed something."""
         told: list[dict[str, Any]] = []
-        own = _loss(loss)
-        beside: dict[int | None, Any] = dict(
-            zip(opened.shadows, map(_loss, shadow_losses), strict=True)
-        )
+        beside: dict[int | None, Any] = dict(zip(opened.shadows, shadow_losses, strict=True))
         champion = beside.get(opened.assigned) if opened.candidate else None
-        outcome = self._return_canary(opened, own, champion, segment)
+        outcome = self._return_canary(opened, loss, champion, segment)
         if outcome is not None:
             self._settle(outcome, told, time_ns)
         if opened.candidate:
@@ -455,10 +448,10 @@ class Machine:
             trial, other = self.trials.get(number), beside[number]
             if trial is None:
                 continue  # what it was compared with is gone
-            if (own is None or other is None) and not late:
+            if (loss is None or other is None) and not late:
                 outcome = trial.withdrawn(opened.number)
             else:
-                outcome = trial.finished(opened.number, own, other, segment=segment)
+                outcome = trial.finished(opened.number, loss, other, segment=segment)
             self._settle(outcome, told, time_ns)
         return told
 
@@ -466,7 +459,7 @@ class Machine:
         self, trial: Trial, pairs: Sequence[Sequence[Any]], time_ns: int
     ) -> list[dict[str, Any]]:
         told: list[dict[str, Any]] = []
-        self._settle(trial.replayed([(_loss(a), _loss(b)) for a, b in pairs]), told, time_ns)
+        self._settle(trial.replayed((a, b) for a, b in pairs), told, time_ns)
         return told
 
     def _settle(self, outcome: Outcome, told: list[dict[str, Any]], time_ns: int) -> None:
@@ -688,10 +681,6 @@ _COUNTS = (
     "pause_left",
     "fruitless",
 )
-
-
-def _loss(value: Any) -> Loss:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _parts(data: bytes) -> list[bytes]:

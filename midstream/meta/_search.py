@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RefusedError
+from midstream._core.errors import ArgumentTypeError, RefusedError
 from midstream._core.validate import check_int, check_iterable, check_real
+from midstream.meta._gating import bounds_of
 from midstream.meta.replaying import Replay
 from midstream.meta.spaces import Change, ParamSpace, Settings
 
@@ -111,7 +112,7 @@ class Search:
                 continue
             old, new = self._judge(change.before, one), self._judge(change.after, one)
             pairs.append((old, new))
-            gains.append(_bounds(old)[0] - _bounds(new)[1])
+            gains.append(bounds_of("loss", old)[0] - bounds_of("loss", new)[1])
             weights.append(weight)
         return pairs, float(np.average(gains, weights=weights)) if pairs else 0.0
 
@@ -204,21 +205,8 @@ def as_loss(name: str, loss: Any) -> float | list[float] | None:
     """A loss as JSON has it: a number in [0, 1], two bounds, or None."""
     if loss is None:
         return None
-    if isinstance(loss, (tuple, list)):
-        if len(loss) != 2:
-            raise ArgumentValueError(f"{name} must be a loss or two bounds of it, got {loss!r:.80}")
-        low = check_real(name, loss[0], low=0.0, high=1.0)
-        high = check_real(name, loss[1], low=0.0, high=1.0)
-        if low > high:
-            raise ArgumentValueError(f"{name} must have its lower bound first, got {loss!r}")
-        return [low, high]
-    return check_real(name, loss, low=0.0, high=1.0)
-
-
-def _bounds(loss: Any) -> tuple[float, float]:
-    if loss is None:
-        return 0.0, 1.0
-    return (loss[0], loss[1]) if isinstance(loss, list) else (loss, loss)
+    low, high = bounds_of(name, loss)
+    return [low, high] if isinstance(loss, (tuple, list)) else low
 
 
 def _checked_candidates(space: ParamSpace, candidates: Iterable[Settings]) -> tuple[Settings, ...]:

@@ -840,9 +840,10 @@ def test_patterns_come_from_whole_streams():
     assert ("read", "think") in found
     assert ("call", "wait") in found
     assert not any({"read", "call"} <= set(pattern) for pattern in found)
+    before = [loop.levels.n_units(level) for level in (1, 2, 3)]
     loop.observe(np.array([1, 2, 1, 2]))
     loop.close_unit(3)
-    assert loop.knowledge(2) is not None
+    assert [loop.levels.n_units(level) for level in (1, 2, 3)] == [n + 1 for n in before]
 
 
 def test_a_trial_that_waits_for_recordings_gets_them():
