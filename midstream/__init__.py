@@ -14,6 +14,8 @@ Packages load when first used (PEP 562), so ``import midstream`` costs milliseco
     temporal logic: `parse`, `compile`, `Monitor`, `RuleBook`, `satisfiable`, `synthesize`
 `midstream.meta`
     what streams teach: `Grammar`, `Drift`, `Bandit`, `StrangeLoop` with shield, gate and ledger
+`midstream.quic`
+    many streams on one connection: QUIC, HTTP/3, WebTransport: `connect`, `serve`, `Config`
 `midstream.plot`
     pictures: `gantt`
 `midstream.errors`
@@ -26,7 +28,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from midstream import attractor, compare, errors, logic, meta, plot, scheduler, stream
+    from midstream import attractor, compare, errors, logic, meta, plot, quic, scheduler, stream
     from midstream._core.errors import MidstreamError
 
 __version__ = "0.1.0"
@@ -40,12 +42,13 @@ __all__ = [
     "logic",
     "meta",
     "plot",
+    "quic",
     "scheduler",
     "stream",
 ]
 
 _PACKAGES = frozenset(
-    {"attractor", "compare", "errors", "logic", "meta", "plot", "scheduler", "stream"}
+    {"attractor", "compare", "errors", "logic", "meta", "plot", "quic", "scheduler", "stream"}
 )
 
 

@@ -23,6 +23,11 @@
 `QueueEmptyError`, `QueueFullError`, `QueueShutDownError`
     a queue has nothing to give, no room, or was shut down; also queue.Empty, queue.Full and, from
     Python 3.13, queue.ShutDown
+`QuicError`
+    a QUIC connection or stream; also ConnectionError. By cause `ConnectionClosedError` (code,
+    reason, by whom), `HandshakeError` and `CertificateError` (it was never made), `QuicTimeoutError`
+    (also TimeoutError), `StreamResetError` and `StreamStoppedError` (with their codes),
+    `DatagramTooLargeError` (also ValueError)
 `SourceError`
     a stream could not be read to its end; by cause `EndpointError` (also ConnectionError),
     `IdleTimeoutError` (also TimeoutError), `MalformedStreamError` and `RecordingError` (also
@@ -41,10 +46,14 @@ from midstream._core.errors import (
     AdmissionError,
     ArgumentTypeError,
     ArgumentValueError,
+    CertificateError,
     ConfigurationError,
+    ConnectionClosedError,
+    DatagramTooLargeError,
     EndpointError,
     ExpressionError,
     FormulaSyntaxError,
+    HandshakeError,
     IdleTimeoutError,
     IntegrationError,
     LedgerError,
@@ -55,10 +64,14 @@ from midstream._core.errors import (
     QueueEmptyError,
     QueueFullError,
     QueueShutDownError,
+    QuicError,
+    QuicTimeoutError,
     RecordingError,
     RefusedError,
     SourceError,
     StateLimitError,
+    StreamResetError,
+    StreamStoppedError,
     UndecidedError,
 )
 
@@ -66,10 +79,14 @@ __all__ = [
     "AdmissionError",
     "ArgumentTypeError",
     "ArgumentValueError",
+    "CertificateError",
     "ConfigurationError",
+    "ConnectionClosedError",
+    "DatagramTooLargeError",
     "EndpointError",
     "ExpressionError",
     "FormulaSyntaxError",
+    "HandshakeError",
     "IdleTimeoutError",
     "IntegrationError",
     "LedgerError",
@@ -80,9 +97,13 @@ __all__ = [
     "QueueEmptyError",
     "QueueFullError",
     "QueueShutDownError",
+    "QuicError",
+    "QuicTimeoutError",
     "RecordingError",
     "RefusedError",
     "SourceError",
     "StateLimitError",
+    "StreamResetError",
+    "StreamStoppedError",
     "UndecidedError",
 ]

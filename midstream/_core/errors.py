@@ -13,10 +13,14 @@ __all__ = [
     "AdmissionError",
     "ArgumentTypeError",
     "ArgumentValueError",
+    "CertificateError",
     "ConfigurationError",
+    "ConnectionClosedError",
+    "DatagramTooLargeError",
     "EndpointError",
     "ExpressionError",
     "FormulaSyntaxError",
+    "HandshakeError",
     "IdleTimeoutError",
     "IntegrationError",
     "LedgerError",
@@ -27,10 +31,14 @@ __all__ = [
     "QueueEmptyError",
     "QueueFullError",
     "QueueShutDownError",
+    "QuicError",
+    "QuicTimeoutError",
     "RecordingError",
     "RefusedError",
     "SourceError",
     "StateLimitError",
+    "StreamResetError",
+    "StreamStoppedError",
     "UndecidedError",
 ]
 
@@ -245,3 +253,88 @@ class MalformedStreamError(SourceError, ValueError):
 
 class RecordingError(SourceError, ValueError):
     """A recording cannot be read: missing, truncated, or not in a known format."""
+
+
+class QuicError(MidstreamError, ConnectionError):
+    """Something went wrong on a QUIC connection or one of its streams."""
+
+
+class QuicTimeoutError(QuicError, TimeoutError):
+    """A peer was silent for too long, or an operation did not end in the time it was given."""
+
+
+class ConnectionClosedError(QuicError):
+    """The connection is closed, and by whom, with which code and reason.
+
+    Attributes
+    ----------
+    code : int
+        Error code of the CONNECTION_CLOSE frame (RFC 9000, section 20); 0 for a close without one.
+    reason : str
+        The reason phrase that came with it.
+    is_application : bool
+        Whether the code is the application's and not QUIC's own.
+    by_peer : bool
+        Whether the peer closed it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int = 0,
+        reason: str = "",
+        is_application: bool = False,
+        by_peer: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.reason = reason
+        self.is_application = is_application
+        self.by_peer = by_peer
+
+
+class HandshakeError(ConnectionClosedError):
+    """The connection was never made: refused, no common protocol or version, no answer."""
+
+
+class CertificateError(HandshakeError):
+    """A certificate was refused; `reason` says why."""
+
+
+class StreamResetError(QuicError):
+    """The peer reset the stream: what it sent ends here.
+
+    Attributes
+    ----------
+    code : int
+        The application's error code.
+    stream_id : int
+        Which stream.
+    """
+
+    def __init__(self, message: str, *, code: int = 0, stream_id: int = -1) -> None:
+        super().__init__(message)
+        self.code = code
+        self.stream_id = stream_id
+
+
+class StreamStoppedError(QuicError):
+    """The peer asked to send no more on this stream (STOP_SENDING).
+
+    Attributes
+    ----------
+    code : int
+        The application's error code.
+    stream_id : int
+        Which stream.
+    """
+
+    def __init__(self, message: str, *, code: int = 0, stream_id: int = -1) -> None:
+        super().__init__(message)
+        self.code = code
+        self.stream_id = stream_id
+
+
+class DatagramTooLargeError(QuicError, ValueError):
+    """A datagram does not fit into one packet of this connection, or the peer takes none."""

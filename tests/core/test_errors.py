@@ -11,6 +11,14 @@ import midstream
 from midstream._core import errors
 
 BUILT_IN = {
+    "StreamStoppedError": ConnectionError,
+    "StreamResetError": ConnectionError,
+    "QuicTimeoutError": TimeoutError,
+    "QuicError": ConnectionError,
+    "HandshakeError": ConnectionError,
+    "DatagramTooLargeError": ValueError,
+    "ConnectionClosedError": ConnectionError,
+    "CertificateError": ConnectionError,
     "AdmissionError": queue.Full,
     "ArgumentTypeError": TypeError,
     "ArgumentValueError": ValueError,
