@@ -52,12 +52,13 @@ typedef struct {
     size_t count, capacity;
 } ms_records;
 
-/* For an external controller: a packet in flight that was acknowledged or lost. */
+/* What became of a packet in flight, for an external controller. */
+enum { MS_WAS_ACKED = 0, MS_WAS_LOST = 1, MS_WAS_DROPPED = 2 /* no sign of congestion */ };
 typedef struct {
     uint64_t number;
     int64_t sent_ns;
     uint32_t bytes;
-    uint8_t flags, lost;
+    uint8_t flags, became;
 } ms_outcome;
 
 typedef struct {
@@ -123,14 +124,16 @@ typedef struct ms_recovery {
     int64_t recovery_ns;   /* packets sent up to here do not open the window; INT64_MIN */
     uint64_t limited_next; /* packets below were in a flight that used the window */
     int64_t last_ack_ns;
-    uint64_t undo_lost, undo_spurious; /* packets lost in this recovery period, and come after all */
+    /* the recovery period before this one; packets lost in this one, and come after all */
+    int64_t undo_before_ns;
+    uint64_t undo_lost, undo_spurious;
     int64_t lost_run_ns; /* when the first of the packets lost in a row was sent; MS_NEVER */
 
     double tokens; /* of the pacer, in bytes */
     int64_t tokens_ns;
 
     uint64_t packets_sent, packets_acked, packets_lost, packets_spurious;
-    uint64_t congestion_events, persistent_events;
+    uint64_t congestion_events, persistent_events, rtt_samples;
 } ms_recovery;
 
 /* Begin, with packet number 0. Allocates nothing yet. */
@@ -203,7 +206,7 @@ void ms_recovery_rtt_sample(ms_recovery *r, int64_t rtt_ns, int64_t ack_delay_ns
 /* Every packet is over (0-RTT refused, the connection ends): all records go to `lost`, nothing is in
  * flight, the window stays. MS_RECOVERY_OK or _MEMORY. */
 int ms_recovery_drop_all(ms_recovery *r);
-/* The path changed (RFC 9002, section 9.4 of RFC 9000): window, round-trip time and pacer begin anew;
+/* The path changed (RFC 9000, section 9.4): window, round-trip time and pacer begin anew;
  * packets stay in flight. */
 void ms_recovery_new_path(ms_recovery *r, int64_t initial_rtt_ns);
 void ms_recovery_set_max_datagram_size(ms_recovery *r, uint32_t bytes);
@@ -215,6 +218,8 @@ static inline uint64_t ms_recovery_window(const ms_recovery *r)
 }
 /* CUBIC's window, in bytes, `t_s` seconds into a stage of congestion avoidance (RFC 9438, 4.2). */
 double ms_recovery_cubic(const ms_recovery *r, double t_s);
+/* Bytes in flight, counted packet by packet: always bytes_in_flight (for tests; slow). */
+uint64_t ms_recovery_audit(const ms_recovery *r);
 /* Bytes that the arrays take. */
 size_t ms_recovery_bytes(const ms_recovery *r);
 

@@ -1,3 +1,4 @@
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "ms_recovery.h" nogil:
@@ -12,6 +13,9 @@ cdef extern from "ms_recovery.h" nogil:
         MS_TIMER_NOTHING
         MS_TIMER_LOSS
         MS_TIMER_PROBE
+        MS_WAS_ACKED
+        MS_WAS_LOST
+        MS_WAS_DROPPED
     ctypedef enum ms_controller:
         MS_CUBIC
         MS_RENO
@@ -33,7 +37,7 @@ cdef extern from "ms_recovery.h" nogil:
         int64_t sent_ns
         uint32_t bytes
         uint8_t flags
-        uint8_t lost
+        uint8_t became
     ctypedef struct ms_window:
         double window
         double ssthresh
@@ -70,6 +74,7 @@ cdef extern from "ms_recovery.h" nogil:
         uint64_t packets_spurious
         uint64_t congestion_events
         uint64_t persistent_events
+        uint64_t rtt_samples
     void ms_recovery_init(ms_recovery *, ms_controller, uint32_t, int64_t, int64_t)
     void ms_recovery_free(ms_recovery *)
     uint64_t ms_recovery_next(const ms_recovery *)
@@ -96,6 +101,7 @@ cdef extern from "ms_recovery.h" nogil:
     void ms_recovery_set_window(ms_recovery *, uint64_t)
     uint64_t ms_recovery_window(const ms_recovery *)
     double ms_recovery_cubic(const ms_recovery *, double)
+    uint64_t ms_recovery_audit(const ms_recovery *)
     size_t ms_recovery_bytes(const ms_recovery *)
 
 cdef extern from "ms_received.h" nogil:
@@ -129,16 +135,20 @@ cdef extern from "ms_received.h" nogil:
     void ms_received_ack_acked(ms_received *, uint64_t)
 
 
+@cython.final
 cdef class Recovery:
     # C callers use `core` and the functions above (and link ms_recovery.c); with an external
     # controller they call `settle` after each ack_end, on_timer and drop_all, and `note_sent` after
-    # each ms_recovery_sent, which do nothing for the others.
+    # each ms_recovery_sent of a packet in flight, which do nothing for the others.
     cdef ms_recovery core
-    cdef object external
-    cdef object make_packet
+    cdef object external  # an aioquic QuicCongestionControl, or None
+    cdef object packet_of
+    cdef uint64_t told_samples
+    cdef uint64_t told_persistent
     cdef int note_sent(self, int64_t number, int64_t now_ns, uint32_t size, unsigned flags) except -1
     cdef int settle(self, int64_t now_ns) except -1
 
 
+@cython.final
 cdef class Received:
     cdef ms_received core
