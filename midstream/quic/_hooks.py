@@ -123,7 +123,9 @@ def _faults() -> list[str]:
     from aioquic.quic.connection import QuicConnection
 
     connection = QuicConnection(configuration=QuicConfiguration(is_client=True))
-    faults += [f"QuicConnection.{name} is gone" for name in CONNECTION if not hasattr(connection, name)]
+    faults += [
+        f"QuicConnection.{name} is gone" for name in CONNECTION if not hasattr(connection, name)
+    ]
     faults += [
         f"QuicPacketRecovery.{name} is gone"
         for name in RECOVERY

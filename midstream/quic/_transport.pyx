@@ -363,7 +363,7 @@ cdef class Transport:
         self.local_max[1] = self.local_sent[1] = self.local_initial[1] = max_streams_uni
         self.stream_window = stream_window
         self.max_stream_window = max_stream_window
-        self.receive_window = self.receive_limit = self.receive_limit_sent = connection_window
+        self.receive_window = self.receive_limit = connection_window
         self.max_receive_window = max_connection_window
         self.datagram_size = max_datagram_size
         self.incremental = [deque() for _ in range(N_URGENCIES)]
