@@ -1,0 +1,558 @@
+"""Loss recovery against RFC 9002 written plainly, CUBIC against its formula, and bookkeeping."""
+
+from __future__ import annotations
+
+import copy
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream.quic._recovery import Received, Recovery
+from tests.reference.loss_recovery import Textbook
+
+MS = 1_000_000
+START = 1_000_000_000
+
+
+def ranges_of(numbers: set[int]) -> list[tuple[int, int]]:
+    """As an ACK frame has them: inclusive, newest first."""
+    out: list[list[int]] = []
+    for number in sorted(numbers):
+        if out and out[-1][1] == number - 1:
+            out[-1][1] = number
+        else:
+            out.append([number, number])
+    return [(low, high) for low, high in reversed(out)]
+
+
+def agree(real: Recovery, book: Textbook) -> None:
+    stats = real.stats()
+    assert real.audit() == stats["bytes_in_flight"] == book.in_flight
+    assert stats["bytes_in_flight"] == sum(p.size for p in book.sent.values() if p.in_flight)
+    assert stats["rtt_smoothed_ns"] == book.smoothed
+    assert stats["rtt_variance_ns"] == book.variance
+    assert stats["rtt_min_ns"] == book.minimum
+    assert stats["persistent_events"] == book.persistent
+    assert stats["congestion_events"] == book.events
+    assert stats["congestion_window"] == pytest.approx(book.window, abs=2)
+    assert stats["packets_lost"] == len(book.lost_packets)
+    assert real.timer() == book.timer()
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("send"), st.integers(1, 12), st.integers(40, 1200), st.integers(0, 5)),
+        st.tuples(st.just("ack"), st.integers(0, 2**12 - 1), st.integers(0, 40 * MS), st.just(0)),
+        st.tuples(st.just("timer"), st.just(0), st.just(0), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+# Long ones too: persistent congestion takes three probe timeouts.
+pauses_ns = st.lists(
+    st.one_of(st.integers(0, 60 * MS), st.integers(0, 4000 * MS)), min_size=60, max_size=60
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(steps, pauses_ns)
+def test_it_is_the_textbook(ops: list[tuple[str, int, int, int]], pauses: list[int]) -> None:
+    real, book = Recovery("reno"), Textbook()
+    now = START
+    acked: set[int] = set()
+    for (what, count, size, kind), pause in zip(ops, pauses, strict=False):
+        now += pause
+        if what == "send":
+            for _ in range(count):
+                eliciting = in_flight = kind > 0
+                if kind == 1:
+                    eliciting = False  # PADDING alone is in flight and asks for nothing
+                number = real.send(now, size, eliciting, in_flight, [(1, 0, 7, size, 9)])
+                assert number == book.send(now, size, eliciting, in_flight)
+        elif what == "ack":
+            # From the newest on, so that there are gaps; what is lost does not come.
+            open_ = sorted(book.sent, reverse=True)[:12]
+            chosen = {n for i, n in enumerate(open_) if count >> i & 1}
+            if not acked and not chosen:
+                continue
+            acked |= chosen
+            new = book.acknowledge(acked, size, now)
+            real.acknowledge(ranges_of(acked), size, now)
+            assert {record[0] for record in real.take_acked()} <= new
+        else:
+            due = book.timer()
+            if due is not None:
+                now = max(now, due)
+            assert real.on_timer(now) == book.on_timer(now)
+        agree(real, book)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_each_record_comes_out_once(data: st.DataObject) -> None:
+    """Reordered, spurious and repeated ACKs, probes: nothing is forgotten, nothing told twice."""
+    name = data.draw(st.sampled_from(["reno", "cubic"]))
+    seed = data.draw(st.integers(0, 2**32))
+    rng = random.Random(seed)
+    real = Recovery(name)
+    now, records, out = START, 0, []
+    acked: set[int] = set()
+    numbers: list[int] = []
+    for _ in range(data.draw(st.integers(1, 80))):
+        now += rng.choice([0, 10_000, MS, 40 * MS])
+        action = rng.random()
+        if action < 0.55:
+            for _ in range(rng.randrange(1, 6)):
+                if rng.random() < 0.1:
+                    real.skip()
+                    continue
+                carried = rng.randrange(4)
+                items = [(1, 0, records + i, 1, 0) for i in range(carried)]
+                records += carried
+                flight = rng.random() < 0.8
+                numbers.append(real.send(now, 1200, flight, flight, items))
+        elif action < 0.9 and numbers:
+            acked |= {n for n in numbers if rng.random() < 0.3}
+            if acked:
+                real.acknowledge(ranges_of(acked), 0, now)
+        else:
+            due = real.timer()
+            if due is not None:
+                now = max(now, due)
+                assert real.on_timer(now) in ("loss", "probe")
+        assert real.audit() == real.stats()["bytes_in_flight"]
+        assert real.stats()["congestion_window"] >= 2400
+        out += real.take_acked() + real.take_lost()
+    real.drop_all(now)
+    out += real.take_acked() + real.take_lost()
+    assert real.stats()["bytes_in_flight"] == 0 == real.audit()
+    assert sorted(record[3] for record in out) == list(range(records))
+
+
+def fill(real: Recovery, now: int) -> list[int]:
+    numbers = []
+    while real.can_send() >= 1200:
+        numbers.append(real.send(now, 1200))
+    return numbers
+
+
+def test_cubic_follows_its_curve() -> None:
+    """RFC 9438, 4.2: W(t) = C (t - K)^3 + W_max, K = cbrt(W_max (1 - beta) / C)."""
+    rtt = 100 * MS
+    real = Recovery("cubic")
+    now = START
+    while real.stats()["congestion_window"] < 400 * 1200:
+        numbers = fill(real, now)
+        now += rtt
+        for number in numbers:
+            real.acknowledge([(0, number)], 0, now)
+            if real.stats()["congestion_window"] >= 400 * 1200:
+                break
+    real.acknowledge([(0, int(real.stats()["next"]) - 1)], 0, now)
+    w_max = real.stats()["congestion_window"] / 1200
+    fill(real, now)
+    real.congested(now, now)
+    assert real.stats()["congestion_window"] / 1200 == pytest.approx(0.7 * w_max, abs=1)
+    now += rtt
+    real.acknowledge([(0, int(real.stats()["next"]) - 1)], 0, now)  # sent before: no growth
+    k = (w_max * 0.3 / 0.4) ** (1 / 3)
+    queue: list[tuple[int, int]] = []
+    begin = None
+    checked = 0
+    while begin is None or now - begin < 12_000 * MS:
+        while real.can_send() >= 1200:
+            queue.append((now, real.send(now, 1200)))
+        # One ACK for what was sent in each twentieth of the round trip.
+        now += rtt // 20
+        due = [number for sent, number in queue if sent + rtt <= now]
+        if not due:
+            continue
+        queue = [item for item in queue if item[0] + rtt > now]
+        real.acknowledge([(0, due[-1])], 0, now)
+        if begin is None:
+            begin = now
+        t = (now - begin) / 1e9
+        if t > 0.5:
+            expected = 0.4 * (t - k) ** 3 + w_max
+            assert real.stats()["congestion_window"] / 1200 == pytest.approx(expected, rel=0.03)
+            assert real.cubic_window(t) / 1200 == pytest.approx(expected, rel=0.001)
+            checked += 1
+    assert checked > 100
+
+
+def test_cubic_is_at_least_reno_on_short_paths() -> None:
+    """RFC 9438, 4.3: while CUBIC's curve is flat, the window grows as AIMD(0.53, 0.7) does."""
+    real = Recovery("cubic")
+    now = START
+    rtt = 2 * MS
+    fill(real, now)
+    now += rtt
+    real.acknowledge([(0, 9)], 0, now)
+    fill(real, now)
+    real.congested(now, now)
+    window = real.stats()["congestion_window"] / 1200
+    now += rtt
+    real.acknowledge([(0, int(real.stats()["next"]) - 1)], 0, now)
+    estimate = window
+    for _ in range(30):
+        fill(real, now)
+        now += rtt
+        sent = int(real.stats()["next"]) - 1
+        estimate += 0.5294 * (real.stats()["bytes_in_flight"] / 1200) / window
+        real.acknowledge([(0, sent)], 0, now)
+        window = real.stats()["congestion_window"] / 1200
+        assert window >= min(estimate, 14) - 1.01
+
+
+def test_fast_convergence_gives_room() -> None:
+    real = Recovery("cubic")
+    now = START
+    for expected in (1.0, 0.7):
+        fill(real, now)
+        before = real.stats()["congestion_window"]
+        real.congested(now, now)
+        now += 50 * MS
+        real.acknowledge([(0, int(real.stats()["next"]) - 1)], 0, now)
+        fill(real, now)
+        now += 50 * MS
+        real.acknowledge([(0, int(real.stats()["next"]) - 1)], 0, now)  # an epoch begins
+        plateau = real.cubic_window(k_of(before, expected))
+        assert plateau == pytest.approx(before * (1.0 if expected == 1.0 else 0.85), rel=0.12)
+
+
+def k_of(before: float, expected: float) -> float:
+    """When the curve is at W_max: K of RFC 9438, 4.2, from a window of 0.7 of `before` on."""
+    w_max = before * (1.0 if expected == 1.0 else 0.85)
+    return float((max(w_max - 0.7 * before, 0.0) / 1200 / 0.4) ** (1 / 3))
+
+
+def test_slow_start_ends_where_the_round_trip_rises() -> None:
+    """RFC 9406: eight samples of a round above the last one's least, then five rounds slower."""
+    real = Recovery("cubic")
+    now = START
+    rtt = 40 * MS
+    for round_ in range(14):
+        numbers = fill(real, now)
+        now += rtt
+        for number in numbers:
+            real.acknowledge([(0, number)], 0, now)
+        if round_ >= 3:
+            rtt += 8 * MS
+    assert real.stats()["ssthresh"] < float("inf")
+    assert real.stats()["congestion_events"] == 0
+
+    steady = Recovery("cubic")
+    now = START
+    for _ in range(8):
+        numbers = fill(steady, now)
+        now += 40 * MS
+        for number in numbers:
+            steady.acknowledge([(0, number)], 0, now)
+    assert steady.stats()["ssthresh"] == float("inf")
+    assert steady.stats()["congestion_window"] > 1000 * 1200
+
+
+def test_a_window_that_is_not_used_does_not_grow() -> None:
+    """RFC 9002, 7.8."""
+    for name in ("cubic", "reno"):
+        real = Recovery(name)
+        now = START
+        for _ in range(200):
+            number = real.send(now, 1200)
+            now += MS
+            real.acknowledge([(0, number)], 0, now)
+        assert real.stats()["congestion_window"] == 12000
+
+
+def test_round_trips_below_a_millisecond_are_seen() -> None:
+    real = Recovery()
+    number = real.send(START, 1200)
+    real.acknowledge([(0, number)], 0, START + 70_000)
+    assert real.stats()["rtt_smoothed_ns"] == 70_000 == real.stats()["rtt_min_ns"]
+    # kGranularity keeps the timers from being shorter than an event loop can tell.
+    assert real.stats()["pto_ns"] == 70_000 + MS + 25 * MS
+
+
+def test_reordering_is_learned_and_the_window_given_back() -> None:
+    real = Recovery()
+    for _ in range(10):
+        real.send(START, 1200)
+    real.acknowledge([(6, 9)], 0, START + 10 * MS)
+    stats = real.stats()
+    assert stats["packets_lost"] == 6
+    assert stats["congestion_window"] < 12000
+    real.acknowledge([(0, 9)], 0, START + 10 * MS + 1000)
+    stats = real.stats()
+    assert stats["packets_spurious"] == 6
+    assert stats["packet_threshold"] == 10
+    assert stats["congestion_window"] >= 12000
+    for _ in range(200):
+        real.send(START + 20 * MS, 1200)
+    real.acknowledge([(0, 9), (209, 209)], 0, START + 30 * MS)
+    real.acknowledge([(0, 209)], 0, START + 31 * MS)
+    assert real.stats()["packet_threshold"] == 64
+
+
+def test_what_was_never_sent_cannot_be_acknowledged() -> None:
+    real = Recovery()
+    first = real.send(START, 1200)
+    with pytest.raises(ArgumentValueError, match="never sent"):
+        real.acknowledge([(0, 1)], 0, START)
+    real.skip()
+    last = real.send(START, 1200)
+    assert (first, last) == (0, 2)
+    with pytest.raises(ArgumentValueError, match="never sent"):
+        real.acknowledge([(0, 2)], 0, START)
+    real.acknowledge([(2, 2), (0, 0)], 0, START + MS)
+    assert real.stats()["bytes_in_flight"] == 0
+    with pytest.raises(ArgumentValueError, match="never sent"):
+        real.acknowledge([(0, 2)], 0, START)  # known to be a lie long after
+
+
+def test_a_space_may_begin_anywhere() -> None:
+    real = Recovery()
+    real.skip(1000)
+    assert real.send(START, 1200) == 1000
+    real.acknowledge([(1000, 1000)], 0, START + MS)
+    assert real.stats()["bytes_in_flight"] == 0
+
+
+def test_probes_repeat_the_oldest_and_may_exceed_the_window() -> None:
+    real = Recovery()
+    for i in range(10):
+        real.send(START, 1200, records=[(1, 0, i, 1200, 0)])
+    assert real.can_send() == 0
+    assert real.on_timer(START) is None
+    due = real.timer()
+    assert due == START + 325 * MS
+    assert real.timer(False) is None
+    assert real.on_timer(due) == "probe"
+    assert [record[3] for record in real.take_lost()] == [0, 1]
+    assert real.can_send() == 1200
+    assert real.pacing_delay(due) == 0
+    real.send(due, 1200)
+    real.send(due, 1200)
+    assert real.can_send() == 0
+    assert real.stats()["packets_lost"] == 0
+    assert real.timer() == due + 2 * 325 * MS
+
+
+def test_a_peer_that_never_acknowledges_has_a_bound() -> None:
+    real = Recovery()
+    for _ in range(300_000):
+        real.send(START, 40, False, False, ())
+    assert real.stats()["memory"] < 8 << 20
+    real = Recovery()
+    lost = 0
+    for i in range(200_000):
+        real.send(START, 1200, records=[(1, 0, i, 1, 0)])
+        lost += len(real.take_lost())
+    assert lost == 200_000 - (1 << 17)
+    assert real.audit() == real.stats()["bytes_in_flight"] == 1200 << 17
+
+
+def test_the_pacer_keeps_its_rate() -> None:
+    real = Recovery()
+    real.sample_rtt(100 * MS, 0, START)
+    rate, burst = real.stats()["pacing_rate"], real.stats()["pacing_burst"]
+    assert rate == pytest.approx(1.25 * 12000 / 0.1)
+    now, sent = START, 0
+    while now < START + 2_000 * MS:
+        delay = real.pacing_delay(now)
+        if delay:
+            now += delay
+            continue
+        real.send(now, 1200, in_flight=True)
+        sent += 1200
+        assert sent <= burst + 1200 + rate * (now - START) / 1e9
+    assert sent >= 0.95 * rate * 2
+
+
+def test_bursts_have_a_bound() -> None:
+    real = Recovery()
+    real.sample_rtt(50_000, 0, START)
+    assert real.stats()["pacing_burst"] == 256 * 1024
+    assert real.pacing_budget(START) == 256 * 1024
+
+
+def test_persistent_congestion_collapses_the_window() -> None:
+    for name in ("cubic", "reno"):
+        real = Recovery(name)
+        real.send(START, 1200)
+        real.acknowledge([(0, 0)], 0, START + 10 * MS)
+        for i in range(8):
+            real.send(START + (20 + 100 * i) * MS, 1200)
+        real.acknowledge([(8, 8), (0, 0)], 0, START + 800 * MS)
+        stats = real.stats()
+        assert stats["persistent_events"] == 1
+        assert stats["congestion_window"] == 2400
+
+
+def test_a_new_path_begins_anew() -> None:
+    real = Recovery()
+    for _ in range(5):
+        real.send(START, 1200)
+    real.acknowledge([(4, 4)], 0, START + MS)
+    real.new_path(50 * MS)
+    stats = real.stats()
+    assert stats["congestion_window"] == 12000
+    assert stats["rtt_min_ns"] == 0
+    assert real.audit() == stats["bytes_in_flight"]
+    real.set_max_datagram_size(1472)
+    assert real.stats()["congestion_window"] == 14720
+
+
+def test_registered_controllers_are_told_everything() -> None:
+    base = pytest.importorskip("aioquic.quic.congestion.base")
+
+    class Counting(base.QuicCongestionControl):  # type: ignore[misc,name-defined]
+        def __init__(self, *, max_datagram_size: int) -> None:
+            super().__init__(max_datagram_size=max_datagram_size)
+            self.log: list[tuple[str, int]] = []
+
+        def on_packet_sent(self, *, packet) -> None:  # type: ignore[no-untyped-def]
+            self.bytes_in_flight += packet.sent_bytes
+
+        def on_packet_acked(self, *, now, packet) -> None:  # type: ignore[no-untyped-def]
+            self.bytes_in_flight -= packet.sent_bytes
+            self.congestion_window += 100
+            self.log.append(("acked", packet.packet_number))
+
+        def on_packets_expired(self, *, packets) -> None:  # type: ignore[no-untyped-def]
+            self.bytes_in_flight -= sum(packet.sent_bytes for packet in packets)
+
+        def on_packets_lost(self, *, now, packets) -> None:  # type: ignore[no-untyped-def]
+            for packet in packets:
+                self.bytes_in_flight -= packet.sent_bytes
+                self.log.append(("lost", packet.packet_number))
+
+        def on_persistent_congestion(self) -> None:
+            self.log.append(("persistent", 0))
+
+        def on_rtt_measurement(self, *, now, rtt) -> None:  # type: ignore[no-untyped-def]
+            self.log.append(("rtt", round(rtt * 1000)))
+
+    made: list[Counting] = []
+
+    def make(*, max_datagram_size: int) -> Counting:
+        made.append(Counting(max_datagram_size=max_datagram_size))
+        return made[-1]
+
+    base.register_congestion_control("counting", make)
+    real = Recovery("counting")
+    for _ in range(6):
+        real.send(START, 1000)
+    assert made[0].bytes_in_flight == 6000
+    real.acknowledge([(4, 5)], 0, START + 20 * MS)
+    assert sorted(made[0].log) == sorted(
+        [("acked", 5), ("acked", 4), ("rtt", 20), ("lost", 0), ("lost", 1), ("lost", 2)]
+        + [("lost", 3)] * (real.stats()["packets_lost"] == 4)
+    )
+    assert made[0].bytes_in_flight == real.stats()["bytes_in_flight"]
+    assert real.stats()["congestion_window"] == 12200
+    real.drop_all(START)
+    assert made[0].bytes_in_flight == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "told"),
+    [
+        ({"congestion_control": "cubik"}, ArgumentValueError, "cubik"),
+        ({"congestion_control": 3}, ArgumentTypeError, "congestion_control"),
+        ({"max_datagram_size": 100}, ArgumentValueError, "max_datagram_size"),
+        ({"initial_rtt_ns": 0}, ArgumentValueError, "initial_rtt_ns"),
+    ],
+)
+def test_arguments(arguments: dict[str, object], error: type[Exception], told: str) -> None:
+    with pytest.raises(error, match=told):
+        Recovery(**arguments)  # type: ignore[arg-type]
+
+
+def test_neither_can_be_copied() -> None:
+    for thing in (Recovery(), Received()):
+        with pytest.raises(TypeError, match="copied"):
+            copy.copy(thing)
+
+
+# -- what came -------------------------------------------------------------------------------------
+
+
+def parse_ack(body: bytes) -> tuple[list[tuple[int, int]], int]:
+    """Ranges, newest first, and the delay field."""
+    at = 0
+
+    def varint() -> int:
+        nonlocal at
+        size = 1 << (body[at] >> 6)
+        value = int.from_bytes(body[at : at + size], "big") & ((1 << (8 * size - 2)) - 1)
+        at += size
+        return value
+
+    high, delay, count, first = varint(), varint(), varint(), varint()
+    out = [(high - first, high)]
+    for _ in range(count):
+        high = out[-1][0] - varint() - 2
+        out.append((high - varint(), high))
+    assert at == len(body)
+    return out, delay
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.integers(0, 90), max_size=120))
+def test_received_is_a_set(numbers: list[int]) -> None:
+    real, model = Received(), set()
+    for number in numbers:
+        assert real.is_duplicate(number) == (number in model)
+        assert real.add(number, START) == (number not in model)
+        model.add(number)
+        expected = ranges_of(model)
+        assert real.ranges == expected[::-1]
+        assert real.largest == max(model)
+        assert parse_ack(real.ack_frame(START)) == (expected, 0)
+        assert real.unacked == len(model)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(0, 2000), max_size=300), st.integers(0, 400))
+def test_no_packet_is_taken_twice_though_ranges_are_few(numbers: list[int], limit: int) -> None:
+    real, seen = Received(), set()
+    for number in numbers:
+        new = real.add(number, START)
+        assert not (new and number in seen)
+        if new:
+            seen.add(number)
+        assert len(real.ranges) <= 64
+        body = real.ack_frame(START, limit)
+        assert len(body) <= limit
+        if body:
+            ranges, _ = parse_ack(body)
+            assert all(n in seen for low, high in ranges for n in range(low, high + 1))
+
+
+def test_what_the_peer_knows_is_not_reported_again() -> None:
+    real = Received()
+    for number in (0, 1, 4, 5, 9):
+        real.add(number, START)
+    real.ack_sent()
+    assert real.unacked == 0
+    assert not real.out_of_order
+    real.ack_acked(5)
+    assert parse_ack(real.ack_frame(START + 16_000))[0] == [(9, 9)]
+    assert parse_ack(real.ack_frame(START + 16_000))[1] == 2
+    assert real.is_duplicate(1)
+    assert real.add(3, START)
+    assert real.out_of_order
+    assert parse_ack(real.ack_frame(START))[0] == [(9, 9), (3, 5)]
+
+
+def test_ecn_is_counted() -> None:
+    real = Received()
+    for number, ecn in enumerate((0, 1, 2, 3, 3, 2, 2)):
+        real.add(number, START, True, ecn)
+    real.add(6, START, True, 3)
+    assert real.duplicates == 1
+    assert real.ack_frame(START, 1200, 64, 3, True)[-3:] == bytes([3, 1, 2])
