@@ -734,7 +734,7 @@ int ms_recovery_ack_end(ms_recovery *r, uint64_t largest, int64_t ack_delay_ns, 
         return MS_RECOVERY_VIOLATION;
     if ((int64_t)largest > r->largest_acked)
         r->largest_acked = (int64_t)largest;
-    const uint64_t fresh = r->ack_new, bytes = r->ack_bytes;
+    const uint64_t fresh = r->ack_new, bytes = r->ack_bytes, events = r->congestion_events;
     const int sampled = fresh && r->ack_largest_new == largest && r->ack_eliciting;
     r->ack_new = r->ack_bytes = 0;
     r->ack_eliciting = 0;
@@ -748,7 +748,9 @@ int ms_recovery_ack_end(ms_recovery *r, uint64_t largest, int64_t ack_delay_ns, 
     }
     if (detect_losses(r, now_ns))
         return MS_RECOVERY_MEMORY;
-    on_acked(r, bytes, now_ns);
+    /* What is acknowledged beside a loss was sent before recovery began: it does not open the window
+     * (RFC 9002, B.5). */
+    on_acked(r, r->congestion_events == events ? bytes : 0, now_ns);
     hystart_round(r, largest);
     r->pto_count = 0;
     r->probes = 0;
