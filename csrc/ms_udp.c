@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* recvmmsg, sendmmsg */
+#define _GNU_SOURCE /* recvmmsg, sendmmsg, in6_pktinfo */
 #include "ms_udp.h"
 
 #include <errno.h>
@@ -27,9 +27,9 @@
 /* Messages of one sendmmsg. */
 #define SEND_MESSAGES 64
 
-/* Room for the control messages of one message in: UDP_GRO, TOS, traffic class. */
-#define CONTROL_IN (CMSG_SPACE(sizeof(int)) * 3)
-#define CONTROL_OUT CMSG_SPACE(sizeof(uint16_t))
+/* Room for the control messages of one message in: UDP_GRO, TOS or traffic class, and where to. */
+#define CONTROL_IN (CMSG_SPACE(sizeof(int)) * 3 + CMSG_SPACE(sizeof(struct in6_pktinfo)))
+#define CONTROL_OUT (CMSG_SPACE(sizeof(uint16_t)) + CMSG_SPACE(sizeof(struct in6_pktinfo)))
 
 struct ms_udp_arena {
     struct mmsghdr headers[MS_UDP_SLOTS];
@@ -123,6 +123,21 @@ static void read_control(struct msghdr *header, ms_udp_message *message)
             message->ecn = *(const uint8_t *)CMSG_DATA(c) & 3; /* one byte, unlike the others */
             continue;
         }
+        if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO &&
+            message->name.family == 4) {
+            struct in_pktinfo info;
+            memcpy(&info, CMSG_DATA(c), sizeof info);
+            memcpy(message->name.local, &info.ipi_addr, 4);
+            message->name.has_local = 1;
+            continue;
+        }
+        if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+            struct in6_pktinfo info;
+            memcpy(&info, CMSG_DATA(c), sizeof info);
+            memcpy(message->name.local, &info.ipi6_addr, 16);
+            message->name.has_local = 1;
+            continue;
+        }
         if (c->cmsg_len < CMSG_LEN(sizeof value))
             continue;
         memcpy(&value, CMSG_DATA(c), sizeof value);
@@ -175,18 +190,42 @@ typedef struct outgoing {
     } control[SEND_MESSAGES];
     position ends[SEND_MESSAGES];
     size_t segments[SEND_MESSAGES];
+    int joined[SEND_MESSAGES];
 } outgoing;
 
-static void set_segment(struct msghdr *header, char *control, size_t segment)
+static void add_control(struct msghdr *header, char *control, int level, int type,
+                        const void *value, size_t size)
 {
     header->msg_control = control;
-    header->msg_controllen = CONTROL_OUT;
-    struct cmsghdr *c = CMSG_FIRSTHDR(header);
-    c->cmsg_level = SOL_UDP;
-    c->cmsg_type = UDP_SEGMENT;
-    c->cmsg_len = CMSG_LEN(sizeof(uint16_t));
+    struct cmsghdr *c = (struct cmsghdr *)(void *)(control + header->msg_controllen);
+    memset(c, 0, CMSG_SPACE(size));
+    c->cmsg_level = level;
+    c->cmsg_type = type;
+    c->cmsg_len = CMSG_LEN(size);
+    memcpy(CMSG_DATA(c), value, size);
+    header->msg_controllen += CMSG_SPACE(size);
+}
+
+static void add_segment(struct msghdr *header, char *control, size_t segment)
+{
     uint16_t value = (uint16_t)segment;
-    memcpy(CMSG_DATA(c), &value, sizeof value);
+    add_control(header, control, SOL_UDP, UDP_SEGMENT, &value, sizeof value);
+}
+
+/* Answer from where the peer sent to. */
+static void add_local(struct msghdr *header, char *control, const ms_udp_name *name)
+{
+    if (name->family == 4) {
+        struct in_pktinfo info;
+        memset(&info, 0, sizeof info);
+        memcpy(&info.ipi_spec_dst, name->local, 4);
+        add_control(header, control, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
+    } else {
+        struct in6_pktinfo info;
+        memset(&info, 0, sizeof info);
+        memcpy(&info.ipi6_addr, name->local, 16);
+        add_control(header, control, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info);
+    }
 }
 
 /* Fill in messages from `at` on: how many. */
@@ -214,7 +253,10 @@ static unsigned prepare(outgoing *out, const ms_udp_item *items, size_t n, posit
             header->msg_name = &out->names[count];
         }
         if (size > segment)
-            set_segment(header, out->control[count].bytes, segment);
+            add_segment(header, out->control[count].bytes, segment);
+        if (item->name && item->name->has_local)
+            add_local(header, out->control[count].bytes, item->name);
+        out->joined[count] = size > segment;
         out->segments[count] = size < segment ? size : segment;
         at.offset += size;
         if (at.offset >= item->size) {
@@ -264,8 +306,7 @@ int ms_udp_send(int fd, const ms_udp_item *items, size_t n, ms_udp_sending *stat
             result = -error;
             break;
         }
-        int joined = out.headers[0].msg_hdr.msg_control != NULL;
-        if (joined && (error == EIO || error == EINVAL || error == EOPNOTSUPP)) {
+        if (out.joined[0] && (error == EIO || error == EINVAL || error == EOPNOTSUPP)) {
             trial = 1;
             continue;
         }
@@ -299,6 +340,14 @@ int ms_udp_enable_ecn(int fd, int is_ipv6)
     if (!is_ipv6)
         return four;
     return setsockopt(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, &on, sizeof on) == 0;
+}
+
+int ms_udp_enable_local(int fd, int is_ipv6)
+{
+    int on = 1;
+    if (is_ipv6)
+        return setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on) == 0;
+    return setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof on) == 0;
 }
 
 int ms_udp_has_gso(int fd)
@@ -357,6 +406,12 @@ int ms_udp_enable_gro(int fd)
 }
 
 int ms_udp_enable_ecn(int fd, int is_ipv6)
+{
+    (void)fd, (void)is_ipv6;
+    return 0;
+}
+
+int ms_udp_enable_local(int fd, int is_ipv6)
 {
     (void)fd, (void)is_ipv6;
     return 0;

@@ -35,13 +35,16 @@
 /* Room for an IPv6 address as text. */
 #define MS_UDP_HOST_TEXT 46
 
-/* An address; 28 bytes without padding, so that equal ones are equal as memory. */
+/* A peer's address, and the one of ours that it uses; 48 bytes without padding, so that equal ones
+ * are equal as memory. */
 typedef struct ms_udp_name {
     uint16_t family; /* 4, 6, or 0: none */
     uint16_t port;   /* host byte order, as the rest */
     uint32_t flow;
     uint32_t scope;
     uint8_t host[16]; /* network byte order; 4 of them for IPv4, the rest 0 */
+    uint8_t local[16]; /* likewise: where it sent to, and is to be answered from */
+    uint32_t has_local; /* whether that is known, as it is after ms_udp_enable_local */
 } ms_udp_name;
 
 typedef struct ms_udp_message {
@@ -87,6 +90,10 @@ int ms_udp_send(int fd, const ms_udp_item *items, size_t n, ms_udp_sending *stat
 int ms_udp_enable_gro(int fd);
 /* Have it tell ECN bits with each message: 1 where it does. */
 int ms_udp_enable_ecn(int fd, int is_ipv6);
+/* Have it tell which of our addresses each message came to: 1 where it does. A socket that is bound
+ * to all of them would else answer from the one that routing likes best, which the peer does not
+ * know. */
+int ms_udp_enable_local(int fd, int is_ipv6);
 /* Whether the kernel knows UDP_SEGMENT. */
 int ms_udp_has_gso(int fd);
 

@@ -24,6 +24,8 @@ cdef extern from "ms_udp.h":
         uint32_t flow
         uint32_t scope
         uint8_t host[16]
+        uint8_t local[16]
+        uint32_t has_local
 
     ctypedef struct ms_udp_message:
         ms_udp_name name
@@ -56,6 +58,7 @@ cdef extern from "ms_udp.h":
     int ms_udp_send(int, const ms_udp_item *, size_t, ms_udp_sending *) nogil
     int ms_udp_enable_gro(int) nogil
     int ms_udp_enable_ecn(int, int) nogil
+    int ms_udp_enable_local(int, int) nogil
     int ms_udp_has_gso(int) nogil
     int ms_udp_host_text(const ms_udp_name *, char *) nogil
     int ms_udp_host_parse(const char *, int, ms_udp_name *) nogil
@@ -131,6 +134,12 @@ cdef bytes packed(object address, int family):
     return PyBytes_FromStringAndSize(<char *>&name, sizeof(name))
 
 
+cdef bint is_wildcard(sock):
+    return sock.family in (socket.AF_INET, socket.AF_INET6) and (
+        sock.getsockname()[0] in ("0.0.0.0", "::")
+    )
+
+
 cdef class Socket:
     """Socket(sock, connected=False, ecn=False)\n--\n\n\
     Send and receive datagrams of a non-blocking UDP socket in batches.
@@ -158,6 +167,9 @@ cdef class Socket:
 
     Notes
     -----
+    **Local addresses.** A socket that is bound to all interfaces answers each source from the
+    address that it sent to.
+
     **Cost.** One system call for up to 16 messages in and 64 out, each of up to 64 datagrams, with
     the GIL released; one bytes object for each datagram.
 
@@ -187,6 +199,8 @@ cdef class Socket:
         sock.setblocking(False)
         self.gro = ms_udp_enable_gro(self.fd)
         self.gso = ms_udp_has_gso(self.fd)
+        if not connected and is_wildcard(sock):
+            ms_udp_enable_local(self.fd, self.family == 6)
         self.ecn = ecn and ms_udp_enable_ecn(self.fd, self.family == 6)
         self.slots = MS_UDP_SLOTS
         self.addresses = {}
@@ -290,6 +304,11 @@ cdef class Socket:
             if len(self.addresses) >= ADDRESSES:
                 self.addresses.clear()
             self.addresses[key] = address
+        if name.has_local:
+            # Whoever is answered is answered from where it sent to.
+            if len(self.names) > ADDRESSES:
+                self.names.clear()
+            self.names[address] = key
         self.last_name = name[0]
         self.last_address = address
         return address
@@ -298,7 +317,7 @@ cdef class Socket:
         cdef object name = self.names.get(address)
         if name is None:
             name = packed(address, self.family)
-            # The names of a batch under way are in use: `send` clears between batches.
+            # The names of a batch under way are in use: they are forgotten between batches.
             self.names[address] = name
         return <const ms_udp_name *>PyBytes_AS_STRING(name)
 

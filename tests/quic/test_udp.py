@@ -224,6 +224,27 @@ def test_more_sources_than_are_cached(bound):
     assert take(b, 1)[0][0] == [b"x"]
 
 
+@batched
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_socket_on_all_interfaces_answers_from_where_it_was_sent_to(bound, host):
+    family = socket.AF_INET6 if host == "::" else socket.AF_INET
+    everywhere = socket.socket(family, socket.SOCK_DGRAM)
+    with everywhere:
+        if host == "::":
+            everywhere.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        everywhere.bind((host, 0))
+        server = _udp.Socket(everywhere)
+        client = bound()
+        group = b"".join(bytes([i]) * 100 for i in range(5))
+        for local in ("127.0.0.2", "127.0.0.3", "127.0.0.2"):
+            client.sendto(b"x", (local, everywhere.getsockname()[1]))
+            ((_, address, _),) = server.receive()
+            server.send([(group, 100, address)])
+            got = [client.recvfrom(200) for _ in range(5)]
+            assert b"".join(datagram for datagram, _ in got) == group
+            assert {source[0] for _, source in got} == {local}
+
+
 def test_closed_sockets_raise(kind, bound):
     a = kind(bound())
     a.close()
