@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from aioquic.quic import events
-from aioquic.quic.connection import END_STATES, QuicConnectionState
+from aioquic.quic.connection import QuicConnectionState
 
 from midstream._core.errors import (
     ArgumentTypeError,
@@ -24,6 +24,7 @@ from midstream._core.validate import check_int, check_real, check_text
 from midstream.quic._closing import Failure, failure_of
 from midstream.quic._endpoint import Address, Endpoint, resolve
 from midstream.quic._protocol import Protocol, Segments
+from midstream.quic._sessions import can_send_early, client_protocol
 from midstream.quic._waiters import Waiters
 from midstream.quic.config import Config
 from midstream.quic.datagrams import Datagrams
@@ -95,7 +96,6 @@ class Connection:
         self._handshake_over = False
         self._resumed = False
         self._early_data = False
-        self._began_early = False
         self._alpn: str | None = None
         self._datagrams = Datagrams(self, config.datagram_queue)
         self._pings: dict[int, tuple[asyncio.Future[float], float]] = {}
@@ -109,6 +109,9 @@ class Connection:
         self._farewell: list[Segments] = []
         self._farewells = 0
         self._released = False
+        # Server: whether a token has shown that the client receives at its address.
+        self._address_is_known = False
+        self._deadline: asyncio.TimerHandle | None = None
         # Server: called once when the application may begin, and when the connection ended.
         self._on_ready: Callable[[Connection], None] | None = None
         self._on_lost: Callable[[Connection], None] | None = None
@@ -612,7 +615,12 @@ class Connection:
         self._transmit_due = True
         try:
             protocol.receive_datagrams(datagrams, address, now)
-        except Exception:
+            if self._address_is_known:
+                # RFC 9000, section 8.1: no limit of three times what came.
+                self._address_is_known = False
+                if protocol._network_paths:
+                    protocol._network_paths[0].is_validated = True
+        except Exception:  # noqa: BLE001 - logged in full; others must not suffer
             # A fault of ours, not of the peer's: it costs this connection and no other one.
             _LOG.exception("%s: the connection failed at a packet", self._place())
             protocol.close(error_code=_INTERNAL_ERROR, frame_type=0, reason_phrase="")
@@ -700,6 +708,7 @@ class Connection:
 
     def _on_handshake(self, event: events.HandshakeCompleted) -> None:
         self._handshake_over = True
+        self._no_deadline()
         self._alpn = event.alpn_protocol
         self._resumed = event.session_resumed
         self._early_data = event.early_data_accepted
@@ -789,11 +798,17 @@ class Connection:
         if lost is not None:
             lost(self)
 
+    def _no_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
     def _release(self) -> None:
         """Let go of socket and timers."""
         if self._released:
             return
         self._released = True
+        self._no_deadline()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -803,6 +818,16 @@ class Connection:
             self._endpoint.close()
         else:
             self._endpoint.discard(self)
+
+    def _limit_handshake(self) -> None:
+        """Give up a handshake that takes too long."""
+        timeout_s = self.config.handshake_timeout_s
+        place = self._place()
+        self._deadline = self._loop.call_later(
+            timeout_s,
+            self._give_up,
+            lambda: HandshakeError(f"{place}: no answer within {timeout_s} s"),
+        )
 
     def _give_up(self, failure: Failure) -> None:
         """End a handshake from outside: no answer, or nobody wants it any more."""
@@ -1021,13 +1046,7 @@ async def _attempt(
         raise
     connection._start(endpoint, protocol, address)
     endpoint.on_error = connection._refused
-    timeout_s = config.handshake_timeout_s
-    place = connection._place()
-    deadline = connection._loop.call_later(
-        timeout_s,
-        lambda: connection._handshake_over
-        or connection._give_up(lambda: HandshakeError(f"{place}: no answer within {timeout_s} s")),
-    )
+    connection._limit_handshake()
     try:
         protocol.connect(address, time.monotonic())
         connection._transmit()
@@ -1037,15 +1056,11 @@ async def _attempt(
             and can_send_early(protocol)
             and connection._failure is None
         ):
-            connection._began_early = True
             return connection
         await connection.handshake_complete()
     except BaseException:
-        connection._give_up(lambda: HandshakeError(f"{place}: nobody waits any more"))
+        connection._give_up(lambda: HandshakeError(f"{connection._place()}: nobody waits for it"))
         raise
-    finally:
-        if not connection._began_early:
-            deadline.cancel()
     _ANSWERED.pop((host, port), None)
     _ANSWERED[host, port] = candidate
     if len(_ANSWERED) > _ANSWERED_MOST:

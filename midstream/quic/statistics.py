@@ -1,4 +1,4 @@
-"""What a connection has measured so far."""
+"""What a connection has measured, and a server counted, so far."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-__all__ = ["ConnectionStats"]
+__all__ = ["ConnectionStats", "ServerStats"]
 
 
 @dataclass(frozen=True)
@@ -109,3 +109,28 @@ class ConnectionStats:
             for name, value in self._rows()
         )
         return f"<table><caption>QUIC connection</caption>{rows}</table>"
+
+
+@dataclass(frozen=True)
+class ServerStats:
+    """Counts of one server at one moment.
+
+    Attributes
+    ----------
+    connections : int
+        Connections that are open.
+    handshakes : int
+        Handshakes under way.
+    accepted : int
+        Connections that were made, ever.
+    refused : int
+        Handshakes that were refused: no room, draining, or a bad token.
+    handlers_failed : int
+        Handlers that raised.
+    """
+
+    connections: int = 0
+    handshakes: int = 0
+    accepted: int = 0
+    refused: int = 0
+    handlers_failed: int = 0

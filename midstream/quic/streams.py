@@ -1,7 +1,7 @@
 """Streams of a QUIC connection for asyncio, with backpressure in both directions.
 
-`Stream.drain` waits while the peer does not take what was written, and the peer gets credit for more
-only as the application reads. Resets and requests to stop surface as errors that carry their codes.
+`Stream.drain` waits while the peer does not take what was written, and the peer gets credit for
+more only as the application reads. Resets and requests to stop surface as errors with their codes.
 """
 
 from __future__ import annotations
@@ -574,9 +574,7 @@ class Stream(StreamState):
     def _wake(self) -> bool:
         """Wake who waits for what is there now; whether anyone was woken."""
         woken = False
-        if self._reader is not None and (
-            self.buffered or self.eof or self.reset_code is not None
-        ):
+        if self._reader is not None and (self.buffered or self.eof or self.reset_code is not None):
             woken = self._resolve(self._reader)
         if self.can_send:
             stopped = self.stopped_code is not None
@@ -585,9 +583,7 @@ class Stream(StreamState):
                 self.connection._sending.discard(self)
                 if self._acked is not None:
                     woken = self._resolve(self._acked) or woken
-            if self._writer is not None and (
-                stopped or self.queued <= self.connection._low_water
-            ):
+            if self._writer is not None and (stopped or self.queued <= self.connection._low_water):
                 woken = self._resolve(self._writer) or woken
         return woken
 

@@ -1,0 +1,48 @@
+"""Running a program on the fastest event loop there is."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, cast
+
+__all__ = ["run"]
+
+T = TypeVar("T")
+
+
+def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
+    """As `asyncio.run`, on uvloop where that is installed.
+
+    Parameters
+    ----------
+    main : coroutine
+    debug : bool, optional
+        asyncio's debug mode.
+
+    Returns
+    -------
+    object
+        What `main` returns.
+
+    Raises
+    ------
+    RuntimeError
+        An event loop is running in this thread.
+
+    Examples
+    --------
+    >>> from midstream.quic import run
+    >>> async def main():
+    ...     return 1
+    >>> run(main())
+    1
+    """
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    if importlib.util.find_spec("uvloop") is not None:
+        import uvloop
+
+        factory = cast("Callable[[], asyncio.AbstractEventLoop]", uvloop.new_event_loop)
+    with asyncio.Runner(debug=debug, loop_factory=factory) as runner:
+        return runner.run(main)
