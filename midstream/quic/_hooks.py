@@ -159,6 +159,6 @@ def check_hooks() -> None:
     if faults:
         version = importlib.metadata.version("aioquic")
         raise ImportError(
-            f"midstream.quic needs aioquic 1.7 (from 1.7.2), and aioquic {version} differs inside:\n  "
+            f"midstream.quic needs aioquic 1.7 (from 1.7.2); aioquic {version} differs inside:\n  "
             + "\n  ".join(faults)
         )

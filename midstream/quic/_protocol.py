@@ -2,8 +2,8 @@
 
 `Protocol` is an aioquic connection. TLS, Initial and Handshake packets, version negotiation, Retry,
 connection identifiers, paths and closing are aioquic's. Frames of application data, their packets,
-acknowledgements, flow control, recovery and order of sending are `Transport`'s, which aioquic's code
-sees as a packet number space that is always empty. What is relied on in aioquic is listed, and
+acknowledgements, flow control, recovery and order of sending are `Transport`'s, which aioquic's
+code sees as a packet number space that is always empty. What is relied on in aioquic is listed, and
 checked when this module is imported, in `midstream.quic._hooks`.
 """
 
@@ -25,6 +25,7 @@ from aioquic.quic.connection import (
     QuicConnection,
     QuicConnectionError,
     QuicConnectionState,
+    QuicNetworkPath,
     QuicReceiveContext,
 )
 from aioquic.quic.packet import (
@@ -50,8 +51,8 @@ check_hooks()
 
 CONNECTION_ID_BYTES = 8
 VERSIONS = {"v1": QuicProtocolVersion.VERSION_1, "v2": QuicProtocolVersion.VERSION_2}
-#: Sizes of UDP payload that are tried: a tunnelled and a plain Ethernet path over IPv6, jumbo frames,
-#: and what a loopback interface takes. Beyond 16,383 the varints of lengths take 4 bytes.
+#: Sizes of UDP payload that are tried: a tunnelled and a plain Ethernet path over IPv6, jumbo
+#: frames, and what a loopback interface takes. Beyond 16,383 the varints of lengths take 4 bytes.
 MTU_SIZES = [1350, 1452, 8952, 16000]
 #: Smallest overhead of a DATAGRAM frame: short header, packet number, tag, type and length.
 DATAGRAM_OVERHEAD = 1 + CONNECTION_ID_BYTES + 4 + 16 + 3
