@@ -20,8 +20,10 @@ enum {
     PROBES = 2,                   /* packets at a probe timeout (6.2.4) */
     MAX_PTO_SHIFT = 16,           /* beyond a day; the idle timeout has ended the connection before */
     FIRST_CAPACITY = 64,
-    /* Numbers from the oldest packet in the ring to the next: a peer that never acknowledges does not
-     * grow the ring beyond. 157 MB of datagrams of 1200 bytes: more than max_window. */
+    /* Numbers from the oldest packet in the ring to the next, at least and at most: a peer that never
+     * acknowledges does not grow the ring beyond. The most is 157 MB of datagrams of 1200 bytes, more
+     * than max_window. */
+    MIN_SPAN = 1 << 13,
     MAX_SPAN = 1 << 17,
     /* Lost packets are kept, to learn that they came after all, while fewer than this many are. */
     MAX_LOST_SPAN = 1 << 12,
@@ -249,14 +251,24 @@ static void trim(ms_recovery *r, int64_t now_ns)
         r->probe = r->low;
 }
 
+/* As many as the window holds of packets of 32 bytes: what is beyond are acknowledgements that a peer
+ * does not answer. */
+static uint64_t longest_span(const ms_recovery *r)
+{
+    const uint64_t packets = ms_recovery_window(r) / 32;
+    return packets < MIN_SPAN ? MIN_SPAN : packets > MAX_SPAN ? MAX_SPAN : packets;
+}
+
 /* Make room for one packet number more. */
 static int make_room(ms_recovery *r)
 {
-    if (r->next - r->head >= MAX_SPAN) {
-        if (packet_at(r, r->head)->state == OUT) {
+    const uint64_t longest = longest_span(r);
+    while (r->next - r->head >= longest) {
+        const ms_sent_packet *p = packet_at(r, r->head);
+        if (p->state == OUT) {
             if (give_up(r, r->head, MS_WAS_DROPPED))
                 return MS_RECOVERY_MEMORY;
-            r->packets_lost++;
+            r->packets_lost += (p->flags & MS_IN_FLIGHT) != 0;
         }
         r->head++;
         if (r->low < r->head)

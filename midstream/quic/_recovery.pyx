@@ -95,8 +95,9 @@ max_ack_delay_ns=25_000_000)\n--\n\n\
 
     Notes
     -----
-    An ACK costs what is new in it, however many packets are in flight. At most 131,072 packet
-    numbers are tracked; with more the oldest packet is given up, as lost without congestion. Where
+    An ACK costs what is new in it, however many packets are in flight. Packet numbers are tracked
+    while they are fewer than the window has room for packets of 32 bytes, 8192 to 131,072; with more
+    the oldest packet is given up, as lost without congestion. Where
     packets come after they were taken for lost, the reordering threshold rises from 3 up to 64, the
     time threshold from 9/8 up to 2 round trips, and a reduction of the window that had no other
     reason is taken back. Not thread-safe.
