@@ -23,7 +23,15 @@ from midstream.stream.openai import ChatMapper
 from midstream.stream.sources import Source
 from midstream.stream.wire import finite, parse_json
 
-__all__ = ["Recorder", "RecordingDecoder", "load", "replay", "shipped_recordings"]
+__all__ = [
+    "Recorder",
+    "RecordingDecoder",
+    "event_line",
+    "header_line",
+    "load",
+    "replay",
+    "shipped_recordings",
+]
 
 _VERSION = 1
 #: A line holds one event's payload once more escaped, so it gets more room than a wire line.
@@ -185,12 +193,7 @@ class Recorder:
             self._file = self.path.open("wb", buffering=0)
         except OSError as error:
             raise RecordingError(_cause(error), place=str(self.path)) from error
-        header = {
-            "midstream": _VERSION,
-            "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "source": source,
-        }
-        self._put(_line(header))
+        self._put(header_line(source))
 
     def write(self, event: Event) -> None:
         """Append one event.
@@ -206,30 +209,7 @@ class Recorder:
         """
         if self._file is None:
             raise RecordingError("the recorder is closed", place=str(self.path))
-        if not isinstance(event, Event):
-            raise ArgumentTypeError(f"event must be an Event, got {type(event).__name__}")
-        row: dict[str, Any] = {"seq": event.seq, "t_ns": event.t_ns, "kind": event.kind}
-        if event.text:
-            row["text"] = event.text
-        if event.name is not None:
-            row["name"] = event.name
-        if event.stream_id:
-            row["stream_id"] = event.stream_id
-        if event.data is not None:
-            row["data"] = event.data
-        known = isinstance(event.kind, str) and event.kind in _KINDS
-        problem = _field_problem(event) if known else f"kind is {_shown(event.kind)}"
-        try:
-            if problem is None:
-                problem = _json_problem(event.data, "data")
-            line = _line(row) if problem is None else b""
-        except RecursionError:
-            problem = "data is nested too deeply"
-        except ValueError as error:  # an integer of more digits than Python writes
-            problem = f"data: {error}"
-        if problem is not None:
-            raise ArgumentTypeError(f"event {_shown(event.seq)} cannot be recorded: {problem}")
-        self._put(line)
+        self._put(event_line(event))
 
     def close(self) -> None:
         """Close the file. Safe to repeat."""
@@ -405,6 +385,86 @@ class _Paced(Source):
         if wait_ns > 0:
             await self._wait(partial(asyncio.sleep, s_from_ns(wait_ns)))
         return event
+
+
+def header_line(source: str = "") -> bytes:
+    """Make the first line of a recording.
+
+    Parameters
+    ----------
+    source : str, optional
+        Where the stream comes from.
+
+    Returns
+    -------
+    bytes
+        One line of JSON with its end.
+
+    Examples
+    --------
+    >>> header_line("a test")[:15]
+    b'{"midstream":1,'
+    """
+    header = {
+        "midstream": _VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "source": source,
+    }
+    return _line(header)
+
+
+def event_line(event: Event) -> bytes:
+    r"""Make the line of one event, as a recording holds it.
+
+    Parameters
+    ----------
+    event : Event
+
+    Returns
+    -------
+    bytes
+        One line of JSON with its end, in ASCII.
+
+    Raises
+    ------
+    ArgumentTypeError
+        As `Recorder.write`.
+
+    Notes
+    -----
+    About 5 microseconds.
+
+    Examples
+    --------
+    >>> event_line(Event("text", 0, 1_500_000, "Once"))
+    b'{"seq":0,"t_ns":1500000,"kind":"text","text":"Once"}\n'
+    """
+    if not isinstance(event, Event):
+        raise ArgumentTypeError(f"event must be an Event, got {type(event).__name__}")
+    row: dict[str, Any] = {"seq": event.seq, "t_ns": event.t_ns, "kind": event.kind}
+    if event.text:
+        row["text"] = event.text
+    if event.name is not None:
+        row["name"] = event.name
+    if event.stream_id:
+        row["stream_id"] = event.stream_id
+    if event.data is not None:
+        row["data"] = event.data
+    known = isinstance(event.kind, str) and event.kind in _KINDS
+    problem = _field_problem(event) if known else f"kind is {_shown(event.kind)}"
+    line = b""
+    try:
+        if problem is None:
+            problem = _json_problem(event.data, "data")
+        if problem is None:
+            line = _line(row)
+    except RecursionError:
+        problem = "data is nested too deeply"
+    except ValueError as error:  # an integer of more digits than Python writes
+        problem = f"data: {error}"
+    if problem is not None:
+        raise ArgumentTypeError(f"event {_shown(event.seq)} cannot be recorded: {problem}")
+    return line
 
 
 def _line(row: dict[str, Any]) -> bytes:
