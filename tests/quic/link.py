@@ -1,7 +1,7 @@
 """A network in one process: two ends of QUIC, a virtual clock, and a path that misbehaves by seed.
 
 `Network` moves datagrams between `ClientNode` and `ServerNode` objects and fires their timers. No
-socket, no thread, no wall clock: a transfer that takes a minute on a slow line takes as long here as
+socket, no thread, no wall clock: a transfer of a minute on a slow line takes as long here as
 its computations. What the path does to each datagram is drawn from one seeded generator.
 """
 
@@ -26,9 +26,9 @@ from aioquic.quic.packet import (
     pull_quic_header,
 )
 from aioquic.quic.retry import QuicRetryTokenHandler
+from midstream.quic._transport import StreamState
 
 from midstream.quic._protocol import CONNECTION_ID_BYTES, Protocol
-from midstream.quic._transport import StreamState
 from midstream.quic.config import Config
 
 Address = tuple[Any, ...]
@@ -64,7 +64,9 @@ class Path:
     sent: int = 0
     waiting: deque[float] = field(default_factory=deque)
 
-    def arrivals(self, data: bytes, now: float, rng: random.Random) -> Iterator[tuple[float, bytes]]:
+    def arrivals(
+        self, data: bytes, now: float, rng: random.Random
+    ) -> Iterator[tuple[float, bytes]]:
         """When, and as what, a datagram sent now comes out: not at all, once or twice."""
         number = self.sent
         self.sent += 1
@@ -95,10 +97,11 @@ class Path:
 
 @dataclass(frozen=True)
 class Passed:
-    """A datagram that an end sent, as the record keeps it."""
+    """A datagram as it was sent, and again as it arrived."""
 
     at: float
     from_client: bool
+    arrived: bool
     data: bytes
     source: Address
     target: Address
@@ -123,15 +126,20 @@ class Network:
 
     def send(self, data: bytes, source: Address, target: Address, from_client: bool) -> None:
         """Put a datagram on the path."""
-        self.record.append(Passed(self.now, from_client, data, source, target))
+        self.record.append(Passed(self.now, from_client, False, data, source, target))
         path = self.up if from_client else self.down
         for when, arrived in path.arrivals(data, self.now, self.rng):
-            self.at(when, lambda arrived=arrived: self._deliver(arrived, source, target))
+            self.at(
+                when,
+                lambda arrived=arrived: self.deliver(arrived, source, target, from_client),
+            )
 
-    def _deliver(self, data: bytes, source: Address, target: Address) -> None:
+    def deliver(self, data: bytes, source: Address, target: Address, from_client: bool) -> None:
+        """Bring a datagram to whoever has its address now."""
         # An address that was moved away from is nobody's.
         node = self.nodes.get(target[:2])
         if node is not None:
+            self.record.append(Passed(self.now, from_client, True, data, source, target))
             node.receive(data, source)
 
     def run(
@@ -236,7 +244,7 @@ class Peer:
         self.step()
 
 
-class ClientNode(Node, Peer):
+class ClientNode(Peer, Node):
     """A client."""
 
     def __init__(
@@ -278,7 +286,7 @@ class ClientNode(Node, Peer):
 
 
 class ServerNode(Node):
-    """A server of any number of connections: routes by connection identifier, retries if told to."""
+    """A server of any number of connections, routed by connection identifier; retries if told to."""
 
     def __init__(
         self,
