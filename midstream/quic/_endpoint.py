@@ -464,7 +464,7 @@ class Endpoint:
         except Exception as error:  # noqa: BLE001 - one connection's fault is not the others'
             self._failed(sink, error)
 
-    def _failed(self, sink: Sink, error: Exception) -> None:
+    def _failed(self, sink: Sink | None, error: Exception) -> None:
         self._loop.call_exception_handler(
             {"message": "a QUIC connection failed", "exception": error, "sink": sink}
         )
@@ -535,7 +535,11 @@ class Endpoint:
             token_validated=validated is not None,
             address=address,
         )
-        sink = accept(initial)
+        try:
+            sink = accept(initial)
+        except Exception as error:  # noqa: BLE001 - one client's fault is not the others'
+            self._failed(None, error)
+            sink = None
         if sink is None:
             self._refuse(header, _stateless.CONNECTION_REFUSED, address, now)
             return None

@@ -193,6 +193,21 @@ async def test_a_fault_in_one_connection_spares_the_others(serve, call):
     assert [str(context["exception"]) for context in told] == ["a fault in one connection"]
 
 
+async def test_a_client_whose_connection_cannot_be_made_is_refused(call):
+    told = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+
+    def accept(initial):
+        raise RuntimeError("no connection")
+
+    endpoint = await Endpoint.server("127.0.0.1", 0, config=Config(retry="never"), accept=accept)
+    sock = call(endpoint.address)
+    sock.send(long(b"\x05" * 8))
+    assert closed_with(await answer(sock), b"\x05" * 8, V1) == _stateless.CONNECTION_REFUSED
+    assert [str(context["exception"]) for context in told] == ["no connection"]
+    endpoint.close()
+
+
 async def test_a_connection_is_forgotten_with_its_last_id(serve):
     endpoint = (await serve()).endpoint
     one, two = Recorder(), Recorder()
