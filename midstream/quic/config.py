@@ -60,8 +60,9 @@ class Config:
         Certificates to trust: a PEM file, a directory of them, or PEM bytes. Default: those of
         the system, or of ``certifi``.
     pins : sequence of str
-        What the peer's certificate must match besides, at least one of them: the pins that
-        `Identity.spki_pin` or `Identity.sha256` give. With pins and no `ca` the pin is the trust.
+        What the peer's certificate must match, one of them: `Identity.certificate_pin`, which names
+        one certificate and is trust enough, or `Identity.spki_pin`, which is checked beside its
+        chain and name.
     identity : Identity, optional
         Own certificate and key. A server needs one; a client shows it when asked.
     client_certificates : {"none", "optional", "required"}
@@ -81,7 +82,7 @@ class Config:
     max_stream_window, max_connection_window : int
         What those windows grow to, bytes. The second bounds what one connection holds unread.
     send_buffer : int
-        Bytes of one stream, queued or unacknowledged, above which `Stream.drain` waits.
+        Bytes of one stream, written and not yet sent, above which `Stream.drain` waits.
     idle_timeout_s : float
         Seconds without a packet from the peer after which the connection is over
         (RFC 9000, section 10.1). The smaller one of both ends' counts.

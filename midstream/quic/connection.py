@@ -934,7 +934,7 @@ def connect(
     ...         stream.finish()
     >>> async def main():
     ...     async with serve(shout, "127.0.0.1", 0, config=Config(identity=identity)) as server:
-    ...         trust = Config(pins=[identity.spki_pin])
+    ...         trust = Config(pins=[identity.certificate_pin])
     ...         async with connect(*server.address, config=trust) as connection:
     ...             async with await connection.open_bi() as stream:
     ...                 stream.write(b"hello")

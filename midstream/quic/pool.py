@@ -60,7 +60,7 @@ class Pool:
     ...         stream.finish()
     >>> async def main():
     ...     async with serve(echo, "127.0.0.1", 0, config=Config(identity=identity)) as server:
-    ...         async with Pool(Config(pins=[identity.spki_pin])) as pool:
+    ...         async with Pool(Config(pins=[identity.certificate_pin])) as pool:
     ...             async with pool.stream(*server.address) as stream:
     ...                 stream.write(b"hello")
     ...                 stream.finish()

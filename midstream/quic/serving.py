@@ -307,7 +307,7 @@ def serve(
     ...     stream.finish()
     >>> async def main():
     ...     async with serve(greet, "127.0.0.1", 0, config=Config(identity=identity)) as server:
-    ...         trust = Config(pins=[identity.spki_pin])
+    ...         trust = Config(pins=[identity.certificate_pin])
     ...         async with connect(*server.address, config=trust) as connection:
     ...             return await (await connection.accept_uni()).read()
     >>> asyncio.run(main())

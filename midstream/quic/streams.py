@@ -76,7 +76,7 @@ class Stream(StreamState):
     ...         stream.finish()
     >>> async def main():
     ...     async with serve(echo, "127.0.0.1", 0, config=Config(identity=identity)) as server:
-    ...         trust = Config(pins=[identity.spki_pin])
+    ...         trust = Config(pins=[identity.certificate_pin])
     ...         async with connect(*server.address, config=trust) as connection:
     ...             stream = await connection.open_bi()
     ...             stream.write(b"hello")
