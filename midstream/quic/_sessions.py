@@ -2,39 +2,100 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+import os
+from typing import IO, TYPE_CHECKING, Any
 
 from aioquic import tls
+from aioquic.quic.logger import QuicFileLogger
 
 from midstream.quic._protocol import Protocol
+from midstream.quic._server_tickets import ServerTickets
+from midstream.quic._tls import ticket_key
+from midstream.quic.tickets import TicketStore
 
 if TYPE_CHECKING:
     from midstream.quic._endpoint import Endpoint, Initial
+    from midstream.quic.config import Config
     from midstream.quic.connection import Connection
 
-__all__ = ["can_send_early", "client_protocol", "server_protocol"]
+__all__ = ["Logs", "can_send_early", "client_protocol", "server_protocol"]
+
+#: Where tickets are kept that no store was named for: for this process.
+_MEMORY = TicketStore()
+
+
+@functools.lru_cache(maxsize=64)
+def _store_at(path: str) -> TicketStore:
+    return TicketStore(path)
+
+
+def _store_of(config: Config) -> TicketStore:
+    if config.tickets is None:
+        return _MEMORY
+    if isinstance(config.tickets, (str, os.PathLike)):
+        return _store_at(os.fspath(config.tickets))
+    return config.tickets
+
+
+class Logs:
+    """The key log and the qlog of one connection, where the configuration asks for them."""
+
+    def __init__(self, config: Config) -> None:
+        self.keys: IO[str] | None = None
+        self.qlog: QuicFileLogger | None = None
+        if config.keylog is not None:
+            # Whoever reads it reads the traffic: for the owner only.
+            descriptor = os.open(config.keylog, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            self.keys = os.fdopen(descriptor, "a", encoding="ascii")
+        if config.qlog is not None:
+            os.makedirs(config.qlog, exist_ok=True)
+            self.qlog = QuicFileLogger(os.fspath(config.qlog))
+
+    def close(self, protocol: Protocol | None) -> None:
+        """Write what is left, and let go of the files."""
+        if self.qlog is not None and protocol is not None and protocol._quic_logger is not None:
+            self.qlog.end_trace(protocol._quic_logger)
+            protocol._quic_logger = None
+        if self.keys is not None:
+            self.keys.close()
 
 
 def client_protocol(connection: Connection, host: str, port: int) -> Protocol:
     """The transport of a client, with the ticket and the token of an earlier connection."""
     config = connection.config
+    store = _store_of(config)
+    key = ticket_key(config, host, port)
+    token = store.take_token(key)
     return Protocol(
         config,
         True,
         stream_factory=connection._stream,
         server_name=config.server_name if config.server_name is not None else host,
+        session_ticket=store.take(key),
+        token=b"" if token is None else token,
+        quic_logger=connection._logs.qlog,
+        secrets_log_file=connection._logs.keys,
+        session_ticket_handler=functools.partial(store.put, key),
+        token_handler=functools.partial(store.put_token, key),
     )
 
 
-def server_protocol(connection: Connection, endpoint: Endpoint, initial: Initial) -> Protocol:
+def server_protocol(
+    connection: Connection, endpoint: Endpoint, initial: Initial, tickets: ServerTickets
+) -> Protocol:
     """The transport of a server's connection to a client that has just sent its first packet."""
     return Protocol(
         connection.config,
         False,
         stream_factory=connection._stream,
+        quic_logger=connection._logs.qlog,
+        secrets_log_file=connection._logs.keys,
         reset_token_for=endpoint.reset_token,
         original_destination_connection_id=initial.original_destination_cid,
         retry_source_connection_id=initial.retry_source_cid,
+        session_ticket_fetcher=tickets.fetch,
+        session_ticket_handler=tickets.store,
     )
 
 

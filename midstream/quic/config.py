@@ -68,8 +68,8 @@ class Config:
     client_certificates : {"none", "optional", "required"}
         Server: whether clients are asked for a certificate, and refused without one.
     tickets : TicketStore, str or path, optional
-        Client: where tickets for resumption are kept; a path is a file. Server: where the keys
-        of its own tickets are kept. Default: in memory, for this process.
+        Client: where tickets for resumption, and tokens, are kept; a path is a folder. Default: in
+        memory, for this process. A server keeps those that it issued in memory.
     early_data : bool
         Client: send before the handshake is over where a ticket allows it. What is sent so can be
         replayed by an attacker who recorded it, once per server (RFC 8446, section 8).

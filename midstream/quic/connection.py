@@ -24,7 +24,8 @@ from midstream._core.validate import check_int, check_real, check_text
 from midstream.quic._closing import Failure, failure_of
 from midstream.quic._endpoint import Address, Endpoint, resolve
 from midstream.quic._protocol import Protocol, Segments
-from midstream.quic._sessions import can_send_early, client_protocol
+from midstream.quic._sessions import Logs, can_send_early, client_protocol
+from midstream.quic._tls import Context, awaits_confirmation
 from midstream.quic._waiters import Waiters
 from midstream.quic.config import Config
 from midstream.quic.datagrams import Datagrams
@@ -75,6 +76,7 @@ class Connection:
         self.config = config
         self.is_client = is_client
         self._host = host
+        self._logs = Logs(config)
         self._endpoint: Endpoint
         self._protocol: Protocol
         self._address: Address | None = None
@@ -94,6 +96,8 @@ class Connection:
         self._told_to_drain = Waiters(self._loop)
         self._draining = False
         self._handshake_over = False
+        # Client: done by our side, and the server has still to take our certificate.
+        self._unconfirmed: events.HandshakeCompleted | None = None
         self._resumed = False
         self._early_data = False
         self._alpn: str | None = None
@@ -195,10 +199,7 @@ class Connection:
     def peer_certificates(self) -> tuple[x509.Certificate, ...]:
         """What the peer showed, its own first; empty if none, and after resumption."""
         tls = getattr(self._protocol, "tls", None)
-        own = getattr(tls, "_peer_certificate", None)
-        if own is None:
-            return ()
-        return (own, *getattr(tls, "_peer_certificate_chain", ()))
+        return tls.peer_certificates if isinstance(tls, Context) else ()
 
     @property
     def datagrams(self) -> Datagrams:
@@ -645,6 +646,10 @@ class Connection:
             woken = self._on_event(event) or woken
             if self._released:
                 return False
+        if self._unconfirmed is not None and protocol._handshake_confirmed:
+            self._on_handshake(self._unconfirmed)
+            self._unconfirmed = None
+            woken = True
         opened = protocol.opened()
         if opened:
             woken = self._on_opened(cast("list[Stream]", opened)) or woken
@@ -699,7 +704,10 @@ class Connection:
         elif isinstance(event, events.ProtocolNegotiated):
             self._alpn = event.alpn_protocol
         elif isinstance(event, events.HandshakeCompleted):
-            self._on_handshake(event)
+            if self.is_client and awaits_confirmation(self._protocol):
+                self._unconfirmed = event
+            else:
+                self._on_handshake(event)
             return True
         elif isinstance(event, events.ConnectionTerminated):
             self._check_lost()
@@ -814,6 +822,7 @@ class Connection:
             self._timer = None
         self._protocol.on_need = None
         self._protocol.abandon()
+        self._logs.close(self._protocol)
         if self.is_client:
             self._endpoint.close()
         else:
@@ -1037,12 +1046,15 @@ async def _attempt(
     may_be_early: bool,
 ) -> Connection:
     endpoint = await Endpoint.client(host, port, local_address, candidate=candidate)
-    connection = Connection(config, is_client=True, host=host)
     address = cast("Address", candidate[1])
+    connection: Connection | None = None
     try:
+        connection = Connection(config, is_client=True, host=host)
         protocol = client_protocol(connection, host, port)
     except BaseException:
         endpoint.close()
+        if connection is not None:
+            connection._logs.close(None)
         raise
     connection._start(endpoint, protocol, address)
     endpoint.on_error = connection._refused

@@ -16,6 +16,7 @@ from midstream._core.errors import (
 )
 from midstream._core.validate import check_int, check_real, check_text
 from midstream.quic._endpoint import Endpoint, Initial
+from midstream.quic._server_tickets import ServerTickets
 from midstream.quic._sessions import server_protocol
 from midstream.quic.config import Config
 from midstream.quic.connection import Connection
@@ -48,6 +49,7 @@ class Server:
         self._endpoint: Endpoint | None = None
         self._tasks: dict[Connection, asyncio.Task[None] | None] = {}
         self._accepting = True
+        self._tickets = ServerTickets()
         self._n_accepted = 0
         self._n_failed = 0
         self._done = asyncio.Event()
@@ -129,7 +131,7 @@ class Server:
             return None
         endpoint = self._opened()
         connection = Connection(self.config, is_client=False)
-        protocol = server_protocol(connection, endpoint, initial)
+        protocol = server_protocol(connection, endpoint, initial, self._tickets)
         connection._on_ready = self._ready
         connection._on_lost = self._lost
         connection._start(endpoint, protocol, initial.address)
