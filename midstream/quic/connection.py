@@ -514,8 +514,6 @@ class Connection:
         self._protocol.close(error_code=code, frame_type=frame_type, reason_phrase=reason)
         self._check_lost()
         self._transmit()
-        if self.is_client:
-            self._release()
 
     async def wait_closed(self) -> None:
         """Wait until the connection is over; for whatever reason."""
@@ -577,6 +575,10 @@ class Connection:
                 self._farewell = [(bytes(data), size, to) for data, size, to in segments[-1:]]
             if len(segments) >= _RUNS and protocol.has_pending:
                 self._schedule_transmit()
+        if self.is_client and self._failure is not None:
+            # The socket is this connection's own: nobody else's packets come here.
+            self._release()
+            return
         self._arm()
 
     def _arm(self) -> None:

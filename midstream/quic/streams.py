@@ -321,6 +321,10 @@ class Stream(StreamState):
 
     def _at_end(self) -> bool:
         """Whether nothing more comes, after all was read; raises where that is no proper end."""
+        if self._stopped is not None:
+            raise QuicError(
+                f"stream {self.stream_id}: this end stopped reading with code {self._stopped}"
+            )
         if self.reset_code is not None:
             self._held = None
             raise StreamResetError(
@@ -334,10 +338,6 @@ class Stream(StreamState):
             raise RefusedError(
                 f"stream {self.stream_id} is unidirectional and was opened here: nothing to read",
                 reason="direction",
-            )
-        if self._stopped is not None:
-            raise QuicError(
-                f"stream {self.stream_id}: this end stopped reading with code {self._stopped}"
             )
         if self.connection._failure is not None:
             raise self.connection._failure()
