@@ -134,6 +134,7 @@ class Context(tls.Context):
     certificate_requested: bool
     resumed_from: tls.SessionTicket | None
     has_failed: bool
+    given_name: str | None
 
     @property
     def peer_certificates(self) -> tuple[x509.Certificate, ...]:
@@ -341,7 +342,8 @@ class Context(tls.Context):
             not_valid_after=until,
             not_valid_before=plain.not_valid_before,
             resumption_secret=plain.resumption_secret,
-            server_name=plain.server_name,
+            # As it was given: aioquic compares it with what is given next time.
+            server_name=self.given_name,  # type: ignore[arg-type] # None on a server, as there
             ticket=plain.ticket,
             max_early_data_size=plain.max_early_data_size,
             other_extensions=list(plain.other_extensions),
@@ -397,6 +399,7 @@ def install(protocol: QuicConnection, config: Config) -> Context:
     context.certificate_requested = False
     context.resumed_from = None
     context.has_failed = False
+    context.given_name = context._server_name
 
     # The parent's own check is switched off: `Context` does it, with reasons and pins.
     context._verify_mode = 0  # ssl.CERT_NONE
