@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from midstream.quic._h3_errors import ConnectionFault, Http3ErrorCode, StreamFault
 
@@ -174,12 +174,23 @@ class FrameReader:
     ----------
     headers_limit : int
         Most bytes in a HEADERS frame, as compressed.
+    forbidden : container of int, optional
+        Types that have no place on this stream: those that may only begin one.
     """
 
-    __slots__ = ("_buffer", "_headers_limit", "_kind", "_left", "_position", "finished_frames")
+    __slots__ = (
+        "_buffer",
+        "_forbidden",
+        "_headers_limit",
+        "_kind",
+        "_left",
+        "_position",
+        "finished_frames",
+    )
 
-    def __init__(self, headers_limit: int) -> None:
+    def __init__(self, headers_limit: int, forbidden: Container[int] = ()) -> None:
         self._buffer = bytearray()
+        self._forbidden = forbidden
         self._position = 0
         self._headers_limit = headers_limit
         self._kind = -1  # none begun
@@ -238,6 +249,10 @@ class FrameReader:
         if kind[0] in RESERVED_FRAMES:
             raise ConnectionFault(
                 Http3ErrorCode.H3_FRAME_UNEXPECTED, f"frame type {kind[0]:#x} is HTTP/2's"
+            )
+        if kind[0] in self._forbidden:
+            raise ConnectionFault(
+                Http3ErrorCode.H3_FRAME_ERROR, f"frame type {kind[0]:#x} within a stream"
             )
         if kind[0] == HEADERS:
             if length[0] > self._headers_limit:
