@@ -1,4 +1,4 @@
-"""The command line: ``midstream demo | watch | record | replay | check | loop | doctor``.
+"""The command line: ``midstream demo | watch | record | replay | serve | check | loop | doctor``.
 
 Exit status
     0
@@ -107,6 +107,14 @@ def demo(
             help="X times the pace that is made for watching.",
         ),
     ] = 1.0,
+    quic: Annotated[
+        bool,
+        typer.Option(
+            "--quic",
+            help="Send the streams over QUIC on this machine: a server in the same program plays "
+            "them, and the watch that stops one stops the server too.",
+        ),
+    ] = False,
     json_lines: opt.Json = False,
     no_color: opt.NoColor = False,
 ) -> None:
@@ -116,7 +124,7 @@ def demo(
     """
     from midstream.apps.demo import play
 
-    raise typer.Exit(play(speed, json_lines=json_lines, color=_color(no_color)))
+    raise typer.Exit(play(speed, quic=quic, json_lines=json_lines, color=_color(no_color)))
 
 
 @app.command(epilog=_EPILOG)
@@ -136,6 +144,10 @@ def watch(
     body: opt.Body = None,
     api_key_env: opt.ApiKeyEnv = None,
     idle_timeout: opt.IdleTimeout = None,
+    ca: opt.Ca = None,
+    pin: opt.Pin = None,
+    insecure: opt.Insecure = False,
+    server_name: opt.ServerName = None,
     format: opt.Format = None,
     speed: opt.Speed = None,
     record: opt.Record = None,
@@ -153,6 +165,7 @@ def watch(
         source,
         _Look(json_lines, events, no_color),
         request=request,
+        trust=inputs.Trust(ca, pin, insecure, server_name),
         format=format,
         speed=speed,
         record=record,
@@ -218,6 +231,10 @@ def record(
     body: opt.Body = None,
     api_key_env: opt.ApiKeyEnv = None,
     idle_timeout: opt.IdleTimeout = None,
+    ca: opt.Ca = None,
+    pin: opt.Pin = None,
+    insecure: opt.Insecure = False,
+    server_name: opt.ServerName = None,
     format: opt.Format = None,
     force: opt.Force = False,
     json_lines: opt.Json = False,
@@ -230,10 +247,68 @@ def record(
         source,
         _Look(json_lines, events, no_color),
         request=request,
+        trust=inputs.Trust(ca, pin, insecure, server_name),
         format=format,
         record=file,
         force=force,
     )
+
+
+@app.command(
+    epilog="[bold]Exit status:[/] 0 the streams that --streams says were served; 2 wrong usage; "
+    "3 the address or the certificate cannot be used; 128 + n ended by signal n."
+)
+def serve(
+    source: opt.SourceArgument,
+    host: opt.Host = "127.0.0.1",
+    port: opt.Port = 4433,
+    name: opt.Name = None,
+    certificate: opt.Certificate = None,
+    key: opt.Key = None,
+    development: opt.Development = False,
+    max_readers: opt.MaxReaders = 1000,
+    streams: opt.Streams = None,
+    prompt: opt.Prompt = None,
+    messages: opt.Messages = None,
+    model: opt.Model = None,
+    header: opt.Header = None,
+    body: opt.Body = None,
+    api_key_env: opt.ApiKeyEnv = None,
+    idle_timeout: opt.IdleTimeout = None,
+    ca: opt.Ca = None,
+    pin: opt.Pin = None,
+    insecure: opt.Insecure = False,
+    server_name: opt.ServerName = None,
+    format: opt.Format = None,
+    speed: opt.Speed = None,
+    json_lines: opt.ServeJson = False,
+    no_color: opt.NoColor = False,
+) -> None:
+    """Serve the events of a source over QUIC, to be read by midstream watch quic://HOST:PORT/NAME.
+
+    A recording or a URL is opened anew for each reader, and closed when the reader leaves: an
+    endpoint then stops generating. Standard input is read once, for all, from when the first
+    reader comes.
+    """
+    from midstream.apps.serve import serve as run
+
+    request = inputs.Request(prompt, messages, model, header, body, api_key_env, idle_timeout)
+    status = run(
+        source,
+        inputs.Identified(certificate, key, development),
+        request=request,
+        trust=inputs.Trust(ca, pin, insecure, server_name),
+        host=host,
+        port=port,
+        name=name,
+        max_readers=max_readers,
+        streams=streams,
+        format=format,
+        speed=speed,
+        json_lines=json_lines,
+        color=_color(no_color),
+    )
+    raise typer.Exit(status)
 
 
 @app.command(
@@ -393,6 +468,7 @@ def _follow(
     look: _Look,
     *,
     request: inputs.Request | None = None,
+    trust: inputs.Trust | None = None,
     format: opt.InputFormat | None = None,
     speed: float | None = None,
     record: Path | None = None,
@@ -407,7 +483,12 @@ def _follow(
         raise typer.BadParameter("--events goes only with --json")
     with ExitStack() as stack:
         source = inputs.open_source(
-            name, format=format, speed=speed, request=request or inputs.Request(), stack=stack
+            name,
+            format=format,
+            speed=speed,
+            request=request or inputs.Request(),
+            trust=trust or inputs.Trust(),
+            stack=stack,
         )
         recorder = None if record is None else inputs.open_recorder(record, name, force=force)
         show = make_show(

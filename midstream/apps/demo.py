@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from midstream.apps.live import LiveText
 from midstream.apps.output import Output
 from midstream.apps.session import FOUND, NOTHING, follow
 from midstream.apps.show import JsonShow, TextShow
-from midstream.stream import LoopDetector, Report, StallDetector, load, replay, shipped_recordings
+from midstream.stream import (
+    Event,
+    LoopDetector,
+    QuicPublisher,
+    Report,
+    Served,
+    Source,
+    StallDetector,
+    from_quic,
+    load,
+    replay,
+    shipped_recordings,
+)
+from midstream.stream.decode import PlainDecoder
+
+if TYPE_CHECKING:
+    from midstream.quic.serving import Server
 
 __all__ = ["play"]
 
@@ -34,6 +51,8 @@ _ACTS = (
         "The same model on a good day. Its story repeats words and phrases too, but does not loop:",
     ),
 )
+#: How long the server has for noticing that its reader left.
+_NOTICE_S = 2.0
 _NEXT = (
     ("midstream watch http://127.0.0.1:8080 --prompt Hello", "a model of yours"),
     ("some-program | midstream watch -", "what a program writes"),
@@ -42,13 +61,17 @@ _NEXT = (
 )
 
 
-def play(speed: float = 1.0, *, json_lines: bool = False, color: bool = True) -> int:
+def play(
+    speed: float = 1.0, *, quic: bool = False, json_lines: bool = False, color: bool = True
+) -> int:
     """Play the shipped recordings.
 
     Parameters
     ----------
     speed : float, default 1.0
         Times the pace that lets one follow.
+    quic : bool, default False
+        Through a QUIC server and client on this machine.
     json_lines : bool, default False
         Findings and reports as JSON lines.
     color : bool, default True
@@ -67,8 +90,13 @@ def play(speed: float = 1.0, *, json_lines: bool = False, color: bool = True) ->
         if notes is not None:
             notes.line(act.words, "bold")
             notes.line()
+        pace = act.pace * speed
+        served: list[Served] = []
+        source = replay(shipped_recordings()[act.recording], pace)
+        if quic:
+            source = Source(_Loopback(act.recording, pace, served), PlainDecoder())
         report, status = follow(
-            replay(shipped_recordings()[act.recording], act.pace * speed),
+            source,
             show,
             detectors=(LoopDetector(), StallDetector()),
             context={"source": act.recording},
@@ -81,6 +109,12 @@ def play(speed: float = 1.0, *, json_lines: bool = False, color: bool = True) ->
         if notes is not None:
             if not report.findings:
                 notes.barred_line("no loop, nothing stopped", "green", bar_style="green")
+            for one in served:
+                notes.line(
+                    f"The QUIC server sent {one.events:,} chunks: {one.outcome}"
+                    + (" by its reader." if one.outcome == "stopped" else "."),
+                    "dim",
+                )
             notes.line()
     if notes is not None:
         _close(notes, reports[0])
@@ -101,3 +135,49 @@ def _close(notes: LiveText, report: Report) -> None:
     for command, words in _NEXT:
         notes.add(f"  {command:<{edge}}", "cyan")
         notes.end_line(f"  # {words}", "dim")
+
+
+class _Loopback:
+    """A recording played by a QUIC server in this program, as its client gets it."""
+
+    def __init__(self, recording: str, pace: float, served: list[Served]) -> None:
+        self._recording = recording
+        self._pace = pace
+        self._served = served
+        self._over = asyncio.Event()
+        self._server: Server | None = None
+        self._source: Source | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        if self._source is None:
+            self._source = await self._start()
+        return await self._source.__anext__()
+
+    async def aclose(self) -> None:
+        if self._source is not None:
+            await self._source.aclose()
+            # What the server says of it is worth a moment, but not more.
+            await asyncio.wait((asyncio.ensure_future(self._over.wait()),), timeout=_NOTICE_S)
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def _start(self) -> Source:
+        from midstream.quic.certificates import Identity
+        from midstream.quic.config import Config
+        from midstream.quic.serving import serve
+
+        identity = Identity.development()
+        recording, pace = shipped_recordings()[self._recording], self._pace
+        publisher = QuicPublisher(lambda name: replay(recording, pace), on_end=self._ended)
+        self._server = await serve(publisher, "127.0.0.1", 0, config=Config(identity=identity))
+        host, port = self._server.address
+        trust = Config(pins=(identity.spki_pin,))
+        return from_quic(f"quic://{host}:{port}/{self._recording}", config=trust)
+
+    def _ended(self, one: Served) -> None:
+        self._served.append(one)
+        self._over.set()

@@ -16,11 +16,23 @@ from midstream.apps.options import Action, InputFormat
 from midstream.errors import ArgumentTypeError, ArgumentValueError, SourceError
 
 if TYPE_CHECKING:
+    from midstream.quic.certificates import Identity
+    from midstream.quic.config import Config
     from midstream.stream import Detector, Recorder, Source
 
-__all__ = ["Request", "make_detectors", "open_recorder", "open_source", "shown"]
+__all__ = [
+    "Identified",
+    "Request",
+    "Trust",
+    "make_detectors",
+    "open_recorder",
+    "open_source",
+    "shown",
+]
 
 _IDLE_TIMEOUT_S = 60.0
+#: A model may think for longer than a connection's idle time-out.
+_KEEP_ALIVE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -56,10 +68,10 @@ class Request:
             idle_timeout_s=timeout_s,
         )
 
-    def refuse(self) -> None:
-        """Refuse what only an endpoint can use."""
+    def refuse(self, *, but: str = "") -> None:
+        """Refuse what only an endpoint can use, except the option of that field."""
         for item in fields(self):
-            if getattr(self, item.name):
+            if getattr(self, item.name) and item.name != but:
                 option = "--" + item.name.replace("_", "-")
                 raise typer.BadParameter(f"{option} goes only with the URL of an endpoint")
 
@@ -84,12 +96,79 @@ class Request:
         return key
 
 
+@dataclass(frozen=True)
+class Trust:
+    """Which certificates of a QUIC server to take, as the command line says it."""
+
+    ca: Path | None = None
+    pin: list[str] | None = None
+    insecure: bool = False
+    server_name: str | None = None
+
+    def source(self, url: str, idle_timeout_s: float | None) -> Source:
+        """Source of what is published at a ``quic://`` URL."""
+        from midstream.stream import from_quic
+
+        return from_quic(url, config=self.config(), idle_timeout_s=idle_timeout_s)
+
+    def config(self) -> Config:
+        """Settings of the connection."""
+        from midstream.quic.config import Config
+
+        if self.insecure and (self.ca is not None or self.pin):
+            raise typer.BadParameter("--insecure does not go with --ca or --pin")
+        return Config(
+            ca=self.ca,
+            pins=tuple(self.pin or ()),
+            insecure_skip_verify=self.insecure,
+            server_name=self.server_name,
+            keep_alive_s=_KEEP_ALIVE_S,
+        )
+
+    def refuse(self) -> None:
+        """Refuse what only a connection to a QUIC server can use."""
+        for item in fields(self):
+            if getattr(self, item.name):
+                option = "--" + item.name.replace("_", "-")
+                raise typer.BadParameter(f"{option} goes only with a quic:// URL")
+
+
+@dataclass(frozen=True)
+class Identified:
+    """The certificate that a server shows, as the command line says it."""
+
+    certificate: Path | None = None
+    key: Path | None = None
+    development: bool = False
+
+    def identity(self, host: str) -> Identity:
+        """Load it, or make one for this machine."""
+        from midstream.quic.certificates import Identity
+
+        if self.development == (self.certificate is not None):
+            raise typer.BadParameter("a server needs either --certificate or --development")
+        if self.key is not None and self.certificate is None:
+            raise typer.BadParameter("--key goes only with --certificate")
+        try:
+            if self.certificate is not None:
+                return Identity.load(self.certificate, self.key)
+            names = dict.fromkeys(("localhost", "127.0.0.1", "::1"))
+            if host and host not in ("0.0.0.0", "::"):
+                names[host] = None
+            return Identity.development(tuple(names))
+        except (ArgumentTypeError, ArgumentValueError) as error:
+            raise typer.BadParameter(str(error)) from None
+        except OSError as error:
+            raise typer.BadParameter(f"--certificate, --key: {error}") from None
+
+
 def open_source(
     source: str,
     *,
     format: InputFormat | None,
     speed: float | None,
     request: Request,
+    trust: Trust,
     stack: ExitStack,
 ) -> Source:
     """Make the source that SOURCE names; `stack` closes what it leaves open.
@@ -103,11 +182,18 @@ def open_source(
     """
     from midstream.stream import from_pipe, replay
 
-    is_url = source.lower().startswith(("http://", "https://"))
+    is_quic = source.lower().startswith("quic://")
+    is_url = is_quic or source.lower().startswith(("http://", "https://"))
+    if is_quic:
+        request.refuse(but="idle_timeout")
+    else:
+        trust.refuse()
     if not is_url:
         request.refuse()
         if "://" in source and not Path(source).exists():
-            raise typer.BadParameter(f"{shown(source)}: of URLs, only http:// and https:// work")
+            raise typer.BadParameter(
+                f"{shown(source)}: of URLs, only http://, https:// and quic:// work"
+            )
     elif format is not None:
         raise typer.BadParameter("--format goes only with a file or standard input")
     chosen = None if format is None else cast("Any", format.value)
@@ -115,6 +201,8 @@ def open_source(
     if speed is not None and (is_url or piped):
         raise typer.BadParameter("--speed goes only with a recording")
     try:
+        if is_quic:
+            return trust.source(source, request.idle_timeout)
         if is_url:
             return request.source(source)
         if source == "-":

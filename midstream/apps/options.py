@@ -15,7 +15,10 @@ __all__ = [
     "ApiKeyEnv",
     "AxisChoice",
     "Body",
+    "Ca",
+    "Certificate",
     "CheckJson",
+    "Development",
     "Dialect",
     "DialectOption",
     "Events",
@@ -23,27 +26,37 @@ __all__ = [
     "Force",
     "Format",
     "Header",
+    "Host",
     "IdleTimeout",
     "InputFormat",
+    "Insecure",
     "Json",
+    "Key",
     "LoopJson",
     "MaxPeriod",
+    "MaxReaders",
     "Messages",
     "MinCopies",
     "Missing",
     "MissingOption",
     "Model",
+    "Name",
     "Near",
     "NoColor",
     "OnLoop",
     "OnStall",
+    "Pin",
+    "Port",
     "Prompt",
     "Record",
     "Semantics",
     "SemanticsOption",
+    "ServeJson",
+    "ServerName",
     "SourceArgument",
     "Speed",
     "StallAfter",
+    "Streams",
 ]
 
 #: Bounds of speeds: above 0 and short of eternity.
@@ -101,14 +114,17 @@ class InputFormat(StrEnum):
 
 _DETECT = "Detectors"
 _ASK = "Asking an endpoint (SOURCE is a URL)"
+_TRUST = "Trusting a server (SOURCE is a quic:// URL)"
+_SERVE = "Serving"
 _SHOW = "Output"
 
 SourceArgument = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="A recording, [bold]-[/] for standard input, or the URL of an OpenAI-compatible "
-        "endpoint: http://127.0.0.1:8080, https://api.openai.com/v1, ...",
+        help="A recording, [bold]-[/] for standard input, the URL of an OpenAI-compatible "
+        "endpoint (http://127.0.0.1:8080, https://api.openai.com/v1, ...), or "
+        "quic://HOST:PORT/NAME of a [bold]midstream serve[/].",
         show_default=False,
     ),
 ]
@@ -217,6 +233,108 @@ IdleTimeout = Annotated[
         help="Longest silence before giving up.",
     ),
 ]
+Ca = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca",
+        metavar="FILE",
+        exists=True,
+        rich_help_panel=_TRUST,
+        show_default="the system's",
+        help="Certificates to trust, in PEM.",
+    ),
+]
+Pin = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PIN",
+        rich_help_panel=_TRUST,
+        show_default=False,
+        help="What the server's certificate must match, as midstream serve says it; may be "
+        "repeated. Without --ca this alone is the trust.",
+    ),
+]
+Insecure = Annotated[
+    bool,
+    typer.Option(
+        "--insecure",
+        rich_help_panel=_TRUST,
+        help="Take any certificate: nothing then tells the server from an attacker.",
+    ),
+]
+ServerName = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=_TRUST,
+        show_default="the URL's host",
+        help="Name that the certificate must carry.",
+    ),
+]
+Host = Annotated[
+    str,
+    typer.Option(
+        rich_help_panel=_SERVE, help="Address to listen at; 0.0.0.0 or :: for all there are."
+    ),
+]
+Port = Annotated[
+    int,
+    typer.Option(
+        min=0, max=65535, rich_help_panel=_SERVE, help="UDP port to listen at, 0 for a free one."
+    ),
+]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=_SERVE,
+        show_default="the file's name without its ending",
+        help="What readers ask for; a URL without a name gets it too.",
+    ),
+]
+Certificate = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        rich_help_panel=_SERVE,
+        show_default=False,
+        help="The server's certificate and its chain, in PEM.",
+    ),
+]
+Key = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        rich_help_panel=_SERVE,
+        show_default="in the certificate's file",
+        help="The private key, in PEM.",
+    ),
+]
+Development = Annotated[
+    bool,
+    typer.Option(
+        "--development",
+        rich_help_panel=_SERVE,
+        help="Make a certificate for one's own machine, valid for 14 days; its pin is told.",
+    ),
+]
+MaxReaders = Annotated[
+    int,
+    typer.Option(min=1, rich_help_panel=_SERVE, help="Streams served at once; more are refused."),
+]
+Streams = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        rich_help_panel=_SERVE,
+        show_default="serve until a signal",
+        help="End after so many streams.",
+    ),
+]
 Format = Annotated[
     InputFormat | None,
     typer.Option(
@@ -277,6 +395,15 @@ LoopJson = Annotated[
         "--json",
         help='One JSON object a line: {"type": "version", ...}, {"type": "trial", ...} and '
         '{"type": "drift", ...} for each, {"type": "ledger", ...} at the end.',
+    ),
+]
+ServeJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        rich_help_panel=_SHOW,
+        help='One JSON object a line: {"type": "serving", ...} first, {"type": "stream", ...} when '
+        'one ends, {"type": "served", ...} at the end.',
     ),
 ]
 Events = Annotated[

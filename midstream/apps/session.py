@@ -15,7 +15,7 @@ from midstream.apps.show import Show
 from midstream.errors import MidstreamError
 from midstream.stream import Detector, Finding, Recorder, Report, Source, watch
 
-__all__ = ["FAILED", "FOUND", "NOTHING", "exit_status", "follow"]
+__all__ = ["FAILED", "FOUND", "NOTHING", "Signals", "exit_status", "follow"]
 
 #: Exit statuses; 2 is a usage error, 128 + n a signal.
 NOTHING, FOUND, FAILED = 0, 1, 3
@@ -58,7 +58,7 @@ def follow(
         Standard output could not be written; the source is closed.
     """
     failure: MidstreamError | None = None
-    with _Signals(show.outputs) as signals:
+    with Signals(show.outputs) as signals:
 
         def found(finding: Finding) -> None:
             try:
@@ -121,7 +121,7 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
-class _Signals:
+class Signals:
     """Turns SIGINT and SIGTERM into an orderly end while it is entered."""
 
     def __init__(self, outputs: Iterable[Output]) -> None:

@@ -3,13 +3,15 @@
 What flows
     `Event`, `Finding`
 Sources, all async iterators of events
-    `from_http`, `from_sse`, `from_openai`, `from_iterable`, `from_pipe`, `replay`
+    `from_http`, `from_sse`, `from_openai`, `from_iterable`, `from_pipe`, `from_quic`, `replay`
 Watching
     `watch`, `Watch`, `Report`, `Metrics`; `LoopDetector`, `StallDetector`, or your own `Detector`
 Adapting, by a strange loop around the watch
     `watch_loop`; its parts `watch_params`, `watch_presets`, `StreamLoss`, `StreamRecord`
 Recording
     `Recorder`, `load`, `shipped_recordings`
+Publishing over QUIC
+    `QuicPublisher` for a server, `to_quic` and `QuicSink` for a stream; `QuicCode`, `Served`
 """
 
 from __future__ import annotations
@@ -31,6 +33,14 @@ if TYPE_CHECKING:
     from midstream.stream.http import from_http
     from midstream.stream.metrics import Metrics
     from midstream.stream.pipe import from_pipe
+    from midstream.stream.quic import (
+        QuicCode,
+        QuicPublisher,
+        QuicSink,
+        Served,
+        from_quic,
+        to_quic,
+    )
     from midstream.stream.recording import Recorder, load, replay, shipped_recordings
     from midstream.stream.report import Report
     from midstream.stream.sources import Source, from_iterable, from_openai, from_sse
@@ -42,8 +52,12 @@ __all__ = [
     "Finding",
     "LoopDetector",
     "Metrics",
+    "QuicCode",
+    "QuicPublisher",
+    "QuicSink",
     "Recorder",
     "Report",
+    "Served",
     "Source",
     "StallDetector",
     "StreamLoss",
@@ -53,10 +67,12 @@ __all__ = [
     "from_iterable",
     "from_openai",
     "from_pipe",
+    "from_quic",
     "from_sse",
     "load",
     "replay",
     "shipped_recordings",
+    "to_quic",
     "watch",
     "watch_loop",
     "watch_params",
@@ -71,8 +87,12 @@ __getattr__, __dir__ = lazy_exports(
         "Finding": "events",
         "LoopDetector": "detectors",
         "Metrics": "metrics",
+        "QuicCode": "quic",
+        "QuicPublisher": "quic",
+        "QuicSink": "quic",
         "Recorder": "recording",
         "Report": "report",
+        "Served": "quic",
         "Source": "sources",
         "StallDetector": "detectors",
         "StreamLoss": "adapting",
@@ -82,10 +102,12 @@ __getattr__, __dir__ = lazy_exports(
         "from_iterable": "sources",
         "from_openai": "sources",
         "from_pipe": "pipe",
+        "from_quic": "quic",
         "from_sse": "sources",
         "load": "recording",
         "replay": "recording",
         "shipped_recordings": "recording",
+        "to_quic": "quic",
         "watch": "watching",
         "watch_loop": "adapting",
         "watch_params": "adapting",

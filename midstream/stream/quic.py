@@ -24,7 +24,7 @@ import json
 from collections.abc import AsyncIterable, Callable, Iterable
 from enum import IntEnum
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, cast
 from urllib.parse import unquote, urlsplit
 
 from midstream._core.errors import (
@@ -326,11 +326,13 @@ def from_quic(
         options |= {"address": address, "config": _check_config(config)}
         reads = _Feed(str(address), name=_check_name(address.name), **options)
     elif hasattr(upstream, "open_bi"):
-        reads = _Feed("QUIC", name=_check_name(name or ""), connection=upstream, **options)
+        reads = _Feed(
+            "QUIC", name=_check_name(name or ""), connection=cast("Any", upstream), **options
+        )
     elif hasattr(upstream, "read") and hasattr(upstream, "stop"):
         if name is not None or priority is not None:
             raise ArgumentValueError("name and priority do not go with a stream that is open")
-        reads = _Feed("QUIC", stream=upstream, **options)
+        reads = _Feed("QUIC", stream=cast("Any", upstream), **options)
     else:
         raise ArgumentTypeError(
             "upstream must be a quic:// URL, a Connection or a Stream, got "
@@ -438,6 +440,8 @@ class QuicSink:
     ) -> None:
         if error is None:
             await self.finish()
+        elif isinstance(error, asyncio.CancelledError):
+            self.reset(QuicCode.GOING_AWAY)
         elif isinstance(error, QuicError):
             self.reset(QuicCode.CLOSED)  # the stream is the reason, and carries no more lines
         elif isinstance(error, MidstreamError) and not self._over:
@@ -566,16 +570,16 @@ class QuicPublisher:
     async def __call__(self, connection: Connection) -> None:
         """Serve one connection until it ends."""
         async with asyncio.TaskGroup() as tasks:
-            async for stream in connection.streams():
-                if not stream.can_send:
-                    stream.stop(QuicCode.BAD_REQUEST)
-                    continue
-                if self.active >= self._max_readers:
-                    stream.reset(QuicCode.BUSY)
-                    stream.stop(QuicCode.BUSY)
-                    continue
-                self.active += 1
-                tasks.create_task(self._serve(stream))
+            # How a connection ends is told for each of its streams.
+            with contextlib.suppress(QuicError):
+                async for stream in connection.streams():
+                    if not stream.can_send:
+                        stream.stop(QuicCode.BAD_REQUEST)
+                    elif self.active >= self._max_readers:
+                        _break_off(stream, QuicCode.BUSY)
+                    else:
+                        self.active += 1
+                        tasks.create_task(self._serve(stream))
 
     async def _serve(self, stream: _ByteStream) -> None:
         name, sink = "", QuicSink(stream, source=self._source)
@@ -686,11 +690,11 @@ class _Feed:
             with contextlib.suppress(QuicError):  # the connection may be gone, as it may now
                 stream.finish()
         if connection is not None and self._address is not None:
-            await connection.close(QuicCode.CLOSED, "")
+            connection.close(QuicCode.CLOSED)
 
     async def _open(self) -> None:
         if self._connection is None:
-            from midstream.quic import connect
+            from midstream.quic.connection import connect
 
             assert self._address is not None
             self._connection = await connect(
@@ -810,7 +814,7 @@ def _check_name(name: str) -> str:
 def _check_priority(priority: Any) -> Any:
     if priority is None:
         return None
-    from midstream.quic import Priority
+    from midstream.quic.priority import Priority
 
     if not isinstance(priority, Priority):
         raise ArgumentTypeError(f"priority must be a Priority, got {type(priority).__name__}")
@@ -818,7 +822,7 @@ def _check_priority(priority: Any) -> Any:
 
 
 def _check_config(config: Any) -> Config:
-    from midstream.quic import Config
+    from midstream.quic.config import Config
 
     if config is None:
         return Config(keep_alive_s=_KEEP_ALIVE_S)
