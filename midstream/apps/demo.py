@@ -175,7 +175,7 @@ class _Loopback:
         publisher = QuicPublisher(lambda name: replay(recording, pace), on_end=self._ended)
         self._server = await serve(publisher, "127.0.0.1", 0, config=Config(identity=identity))
         host, port = self._server.address
-        trust = Config(pins=(identity.spki_pin,))
+        trust = Config(pins=(identity.certificate_pin,))
         return from_quic(f"quic://{host}:{port}/{self._recording}", config=trust)
 
     def _ended(self, one: Served) -> None:

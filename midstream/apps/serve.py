@@ -287,11 +287,11 @@ class _Told:
 
     def serving(self, source: str, url: str, identity: Identity) -> None:
         if self._live is None:
-            self._row("serving", source=source, url=url, pin=identity.spki_pin)
+            self._row("serving", source=source, url=url, pin=identity.certificate_pin)
             return
         self._live.line(f"serving {one_line(source)} at {one_line(url)}", "bold")
         self._live.add("  midstream watch ")
-        self._live.end_line(f"{one_line(url)} --pin {identity.spki_pin}", "cyan")
+        self._live.end_line(f"{one_line(url)} --pin {identity.certificate_pin}", "cyan")
 
     def stream(self, one: Served) -> None:
         if self._live is None:
