@@ -25,9 +25,9 @@
     Python 3.13, queue.ShutDown
 `QuicError`
     a QUIC connection or stream; also ConnectionError. By cause `ConnectionClosedError` (code,
-    reason, by whom), `HandshakeError` and `CertificateError` (it was never made), `QuicTimeoutError`
-    (also TimeoutError), `StreamResetError` and `StreamStoppedError` (with their codes),
-    `DatagramTooLargeError` (also ValueError)
+    reason, by whom), `HandshakeError` and `CertificateError` (it was never made),
+    `QuicTimeoutError` (also TimeoutError), `StreamResetError` and `StreamStoppedError` (with their
+    codes), `DatagramTooLargeError` (also ValueError)
 `SourceError`
     a stream could not be read to its end; by cause `EndpointError` (also ConnectionError),
     `IdleTimeoutError` (also TimeoutError), `MalformedStreamError` and `RecordingError` (also

@@ -1,0 +1,75 @@
+"""Many streams on one connection: QUIC, HTTP/3 and WebTransport for asyncio.
+
+Connections
+    `connect`, `serve`, `Connection`, `Server`, `Pool`, `run`
+Streams
+    `Stream`, `Priority` (RFC 9218); `StreamReader` and `StreamWriter` for code made for asyncio
+Settings and trust
+    `Config`, `Identity`, `Authority`, `TicketStore`
+On the same connections
+    `midstream.quic.http3`, `midstream.quic.webtransport`
+
+Built on aioquic, which makes the handshake; streams, packets and recovery are compiled here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from midstream._core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from midstream.quic.certificates import Authority, Identity
+    from midstream.quic.config import Config
+    from midstream.quic.connection import Connection, connect
+    from midstream.quic.datagrams import Datagrams
+    from midstream.quic.pool import Pool
+    from midstream.quic.priority import Priority
+    from midstream.quic.runner import run
+    from midstream.quic.serving import Server, serve
+    from midstream.quic.statistics import ConnectionStats, ServerStats
+    from midstream.quic.streams import Stream, StreamReader, StreamWriter
+    from midstream.quic.tickets import TicketStore
+
+__all__ = [
+    "Authority",
+    "Config",
+    "Connection",
+    "ConnectionStats",
+    "Datagrams",
+    "Identity",
+    "Pool",
+    "Priority",
+    "Server",
+    "ServerStats",
+    "Stream",
+    "StreamReader",
+    "StreamWriter",
+    "TicketStore",
+    "connect",
+    "run",
+    "serve",
+]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "Authority": "certificates",
+        "Config": "config",
+        "Connection": "connection",
+        "ConnectionStats": "statistics",
+        "Datagrams": "datagrams",
+        "Identity": "certificates",
+        "Pool": "pool",
+        "Priority": "priority",
+        "Server": "serving",
+        "ServerStats": "statistics",
+        "Stream": "streams",
+        "StreamReader": "streams",
+        "StreamWriter": "streams",
+        "TicketStore": "tickets",
+        "connect": "connection",
+        "run": "runner",
+        "serve": "serving",
+    },
+)

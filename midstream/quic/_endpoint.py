@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
@@ -45,7 +45,7 @@ RESETS_PER_S: Final = 100.0
 ANSWERS_PER_S: Final = 1000.0
 
 #: ``(buffer, segment_size, address)``: datagrams of one size, the last of which may be shorter.
-Segments = list[tuple[Buffer, int, Any]]
+Segments = Sequence[tuple[Buffer, int, Any]]
 
 #: What `receive` of a socket gives.
 _Groups = Iterable[tuple[list[bytes], Any, int]]

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from aioquic import tls
-from aioquic.buffer import Buffer, BufferReadError
+from aioquic._buffer import Buffer, BufferReadError
 from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import (
@@ -67,7 +67,7 @@ Segments = tuple[bytes, int, NetworkAddress]
 class _NoPacer(QuicPacketPacer):
     """The transport paces; aioquic's own packets, of the handshake, are few."""
 
-    def next_send_time(self, now: float) -> None:
+    def next_send_time(self, now: float) -> None:  # type: ignore[override]
         return None
 
     def update_after_send(self, now: float) -> None:
@@ -97,6 +97,7 @@ class _Recovery(QuicPacketRecovery):
 
     def on_packet_sent(self, *, packet: QuicSentPacket, space: QuicPacketSpace) -> None:
         if isinstance(space, _ApplicationSpace):
+            assert packet.sent_time is not None  # set before this is called
             self._transport.track(packet, packet.sent_time)
         else:
             super().on_packet_sent(packet=packet, space=space)
@@ -116,13 +117,13 @@ class _ApplicationSpace(QuicPacketSpace):
         self.ack_eliciting = False
         self.now = 0.0
         self.ack_eliciting_in_flight = 0
-        self.ack_queue = self
+        self.ack_queue = self  # type: ignore[assignment]
         self.discarded = False
         self.is_application_data = True
         self.largest_acked_packet = 0
         self.largest_received_time = 0.0
         self.loss_time = None
-        self.received_packets = self
+        self.received_packets = self  # type: ignore[assignment]
         self.sent_packets = {}
 
     @property
@@ -243,7 +244,7 @@ class Protocol(QuicConnection):
             send_probe=self._send_probe,
             logger=self._logger,
         )
-        self._handlers = self._QuicConnection__frame_handlers
+        self._handlers: dict[int, Any] = getattr(self, "_QuicConnection__frame_handlers")  # noqa: B009
         self._peer_max_udp_payload = 65527
         self._reset_token_for = reset_token_for
         self._tokens_to_send: deque[bytes] = deque()
@@ -438,6 +439,7 @@ class Protocol(QuicConnection):
         early = context.epoch == tls.Epoch.ZERO_RTT
         eliciting, probing = self._transport.frames(plain, context, early, context.time)
         space = self._spaces[tls.Epoch.ONE_RTT]
+        assert isinstance(space, _ApplicationSpace)
         space.ack_eliciting = eliciting
         space.now = context.time
         return eliciting, probing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from aioquic import tls
@@ -49,7 +50,7 @@ class Logs:
             descriptor = os.open(config.keylog, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             self.keys = os.fdopen(descriptor, "a", encoding="ascii")
         if config.qlog is not None:
-            os.makedirs(config.qlog, exist_ok=True)
+            Path(config.qlog).mkdir(parents=True, exist_ok=True)
             self.qlog = QuicFileLogger(os.fspath(config.qlog))
 
     def close(self, protocol: Protocol | None) -> None:

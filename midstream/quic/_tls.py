@@ -390,7 +390,7 @@ def install(protocol: QuicConnection, config: Config) -> Context:
     context.__dict__.update(plain.__dict__)
 
     check_chain = not (is_client and config.insecure_skip_verify)
-    context.trust = trust_of(config.ca, config.pins, check_chain=check_chain)
+    context.trust = trust_of(config.ca, tuple(config.pins), check_chain=check_chain)
     context.requests_certificate = not is_client and config.client_certificates != "none"
     context.requires_certificate = not is_client and config.client_certificates == "required"
     context.early_data_allowed = config.early_data
@@ -403,7 +403,7 @@ def install(protocol: QuicConnection, config: Config) -> Context:
 
     # The parent's own check is switched off: `Context` does it, with reasons and pins.
     context._verify_mode = 0  # ssl.CERT_NONE
-    context._cipher_suites = cipher_suites(config.cipher_suites)
+    context._cipher_suites = cipher_suites(tuple(config.cipher_suites))
     context._signature_algorithms = list(SIGNATURES)
     context._supported_groups = list(CLIENT_GROUPS if is_client else SERVER_GROUPS)
     context._request_client_certificate = context.requests_certificate

@@ -671,7 +671,7 @@ class Connection:
         touched = self._protocol.touched()
         if touched:
             for stream in touched:
-                if stream._wake():  # type: ignore[func-returns-value]
+                if stream._wake():
                     woken = True
             if self._drained and (not self._sending or not self._protocol.streams()):
                 self._drained.wake_all()

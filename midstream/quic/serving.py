@@ -197,7 +197,7 @@ class Server:
         for connection in connections:
             connection._set_draining()
         waits = [asyncio.ensure_future(self._finish(c)) for c in connections]
-        left: set[asyncio.Future[None]] = set()
+        left: set[asyncio.Task[None]] = set()
         try:
             if waits:
                 done, left = await asyncio.wait(waits, timeout=timeout_s)
