@@ -903,7 +903,9 @@ cdef class Transport:
             self.insert_failed(status, kind, stream_id)
         self.received_bytes += fresh
         if stream.receive_over or stream.stop_value >= 0 or stream.peer_reset >= 0:
-            stream.drop_received()
+            # Nobody will take it: the buffer has thrown it away.
+            if fresh:
+                self.credit_connection(fresh)
             if into.has_final_size:
                 stream.end_receiving()
         else:
