@@ -210,6 +210,9 @@ class Protocol(QuicConnection):
             max_datagram_size=config.max_datagram_size,
             max_stream_data=config.stream_window,
             quic_logger=quic_logger,
+            # RFC 9369, section 4: begin in version 1, which every server reads, and let it choose
+            # the other one within the handshake; beginning in 2 may cost a round trip.
+            original_version=VERSIONS["v1"] if is_client and "v1" in config.versions else None,
             secrets_log_file=secrets_log_file,
             server_name=server_name,
             session_ticket=session_ticket,
