@@ -26,9 +26,9 @@ from aioquic.quic.packet import (
     pull_quic_header,
 )
 from aioquic.quic.retry import QuicRetryTokenHandler
+from midstream.quic._transport import StreamState
 
 from midstream.quic._protocol import CONNECTION_ID_BYTES, Protocol
-from midstream.quic._transport import StreamState
 from midstream.quic.config import Config
 
 Address = tuple[Any, ...]
@@ -286,7 +286,7 @@ class ClientNode(Peer, Node):
 
 
 class ServerNode(Node):
-    """A server of any number of connections, routed by identifier; retries if told to."""
+    """A server of any number of connections, routed by identifier; it retries if told to."""
 
     def __init__(
         self,
