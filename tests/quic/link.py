@@ -26,9 +26,9 @@ from aioquic.quic.packet import (
     pull_quic_header,
 )
 from aioquic.quic.retry import QuicRetryTokenHandler
-from midstream.quic._transport import StreamState
 
 from midstream.quic._protocol import CONNECTION_ID_BYTES, Protocol
+from midstream.quic._transport import StreamState
 from midstream.quic.config import Config
 
 Address = tuple[Any, ...]
