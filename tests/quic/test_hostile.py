@@ -1,0 +1,523 @@
+"""Peers that mean harm: each costs a bounded amount, gets the right error, and hurts nobody else."""
+
+from __future__ import annotations
+
+import gc
+import random
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.quic.rawpeer import Link, frame, stream
+
+NO_ERROR, INTERNAL, FLOW, LIMIT, STATE, SIZE, ENCODING = 0, 1, 3, 4, 5, 6, 7
+CID_LIMIT, VIOLATION, CRYPTO_BUFFER = 9, 10, 13
+MAX_VARINT = (1 << 62) - 1
+WINDOWS = {
+    "stream_window": 1 << 16,
+    "max_stream_window": 1 << 16,
+    "connection_window": 1 << 18,
+    "max_connection_window": 1 << 18,
+    "max_streams_bidi": 100,
+    "max_streams_uni": 100,
+    "probe_mtu": False,
+}
+
+
+@contextmanager
+def at_most(size: int) -> Iterator[None]:
+    """What is inside leaves at most `size` bytes more in use than before, counted by Python."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        yield
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown <= size, f"{grown} bytes more than before"
+
+
+# -- frames that break a rule ----------------------------------------------------------------------
+
+BROKEN: dict[str, tuple[bytes, int | tuple[int, ...]]] = {
+    "unknown frame type": (frame(0x21), ENCODING),
+    "unknown frame type of 62 bits": (frame(MAX_VARINT), ENCODING),
+    "frame type not minimal": (b"\x40\x06\x00\x00", (VIOLATION, ENCODING)),
+    "ACK of the future": (frame(0x02, 1 << 40, 0, 0, 0), VIOLATION),
+    "ACK below zero": (frame(0x02, 0, 0, 0, 5), ENCODING),
+    "ACK gap below zero": (frame(0x02, 3, 0, 1, 0, 5, 0), ENCODING),
+    "ACK without its ranges": (frame(0x02, 3, 0, 60, 0), ENCODING),
+    "STREAM beyond its window": (stream(0, 1 << 16, b"x"), FLOW),
+    "STREAM beyond 2^62": (stream(0, MAX_VARINT, b"xy"), ENCODING),
+    "STREAM of a stream that is not opened": (stream(1, 0, b"x"), STATE),
+    "STREAM of the server's own one-way stream": (stream(3, 0, b"x"), STATE),
+    "STREAM over the limit": (stream(4 * 100, 0, b"x"), LIMIT),
+    "one-way STREAM over the limit": (stream(4 * 100 + 2, 0, b"x"), LIMIT),
+    "STREAM longer than the packet": (b"\x0e\x00\x00\x7f\xffabc", ENCODING),
+    "STREAM after its end": (stream(0, 0, b"abc", True) + stream(0, 3, b"d"), SIZE),
+    "STREAM with two ends": (stream(0, 0, b"abc", True) + stream(0, 0, b"ab", True), SIZE),
+    "RESET_STREAM that shortens": (stream(0, 0, b"abc") + frame(0x04, 0, 1, 2), SIZE),
+    "RESET_STREAM that lengthens": (stream(0, 0, b"a", True) + frame(0x04, 0, 1, 2), SIZE),
+    "RESET_STREAM beyond the window": (frame(0x04, 0, 1, (1 << 16) + 1), FLOW),
+    "RESET_STREAM of what we send": (frame(0x04, 3, 1, 0), STATE),
+    "STOP_SENDING of what they send": (frame(0x05, 2, 1), STATE),
+    "STOP_SENDING of what was not opened": (frame(0x05, 1, 1), STATE),
+    "MAX_STREAM_DATA of what they send": (frame(0x11, 2, 1), STATE),
+    "MAX_STREAM_DATA of what was not opened": (frame(0x11, 1, 1), STATE),
+    "MAX_STREAMS beyond 2^60": (frame(0x12, (1 << 60) + 1), ENCODING),
+    "STREAMS_BLOCKED beyond 2^60": (frame(0x16, (1 << 60) + 1), (ENCODING, LIMIT)),
+    "STREAM_DATA_BLOCKED of what we send": (frame(0x15, 3, 1), STATE),
+    "NEW_TOKEN to a server": (frame(0x07, 4, b"abcd"), VIOLATION),
+    "HANDSHAKE_DONE to a server": (frame(0x1E), VIOLATION),
+    "NEW_CONNECTION_ID, empty": (frame(0x18, 9, 0, b"\x00", bytes(16)), ENCODING),
+    "NEW_CONNECTION_ID, 21 bytes": (frame(0x18, 9, 0, b"\x15", bytes(37)), ENCODING),
+    "NEW_CONNECTION_ID retires itself": (
+        frame(0x18, 9, 10, b"\x08", b"12345678", bytes(16)),
+        ENCODING,
+    ),
+    "RETIRE_CONNECTION_ID of the future": (frame(0x19, 1 << 20), VIOLATION),
+    "RETIRE_CONNECTION_ID in use": (frame(0x19, 0), VIOLATION),
+    "CRYPTO beyond 2^62": (frame(0x06, MAX_VARINT, 2, b"xy"), (ENCODING, CRYPTO_BUFFER)),
+    "CRYPTO far ahead": (frame(0x06, 1 << 24, 2, b"xy"), CRYPTO_BUFFER),
+    "DATAGRAM longer than the packet": (b"\x31\x7f\xffabc", ENCODING),
+    "PATH_CHALLENGE of 3 bytes": (b"\x1aabc", ENCODING),
+    "a varint that ends early": (b"\x10\xc0", ENCODING),
+    "no frames": (b"", VIOLATION),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_rule_has_its_error(name: str) -> None:
+    plain, expected = BROKEN[name]
+    link = Link(**WINDOWS)
+    if name == "no frames":
+        # An empty payload has to be long enough for header protection: its packet number is.
+        crypto_packet = link.packet
+        assert crypto_packet is not None
+        link.send_packets([empty_packet(link)])
+    else:
+        # No padding, that a frame ends with the packet.
+        link.send(plain if len(plain) >= 4 else frame(0x01) * (4 - len(plain)) + plain)
+    codes = expected if isinstance(expected, tuple) else (expected,)
+    assert link.error in codes, link.answers[-2:]
+    # It is over: nothing more is said, whatever comes but for the close itself.
+    link.send(frame(0x01))
+    assert {kind for kind, _ in link.answers[-1:]} <= {0x1C}
+
+
+def empty_packet(link: Link) -> bytes:
+    crypto = link.client._cryptos
+    from aioquic.tls import Epoch
+
+    header = bytes([0x43]) + link.client._peer_cid.cid + link.number.to_bytes(4, "big")
+    return bytes(crypto[Epoch.ONE_RTT].encrypt_packet(header, b"", link.number))
+
+
+def test_a_datagram_that_was_not_offered_is_refused() -> None:
+    link = Link(datagrams=False)
+    link.send(frame(0x31, 4, b"abcd"))
+    assert link.error == VIOLATION
+
+
+# -- any bytes -------------------------------------------------------------------------------------
+
+_FUZZED: dict[str, Link] = {}
+varints = st.one_of(
+    st.integers(0, 63), st.integers(0, 1 << 17), st.integers(MAX_VARINT - 70, MAX_VARINT)
+)
+frames = st.builds(
+    lambda kind, fields, tail, cut: frame(kind, *fields, tail)[: cut or None],
+    st.one_of(st.integers(0, 0x1F), st.sampled_from([0x30, 0x31]), varints),
+    st.lists(varints, max_size=6),
+    st.binary(max_size=40),
+    st.one_of(st.just(0), st.integers(1, 30)),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.one_of(frames, st.binary(min_size=1, max_size=60)), min_size=1, max_size=5))
+def test_no_bytes_do_more_than_end_the_connection(parts: list[bytes]) -> None:
+    link = _FUZZED.pop("link", None) or Link(**WINDOWS)
+    link.send(b"".join(parts)[:1100])
+    link.wait(0.3)
+    code = link.error
+    if code is None and link.victim.get_timer() is not None and not link.frames(0x1D):
+        link.victim.touched()
+        for opened in link.victim.opened():
+            opened.take()
+        while link.victim.next_event() is not None:
+            pass
+        link.answers.clear()
+        if link.victim._close_event is None:
+            _FUZZED["link"] = link
+    else:
+        assert code is None or code <= 0x10 or 0x100 <= code < 0x200
+        assert code != INTERNAL
+
+
+# -- floods ----------------------------------------------------------------------------------------
+
+
+def path_challenges(link: Link, i: int) -> bytes:
+    return b"".join(frame(0x1A, (i * 50 + j).to_bytes(8, "big")) for j in range(50))
+
+
+def new_cids(link: Link, i: int) -> bytes:
+    # Each retires all before it.
+    n = 10 + i
+    return frame(0x18, n, n, b"\x08", n.to_bytes(8, "big"), n.to_bytes(16, "big"))
+
+
+def retired_cids(link: Link, i: int) -> bytes:
+    return frame(0x19, i + 1)
+
+
+def crypto_pieces(link: Link, i: int) -> bytes:
+    return b"".join(frame(0x06, 2 + 3 * (i * 30 + j), 1, b"x") for j in range(30))
+
+
+def pings(link: Link, i: int) -> bytes:
+    return frame(0x01) * 1000
+
+
+def max_streams(link: Link, i: int) -> bytes:
+    return b"".join(frame(0x12, i * 50 + j) + frame(0x13, i * 50 + j) for j in range(50))
+
+
+def max_data(link: Link, i: int) -> bytes:
+    return b"".join(frame(0x10, i * 50 + j) for j in range(50))
+
+
+def blocked(link: Link, i: int) -> bytes:
+    return b"".join(frame(0x14, j) + frame(0x16, j) + frame(0x15, 0, j) for j in range(50))
+
+
+def padding(link: Link, i: int) -> bytes:
+    return bytes(1100)
+
+
+def repeated_resets(link: Link, i: int) -> bytes:
+    return frame(0x04, 0, i, 0) * 100
+
+
+def repeated_stops(link: Link, i: int) -> bytes:
+    return frame(0x05, 0, i) * 100
+
+
+def opened_and_reset(link: Link, i: int) -> bytes:
+    out = b""
+    for j in range(30):
+        number = i * 30 + j
+        if number < link.allowed:
+            out += frame(0x04, 4 * number + 2, 7, 0)
+    return out or frame(0x01)
+
+
+def tiny_overlaps(link: Link, i: int) -> bytes:
+    rng = random.Random(i)
+    return b"".join(
+        stream(0, start, bytes(rng.randrange(1, 40)))
+        for start in (rng.randrange(1, 60000) for _ in range(25))
+    )
+
+
+def empty_frames(link: Link, i: int) -> bytes:
+    return stream(0, 0, b"") * 100
+
+
+FLOODS: dict[str, tuple[Callable[[Link, int], bytes], tuple[int, ...]]] = {
+    "PATH_CHALLENGE": (path_challenges, ()),
+    "NEW_CONNECTION_ID": (new_cids, (CID_LIMIT, VIOLATION, INTERNAL)),
+    "RETIRE_CONNECTION_ID": (retired_cids, (VIOLATION,)),
+    "CRYPTO": (crypto_pieces, (CRYPTO_BUFFER, VIOLATION, 0x10A)),
+    "PING": (pings, ()),
+    "MAX_STREAMS": (max_streams, ()),
+    "MAX_DATA": (max_data, ()),
+    "BLOCKED": (blocked, ()),
+    "PADDING": (padding, ()),
+    "RESET_STREAM": (repeated_resets, ()),
+    "STOP_SENDING": (repeated_stops, ()),
+    "STREAM, empty": (empty_frames, ()),
+    "STREAM, overlapping": (tiny_overlaps, (VIOLATION,)),
+}
+
+
+@pytest.mark.parametrize("acknowledges", [True, False])
+@pytest.mark.parametrize("name", FLOODS)
+def test_a_flood_has_a_bound(name: str, acknowledges: bool) -> None:
+    make, errors = FLOODS[name]
+    link = Link(**WINDOWS)
+
+    def round_(i: int) -> None:
+        plain = make(link, i)
+        if acknowledges and link.numbers:
+            plain = link.acknowledge() + plain
+            del link.numbers[:-50]
+        link.send(plain)
+        link.now += 0.0005
+        link.victim.touched()
+        link.victim.opened()
+        while link.victim.next_event() is not None:
+            pass
+        link.answers = [answer for answer in link.answers if answer[0] == 0x1C]
+
+    for i in range(300):
+        round_(i)
+    with at_most(600_000):
+        for i in range(300, 1500):
+            round_(i)
+            if not acknowledges:
+                del link.numbers[:-50]
+    assert link.error is None or link.error in errors
+    if link.error is None:
+        sent = link.victim.stats()["packets_sent"]
+        assert sent < 4 * 1500, "a flood is not answered by a larger one"
+
+
+def test_streams_opened_and_reset_for_ever() -> None:
+    link = Link(**WINDOWS)
+    number = 0
+    allowed = 100
+
+    def some() -> None:
+        nonlocal number, allowed
+        for _ in range(30):
+            if number < allowed:
+                link.send(frame(0x04, 4 * number + 2, 7, 0), frame(0x05, 4 * number, 9))
+                link.send(frame(0x04, 4 * number, 7, 0))
+                number += 1
+        link.now += 0.002
+        link.send(link.acknowledge())
+        del link.numbers[:-50]
+        for limit in link.frames(0x12):
+            allowed = max(allowed, limit[0])
+        link.answers.clear()
+        for opened in link.victim.opened():
+            assert opened.reset_code == 7
+        link.victim.touched()
+
+    for _ in range(20):
+        some()
+    with at_most(300_000):
+        for _ in range(100):
+            some()
+    assert link.error is None
+    assert number > 2000
+    assert link.victim.stats()["streams_open"] <= 200
+
+
+def test_streams_opened_and_not_accepted_have_a_bound() -> None:
+    """The owner does not take them: the peer gets no credit for more."""
+    link = Link(**WINDOWS)
+    number = 0
+    allowed = 100
+    for _ in range(200):
+        for _ in range(30):
+            if number < allowed:
+                link.send(frame(0x04, 4 * number + 2, 7, 0))
+                number += 1
+        link.now += 0.002
+        link.send(link.acknowledge())
+        for limit in link.frames(0x13):
+            allowed = max(allowed, limit[0])
+        link.answers.clear()
+    assert link.error is None
+    assert number <= 200
+
+
+def test_fragments_of_one_byte_cost_what_they_hold() -> None:
+    link = Link(**WINDOWS)
+    with at_most(2_000_000):
+        for start in range(0, 60000, 60):
+            link.send(*(stream(0, at, b"x") for at in range(start + 1, start + 60, 2)))
+            if link.error is not None:
+                break
+    assert link.error in (None, VIOLATION)
+
+
+def test_data_that_nobody_reads_is_bounded_by_the_windows() -> None:
+    link = Link(**WINDOWS)
+    sent = 0
+    with at_most(2 * (1 << 18)):
+        for number in range(100):
+            for offset in range(0, 1 << 16, 1024):
+                if sent + 1024 > 1 << 18:
+                    break
+                link.send(stream(4 * number, offset, bytes(1024)))
+                sent += 1024
+        for offset in range(0, 1 << 18, 1024):  # again: duplicates
+            link.send(stream(4 * (offset >> 16), offset & 0xFFFF, bytes(1024)))
+        link.answers.clear()
+        link.numbers.clear()
+    assert link.error is None
+    link.send(stream(4 * 99, 0, b"x"))
+    assert link.error == FLOW
+
+
+def test_datagrams_do_not_pile_up_in_the_transport() -> None:
+    link = Link(**WINDOWS)
+    with at_most(300_000):
+        for _ in range(2000):
+            link.send(frame(0x31, 1000, bytes(1000)))
+            while link.victim.next_event() is not None:
+                pass
+            link.answers.clear()
+            link.numbers.clear()
+    assert link.error is None
+
+
+def test_packets_that_do_not_decrypt_are_dropped() -> None:
+    link = Link(**WINDOWS)
+    rng = random.Random(1)
+    cid = link.client._peer_cid.cid
+    with at_most(100_000):
+        for _ in range(3000):
+            link.send_packets([b"\x43" + cid + rng.randbytes(rng.randrange(0, 60))])
+            link.send_packets([rng.randbytes(rng.randrange(0, 60))])
+            link.send_packets([b"\x47" + cid + rng.randbytes(40)])
+    assert link.is_alive()
+
+
+def test_duplicates_and_reordered_packets_are_taken_once() -> None:
+    link = Link(**WINDOWS)
+    packets = [link.packet(stream(0, i * 10, b"0123456789")) for i in range(100)]
+    rng = random.Random(3)
+    many = packets * 3
+    rng.shuffle(many)
+    for packet in many:
+        link.send_packets([packet])
+    (opened,) = link.victim.opened()
+    assert opened.take() == b"0123456789" * 100
+    link.wait(0.1)
+    assert link.frames(0x02)[-1][0][1] == link.number - 1
+    assert link.is_alive()
+
+
+def test_holes_without_end() -> None:
+    """Every other packet number: the list of what came stays short, and so do ACK frames."""
+    link = Link(**WINDOWS)
+    with at_most(100_000):
+        for _ in range(3000):
+            link.number += 1
+            link.send(frame(0x01))
+            if len(link.answers) > 10:
+                del link.answers[:-5]
+                del link.numbers[:-5]
+    assert link.error is None
+    assert len(link.frames(0x02)[-1]) <= 64
+
+
+# -- acknowledgements ------------------------------------------------------------------------------
+
+
+def respond(link: Link, size: int) -> Any:
+    """A stream on which the victim has `size` bytes to send."""
+    link.send(frame(0x10, 1 << 40), frame(0x11, 0, 1 << 40), stream(0, 0, b"?"))
+    (opened,) = link.victim.opened()
+    opened.take()
+    opened.write(bytes(size))
+    return opened
+
+
+def test_a_peer_that_never_acknowledges() -> None:
+    link = Link(**WINDOWS, idle_timeout_s=30.0)
+    opened = respond(link, 1 << 20)
+    with at_most(3_000_000):
+        for _ in range(200):
+            link.wait(0.2)
+            link.answers.clear()
+            link.numbers.clear()
+            link.send(frame(0x01))
+    stats = link.victim.stats()
+    assert opened.unacked == 1 << 20
+    # Two probes for each time-out, which doubles: not a flood.
+    assert stats["packets_sent"] < 700
+    assert stats["bytes_in_flight"] < 1 << 18
+
+
+def test_a_peer_that_only_sends_and_never_acknowledges() -> None:
+    link = Link(**WINDOWS)
+    for _ in range(500):
+        link.send(frame(0x01), answer=False)
+        link.send(frame(0x01))
+    with at_most(3_000_000):
+        for _ in range(6000):
+            link.send(frame(0x01), answer=False)
+            link.send(frame(0x01))
+            link.now += 0.0001
+            link.answers.clear()
+            link.numbers.clear()
+    assert link.error is None
+
+
+def test_optimistic_acknowledgements_are_found_out() -> None:
+    """A peer that acknowledges what it has not seen gets a faster sender, until it hits a number
+    that was left out (RFC 9000, section 21.4)."""
+    link = Link(**WINDOWS)
+    respond(link, 8 << 20)
+    link.answer()
+    for _ in range(600):
+        if link.error is not None or not link.numbers:
+            break
+        top = max(link.numbers)
+        link.now += 0.001
+        link.send(frame(0x02, top, 0, 0, top - min(link.numbers)))
+        link.wait(0.001)
+    assert link.error == VIOLATION
+
+
+def test_an_honest_peer_is_not_taken_for_one() -> None:
+    link = Link(**WINDOWS)
+    opened = respond(link, 4 << 20)
+    link.answer()
+    for _ in range(3000):
+        if opened.unacked == 0:
+            break
+        link.now += 0.001
+        link.send(link.acknowledge())
+        link.wait(0.001)
+        del link.numbers[:-400]
+        link.answers = link.frames(0x1C) and link.answers[-5:]
+    assert link.error is None
+    assert opened.unacked == 0
+
+
+def test_ack_frames_of_many_ranges_are_cheap() -> None:
+    link = Link(**WINDOWS)
+    respond(link, 1 << 20)
+    link.answer()
+    for _ in range(300):
+        low, high = min(link.numbers), max(link.numbers)
+        count = min((high - low) // 2, 300)
+        link.send(frame(0x02, high, 0, count, 0, *([0, 0] * count)))
+        link.now += 0.001
+        if link.error is not None:
+            break
+    assert link.error in (None, VIOLATION)
+
+
+# -- others are unharmed ---------------------------------------------------------------------------
+
+
+def test_a_new_cid_that_is_used_twice() -> None:
+    link = Link(**WINDOWS)
+    link.send(frame(0x18, 7, 0, b"\x08", b"87654321", bytes(16)))
+    link.send(frame(0x18, 7, 0, b"\x08", b"12345678", bytes(16)))
+    assert link.error == VIOLATION
+
+
+def test_a_closing_peer_is_not_answered_for_ever() -> None:
+    link = Link(**WINDOWS)
+    link.send(frame(0x1C, 0, 0, 0))
+    for _ in range(100):
+        link.send(frame(0x01))
+    assert len(link.numbers) <= 3
+    link.wait(10.0)
+    assert link.victim.get_timer() is None
