@@ -18,6 +18,7 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
         "_close_begin": ("self", "is_initiator", "now"),
         "_close_end": ("self",),
         "_confirm_handshake": ("self",),
+        "_handle_crypto_frame": ("self", "context", "frame_type", "buf"),
         "_idle_timeout": ("self",),
         "_initialize": ("self", "peer_cid"),
         "_parse_transport_parameters": ("self", "data", "from_session_ticket"),
@@ -131,6 +132,11 @@ def _faults() -> list[str]:
         for name in RECOVERY
         if not hasattr(connection._loss, name)
     ]
+    from aioquic.quic.stream import QuicStreamReceiver
+
+    receiver = QuicStreamReceiver(stream_id=None, readable=True)
+    if not hasattr(receiver, "_ranges"):
+        faults.append("QuicStreamReceiver._ranges is gone")
     # Packets are sealed where they lie, and their nonces made from the IV.
     aead = AEAD(b"aes-128-gcm", bytes(16), bytes(range(12)))
     plain = bytes(range(64))

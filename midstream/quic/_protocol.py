@@ -59,6 +59,9 @@ DATAGRAM_OVERHEAD = 1 + CONNECTION_ID_BYTES + 4 + 16 + 3
 #: RFC 9001, section 6.6: at most 2^23 packets under one AES-GCM key; far enough below to update.
 PACKETS_PER_KEY = 1 << 22
 SMALLEST_RESET = 21
+#: Pieces of handshake data with holes between them: a hello of 64 KiB in packets has at most 55, and
+#: aioquic walks over them at each frame.
+MAX_CRYPTO_PIECES = 64
 
 #: One run of packets for a system call: the bytes, the size of each but the last, where to.
 Segments = tuple[bytes, int, NetworkAddress]
@@ -490,6 +493,17 @@ class Protocol(QuicConnection):
         self._events.append(events.DatagramFrameReceived(data=data))
 
     # Handshake
+
+    def _handle_crypto_frame(
+        self, context: QuicReceiveContext, frame_type: int, buf: Buffer
+    ) -> None:
+        super()._handle_crypto_frame(context, frame_type, buf)
+        if len(self._crypto_streams[context.epoch].receiver._ranges) > MAX_CRYPTO_PIECES:
+            raise QuicConnectionError(
+                error_code=QuicErrorCode.CRYPTO_BUFFER_EXCEEDED,
+                frame_type=frame_type,
+                reason_phrase="handshake data come in too many pieces",
+            )
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
