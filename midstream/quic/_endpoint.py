@@ -40,9 +40,11 @@ QUEUE_BYTES: Final = 4 << 20
 #: time-out (RFC 9000, section 9.3.3, wants late packets of the old path taken).
 LINGER_S: Final = 3.0
 
-#: Stateless resets, and refusals and other answers without state, a second. Each costs about 50 us.
+#: Stateless resets a second: a peer needs one, and each tells an eavesdropper a token.
 RESETS_PER_S: Final = 100.0
-ANSWERS_PER_S: Final = 1000.0
+#: Retries, refusals and version negotiations a second. Each costs up to 20 us, so a flood of
+#: Initials takes a fifth of a core for them; all are smaller than what they answer.
+ANSWERS_PER_S: Final = 10_000.0
 
 #: ``(buffer, segment_size, address)``: datagrams of one size, the last of which may be shorter.
 Segments = Sequence[tuple[Buffer, int, Any]]

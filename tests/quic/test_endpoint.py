@@ -16,6 +16,8 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.quic.crypto import CryptoPair
 from aioquic.quic.events import ConnectionTerminated
 from aioquic.quic.packet import QuicPacketType, pull_quic_header
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from midstream.errors import ArgumentValueError
 from midstream.quic import _endpoint, _stateless, _udp, _udp_plain
@@ -449,6 +451,34 @@ async def test_resets_are_limited(serve, call):
     while packets[-1][0] < 0x80:
         packets.append(await answer(sock))
     assert len(packets) < 1000
+
+
+@given(
+    st.lists(
+        st.binary(max_size=60)
+        | st.binary(max_size=40).map(lambda tail: (b"\xc0\0\0\0\1" + tail).ljust(1200, b"\0"))
+        | st.binary(max_size=40).map(lambda tail: (b"\xd0\x6b\x33\x43\xcf" + tail).ljust(1200)),
+        max_size=5,
+    )
+)
+@settings(deadline=None)
+def test_no_datagram_upsets_a_server(datagrams):
+    async def main():
+        told, accepted = [], []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+
+        def accept(initial):
+            accepted.append(initial)
+            return Recorder()
+
+        endpoint = await Endpoint.server("127.0.0.1", 0, config=Config(), accept=accept)
+        endpoint._received([(datagrams, ("127.0.0.1", 9), 0)])
+        endpoint.close()
+        assert not told
+        for initial in accepted:
+            assert 8 <= len(initial.destination_cid) <= 20 >= len(initial.source_cid)
+
+    asyncio.run(main())
 
 
 def test_a_budget_is_spent_and_earned():
