@@ -130,6 +130,7 @@ def test_sources_are_told_apart(kind, bound):
         assert c.receive()[0][1] is got[0][1]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="others drop where a socket is full")
 def test_a_full_socket_says_how_far_it_came(kind, bound):
     a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with a, b:
