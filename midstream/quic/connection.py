@@ -567,6 +567,9 @@ class Connection:
             return
         protocol = self._protocol
         segments = protocol.segments_to_send(time.monotonic())
+        if protocol._events:
+            # Identifiers that were issued just now must be known before the peer uses them.
+            self._after()
         if segments:
             self._endpoint.send(segments)
             if self._waiting or self._sending:
