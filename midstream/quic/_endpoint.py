@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import socket
 import sys
@@ -121,19 +122,28 @@ async def resolve(host: str | None, port: int, *, passive: bool = False) -> list
     OSError
         The name cannot be resolved.
     """
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(
-        host,
-        port,
-        type=socket.SOCK_DGRAM,
-        proto=socket.IPPROTO_UDP,
-        flags=socket.AI_PASSIVE if passive else 0,
-    )
+    flags = socket.AI_PASSIVE if passive else 0
+    kind, protocol = socket.SOCK_DGRAM, socket.IPPROTO_UDP
+    if host is not None and _is_number(host):
+        # Nothing to wait for: a thread of the resolver would cost more than the call.
+        flags |= socket.AI_NUMERICHOST
+        found = socket.getaddrinfo(host, port, 0, kind, protocol, flags)
+    else:
+        loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(host, port, type=kind, proto=protocol, flags=flags)
     families = (socket.AF_INET, socket.AF_INET6)
     candidates = [
         (family, cast(Address, at)) for family, _, _, _, at in found if family in families
     ]
     return list(dict.fromkeys(candidates))
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 class Endpoint:

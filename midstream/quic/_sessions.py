@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from aioquic import tls
-from aioquic.quic.logger import QuicFileLogger
 
+from midstream.quic._keylog import key_log
 from midstream.quic._protocol import Protocol
+from midstream.quic._qlog import QlogFolder
 from midstream.quic._server_tickets import ServerTickets
 from midstream.quic._tls import ticket_key
 from midstream.quic.tickets import TicketStore
@@ -43,23 +43,15 @@ class Logs:
     """The key log and the qlog of one connection, where the configuration asks for them."""
 
     def __init__(self, config: Config) -> None:
-        self.keys: IO[str] | None = None
-        self.qlog: QuicFileLogger | None = None
-        if config.keylog is not None:
-            # Whoever reads it reads the traffic: for the owner only.
-            descriptor = os.open(config.keylog, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            self.keys = os.fdopen(descriptor, "a", encoding="ascii")
-        if config.qlog is not None:
-            Path(config.qlog).mkdir(parents=True, exist_ok=True)
-            self.qlog = QuicFileLogger(os.fspath(config.qlog))
+        # One file for the process, which stays open: a connection has nothing to close.
+        self.keys = None if config.keylog is None else key_log(os.fspath(config.keylog))
+        self.qlog = None if config.qlog is None else QlogFolder(os.fspath(config.qlog))
 
     def close(self, protocol: Protocol | None) -> None:
-        """Write what is left, and let go of the files."""
+        """Write what is left."""
         if self.qlog is not None and protocol is not None and protocol._quic_logger is not None:
             self.qlog.end_trace(protocol._quic_logger)
             protocol._quic_logger = None
-        if self.keys is not None:
-            self.keys.close()
 
 
 def client_protocol(connection: Connection, host: str, port: int) -> Protocol:

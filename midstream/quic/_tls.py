@@ -473,7 +473,13 @@ def ticket_key(config: Config, host: str, port: int) -> str:
     identity = None if config.identity is None else config.identity.sha256
     terms.update(
         repr(
-            (anchors, sorted(config.pins), config.insecure_skip_verify, identity, config.alpn)
+            (
+                anchors,
+                sorted(config.pins),
+                config.insecure_skip_verify,
+                identity,
+                tuple(config.alpn),
+            )
         ).encode()
     )
     name = config.server_name if config.server_name is not None else host
