@@ -36,6 +36,8 @@ _BAD_VALUE = re.compile(rb"[\x00\r\n]|\A[ \t]|[ \t]\Z")
 _BAD_TARGET = re.compile(rb"[\x00-\x20\x7f]")
 _DIGITS = re.compile(rb"[0-9]{1,19}")
 _STATUS = re.compile(rb"[1-9][0-9][0-9]")
+#: Longest name or value that ls-qpack encodes.
+_LONGEST = 65535
 _SCHEME = re.compile(rb"[A-Za-z][A-Za-z0-9+.\-]*")
 
 #: Fields that speak of one connection of HTTP/1.1 (RFC 9114, section 4.2).
@@ -274,6 +276,10 @@ def _sent_field(name: str, given: str | bytes, value: str | bytes) -> tuple[byte
         raise ArgumentValueError(f"{name} has the field name {given!r}, which is no token")
     if key in _CONNECTION_FIELDS or (key == b"te" and content.lower() != b"trailers"):
         raise ArgumentValueError(f"{name} has {given!r}, which HTTP/3 does not have")
+    if max(len(key), len(content)) > _LONGEST:
+        raise ArgumentValueError(
+            f"{name}[{given!r:.80}] has {max(len(key), len(content))} bytes, above {_LONGEST}"
+        )
     content = content.strip(b" \t")
     if _BAD_VALUE.search(content):
         raise ArgumentValueError(f"{name}[{given!r}] has a line end or NUL in its value")

@@ -247,7 +247,12 @@ class Transactions:
         """Run `work` until the session ends; its faults end what they must."""
         task = asyncio.get_running_loop().create_task(self._guard(work))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def over(done: asyncio.Task[None]) -> None:
+            self._tasks.discard(done)
+            work.close()  # cancelled before it began
+
+        task.add_done_callback(over)
         return task
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
