@@ -215,7 +215,8 @@ class MessageReader:
                 finally:
                     if not read.done():
                         read.cancel()
-                if read.done() and not read.cancelled():
+                        await asyncio.wait((read,))
+                if not read.cancelled():
                     data = read.result()
                     if not data:
                         break
