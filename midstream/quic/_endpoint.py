@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
@@ -48,7 +48,7 @@ RESETS_PER_S: Final = 100.0
 ANSWERS_PER_S: Final = 10_000.0
 
 #: ``(buffer, segment_size, address)``: datagrams of one size, the last of which may be shorter.
-Segments = Sequence[tuple[Buffer, int, Any]]
+Segments = list[tuple[Any, int, Any]]
 
 #: What `receive` of a socket gives.
 _Groups = Iterable[tuple[list[bytes], Any, int]]
