@@ -571,7 +571,7 @@ class Connection:
             # Identifiers that were issued just now must be known before the peer uses them.
             self._after()
         if segments:
-            self._endpoint.send(segments)
+            self._endpoint.send(cast("Any", segments))
             if self._waiting or self._sending:
                 self._wake_touched()
             if protocol._state is QuicConnectionState.CLOSING and not self._farewell:
@@ -674,7 +674,7 @@ class Connection:
         touched = self._protocol.touched()
         if touched:
             for stream in touched:
-                if stream._wake():
+                if cast("Stream", stream)._wake_ready():
                     woken = True
             if self._drained and (not self._sending or not self._protocol.streams()):
                 self._drained.wake_all()
@@ -759,7 +759,7 @@ class Connection:
         """Say again that it is over, ever less often (RFC 9000, section 10.2.1)."""
         self._farewells += 1
         if self._farewell and self._farewells & (self._farewells - 1) == 0:
-            self._endpoint.send(self._farewell)
+            self._endpoint.send(cast("Any", self._farewell))
 
     # The end
 
@@ -1052,14 +1052,11 @@ async def _attempt(
 ) -> Connection:
     endpoint = await Endpoint.client(host, port, local_address, candidate=candidate)
     address = cast("Address", candidate[1])
-    connection: Connection | None = None
     try:
         connection = Connection(config, is_client=True, host=host)
         protocol = client_protocol(connection, host, port)
     except BaseException:
         endpoint.close()
-        if connection is not None:
-            connection._logs.close(None)
         raise
     connection._start(endpoint, protocol, address)
     endpoint.on_error = connection._refused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import importlib.util
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, cast
@@ -41,8 +42,7 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
     """
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     if importlib.util.find_spec("uvloop") is not None:
-        import uvloop
-
+        uvloop = importlib.import_module("uvloop")
         factory = cast("Callable[[], asyncio.AbstractEventLoop]", uvloop.new_event_loop)
     with asyncio.Runner(debug=debug, loop_factory=factory) as runner:
         return runner.run(main)

@@ -196,7 +196,8 @@ class Server:
         connections = list(self._tasks)
         for connection in connections:
             connection._set_draining()
-        waits = [asyncio.ensure_future(self._finish(c)) for c in connections]
+        loop = asyncio.get_running_loop()
+        waits = [loop.create_task(self._finish(c)) for c in connections]
         left: set[asyncio.Task[None]] = set()
         try:
             if waits:

@@ -571,7 +571,7 @@ class Stream(StreamState):
         future.set_result(None)
         return True
 
-    def _wake(self) -> bool:
+    def _wake_ready(self) -> bool:
         """Wake who waits for what is there now; whether anyone was woken."""
         woken = False
         if self._reader is not None and (self.buffered or self.eof or self.reset_code is not None):

@@ -391,7 +391,7 @@ async def test_key_log_and_qlog_are_written(tmp_path: Path) -> None:
     async with pair(client=logs) as (connection, _):
         assert await ask(connection) == b"hello"
     assert "CLIENT_TRAFFIC_SECRET_0" in (tmp_path / "keys").read_text()
-    assert len(list((tmp_path / "qlog").glob("*.qlog"))) == 1
+    assert len(list((tmp_path / "qlog").glob("*.sqlog"))) == 1
 
 
 async def test_retry_and_client_certificates() -> None:
