@@ -69,6 +69,9 @@ _WHOLE = frozenset(
 #: Largest payload of a control frame. A SETTINGS frame of all registered settings takes 200 bytes;
 #: room for those to come, and none for a peer that wants memory.
 _CONTROL_LIMIT = 16384
+#: Frames in a row that say nothing: empty DATA, unknown types. Those that hide the length of
+#: traffic are few; thousands only cost time.
+_IDLE_FRAMES = 1024
 
 VARINT_MAX = (1 << 62) - 1
 
@@ -182,6 +185,7 @@ class FrameReader:
         "_buffer",
         "_forbidden",
         "_headers_limit",
+        "_idle",
         "_kind",
         "_left",
         "_position",
@@ -195,6 +199,7 @@ class FrameReader:
         self._headers_limit = headers_limit
         self._kind = -1  # none begun
         self._left = 0
+        self._idle = 0
         #: Frames, skipped ones too, that ended.
         self.finished_frames = 0
 
@@ -219,7 +224,7 @@ class FrameReader:
         ------
         ConnectionFault
             H3_FRAME_UNEXPECTED for a type that HTTP/2 had; H3_EXCESSIVE_LOAD for a control frame
-            above its limit.
+            above its limit, and for too many frames in a row that say nothing.
         StreamFault
             H3_EXCESSIVE_LOAD for HEADERS above the limit.
         """
@@ -236,10 +241,21 @@ class FrameReader:
                 return None
             part = min(available, self._left)
             if kind == DATA:
+                self._count_idle(part)
                 return kind, self._take(part)
             self._left -= part
             self._position += part
+            if not self._left:
+                self._count_idle(0)
             self._end()
+
+    def _count_idle(self, size: int) -> None:
+        self._idle = 0 if size else self._idle + 1
+        if self._idle > _IDLE_FRAMES:
+            raise ConnectionFault(
+                Http3ErrorCode.H3_EXCESSIVE_LOAD,
+                f"more than {_IDLE_FRAMES} frames in a row that say nothing",
+            )
 
     def _begin(self) -> bool:
         kind = parse_varint(self._buffer, self._position)

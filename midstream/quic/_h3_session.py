@@ -37,6 +37,10 @@ FIELD_SECTION_LIMIT = 65536
 #: Most bytes taken from a stream, or given to it, at a time.
 CHUNK = 65536
 
+#: Bytes of a control stream that are worked on at a time: a thousand frames, some milliseconds,
+#: before others get their turn.
+_CONTROL_CHUNK = 4096
+
 #: GOAWAY of a server that stops, but may not know yet what is on its way (RFC 9114, section 5.2).
 _LAST_REQUEST_ID = (1 << 62) - 4
 #: Reprioritisations that may wait for their streams (RFC 9218, section 7.1, wants a limit).
@@ -396,10 +400,11 @@ class Transactions:
 
     async def _read_control(self, stream: Stream) -> None:
         reader = frames.FrameReader(0)
-        while data := await stream.read(CHUNK):
+        while data := await stream.read(_CONTROL_CHUNK):
             reader.feed(data)
             while (frame := self._control_frame(reader)) is not None:
                 self._take_control(*frame)
+            await asyncio.sleep(0)
 
     def _control_frame(self, reader: frames.FrameReader) -> tuple[int, bytes] | None:
         try:

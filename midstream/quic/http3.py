@@ -533,6 +533,8 @@ class Session(Transactions):
         ``:authority`` of requests unless they say otherwise.
     settings : mapping of int to int, optional
         Further settings to send.
+    any_early : bool, default False
+        Whether the application takes requests in early data that change something, too.
 
     Notes
     -----
@@ -546,10 +548,12 @@ class Session(Transactions):
         *,
         authority: str = "",
         settings: Mapping[int, int] | None = None,
+        any_early: bool = False,
     ) -> None:
         super().__init__(connection, settings)
         self.authority = authority
         self._app = app
+        self._any_early = any_early
         self._exchanges: dict[int, _Exchange] = {}
         self._requests: dict[int, tuple[Request, asyncio.Task[None]]] = {}
         self._watcher: asyncio.Task[None] | None = None
@@ -620,19 +624,37 @@ class Session(Transactions):
                 length = int(given[0]) if given[0].isdigit() else length
             elif length is not None:
                 fields.append((b"content-length", b"%d" % length))
+        early = self.connection.early
+        response = await self._exchange(method, fields, body, length, after, priority)
+        if response.status == 425 and early and (body is None or isinstance(body, bytes)):
+            # A server that does not want it in early data takes it afterwards (RFC 8470).
+            await response.read()
+            await self.connection.handshake_complete()
+            response = await self._exchange(method, fields, body, length, after, priority)
+        return response
+
+    async def _exchange(
+        self,
+        method: str,
+        fields: Fields,
+        body: Body | None,
+        length: int | None,
+        trailers: Fields,
+        priority: Priority | None,
+    ) -> Response:
         exchange = await self._open_exchange(fields, priority)
         try:
-            if body is None or (length == 0 and not after):
-                if after:
-                    exchange.writer.fields(after)
-                exchange.writer.finish()
-            elif isinstance(body, bytes) and length == len(body) <= CHUNK:
-                await exchange.writer.part(body)
-                if after:
-                    exchange.writer.fields(after)
+            is_whole = body is None or (isinstance(body, bytes) and length == len(body) <= CHUNK)
+            if is_whole:
+                if body:
+                    assert isinstance(body, bytes)
+                    await exchange.writer.part(body)
+                if trailers:
+                    exchange.writer.fields(trailers)
                 exchange.writer.finish()
             else:
-                exchange.upload(body, length, after)
+                assert body is not None
+                exchange.upload(body, length, trailers)
             return await self._response(exchange, method)
         except StreamStoppedError:
             # It answered before the request was complete; the answer says why.
@@ -840,6 +862,10 @@ class Session(Transactions):
 
     async def _take_request(self, stream: Stream, first: int | None, prioritised: bool) -> None:
         reader = MessageReader(self, stream, first)
+        # Streams that the client opens and resets are gone for QUIC before their handlers are.
+        if len(self._requests) > self.connection.config.max_streams_bidi:
+            reader.give_up(Http3ErrorCode.H3_REQUEST_REJECTED)
+            return
         try:
             async with asyncio.timeout(_HEAD_TIMEOUT_S):
                 fields = await reader.fields()
@@ -867,13 +893,16 @@ class Session(Transactions):
             with contextlib.suppress(ArgumentValueError):
                 stream.set_priority(Priority.parse(head.headers["priority"]))
         request = Request(self, head, reader)
+        if request.early_data and not request.is_safe and not self._any_early:
+            self._refuse(reader, 425)
+            return
         await self._answer(request)
 
     def _refuse(self, reader: MessageReader, status: int) -> None:
         """Answer without the application, and take no more of the request."""
         MessageWriter(self, reader.stream).fields([(b":status", b"%d" % status)])
         reader.stream.finish()
-        reader.stop(Http3ErrorCode.H3_EXCESSIVE_LOAD)
+        reader.stop(Http3ErrorCode.H3_NO_ERROR)
 
     async def _answer(self, request: Request) -> None:
         task = asyncio.current_task()
@@ -1086,8 +1115,10 @@ class Http3Server:
         port: int,
         config: Config,
         on_session: Callable[[Session], None] | None,
+        any_early: bool,
     ) -> None:
         self._app = app
+        self._any_early = any_early
         self._host = host
         self._port = port
         self._config = config
@@ -1113,7 +1144,7 @@ class Http3Server:
         return tuple(self._sessions)
 
     async def _handle(self, connection: Connection) -> None:
-        session = Session(connection, self._app)
+        session = Session(connection, self._app, any_early=self._any_early)
         if self._on_session is not None:
             self._on_session(session)
         self._sessions.add(session)
@@ -1174,6 +1205,7 @@ def serve(
     *,
     config: Config,
     on_session: Callable[[Session], None] | None = None,
+    any_early: bool = False,
 ) -> Http3Server:
     """Serve HTTP/3.
 
@@ -1190,6 +1222,10 @@ def serve(
     on_session : callable, optional
         Called with the `Session` of each new client before it starts: for further settings,
         stream types and frame types.
+    any_early : bool, default False
+        Whether the application takes requests in early data that change something, too, and looks
+        at `Request.early_data` itself. Those are otherwise answered with status 425 (RFC 8470),
+        on which `Session.request` sends them again after the handshake.
 
     Returns
     -------
@@ -1221,7 +1257,7 @@ def serve(
     """
     if not callable(app):
         raise ArgumentTypeError(f"app must be callable, got {app!r} ({type(app).__name__})")
-    return Http3Server(app, host, port, _h3_config(config), on_session)
+    return Http3Server(app, host, port, _h3_config(config), on_session, any_early)
 
 
 async def mount(

@@ -124,6 +124,8 @@ async def still_works(connection: Connection) -> None:
             headers_frame(POST) + headers_frame([(b"a", b"b")]) + headers_frame([(b"a", b"b")]),
             "H3_FRAME_UNEXPECTED",
         ),
+        (headers_frame(POST) + data_frame(b"") * 2000, "H3_EXCESSIVE_LOAD"),
+        (headers_frame(POST) + encode_frame(0x21, b"x") * 2000, "H3_EXCESSIVE_LOAD"),
         (headers_frame(GET)[:-1], "H3_FRAME_ERROR"),
         (headers_frame(POST) + frame_header(0x0, 10) + b"123", "H3_FRAME_ERROR"),
         (headers_frame(GET) + b"\x40", "H3_FRAME_ERROR"),

@@ -27,6 +27,7 @@ from midstream.quic.config import Config
 from midstream.quic.connection import Connection, connect
 from midstream.quic.priority import Priority
 from midstream.quic.serving import serve
+from midstream.quic.tickets import TicketStore
 
 IDENTITY = Identity.development()
 TRUST = Config(ca=IDENTITY.pem)
@@ -657,6 +658,33 @@ async def test_arguments_that_no_request_can_carry() -> None:
     assert http3.Response.too_early().status == 425
     assert await http3.Response(200, None, b"abc").read() == b"abc"
     assert await http3.Response(200, None, chunks(2, 1)).read() == b"\x00\x01"
+
+
+async def test_early_data() -> None:
+    seen: list[tuple[str, bool]] = []
+
+    async def app(request: http3.Request) -> http3.Response:
+        seen.append((request.method, request.early_data))
+        return http3.Response(200, None, await request.read())
+
+    tickets = TicketStore()
+    trust = Config(ca=IDENTITY.pem, tickets=tickets, early_data=True)
+    own = Config(identity=IDENTITY, early_data=True)
+    async with asyncio.timeout(TIMEOUT_S):
+        for any_early in (False, True):
+            async with http3.serve(app, "127.0.0.1", 0, config=own, any_early=any_early) as server:
+                url = "https://{}:{}".format(*server.address)
+                for connection in range(2):
+                    async with http3.connect(url, config=trust) as client:
+                        assert client.connection.early == (connection == 1)
+                        got, made = await asyncio.gather(
+                            client.request("GET", "/"), client.request("POST", "/", body=b"x")
+                        )
+                        assert (got.status, await got.read()) == (200, b"")
+                        assert (made.status, await made.read()) == (200, b"x")
+                        await client.connection.ping()  # tickets have come
+    assert sorted(seen[2:4]) == [("GET", True), ("POST", False)]
+    assert sorted(seen[6:]) == [("GET", True), ("POST", True)]
 
 
 async def test_headers_repeat_from_the_dynamic_table() -> None:
