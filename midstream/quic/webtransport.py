@@ -452,7 +452,7 @@ def connect(
     url : str
         ``https://host:port/path?query``.
     config : Config, optional
-        Settings; `Config.pins` with `Identity.certificate_pin` for a server's self-made certificate.
+        Settings; `Config.pins` with `Identity.certificate_pin` for a self-made certificate.
     headers : mapping or pairs, optional
         Further fields of the request, such as ``origin``.
     protocols : sequence of str, optional
