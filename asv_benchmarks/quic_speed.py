@@ -1,0 +1,273 @@
+"""midstream.quic beside aioquic's own asyncio interface: ``python quic_speed.py [CASE ...]``.
+
+Server and client are processes of their own on the loopback interface; both libraries do the same
+work in turns, with datagrams of 1200 bytes and without checking certificates. Cases: bulk, idle,
+echo, many, ten_thousand, urgent, stalled, early. About two minutes for all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median, quantiles
+
+# The folder of this file is where `benchmarks` is, also with python's -P.
+sys.path.insert(0, str(Path(__file__).parent))
+from benchmarks.peers_quic import CHUNK, LIBRARIES
+
+CASES = ("bulk", "idle", "echo", "many", "ten_thousand", "urgent", "stalled", "early")
+#: aioquic buffers without bound: as much as tells that, and no more than a machine has.
+STALLED_BYTES = {"midstream": 1 << 30, "aioquic": 192 << 20}
+BULK_BYTES = {"midstream": 200 << 20, "aioquic": 24 << 20}
+IDLE_BYTES = {"midstream": 200 << 20, "aioquic": 4 << 20}
+PLAIN = {"max_datagram_size": 1200, "probe_mtu": False}
+
+
+def resident_mb(pid="self", field="VmRSS"):
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(field):
+            return int(line.split()[1]) / 1024
+    raise OSError(f"/proc/{pid}/status has no {field}")
+
+
+async def upload(client, size, kind=b"S"):
+    stream = await client.open()
+    stream.write(kind)
+    piece = bytes(CHUNK)
+    for _ in range(size // CHUNK):
+        stream.write(piece)
+        await stream.drain()
+    stream.write_eof()
+    await stream.readexactly(1)
+
+
+async def ask(client, data, kind=b"E", urgency=3):
+    stream = await client.open(urgency)
+    stream.write(kind + data)
+    stream.write_eof()
+    if len(await stream.read()) != len(data):
+        raise RuntimeError("the echo has another length")
+
+
+async def rate(client, size):
+    await upload(client, CHUNK)
+    began = time.perf_counter()
+    await upload(client, size)
+    return {"MB/s": size / (time.perf_counter() - began) / 1e6}
+
+
+async def bulk(library, client, pid):
+    return await rate(client, BULK_BYTES[library])
+
+
+async def idle(library, client, pid):
+    without = await rate(client, IDLE_BYTES[library])
+    kept = []
+    for _ in range(1000):
+        stream = await client.open()
+        stream.write(b"I")
+        kept.append(stream)
+    await ask(client, b"x")
+    with_them = await rate(client, IDLE_BYTES[library])
+    return {"MB/s": with_them["MB/s"], "of itself": with_them["MB/s"] / without["MB/s"]}
+
+
+async def echo(library, client, pid):
+    times = []
+    for _ in range(2000):
+        began = time.perf_counter()
+        await ask(client, bytes(100))
+        times.append(time.perf_counter() - began)
+    times = times[200:]
+    return {"us": median(times) * 1e6, "p99 us": quantiles(times, n=100)[98] * 1e6}
+
+
+async def many(library, client, pid):
+    # aioquic gives no more than 128 streams, and raises for one too many: it goes in waves.
+    wave = 120 if LIBRARIES[library].has_limit else 1000
+    await ask(client, bytes(1024))
+    began = time.perf_counter()
+    for start in range(0, 1000, wave):
+        count = min(wave, 1000 - start)
+        await asyncio.gather(*(ask(client, bytes(1024)) for _ in range(count)))
+    return {"ms": (time.perf_counter() - began) * 1e3}
+
+
+async def ten_thousand(library, client, pid):
+    before = resident_mb(), resident_mb(pid)
+    began = time.perf_counter()
+    streams = []
+    for i in range(10_000):
+        stream = await client.open()
+        stream.write(b"C" + b"%08d" % i)
+        streams.append(stream)
+        if i % 500 == 499:
+            # What a sender with 10,000 streams does anyway: let the loop run now and then.
+            await asyncio.sleep(0)
+    for i, stream in enumerate(streams):
+        if await stream.readexactly(8) != b"%08d" % i:
+            raise RuntimeError(f"stream {i} has another's bytes")
+    return {
+        "s": time.perf_counter() - began,
+        "client MB": resident_mb(),
+        "server MB": resident_mb(pid),
+        "grown MB": resident_mb() - before[0] + resident_mb(pid) - before[1],
+    }
+
+
+async def urgent(library, client, pid):
+    async def times(count):
+        found = []
+        for _ in range(count):
+            began = time.perf_counter()
+            await ask(client, bytes(1024), b"P", 0)
+            found.append(time.perf_counter() - began)
+            await asyncio.sleep(0.002)
+        return quantiles(found, n=100)
+
+    async def load():
+        stream = await client.open(5)
+        stream.write(b"S")
+        while True:
+            stream.write(bytes(16384))
+            await stream.drain()
+            # aioquic's drain never waits.
+            await asyncio.sleep(0.001 if LIBRARIES[library].has_limit else 0)
+
+    await times(50)
+    quiet = await times(400)
+    loads = [asyncio.ensure_future(load()) for _ in range(100)]
+    await asyncio.sleep(0.5)
+    busy = await times(400 if library == "midstream" else 20)
+    for task in loads:
+        task.cancel()
+    return {
+        "idle p99 ms": quiet[98] * 1e3,
+        "p50 ms": busy[49] * 1e3,
+        "p99 ms": busy[98] * 1e3,
+        "ratio": busy[98] / quiet[98],
+    }
+
+
+async def stalled(library, client, pid):
+    before = resident_mb(), resident_mb(pid)
+    size = STALLED_BYTES[library]
+    sending = asyncio.ensure_future(upload(client, size, b"T"))
+    peaks = [0.0, 0.0]
+    while not sending.done():
+        await asyncio.sleep(0.05)
+        peaks = [max(peaks[0], resident_mb()), max(peaks[1], resident_mb(pid))]
+    await sending
+    return {
+        "MB sent": size / 1e6,
+        "sender grew MB": peaks[0] - before[0],
+        "reader grew MB": peaks[1] - before[1],
+    }
+
+
+async def early(port):
+    """Time to the answer of a request, of a whole handshake and with early data; ours only."""
+    whole, first = [], []
+    for turn in range(41):
+        for times, options in ((whole, {}), (first, {"early_data": True})):
+            if not options:
+                # A store of its own: nothing to resume from.
+                from midstream.quic.tickets import TicketStore
+
+                options = {"tickets": TicketStore()}
+            began = time.perf_counter()
+            async with LIBRARIES["midstream"](port, {**PLAIN, **options}) as client:
+                await ask(client, bytes(100))
+                took = time.perf_counter() - began
+                await client._connection.handshake_complete()
+                await client._connection.ping()
+                if turn and times is first and not client._connection.early_data:
+                    raise RuntimeError("early data were not accepted")
+            if turn:
+                times.append(took)
+    return {
+        "whole ms": median(whole) * 1e3,
+        "early ms": median(first) * 1e3,
+        "saves %": 100 * (1 - median(first) / median(whole)),
+    }
+
+
+async def run_client(library, case, port, pid):
+    if case == "early":
+        return await early(port)
+    async with LIBRARIES[library](port, PLAIN) as client:
+        return await globals()[case](library, client, pid)
+
+
+async def run_server(library, certificate, key, streams):
+    options = PLAIN if library == "midstream" else {"streams": streams}
+    _kept, port = await LIBRARIES[library].serve(certificate, key, options)
+    sys.stdout.write(f"{port}\n")
+    sys.stdout.flush()
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+def measure(library, case, folder):
+    streams = {"idle": 5000, "ten_thousand": 20_000}.get(case, 128)
+    here = [sys.executable, "-P", __file__]
+    server = subprocess.Popen(
+        [*here, "--serve", library, f"{folder}/certificate.pem", f"{folder}/key.pem", str(streams)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        port = server.stdout.readline().strip()
+        client = subprocess.run(
+            [*here, "--client", library, case, port, str(server.pid)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        if client.returncode:
+            return {"failed": client.stderr.strip().splitlines()[-1][:100]}
+        return json.loads(client.stdout)
+    except subprocess.TimeoutExpired:
+        return {"failed": "not done after 60 s"}
+    finally:
+        server.stdin.close()
+        try:
+            server.wait(5)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+        server.stdout.close()
+
+
+def main():
+    from midstream.quic.certificates import Identity
+
+    cases = sys.argv[1:] or CASES
+    with tempfile.TemporaryDirectory() as folder:
+        Identity.development().save(folder)
+        for case in cases:
+            for library in LIBRARIES:
+                if case == "early" and library != "midstream":
+                    continue
+                found = measure(library, case, folder)
+                shown = ", ".join(
+                    f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+                    for name, value in found.items()
+                )
+                sys.stdout.write(f"{case:13} {library:10} {shown}\n")
+                sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--serve"]:
+        asyncio.run(run_server(*sys.argv[2:5], int(sys.argv[5])))
+    elif sys.argv[1:2] == ["--client"]:
+        library, case, port, pid = sys.argv[2:6]
+        sys.stdout.write(json.dumps(asyncio.run(run_client(library, case, int(port), int(pid)))))
+    else:
+        main()
