@@ -194,50 +194,24 @@ def _real_time(topic: str) -> Iterator[Check]:
 def _quic(topic: str) -> Iterator[Check]:
     """What the transport stands on, and what speeds it up here; to do without that is no fault."""
     try:
-        version = importlib.metadata.version("aioquic")
-        from midstream.quic._hooks import check_hooks
+        from midstream.quic import capabilities
 
-        check_hooks()
+        found = capabilities()
     except Exception as error:  # noqa: BLE001 - whatever it is, it is what is wrong
         yield Check(topic, "aioquic", False, f"{type(error).__name__}: {error}")
         return
-    yield Check(topic, "aioquic", True, f"{version}, has all that is relied on")
-    try:
-        grants = _offloads()
-    except Exception as error:  # noqa: BLE001 - as above
-        yield Check(topic, "UDP sockets", False, f"{type(error).__name__}: {error}")
+    yield Check(topic, "aioquic", True, f"{found.aioquic}, has all that is relied on")
+    for name, granted, words in (
+        ("batched calls", found.batched, "recvmmsg and sendmmsg"),
+        ("UDP_SEGMENT", found.segmentation, "many datagrams leave in one call (GSO)"),
+        ("UDP_GRO", found.coalescing, "many datagrams arrive in one call (GRO)"),
+    ):
+        yield Check(topic, name, True if granted else None, words if granted else "not granted")
+    if found.uvloop:
+        yield Check(topic, "uvloop", True, importlib.metadata.version("uvloop"))
     else:
-        for name, granted, words in grants:
-            yield Check(topic, name, True if granted else None, words)
-    try:
-        version = importlib.metadata.version("uvloop")
-    except importlib.metadata.PackageNotFoundError:
         hint = "" if sys.platform == "win32" else ": asyncio's own event loop is used"
         yield Check(topic, "uvloop", None, f"not installed{hint}")
-    else:
-        yield Check(topic, "uvloop", True, version)
-
-
-def _offloads() -> list[tuple[str, bool, str]]:
-    """What the system grants to a UDP socket: name, whether, and what that means."""
-    import socket
-
-    from midstream.quic import _udp
-
-    batched = bool(_udp.AVAILABLE)
-    rows = [("batched calls", batched, "recvmmsg and sendmmsg" if batched else "one by one")]
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        if not batched:
-            return rows
-        sock.setblocking(False)
-        port = _udp.Socket(sock)
-        for name, granted, what in (
-            ("UDP_SEGMENT", port.gso, "many datagrams leave in one call (GSO)"),
-            ("UDP_GRO", port.gro, "many datagrams arrive in one call (GRO)"),
-        ):
-            rows.append((name, bool(granted), what if granted else "not granted"))
-    return rows
 
 
 def _recordings(topic: str) -> Iterator[Check]:

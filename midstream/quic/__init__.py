@@ -23,21 +23,25 @@ if TYPE_CHECKING:
     from midstream.quic.config import Config
     from midstream.quic.connection import Connection, connect
     from midstream.quic.datagrams import Datagrams
+    from midstream.quic.page import LivePage, live_page
     from midstream.quic.pool import Pool
     from midstream.quic.priority import Priority
     from midstream.quic.runner import run
     from midstream.quic.serving import Server, serve
     from midstream.quic.statistics import ConnectionStats, ServerStats
     from midstream.quic.streams import Stream, StreamReader, StreamWriter
+    from midstream.quic.support import Capabilities, capabilities
     from midstream.quic.tickets import TicketStore
 
 __all__ = [
     "Authority",
+    "Capabilities",
     "Config",
     "Connection",
     "ConnectionStats",
     "Datagrams",
     "Identity",
+    "LivePage",
     "Pool",
     "Priority",
     "Server",
@@ -46,7 +50,9 @@ __all__ = [
     "StreamReader",
     "StreamWriter",
     "TicketStore",
+    "capabilities",
     "connect",
+    "live_page",
     "run",
     "serve",
 ]
@@ -55,11 +61,13 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "Authority": "certificates",
+        "Capabilities": "support",
         "Config": "config",
         "Connection": "connection",
         "ConnectionStats": "statistics",
         "Datagrams": "datagrams",
         "Identity": "certificates",
+        "LivePage": "page",
         "Pool": "pool",
         "Priority": "priority",
         "Server": "serving",
@@ -68,7 +76,9 @@ __getattr__, __dir__ = lazy_exports(
         "StreamReader": "streams",
         "StreamWriter": "streams",
         "TicketStore": "tickets",
+        "capabilities": "support",
         "connect": "connection",
+        "live_page": "page",
         "run": "runner",
         "serve": "serving",
     },
