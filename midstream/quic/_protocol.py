@@ -59,6 +59,8 @@ DATAGRAM_OVERHEAD = 1 + CONNECTION_ID_BYTES + 4 + 16 + 3
 #: RFC 9001, section 6.6: at most 2^23 packets under one AES-GCM key; far enough below to update.
 PACKETS_PER_KEY = 1 << 22
 SMALLEST_RESET = 21
+#: What the transport wants room for before it begins a packet.
+SMALLEST_PACKET = 64
 #: Pieces of handshake data with holes between them: a hello of 64 KiB in packets has at most 55, and
 #: aioquic walks over them at each frame.
 MAX_CRYPTO_PIECES = 64
@@ -256,6 +258,7 @@ class Protocol(QuicConnection):
         self._tokens_to_send: deque[bytes] = deque()
         self._early_sent = False
         self._now = 0.0
+        self._key_update_wanted = False
         #: Whether a stateless reset ended the connection.
         self.was_reset = False
         if reset_token_for is not None:
@@ -566,7 +569,12 @@ class Protocol(QuicConnection):
         if not pair.send.is_valid():
             return segments
         transport = self._transport
-        if transport.sealed >= PACKETS_PER_KEY and self._handshake_confirmed:
+        if (
+            (self._key_update_wanted or transport.sealed >= PACKETS_PER_KEY)
+            and self._handshake_confirmed
+            and transport.key_acknowledged
+        ):
+            self._key_update_wanted = False
             pair.update_key()
         budget = -1 if path.is_validated else max(0, path.bytes_received * 3 - path.bytes_sent)
         had = len(segments)
@@ -687,6 +695,14 @@ class Protocol(QuicConnection):
         due = super().get_timer()
         if self._state in END_STATES:
             return due
+        paths = self._network_paths
+        if (
+            paths
+            and not paths[0].is_validated
+            and paths[0].bytes_received * 3 < paths[0].bytes_sent + SMALLEST_PACKET
+        ):
+            # RFC 9002, section 6.2.2.1: nothing may be sent before the peer sends more.
+            return due
         own = self._transport.timer(self._handshake_confirmed)
         if own is None:
             return due
@@ -706,6 +722,15 @@ class Protocol(QuicConnection):
         self.change_connection_id()
         self._transport.new_path(self.config.initial_rtt_s)
         self._transport.ping_pending = True
+        self._transport.wake()
+
+    def request_key_update(self) -> None:
+        """Update the keys once the handshake is confirmed and the peer has shown those in use.
+
+        Two updates in a row would leave a peer that lost the packets between them without the
+        keys to read anything that follows (RFC 9001, section 6.1).
+        """
+        self._key_update_wanted = True
         self._transport.wake()
 
     def ping_soon(self) -> None:

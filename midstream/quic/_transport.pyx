@@ -318,6 +318,8 @@ cdef class Transport:
     cdef Received received
     cdef public uint64_t next_number
     cdef uint64_t expected
+    #: First packet that may be under the keys in use.
+    cdef uint64_t key_since
     cdef int64_t now_ns, ack_at_ns, pacing_at_ns
     cdef unsigned ack_delay_exponent, unacked_packets, only_acks
     cdef public unsigned peer_ack_delay_exponent
@@ -1235,6 +1237,7 @@ cdef class Transport:
             self.seal_hp = send.hp
             self.seal_phase = send.key_phase
             self.sealed = 0
+            self.key_since = self.next_number
         cid_length = PyBytes_GET_SIZE(cid)
         most = min(<int>RUN_SEGMENTS, <int>(RUN_BYTES // size))
         cdef int runs = 0
@@ -1695,6 +1698,11 @@ cdef class Transport:
     def has_round_trip(self):
         """Whether a round trip was measured."""
         return self.recovery.core.min_ns > 0
+
+    @property
+    def key_acknowledged(self):
+        """Whether the peer has acknowledged a packet under the keys in use."""
+        return self.recovery.core.largest_acked >= <int64_t>self.key_since
 
     @property
     def congestion_window(self):
