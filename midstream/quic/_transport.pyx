@@ -1739,6 +1739,8 @@ cdef class Transport:
 
     def ack_body(self, double now, Py_ssize_t limit):
         """The body of an ACK frame, and the largest number in it; (b"", -1) if there is none."""
+        if limit < 16:  # what is left of an address that is not validated may be less than nothing
+            return b"", -1
         cdef bytes body = PyBytes_FromStringAndSize(NULL, limit)
         cdef size_t length = ms_received_write_ack(
             &self.received.core, <uint8_t*>PyBytes_AS_STRING(body), limit, 32,
