@@ -311,9 +311,12 @@ class Protocol(QuicConnection):
         """Streams that changed since the last call."""
         return self._transport.take_touched()
 
-    def opened(self) -> list[StreamState]:
-        """Streams that the peer opened since the last call."""
-        return self._transport.take_opened()
+    def opened(self, *, hold: bool = False) -> list[StreamState]:
+        """Streams that the peer opened since the last call.
+
+        With `hold`, the peer gets no other stream for one until its `release`, though it be over.
+        """
+        return self._transport.take_opened(hold)
 
     def streams(self) -> dict[int, StreamState]:
         """Streams that are not over, by identifier."""
@@ -369,7 +372,7 @@ class Protocol(QuicConnection):
                 if done:
                     if not path.is_validated:
                         path.bytes_received += sum(len(data) for data in batch[i : i + done])
-                    if transport.packets_received != before:
+                    if transport.packets_received != before and self._state not in END_STATES:
                         self._heard(now)
                     i += done
                     continue

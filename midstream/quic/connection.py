@@ -319,7 +319,9 @@ class Connection:
             if self._failure is not None:
                 raise self._failure()
             await self._accepters[kind].wait()
-        return queue.popleft()
+        stream = queue.popleft()
+        stream.release()
+        return stream
 
     async def streams(self) -> AsyncIterator[Stream]:
         """All streams that the peer opens, of both kinds.
@@ -336,7 +338,9 @@ class Connection:
         both = self._accepted
         while True:
             while both[0] or both[1]:
-                yield (both[0] or both[1]).popleft()
+                stream = (both[0] or both[1]).popleft()
+                stream.release()
+                yield stream
             if self._failure is not None:
                 error = self._failure()
                 if type(error) is ConnectionClosedError and error.code == 0:
@@ -655,7 +659,7 @@ class Connection:
             self._on_handshake(self._unconfirmed)
             self._unconfirmed = None
             woken = True
-        opened = protocol.opened()
+        opened = protocol.opened(hold=True)
         if opened:
             woken = self._on_opened(cast("list[Stream]", opened)) or woken
         if self._wake_touched():
