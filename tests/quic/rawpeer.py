@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ssl
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from aioquic.buffer import Buffer, encode_uint_var
@@ -209,7 +210,7 @@ class Link:
             else:
                 ranges.append([number, number])
         fields = [ranges[0][1], 0, len(ranges) - 1, ranges[0][1] - ranges[0][0]]
-        for above, below in zip(ranges, ranges[1:], strict=False):
+        for above, below in pairwise(ranges):
             fields += [above[0] - below[1] - 2, below[1] - below[0]]
         return frame(0x02, *fields)
 

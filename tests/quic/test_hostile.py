@@ -1,18 +1,24 @@
-"""Peers that mean harm: each costs a bounded amount, gets the right error, and hurts nobody else."""
+"""Peers that mean harm: each costs a bounded amount, has its error, and hurts nobody else."""
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import random
+import socket
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from aioquic.tls import Epoch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from midstream._core.errors import ConnectionClosedError
+from midstream.quic.connection import Connection, connect
+from tests.quic._loopback import client_config, pair
 from tests.quic.rawpeer import Link, frame, stream
 
 NO_ERROR, INTERNAL, FLOW, LIMIT, STATE, SIZE, ENCODING = 0, 1, 3, 4, 5, 6, 7
@@ -98,9 +104,6 @@ def test_a_broken_rule_has_its_error(name: str) -> None:
     plain, expected = BROKEN[name]
     link = Link(**WINDOWS)
     if name == "no frames":
-        # An empty payload has to be long enough for header protection: its packet number is.
-        crypto_packet = link.packet
-        assert crypto_packet is not None
         link.send_packets([empty_packet(link)])
     else:
         # No padding, that a frame ends with the packet.
@@ -114,8 +117,6 @@ def test_a_broken_rule_has_its_error(name: str) -> None:
 
 def empty_packet(link: Link) -> bytes:
     crypto = link.client._cryptos
-    from aioquic.tls import Epoch
-
     header = bytes([0x43]) + link.client._peer_cid.cid + link.number.to_bytes(4, "big")
     return bytes(crypto[Epoch.ONE_RTT].encrypt_packet(header, b"", link.number))
 
@@ -209,15 +210,6 @@ def repeated_resets(link: Link, i: int) -> bytes:
 
 def repeated_stops(link: Link, i: int) -> bytes:
     return frame(0x05, 0, i) * 100
-
-
-def opened_and_reset(link: Link, i: int) -> bytes:
-    out = b""
-    for j in range(30):
-        number = i * 30 + j
-        if number < link.allowed:
-            out += frame(0x04, 4 * number + 2, 7, 0)
-    return out or frame(0x01)
 
 
 def tiny_overlaps(link: Link, i: int) -> bytes:
@@ -521,3 +513,51 @@ def test_a_closing_peer_is_not_answered_for_ever() -> None:
     assert len(link.numbers) <= 3
     link.wait(10.0)
     assert link.victim.get_timer() is None
+
+
+async def ask(connection: Connection, data: bytes) -> bytes:
+    stream_ = await connection.open_bi()
+    stream_.write(data)
+    stream_.finish()
+    return await stream_.read_to_end(1 << 20)
+
+
+async def test_noise_at_the_socket_hurts_nobody() -> None:
+    """Random bytes, made-up versions, Initials without sense, forged packets to a live address."""
+    rng = random.Random(7)
+    async with pair() as (honest, server):
+        assert await ask(honest, b"before") == b"before"
+        cid = honest._protocol._peer_cid.cid
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as noise:
+            for i in range(1500):
+                rest = rng.randbytes(rng.randrange(1, 1250))
+                version = rng.choice([b"\0\0\0\1", b"\x6b\x33\x43\xcf", b"\0\0\0\0", rest[:4]])
+                noise.sendto(
+                    rng.choice(
+                        [
+                            rest,
+                            b"\x41" + cid + rest,
+                            b"\xc0" + version + b"\x08" + rest.ljust(1200, b"x"),
+                            b"\xff" + version + rest,
+                        ]
+                    ),
+                    server.address[:2],
+                )
+                if i % 100 == 0:
+                    assert await ask(honest, b"between") == b"between"
+        assert await ask(honest, b"after") == b"after"
+        assert server.stats().connections == 1
+
+
+@pytest.mark.parametrize("plain", [frame(0x21), stream(1, 0, b"x"), frame(0x02, 1 << 40, 0, 0, 0)])
+async def test_a_connection_that_breaks_a_rule_ends_alone(plain: bytes) -> None:
+    async with pair() as (honest, server):
+        bad = await connect(*server.address[:2], config=client_config())
+        assert await ask(bad, b"good so far") == b"good so far"
+        protocol = bad._protocol
+        header = bytes([0x43]) + protocol._peer_cid.cid + (1 << 20).to_bytes(4, "big")
+        packet = protocol._cryptos[Epoch.ONE_RTT].encrypt_packet(header, plain, 1 << 20)
+        bad._endpoint.send([(packet, len(packet), protocol._network_paths[0].addr)])
+        with pytest.raises(ConnectionClosedError):
+            await asyncio.wait_for(ask(bad, b"too late"), 5)
+        assert await ask(honest, b"unharmed") == b"unharmed"
