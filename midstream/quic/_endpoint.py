@@ -165,6 +165,9 @@ class Endpoint:
         Of a server: issues tokens for NEW_TOKEN frames.
     refused : int
         Handshakes that were refused, for want of room or a good token.
+    deferred : int
+        Initial packets that were dropped because `max_handshakes` were under way. Clients send
+        them again.
 
     Notes
     -----
@@ -194,6 +197,7 @@ class Endpoint:
         self.key = b""
         self.tokens: Tokens | None = None
         self.refused = 0
+        self.deferred = 0
 
     # Construction
 
@@ -530,11 +534,12 @@ class Endpoint:
             if self._answers.take(now):
                 self._retry(header, address)
             return None
-        if (
-            len(self._cids) >= config.max_connections
-            or len(self._handshakes) >= config.max_handshakes
-        ):
+        if len(self._cids) >= config.max_connections:
             self._refuse(header, _stateless.CONNECTION_REFUSED, address, now)
+            return None
+        if len(self._handshakes) >= config.max_handshakes:
+            # It sends its Initial again within a second: by then others are through.
+            self.deferred += 1
             return None
         original = validated.original_destination_cid if validated else None
         initial = Initial(
@@ -614,7 +619,7 @@ class _LoopPort:
         batch = self._socket
         sent = batch.send(segments)
         if batch.blocked:
-            rest = segments[sent:]
+            rest = list(segments[sent:])
             buffer, size, address = rest[0]
             rest[0] = (memoryview(buffer)[batch.offset :], size, address)
             self._enqueue(rest)

@@ -23,7 +23,10 @@ from midstream.errors import ArgumentValueError
 from midstream.quic import _endpoint, _stateless, _udp, _udp_plain
 from midstream.quic._endpoint import Endpoint, resolve
 from midstream.quic._stateless import VERSIONS
+from midstream.quic.certificates import Identity
 from midstream.quic.config import Config
+from midstream.quic.connection import connect
+from midstream.quic.serving import serve as serve_quic
 
 V1, V2 = VERSIONS["v1"], VERSIONS["v2"]
 
@@ -406,11 +409,7 @@ async def test_a_token_from_earlier_spares_the_retry_once(serve, call):
     assert (await answer(sock))[0] >> 4 == 0xF
 
 
-@pytest.mark.parametrize(
-    "limits",
-    [{"max_connections": 1}, {"max_handshakes": 1}, {}],
-    ids=["connections", "handshakes", "accept"],
-)
+@pytest.mark.parametrize("limits", [{"max_connections": 1}, {}], ids=["connections", "accept"])
 async def test_clients_beyond_the_limits_are_refused_with_the_code(serve, call, limits):
     service = await serve(Config(retry="never", **limits), refuse=not limits)
     sock = call(service.address)
@@ -427,6 +426,19 @@ async def test_clients_beyond_the_limits_are_refused_with_the_code(serve, call, 
         service.endpoint.discard(service.accepted[0][1])
         sock.send(datagram)
         await until(lambda: len(service.accepted) == 2)
+
+
+async def test_clients_beyond_the_handshakes_under_way_have_to_try_again(serve, call):
+    service = await serve(Config(retry="never", max_handshakes=1))
+    sock = call(service.address)
+    sock.send(long(b"\x03" * 8))
+    await until(lambda: service.accepted)
+    sock.send(long(b"\x02" * 8))
+    await no_answer(sock, service)
+    assert (service.endpoint.deferred, service.endpoint.refused) == (1, 0)
+    service.endpoint.confirmed(service.accepted[0][1])
+    sock.send(long(b"\x02" * 8))
+    await until(lambda: len(service.accepted) == 2)
 
 
 @pytest.mark.parametrize(("size", "most"), [(1200, 42), (43, 42), (42, 41), (22, 21)])
@@ -606,6 +618,28 @@ async def test_what_a_full_socket_refuses_waits_in_order_and_within_bounds(monke
     assert 100 <= len(got) < 250
     endpoint.close()
     b.close()
+
+
+async def test_a_client_may_move_as_soon_as_it_has_an_id_to_move_with():
+    # The server's ids must lead to its connection before the client can use them.
+    identity = Identity.development()
+
+    async def echo(connection):
+        async for stream in connection.streams():
+            stream.write(await stream.read_to_end(100))
+            stream.finish()
+
+    async with serve_quic(echo, "127.0.0.1", 0, config=Config(identity=identity)) as server:
+        trust = Config(pins=(identity.certificate_pin,))
+        async with connect(*server.address, config=trust) as connection:
+            before = connection.local_address
+            for data in (b"here", b"there"):
+                stream = await connection.open_bi()
+                stream.write(data)
+                stream.finish()
+                assert await stream.read_to_end(100) == data
+                await connection.migrate()
+            assert connection.local_address != before
 
 
 async def test_names_are_resolved():
