@@ -321,13 +321,13 @@ cdef class Socket:
             self.names[address] = name
         return <const ms_udp_name *>PyBytes_AS_STRING(name)
 
-    def send(self, list segments):
+    def send(self, segments):
         """send($self, segments)\n--\n\n\
         Send groups of datagrams: how many groups left whole.
 
         Parameters
         ----------
-        segments : list of tuple
+        segments : sequence of tuple
             ``(buffer, segment_size, address)``: the buffer is datagrams of `segment_size` bytes
             one after the other, only the last of which may be shorter.
 
@@ -347,7 +347,8 @@ cdef class Socket:
         cdef ms_udp_item items[ITEMS]
         cdef Py_buffer views[ITEMS]
         cdef ms_udp_sending state
-        cdef Py_ssize_t n = PyList_GET_SIZE(segments), done = 0, i
+        cdef list groups = segments if type(segments) is list else list(segments)
+        cdef Py_ssize_t n = PyList_GET_SIZE(groups), done = 0, i
         cdef int held, result
         cdef object address, last = None
         cdef const ms_udp_name *name = NULL
@@ -363,7 +364,7 @@ cdef class Socket:
                 last = None
             try:
                 for i in range(done, min(n, done + ITEMS)):
-                    data, size, address = segments[i]
+                    data, size, address = groups[i]
                     if self.connected:
                         name = NULL
                     elif last is None or address is not last:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from typing_extensions import Buffer
@@ -140,7 +140,7 @@ class Socket:
                 groups.setdefault(address, []).append(bytes(buffer[:size]))
         return [(datagrams, address, 0) for address, datagrams in groups.items()]
 
-    def send(self, segments: list[tuple[Buffer, int, Any]]) -> int:
+    def send(self, segments: Sequence[tuple[Buffer, int, Any]]) -> int:
         """Send groups of datagrams: how many left whole; see `blocked` and `offset`."""
         self.blocked = False
         self.offset = 0
