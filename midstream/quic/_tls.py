@@ -19,12 +19,7 @@ from aioquic import tls
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from midstream._core.errors import (
-    ArgumentValueError,
-    CertificateError,
-    ConnectionClosedError,
-    HandshakeError,
-)
+from midstream._core.errors import ArgumentValueError
 from midstream._core.validate import did_you_mean
 from midstream.quic._trust import Refusal, Trust, ascii_name, check_dates, trust_of
 
@@ -48,9 +43,6 @@ MAX_MESSAGE: Final = MAX_CERTIFICATES + 1024
 MAX_HELLO: Final = 16 << 10
 # A client uses a ticket once (RFC 8446, appendix C.4); two allow for two connections at once.
 TICKETS: Final = 2
-TICKET_LIFETIME_S: Final = 24 * 3600
-# RFC 9000, section 19.19: the reason has to fit into one packet beside the rest of the frame.
-MAX_REASON: Final = 300
 
 # AES-128 first: with the processor's instructions it is the fastest, and as strong as the rest of
 # the handshake (P-256, X25519).
@@ -81,10 +73,6 @@ SIGNATURES: Final = [
     tls.SignatureAlgorithm.RSA_PKCS1_SHA384,
     tls.SignatureAlgorithm.RSA_PKCS1_SHA512,
 ]
-
-CRYPTO_ERROR: Final = 0x100
-# RFC 8446, section 6.2: what is said of a certificate.
-CERTIFICATE_ALERTS: Final = frozenset({42, 43, 44, 45, 46, 48, 49, 51, 113, 116})
 
 
 class AlertUnknownCa(tls.Alert):
@@ -494,31 +482,6 @@ def awaits_confirmation(protocol: QuicConnection) -> bool:
     """
     context = protocol.tls
     return isinstance(context, Context) and context.certificate_requested
-
-
-def closing_error(code: int, reason: str, *, by_peer: bool) -> ConnectionClosedError | None:
-    """The error for a connection that ended in its handshake; None if TLS has no part in it.
-
-    Parameters
-    ----------
-    code : int
-        Of the CONNECTION_CLOSE frame: 0x100 and the alert (RFC 9001, section 4.8).
-    reason : str
-        Its reason.
-    by_peer : bool
-        Whether the peer sent it.
-    """
-    if not CRYPTO_ERROR <= code < 2 * CRYPTO_ERROR:
-        return None
-    alert = code - CRYPTO_ERROR
-    try:
-        name = tls.AlertDescription(alert).name
-    except ValueError:
-        name = f"alert {alert}"
-    who = "the peer refused the handshake" if by_peer else "the handshake was refused"
-    shown = reason[:MAX_REASON] or name.replace("_", " ")
-    kind = CertificateError if alert in CERTIFICATE_ALERTS else HandshakeError
-    return kind(f"{who}: {shown} ({name})", code=code, reason=shown, by_peer=by_peer)
 
 
 # What is overridden or set above, with the arguments that it is called with; the version of

@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from midstream.errors import ArgumentTypeError, ArgumentValueError, CertificateError, HandshakeError
 from midstream.quic import _tls, _trust
+from midstream.quic._closing import failure_of
 from midstream.quic._server_tickets import ServerTickets
 from midstream.quic.certificates import Authority, Identity
 from midstream.quic.config import Config
@@ -120,14 +121,28 @@ def connected(client=None, server=None, **given):
     return link
 
 
+def failure(end, *, by_peer):
+    return failure_of(
+        code=end.ended.error_code,
+        reason=end.ended.reason_phrase,
+        is_application=False,
+        by_peer=by_peer,
+        complete=False,
+        idle=False,
+        was_reset=False,
+        place="there",
+    )()
+
+
 def refused_by_client(words, code, client=None, server=None):
     link = Link(client or at_client(), server or at_server()).run()
     assert link.client.first(events.HandshakeCompleted) is None
     for end, by_peer in ((link.client, False), (link.server, True)):
         assert words in end.ended.reason_phrase
         assert end.ended.error_code == 0x100 + code
-        error = _tls.closing_error(end.ended.error_code, end.ended.reason_phrase, by_peer=by_peer)
-        assert type(error) is CertificateError
+        error = failure(end, by_peer=by_peer)
+        # Who lacks the key fails with decrypt_error (RFC 8446, section 4.4.3), as others do.
+        assert type(error) is (HandshakeError if code == 51 else CertificateError)
         assert words in str(error)
         assert error.by_peer is by_peer
         assert error.code == end.ended.error_code
@@ -175,7 +190,7 @@ def test_no_common_suite():
         at_server(cipher_suites=("TLS_AES_256_GCM_SHA384",)),
     ).run()
     assert link.client.ended.error_code == 0x100 + 40
-    error = _tls.closing_error(0x100 + 40, link.client.ended.reason_phrase, by_peer=True)
+    error = failure(link.client, by_peer=True)
     assert type(error) is HandshakeError
 
 
@@ -795,12 +810,6 @@ def test_a_hook_that_changed_is_told(monkeypatch):
     told = _tls.check_hooks()
     assert any("_server_handle_finished takes" in line for line in told)
     assert any("_client_send_hello is missing" in line for line in told)
-
-
-def test_what_ends_a_connection_without_tls_is_no_matter_of_it():
-    assert _tls.closing_error(0x0A, "protocol violation", by_peer=True) is None
-    error = _tls.closing_error(0x100 + 200, "", by_peer=False)
-    assert "alert 200" in str(error)
 
 
 def test_the_digest_is_of_the_der():
