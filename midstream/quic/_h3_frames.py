@@ -211,6 +211,11 @@ class FrameReader:
         self._buffer += data
 
     @property
+    def buffered(self) -> int:
+        """Bytes that are kept until more come."""
+        return len(self._buffer) - self._position
+
+    @property
     def is_between_frames(self) -> bool:
         """Whether a stream may end here (RFC 9114, section 7.1)."""
         return self._kind < 0 and self._position == len(self._buffer)

@@ -58,6 +58,7 @@ class MessageReader:
         self._after_trailers = False
         self._ended = False
         self._failure: Exception | None = None
+        self._held = 0
 
     @property
     def ended(self) -> bool:
@@ -188,6 +189,9 @@ class MessageReader:
 
     async def _next_frame(self) -> tuple[int, bytes] | None:
         while (frame := self._frames.next_frame()) is None:
+            held = self._frames.buffered
+            more, self._held = held - self._held, held
+            self._session.hold(more)
             data = await self.stream.read(CHUNK)
             if not data:
                 if not self._frames.is_between_frames:
@@ -196,7 +200,14 @@ class MessageReader:
                     )
                 return None
             self._frames.feed(data)
+        self.release()
         return frame
+
+    def release(self) -> None:
+        """Say that nothing is kept."""
+        if self._held:
+            self._session.hold(-self._held)
+            self._held = 0
 
     async def _decode(self, section: bytes) -> Fields:
         decoded = self._session.decode(self.stream.stream_id, section)

@@ -52,6 +52,10 @@ _QPACK_BACKLOG = 65536
 #: Critical streams go before every message: without them nothing can be decoded.
 _CRITICAL = Priority(0)
 
+#: Bytes of frames that are not all there, on all streams together. One stream may keep a field
+#: section; a thousand that each keep most of one are after memory.
+_HELD_LIMIT = 4 << 20
+
 _LOG = logging.getLogger("midstream.quic")
 
 #: Takes a stream of a registered type, the type itself already read.
@@ -100,6 +104,7 @@ class Transactions:
         self._idle = asyncio.Event()
         self._idle.set()
         self._priorities: dict[int, Priority] = {}
+        self._held = 0
         # Datagrams.
         self._datagram_sinks: dict[int, Callable[[bytes], None]] = {}
         self._early_datagrams: deque[tuple[int, bytes]] = deque(maxlen=_EARLY_DATAGRAMS)
@@ -597,6 +602,15 @@ class Transactions:
             _refuse(waiting, QuicError(f"stream {stream_id} was given up"))
         if not self.closed:
             self._write_qpack(self._decoder_stream, self._decoder.cancel(stream_id))
+
+    def hold(self, more: int) -> None:
+        """Count bytes kept until a frame is complete; StreamFault where all are above a limit."""
+        self._held += more
+        if more > 0 and self._held > _HELD_LIMIT:
+            raise StreamFault(
+                Http3ErrorCode.H3_EXCESSIVE_LOAD,
+                f"frames that are not all there keep more than {_HELD_LIMIT} bytes",
+            )
 
     # ------------------------------------------------------------------ datagrams
 

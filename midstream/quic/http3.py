@@ -504,6 +504,7 @@ class _Exchange:
         if not self._ended:
             self._ended = True
             self.session._exchanges.pop(self.stream.stream_id, None)
+            self.reader.release()
             self._tracked.__exit__()
 
     def cancel(self, code: int) -> None:
@@ -862,6 +863,14 @@ class Session(Transactions):
 
     async def _take_request(self, stream: Stream, first: int | None, prioritised: bool) -> None:
         reader = MessageReader(self, stream, first)
+        try:
+            await self._serve_request(stream, reader, prioritised)
+        finally:
+            reader.release()
+
+    async def _serve_request(
+        self, stream: Stream, reader: MessageReader, prioritised: bool
+    ) -> None:
         # Streams that the client opens and resets are gone for QUIC before their handlers are.
         if len(self._requests) > self.connection.config.max_streams_bidi:
             reader.give_up(Http3ErrorCode.H3_REQUEST_REJECTED)

@@ -438,6 +438,56 @@ async def test_datagrams_without_an_identifier(datagram: bytes) -> None:
         assert await closing_code(connection) == "H3_DATAGRAM_ERROR"
 
 
+async def test_fields_that_never_end_keep_little() -> None:
+    async with raw_client() as connection:
+        await control(connection)
+        streams = []
+        for _ in range(100):
+            stream = await connection.open_bi()
+            stream.write(frame_header(0x1, 65_000) + bytes(60_000))
+            streams.append(stream)
+            await stream.drain()
+        # 69 of them are kept; the others are answered.
+        await asyncio.gather(*(stream.wait_acked() for stream in streams[:60]))
+        while sum(stream.buffered > 0 for stream in streams) < 30:
+            await asyncio.sleep(0.005)
+        for stream in streams:
+            stream.abort(Http3ErrorCode.H3_REQUEST_CANCELLED)
+        await still_works(connection)
+
+
+async def test_requests_that_are_opened_and_reset_for_ever() -> None:
+    running = most = 0
+
+    async def waiting(request: http3.Request) -> http3.Response:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            running -= 1
+        return http3.Response()
+
+    async with asyncio.timeout(TIMEOUT_S):
+        config = Config(identity=IDENTITY, max_streams_bidi=50)
+        async with (
+            http3.serve(waiting, "127.0.0.1", 0, config=config) as server,
+            connect(*server.address, config=RAW) as connection,
+        ):
+            await control(connection)
+            for _ in range(20):
+                streams = [await connection.open_bi() for _ in range(25)]
+                for stream in streams:
+                    stream.write(headers_frame(GET))
+                await connection.ping()  # handlers have begun
+                for stream in streams:
+                    stream.abort(Http3ErrorCode.H3_REQUEST_CANCELLED)
+            while running:
+                await asyncio.sleep(0.01)
+            assert 0 < most <= 51
+
+
 # ---------------------------------------------------------------- clients
 
 
