@@ -283,6 +283,7 @@ class Request:
         self.content_length = head.content_length
         self._reader = reader
         self._writer: ResponseWriter | None = None
+        self._aborted = False
         self._gone = asyncio.Event()
         # Whether the handler waits for `disconnected` itself, and so is not cancelled.
         self._watches = False
@@ -421,6 +422,18 @@ class Request:
         writer = await self.respond(status, headers)
         await writer.stream.drain()
         return Tunnel(self.session, self._reader, self.headers)
+
+    def abort(self, code: int = Http3ErrorCode.H3_REQUEST_REJECTED) -> None:
+        """End the request without a response; the handler then returns None.
+
+        Parameters
+        ----------
+        code : int, default H3_REQUEST_REJECTED
+            What the client is told. The default promises that nothing was done, so that the client
+            may send the request again (RFC 9114, section 4.1.1).
+        """
+        self._aborted = True
+        self._reader.give_up(code)
 
     def _check_unanswered(self) -> None:
         if self._writer is not None:
@@ -930,10 +943,11 @@ class Session(Transactions):
             return
         except ConnectionFault:
             raise
-        except QuicError:  # the client gave up, or was refused already
-            request._reader.give_up(Http3ErrorCode.H3_REQUEST_CANCELLED)
-            return
         except Exception as error:  # noqa: BLE001 - an application's fault ends its own request
+            gone = self.closed or request._reader.failed or stream.stopped_code is not None
+            if gone and isinstance(error, QuicError):  # what the client did, and not a fault
+                request._reader.give_up(Http3ErrorCode.H3_REQUEST_CANCELLED)
+                return
             self.report(f"the application failed on {request!r}", error)
             self._failed(request, 500)
             return
@@ -952,6 +966,8 @@ class Session(Transactions):
             if error.code != Http3ErrorCode.H3_EXCESSIVE_LOAD or request._reader.failed:
                 raise
             self._failed(request, 413)
+            return
+        if request._aborted:
             return
         if response is None:
             if request._writer is None:

@@ -237,6 +237,8 @@ async def test_applications_that_fail(caplog: pytest.LogCaptureFixture) -> None:
     async def app(request: http3.Request) -> Any:
         if request.path == "/raise":
             raise RuntimeError("at once")
+        if request.path == "/quic":
+            raise QuicTimeoutError("of another connection")
         if request.path == "/middle":
             return http3.Response(200, None, breaking())
         if request.path == "/short":
@@ -249,7 +251,7 @@ async def test_applications_that_fail(caplog: pytest.LogCaptureFixture) -> None:
 
     async with served(app) as (client, _):
         with caplog.at_level(logging.CRITICAL, "midstream.quic"):
-            for path in ("/raise", "/nothing", "/text"):
+            for path in ("/raise", "/quic", "/nothing", "/text"):
                 response = await client.request("GET", path)
                 assert (response.status, await response.read()) == (500, b"")
             assert (await client.request("POST", "/large", body=b"1234")).status == 413
@@ -261,6 +263,18 @@ async def test_applications_that_fail(caplog: pytest.LogCaptureFixture) -> None:
                 assert caught.value.by_peer
         assert "in the middle" in caplog.text
         assert not client.closed
+
+
+async def test_requests_that_are_rejected() -> None:
+    async def app(request: http3.Request) -> None:
+        request.abort(*([] if request.path == "/" else [0x10C]))
+
+    async with served(app) as (client, _):
+        for path, name in (("/", "H3_REQUEST_REJECTED"), ("/x", "H3_REQUEST_CANCELLED")):
+            with pytest.raises(http3.Http3Error) as caught:
+                await client.request("GET", path)
+            assert (caught.value.code_name, caught.value.by_peer) == (name, True)
+            assert caught.value.retriable == (path == "/")
 
 
 async def test_uploads_that_fail() -> None:

@@ -44,7 +44,7 @@ def curl() -> Any:
     return curl_cffi
 
 
-async def app(request: http3.Request) -> http3.Response:
+async def app(request: http3.Request) -> http3.Response | None:
     if request.path == "/megabyte":
         return http3.Response(200, None, MEGABYTE)
     if request.path == "/events":
@@ -56,7 +56,8 @@ async def app(request: http3.Request) -> http3.Response:
 
         return http3.Response(200, {"content-type": "text/event-stream"}, events())
     if request.path == "/fail":
-        raise http3.Http3Error("refused", code=0x10C)
+        request.abort()
+        return None
     told = {
         "method": request.method,
         "path": request.path,
