@@ -613,3 +613,69 @@ async def test_responses_that_are_odd_and_right() -> None:
     head = headers_frame([(b":status", b"200"), (b"content-length", b"2000")])
     async with client_of(head) as (client, _):
         assert await (await client.request("HEAD", "/")).read() == b""
+
+
+# ---------------------------------------------------------------- GOAWAY
+
+
+async def test_a_server_rejects_what_comes_after_its_goaway() -> None:
+    go = asyncio.Event()
+
+    async def slow(request: http3.Request) -> http3.Response:
+        await go.wait()
+        return http3.Response(200, None, b"fine")
+
+    async with asyncio.timeout(TIMEOUT_S):
+        config = Config(identity=IDENTITY)
+        async with (
+            http3.serve(slow, "127.0.0.1", 0, config=config) as server,
+            connect(*server.address, config=RAW) as connection,
+        ):
+            await control(connection)
+            first = await connection.open_bi()
+            first.write(headers_frame(GET))
+            first.finish()
+            await first.wait_acked()
+            draining = asyncio.ensure_future(server.drain(TIMEOUT_S))
+            theirs = await connection.accept_uni()
+            last = b"\x07\x01" + encode_varint(first.stream_id + 4)
+            seen = b""
+            while not seen.endswith(last):
+                seen += await theirs.read(100)
+            assert b"\x07\x08" + encode_varint((1 << 62) - 4) + last in seen
+            late = await connection.open_bi()
+            late.write(headers_frame(GET))
+            late.finish()
+            with pytest.raises(StreamResetError) as caught:
+                await late.read_to_end(100)
+            assert caught.value.code == Http3ErrorCode.H3_REQUEST_REJECTED
+            go.set()
+            assert (await first.read_to_end(100)).endswith(b"fine")
+            await draining
+            assert await closing_code(connection) == "H3_NO_ERROR"
+
+
+async def test_a_client_gives_up_what_a_goaway_leaves_out() -> None:
+    async def handler(connection: Connection) -> None:
+        stream = await control(connection)
+        served = await connection.accept_bi()
+        await connection.accept_bi()
+        stream.write(encode_frame(0x7, encode_varint(served.stream_id + 4)))
+        await connection.ping()
+        served.write(STATUS)
+        served.finish()
+        await connection.wait_closed()
+
+    async with asyncio.timeout(TIMEOUT_S):
+        config = Config(identity=IDENTITY, alpn=("h3",))
+        async with serve(handler, "127.0.0.1", 0, config=config) as server:
+            url = "https://{}:{}".format(*server.address)
+            async with http3.connect(url, config=Config(ca=IDENTITY.pem)) as client:
+                first = asyncio.ensure_future(client.request("GET", "/"))
+                await asyncio.sleep(0)
+                with pytest.raises(http3.Http3Error) as caught:
+                    await client.request("GET", "/")
+                assert caught.value.retriable
+                assert (await first).status == 200
+                with pytest.raises(http3.Http3Error, match="going away"):
+                    await client.request("GET", "/")
