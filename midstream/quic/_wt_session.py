@@ -669,7 +669,7 @@ class Session:
         Raises
         ------
         ConnectionClosedError
-            The session is over, and all that arrived was accepted.
+            The session is over; what was not accepted was reset (draft 15, section 6).
         """
         return await self._accept(0)
 

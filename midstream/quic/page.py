@@ -13,7 +13,7 @@ from importlib import resources
 from types import TracebackType
 from typing import Any, Self
 
-from midstream._core.errors import ArgumentTypeError, ArgumentValueError, QuicError
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_int, check_text
 from midstream.quic import webtransport
 from midstream.quic.certificates import Identity
@@ -34,7 +34,8 @@ _REQUEST_S = 10.0
 _PAGES = 64
 #: Longest event, bytes of JSON; more is cut off and said so.
 _EVENT_LIMIT = 65536
-_ENDED = "the events have ended"
+#: How long a browser may take to read what is left when the events have ended, seconds.
+_ENDED_S = 30.0
 
 
 class _Browser:
@@ -224,9 +225,8 @@ class LivePage:
                 browser.came.clear()
                 await browser.came.wait()
             stream.finish()
-            with contextlib.suppress(QuicError):
-                await stream.wait_acked()
-            session.close(0, _ENDED)
+            # The browser closes when it has read all: a close from here would throw the rest away.
+            await session.drain(_ENDED_S)
         finally:
             self._browsers.discard(browser)
             self._missed += browser.missed

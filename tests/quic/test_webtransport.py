@@ -36,12 +36,15 @@ async def echo(session: webtransport.Session) -> None:
             session.datagrams.send(data)
 
     task = asyncio.create_task(datagrams())
-    async for stream in session.streams():
-        data = await stream.read_to_end(1 << 20)
-        answer = stream if stream.can_send else await session.open_uni()
-        answer.write(data)
-        answer.finish()
-    await task
+    try:
+        async for stream in session.streams():
+            data = await stream.read_to_end(1 << 20)
+            answer = stream if stream.can_send else await session.open_uni()
+            answer.write(data)
+            answer.finish()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager

@@ -105,22 +105,21 @@ async function connect() {
     value: Uint8Array.from(hex.match(/../g), (pair) => parseInt(pair, 16)),
   }));
   const transport = new WebTransport(session.url, { serverCertificateHashes: hashes });
-  // Read below by `ready` and the loop; without a handler a failure would be reported twice.
-  const closed = transport.closed.catch(() => null);
+  // A failure is told by `ready` and the streams; without a handler it would be told twice.
+  const closed = transport.closed.catch((error) => ({ reason: error.message }));
   await transport.ready;
   openedAt = performance.now();
   setState("open", "Connected");
   try {
     const streams = transport.incomingUnidirectionalStreams.getReader();
-    for (;;) {
-      const { value, done } = await streams.read();
-      if (done) break;
-      await readStream(value);
-    }
+    const { value, done } = await streams.read();
+    if (done) return await closed;
+    await readStream(value);
+    transport.close(); // the stream has ended, and with it the events
+    return null;
   } finally {
     openedAt = 0;
   }
-  return closed;
 }
 
 async function run() {
@@ -133,12 +132,12 @@ async function run() {
     setState("connecting", attempt ? "Connecting again" : "Connecting");
     try {
       const info = await connect();
-      attempt = 0;
-      why = info && info.reason ? `: ${info.reason}` : "";
-      if (info && info.closeCode === 0 && info.reason === "the events have ended") {
+      if (info === null) {
         setState("closed", "The events have ended");
         return;
       }
+      attempt = 0;
+      why = info.reason ? `: ${info.reason}` : "";
     } catch (error) {
       why = error && error.message ? `: ${error.message}` : "";
     }
