@@ -637,7 +637,11 @@ class Session:
         await self._stream_credit(1 + unidirectional)
         connection = self.connection
         opener = connection.open_uni if unidirectional else connection.open_bi
-        raw = await opener(_SHARED if priority is None else priority)
+        try:
+            raw = await opener(_SHARED if priority is None else priority)
+        except BaseException:
+            self._used[1 + unidirectional] -= self._credit is not None
+            raise
         if self.closed:
             refuse(raw, wire.SESSION_GONE)
             raise self._closing_error()

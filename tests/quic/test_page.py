@@ -12,6 +12,7 @@ import pytest
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream.quic import webtransport
+from midstream.quic._h3_errors import Http3Error
 from midstream.quic.certificates import Identity
 from midstream.quic.config import Config
 from midstream.quic.page import LivePage, live_page
@@ -69,7 +70,7 @@ async def test_what_is_served_and_to_whom() -> None:
         assert (await get(page, "POST /"))[0].startswith("HTTP/1.1 405")
         assert (await get(page, "GET /", "evil.example"))[0].startswith("HTTP/1.1 421")
         assert (await get(page, "GET /" + "x" * 20000))[0].startswith("HTTP/1.1 431")
-        with pytest.raises(webtransport.http3.Http3Error, match="status 403"):
+        with pytest.raises(Http3Error, match="status 403"):
             await connecting(page, "http://localhost:1")
 
 

@@ -251,6 +251,43 @@ async def test_drain_asks_and_the_peer_ends() -> None:
         assert await drained == webtransport.CloseInfo(9, "", True)
 
 
+async def test_a_server_drains_and_takes_no_more() -> None:
+    ends: list[webtransport.CloseInfo] = []
+
+    async def handler(session: webtransport.Session) -> None:
+        ends.append(await session.wait_closed())
+
+    async with pair(handler) as (session, server):
+        drained = asyncio.create_task(server.drain(5))
+        await session.wait_draining()
+        session.close(4)
+        await drained
+        assert ends == [webtransport.CloseInfo(4, "", True)]
+        assert server.sessions == ()
+
+
+async def test_a_server_that_is_left_closes_its_sessions() -> None:
+    async with asyncio.timeout(10):
+        async with webtransport.serve(echo, "127.0.0.1", 0, config=SERVER) as server:
+            url = f"https://127.0.0.1:{server.address[1]}/"
+            session = await webtransport.connect(url, config=CLIENT)
+        assert await session.wait_closed() == webtransport.CloseInfo(0, "", True)
+
+
+async def test_an_open_that_is_cancelled_gives_its_credit_back() -> None:
+    async with pair() as (session, _):
+        assert session._credit is not None
+        session._credit[2] = 1
+        await session.open_uni()
+        waits = asyncio.create_task(session.open_uni())
+        await asyncio.sleep(0.05)
+        waits.cancel()
+        await asyncio.gather(waits, return_exceptions=True)
+        session._take_capsule(*wire.flow_capsule(wire.MAX_STREAMS_UNI, 2))
+        await session.open_uni()
+        assert session._used[2] == 2
+
+
 async def test_a_failing_handler_ends_its_session_alone(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
