@@ -129,6 +129,7 @@ async def test_codes_of_streams_both_ways(browser: Chromium) -> None:
 
     async def handler(session: webtransport.Session) -> None:
         first = await session.accept_bi()
+        first.write(b"y")
         try:
             await first.read()
         except StreamResetError as error:
@@ -145,9 +146,12 @@ async def test_codes_of_streams_both_ways(browser: Chromium) -> None:
         browser,
         handler,
         """
-        const first = (await transport.createBidirectionalStream()).writable.getWriter();
-        await first.write(bytes("x"));
-        await first.abort(new WebTransportError({ message: "no", streamErrorCode: 77 }));
+        // Draft 02 has no reliable reset: one that overtakes the header ends a stream of nobody.
+        const first = await transport.createBidirectionalStream();
+        const writer = first.writable.getWriter();
+        await writer.write(bytes("x"));
+        await first.readable.getReader().read();
+        await writer.abort(new WebTransportError({ message: "no", streamErrorCode: 77 }));
         const codes = [];
         const note = (error) => codes.push(error.streamErrorCode ?? String(error));
         const second = await transport.createBidirectionalStream();
