@@ -93,7 +93,7 @@ class LivePage:
         self._browsers: set[_Browser] = set()
         self._missed = 0
         self._ended = False
-        self._pages = 0
+        self._pages: set[asyncio.StreamWriter] = set()
         self._exits = contextlib.AsyncExitStack()
         self._http: asyncio.Server | None = None
         self._server: webtransport.Server | None = None
@@ -176,6 +176,9 @@ class LivePage:
     async def _close_http(self) -> None:
         assert self._http is not None
         self._http.close()
+        # Browsers keep connections that they may want; a server waits for those from Python 3.12.
+        for writer in self._pages:
+            writer.transport.abort()
         await self._http.wait_closed()
 
     async def _stop_pump(self) -> None:
@@ -237,9 +240,9 @@ class LivePage:
         return f"localhost:{self._http_port}", f"127.0.0.1:{self._http_port}"
 
     async def _page(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._pages += 1
+        self._pages.add(writer)
         try:
-            if self._pages <= _PAGES:
+            if len(self._pages) <= _PAGES:
                 async with asyncio.timeout(_REQUEST_S):
                     head = await reader.readuntil(b"\r\n\r\n")
                     writer.write(self._answer(head))
@@ -249,7 +252,7 @@ class LivePage:
         except asyncio.LimitOverrunError:
             writer.write(_response(431, b"", "text/plain"))
         finally:
-            self._pages -= 1
+            self._pages.discard(writer)
             writer.close()
 
     def _answer(self, head: bytes) -> bytes:
