@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,25 +22,33 @@ _SWITCHES = (
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
+    # Without it a browser may first look for a proxy, for seconds.
+    "--no-proxy-server",
     "--window-size=1100,750",
 )
 _SCRIPT_S = 15
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def empty_page() -> AsyncIterator[str]:
     """Serve an empty page; its address, which is a secure context since it is localhost's."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 15\r\n"
-            b"connection: close\r\n\r\n<!doctype html>"
-        )
+        # Browsers open connections that they may want, and drop those that they did not.
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(
+                b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 15\r\n"
+                b"connection: close\r\n\r\n<!doctype html>"
+            )
         writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    finally:
+        # Not waited for: from Python 3.12 that waits for the browser's idle connections.
+        server.close()
 
 
 class Chromium:
