@@ -126,8 +126,15 @@ class TestOurServerWithGtlsclient:
         assert "confirming key update" in done.said.lower() or "k=1" in done.said
         assert (tmp_path / "slow").read_bytes() == content
 
-    @pytest.mark.parametrize("how", [(), ("--nat-rebinding",)], ids=["migration", "rebinding"])
-    async def test_the_client_changes_its_address(self, our_server, get, content, tmp_path, how):
+    # A client that does not know of its new address has to send something for the server to see it.
+    @pytest.mark.parametrize(
+        ("path", "how"),
+        [("/slow", ()), ("/data", ("--nat-rebinding", "--delay-stream=400ms"))],
+        ids=["migration", "rebinding"],
+    )
+    async def test_the_client_changes_its_address(
+        self, our_server, get, content, tmp_path, path, how
+    ):
         addresses = set()
 
         async def look(seen):
@@ -137,10 +144,11 @@ class TestOurServerWithGtlsclient:
 
         async with our_server() as seen:
             looking = asyncio.ensure_future(look(seen))
-            done = await get(seen.port, "-q", "--change-local-addr=200ms", *how, paths=["/slow"])
+            done = await get(seen.port, "-q", "--change-local-addr=200ms", *how, paths=[path])
+            addresses.update(r.session.connection.remote_address for r in seen.requests)
             looking.cancel()
         assert done.status == 0, done.tail
-        assert (tmp_path / "slow").read_bytes() == content
+        assert (tmp_path / path[1:]).read_bytes() == content
         assert len(seen.connections) == 1
         assert len(addresses) == 2
 
