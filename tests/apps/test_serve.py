@@ -1,0 +1,96 @@
+"""`midstream serve`, `watch quic://` and `demo --quic`, as programs."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+from apps.program import finished, read_until, run, started
+
+from midstream.stream import load, shipped_recordings
+
+LOOP = shipped_recordings()["loop-04"]
+HEALTHY = shipped_recordings()["healthy-03"]
+
+
+def text_of(path):
+    return "".join(event.text for event in load(path) if event.kind == "text")
+
+
+def serving(process):
+    return json.loads(read_until(process.stdout, b"\n").splitlines()[0])
+
+
+def server(source, *options):
+    return started("serve", source, "--development", "--port", 0, "--json", *options)
+
+
+def test_a_recording_is_served_and_watched():
+    with server(HEALTHY, "--streams", 1) as process:
+        start = serving(process)
+        assert start["type"] == "serving"
+        assert start["url"].endswith("/healthy-03")
+        done = run("watch", start["url"], "--pin", start["pin"])
+        assert (done.status, done.out) == (0, text_of(HEALTHY))
+        ended = finished(process)
+    assert ended.status == 0
+    assert [row["type"] for row in ended.rows] == ["stream", "served"]
+    assert ended.rows[0]["outcome"] == "ended"
+
+
+def test_a_watch_that_stops_stops_the_server():
+    with server(LOOP, "--streams", 1, "--speed", 1) as process:
+        start = serving(process)
+        done = run("watch", start["url"], "--insecure", "--json")
+        assert done.status == 1
+        assert done.report["stopped"]["kind"] == "loop"
+        ended = finished(process)
+    assert ended.rows[0]["outcome"] == "stopped"
+    assert ended.rows[0]["events"] < len(load(LOOP))
+
+
+def test_standard_input_is_served_to_a_reader():
+    with server("-", "--streams", 1) as process:
+        start = serving(process)
+        process.stdin.write(b"Once upon a time")
+        process.stdin.close()
+        process.stdin = None
+        done = run("watch", start["url"], "--pin", start["pin"])
+        assert (done.status, done.out) == (0, "Once upon a time")
+        assert finished(process).status == 0
+
+
+def test_a_certificate_that_is_not_trusted():
+    with server(HEALTHY) as process:
+        start = serving(process)
+        done = run("watch", start["url"])
+        assert done.status == 3
+        assert "certificate" in done.err
+        other = run("watch", start["url"], "--pin", "cert-sha256:" + "0" * 64)
+        assert other.status == 3
+        process.send_signal(signal.SIGTERM)
+        assert finished(process).status == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("serve", HEALTHY), "either --certificate or --development"),
+        (("serve", HEALTHY, "--development", "--key", LOOP), "--key goes only with"),
+        (("watch", HEALTHY, "--insecure"), "--insecure goes only with a quic:// URL"),
+        (("watch", "quic://localhost/", "--insecure", "--pin", "x"), "does not go with"),
+        (("watch", "quic://localhost/", "--prompt", "x"), "--prompt goes only with"),
+        (("watch", "quic://localhost/?a"), "without user, query"),
+    ],
+)
+def test_what_does_not_go_together(args, words):
+    done = run(*args, env={"COLUMNS": "300"})
+    assert done.status == 2
+    assert words in " ".join(done.err.replace("│", " ").split())
+
+
+def test_the_demo_over_quic():
+    done = run("demo", "--quic", "--json", "--speed", 20)
+    assert done.status == 0
+    assert [row["outcome"] for row in done.of_type("report")] == ["stopped", "ended"]
