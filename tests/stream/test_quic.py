@@ -283,8 +283,8 @@ class TestServed:
                 left.put_nowait(error.code)
 
         trust = Config(pins=(identity.certificate_pin,))
-        async with serve(handler, "127.0.0.1", 0, config=Config(identity=identity)) as server:
-            async with connect(*server.address, config=trust) as connection:
-                async with from_quic(connection) as source:
-                    await anext(source)
-                assert await left.get() == QuicCode.CLOSED
+        here = serve(handler, "127.0.0.1", 0, config=Config(identity=identity))
+        async with here as server, connect(*server.address, config=trust) as connection:
+            async with from_quic(connection) as source:
+                await anext(source)
+            assert await left.get() == QuicCode.CLOSED
