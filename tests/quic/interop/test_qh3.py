@@ -1,4 +1,4 @@
-"""qh3, whose QUIC and HTTP/3 are in Rust: its client with our server, our client with its server."""
+"""qh3, in Rust: its client with our server, our client with its server."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from quic.interop.peers import free_port
 
+from midstream.quic.certificates import Authority
 from midstream.quic.config import Config
 from midstream.quic.connection import connect
 from midstream.quic.serving import serve
@@ -29,11 +30,16 @@ async def echo(connection):
         stream.finish()
 
 
-async def test_its_client_with_our_server(qh3, credentials, content):
+async def test_its_client_with_our_server(qh3, content, tmp_path):
+    # It takes no certificate that signed itself.
+    authority = Authority.development()
+    trusted = tmp_path / "authority.pem"
+    trusted.write_bytes(authority.pem)
+    identity = authority.issue(["localhost"], usage="server")
     settings = qh3.quic.configuration.QuicConfiguration(
-        is_client=True, alpn_protocols=["echo"], cafile=str(credentials.certificate)
+        is_client=True, alpn_protocols=["echo"], cafile=str(trusted)
     )
-    config = Config(alpn=("echo",), identity=credentials.identity)
+    config = Config(alpn=("echo",), identity=identity)
     async with serve(echo, "127.0.0.1", 0, config=config) as server:
         client = qh3.asyncio.client.connect("localhost", server.address[1], configuration=settings)
         async with asyncio.timeout(20), client as connection:
