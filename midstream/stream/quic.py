@@ -199,7 +199,7 @@ def request_line(name: str = "") -> bytes:
     Examples
     --------
     >>> request_line("stories")
-    b'{"midstream":1,"watch":"stories"}\\n'
+    b'{"midstream":1,"watch":"stories"}\n'
     """
     row = {"midstream": _VERSION, "watch": _check_name(name)}
     return json.dumps(row, separators=(",", ":")).encode("ascii") + b"\n"
