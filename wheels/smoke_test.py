@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
+from collections.abc import AsyncIterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import version
 from pathlib import Path
 
 import midstream
+from midstream import quic
 from midstream.attractor import (
     System,
     classify,
@@ -50,6 +52,7 @@ from midstream.meta import (
     Shield,
     StrangeLoop,
 )
+from midstream.quic.page import live_page
 from midstream.scheduler import Histogram, RingQueue, Scheduler, sleep_ns
 from midstream.stream import replay, shipped_recordings, watch
 
@@ -204,6 +207,30 @@ def check_learning() -> None:
     check(loop.replay().to_bytes() == loop.ledger.to_bytes(), "a replay differs")
 
 
+async def check_quic() -> None:
+    """A stream there and back over QUIC, and a page with all that belongs to it."""
+    identity = quic.Identity.development()
+
+    async def echo(connection: quic.Connection) -> None:
+        async for stream in connection.streams():
+            stream.write(await stream.read_to_end(1 << 20))
+            stream.finish()
+
+    async with quic.serve(echo, "127.0.0.1", 0, config=quic.Config(identity=identity)) as server:
+        config = quic.Config(pins=[identity.certificate_pin])
+        async with quic.connect(*server.address, config=config) as connection:
+            stream = await connection.open_bi()
+            stream.write(bytes(100_000))
+            stream.finish()
+            check(len(await stream.read_to_end(1 << 20)) == 100_000, "an echo over QUIC differs")
+
+    async def no_events() -> AsyncIterator[object]:
+        yield {"text": "one"}
+
+    async with live_page(no_events()) as page:
+        check(page.url.startswith("http://"), "the live page has no address")
+
+
 async def severities(name: str) -> list[str]:
     watched = watch(replay(shipped_recordings()[name]))
     async for _ in watched:
@@ -230,6 +257,7 @@ def main() -> None:
     check_dynamics()
     check_rules()
     check_learning()
+    asyncio.run(check_quic())
     shipped = check_recordings()
     print(f"midstream {midstream.__version__} in {PACKAGE}")
     print(f"{len(compiled)} compiled modules, {shipped} recordings: all well")

@@ -61,8 +61,8 @@ PACKETS_PER_KEY = 1 << 22
 SMALLEST_RESET = 21
 #: What the transport wants room for before it begins a packet.
 SMALLEST_PACKET = 64
-#: Pieces of handshake data with holes between them: a hello of 64 KiB in packets has at most 55, and
-#: aioquic walks over them at each frame.
+#: Pieces of handshake data with holes between them: a hello of 64 KiB in packets has at most 55,
+#: and aioquic walks over them at each frame.
 MAX_CRYPTO_PIECES = 64
 
 #: One run of packets for a system call: the bytes, the size of each but the last, where to.
