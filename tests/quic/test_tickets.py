@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import datetime
 import json
-import multiprocessing
 import os
 import stat
+import subprocess
 import sys
 import threading
 import warnings
@@ -236,16 +236,19 @@ def test_a_half_written_file_is_none(tmp_path, monkeypatch):
     assert store.take("a").age_add == 2**32 - 2
 
 
-def take_all(folder, start, found):
-    store = TicketStore(folder)
-    start.wait(30)
-    taken = []
-    for _ in range(30):
-        for server in "abcde":
-            ticket = store.take(server)
-            if ticket is not None:
-                taken.append((server, ticket.age_add))
-    found.put(taken)
+TAKE_ALL = """
+import sys
+from midstream.quic import TicketStore
+
+store = TicketStore(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.readline()
+for _ in range(30):
+    for server in "abcde":
+        ticket = store.take(server)
+        if ticket is not None:
+            print(server, ticket.age_add)
+"""
 
 
 def test_two_processes_never_take_the_same(tmp_path):
@@ -253,16 +256,23 @@ def test_two_processes_never_take_the_same(tmp_path):
     for server in "abcde":
         for number in range(MAX_PER_SERVER):
             store.put(server, a_ticket(number))
-    context = multiprocessing.get_context("spawn")
-    start, found = context.Barrier(2), context.Queue()
     processes = [
-        context.Process(target=take_all, args=(str(tmp_path), start, found)) for _ in range(2)
+        subprocess.Popen(
+            [sys.executable, "-P", "-c", TAKE_ALL, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
     ]
+    assert [process.stdout.readline() for process in processes] == ["ready\n"] * 2
     for process in processes:
-        process.start()
-    taken = [one for _ in processes for one in found.get(timeout=60)]
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    taken = []
     for process in processes:
-        process.join(60)
+        taken += process.communicate(timeout=60)[0].splitlines()
+        assert process.returncode == 0
     assert len(taken) == len(set(taken)) == 5 * MAX_PER_SERVER
 
 
