@@ -54,11 +54,21 @@ cdef enum:
     RUN_SEGMENTS = 64
     RUN_BYTES = 65000
     TAG = 16
+    #: Bytes of the congestion window that streams of ordinary urgency leave: three full datagrams.
+    RESERVE = 3 * 1452
+    #: Urgencies 0, 1 and 2, as bits of `ready`.
+    URGENT = 7
     #: Packets between two numbers that are left out, at least; at most four times as many.
     SKIP_LEAST = 256
     #: A frame header with 8-byte varints for identifier and offset, and a 2-byte length.
     STREAM_HEADER = 1 + 8 + 8 + 2
 
+# Where the peer is less than a millisecond away, what bulk keeps in flight stands in the queue of the
+# receiver's socket, and an urgent stream behind it. While there are urgent streams, within a second
+# of the last, bulk waits with this much in flight: at 500 MB/s a tenth of a millisecond.
+cdef int64_t NEAR_NS = 1000000
+cdef int64_t URGENT_NS = 1000000000
+cdef uint64_t NEAR_FLIGHT = 48 << 10
 cdef uint64_t VARINT_MAX = (1 << 62) - 1
 cdef uint64_t STREAMS_MAX = 1 << 60
 
@@ -334,7 +344,7 @@ cdef class Transport:
     cdef uint64_t expected
     #: First packet that may be under the keys in use.
     cdef uint64_t key_since
-    cdef int64_t now_ns, ack_at_ns, pacing_at_ns
+    cdef int64_t now_ns, ack_at_ns, pacing_at_ns, urgent_ns
     cdef unsigned ack_delay_exponent, unacked_packets, only_acks
     cdef int until_skip
     cdef public unsigned peer_ack_delay_exponent
@@ -392,6 +402,7 @@ cdef class Transport:
         self.datagrams = deque()
         self.ack_at_ns = -1
         self.pacing_at_ns = -1
+        self.urgent_ns = -URGENT_NS
         self.ack_delay_exponent = 3
         self.peer_ack_delay_exponent = 3
         self.recovery = Recovery(congestion_control, max_datagram_size)
@@ -426,13 +437,20 @@ cdef class Transport:
         self.recovery.core.max_ack_delay_ns = <int64_t>(delay_s * 1e9)
 
     def take_touched(self):
-        """Streams that changed since the last call."""
-        cdef list touched = self.touched
+        """Streams that changed since the last call, those of urgency 0, 1 and 2 first."""
+        cdef list touched = self.touched, urgent
         cdef StreamState stream
         if touched:
             self.touched = []
+            urgent = []
             for stream in touched:
                 stream.touched = False
+                if stream.urgency < 3:
+                    urgent.append(stream)
+            if urgent and len(urgent) < len(touched):
+                # Their readers run first in the loop's next turn.
+                urgent.extend([stream for stream in touched if stream.urgency >= 3])
+                return urgent
         return touched
 
     def take_opened(self, bint hold=False):
@@ -1251,11 +1269,17 @@ cdef class Transport:
         cdef ms_recovery* r = &self.recovery.core
         cdef Py_ssize_t size = self.datagram_size, pos, length, header, cid_length
         cdef int n, most
-        cdef bint may, due
+        cdef bint may, due, urgent
+        cdef Py_ssize_t reserve = min(<uint64_t>RESERVE, ms_recovery_window(r) // 16)
+        cdef uint64_t flight = ms_recovery_window(r)
         cdef int64_t delay
         self.needed = False
         self.now_ns = <int64_t>(now * 1e9)
         self.pacing_at_ns = -1
+        if self.ready & URGENT:
+            self.urgent_ns = self.now_ns
+        if self.now_ns - self.urgent_ns < URGENT_NS and 0 < r.min_ns < NEAR_NS:
+            flight = NEAR_FLIGHT
         if pair._update_key_requested:
             pair._update_key("local_update")
         send = pair.send
@@ -1278,9 +1302,14 @@ cdef class Transport:
                 due = 0 <= self.ack_at_ns <= self.now_ns + 1000
                 may = self.has_data()
                 if may and not r.probes:
-                    if ms_recovery_can_send(r) < <uint64_t>size:
+                    # A little of the window is kept for streams more urgent than most, and the
+                    # pacer lets them pass: they do not queue behind bulk that left before them.
+                    urgent = (self.ready & URGENT) != 0
+                    if ms_recovery_can_send(r) < <uint64_t>(size if urgent else size + reserve) or (
+                        not urgent and r.bytes_in_flight >= flight
+                    ):
                         may = False
-                    elif ms_recovery_pacing_budget(r, self.now_ns) < <uint64_t>size:
+                    elif not urgent and ms_recovery_pacing_budget(r, self.now_ns) < <uint64_t>size:
                         delay = ms_recovery_pacing_delay(r, self.now_ns)
                         self.pacing_at_ns = self.now_ns + max(delay, 1000)
                         may = False

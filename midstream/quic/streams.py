@@ -32,6 +32,8 @@ __all__ = ["Stream", "StreamReader", "StreamWriter"]
 _CODE_MAX = (1 << 62) - 1
 #: Largest piece that iteration gives, bytes: a task that works on one holds the loop for that long.
 _CHUNK = 256 << 10
+#: Urgency of a stream that nobody gave one (RFC 9218, section 4.1).
+_ORDINARY = 3
 #: asyncio's own limit of a line, bytes.
 _LINE_LIMIT = 64 << 10
 
@@ -420,6 +422,8 @@ class Stream(StreamState):
             Another task is draining this stream.
         """
         self._check_send()
+        if self.urgency < _ORDINARY and self.queued:
+            self.connection._transmit()
         if self.queued <= self.connection._high_water:
             return
         while self.queued > self.connection._low_water:
@@ -444,7 +448,11 @@ class Stream(StreamState):
             raise self.connection._failure()
         super().finish()
         self.connection._sending.add(self)
-        self.connection._schedule_transmit()
+        if self.urgency < _ORDINARY:
+            # More urgent than most: not after what else the loop has to do in this turn.
+            self.connection._transmit()
+        else:
+            self.connection._schedule_transmit()
 
     def reset(self, code: int) -> None:
         """Break off the sending direction; what the peer has not got yet, it may never get.
