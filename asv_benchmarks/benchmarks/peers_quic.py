@@ -1,4 +1,4 @@
-"""What `quic_speed.py` runs in separate processes: our asyncio interface, and aioquic's own.
+"""What `quic_speed.py` runs in separate processes: our asyncio interface, aioquic's and qh3's.
 
 Both ends speak one small protocol: the first byte of a stream says what becomes of the rest.
 ``S`` is read to its end and answered with one byte; ``E`` is read to its end and sent back; ``P``
@@ -9,6 +9,8 @@ end after a rest of two seconds.
 from __future__ import annotations
 
 import asyncio
+import importlib
+import importlib.util
 import ssl
 
 CHUNK = 256 << 10
@@ -102,13 +104,16 @@ class Channel:
 class Aioquic:
     """aioquic's `asyncio` package, as it comes."""
 
+    package = "aioquic"
     has_limit = True
 
-    @staticmethod
-    async def serve(certificate, key, options):
-        from aioquic.asyncio import serve
+    @classmethod
+    def module(cls, name):
+        return importlib.import_module(f"{cls.package}.{name}")
+
+    @classmethod
+    def protocol(cls, options):
         from aioquic.asyncio.protocol import QuicConnectionProtocol
-        from aioquic.quic.configuration import QuicConfiguration
         from aioquic.quic.connection import Limit
         from aioquic.quic.packet import QuicFrameType
 
@@ -123,14 +128,20 @@ class Aioquic:
                 )
                 super().__init__(quic, **more)
 
-        configuration = QuicConfiguration(is_client=False, alpn_protocols=["midstream"])
+        return Raised
+
+    @classmethod
+    async def serve(cls, certificate, key, options):
+        configuration = cls.module("quic.configuration").QuicConfiguration(
+            is_client=False, alpn_protocols=["midstream"]
+        )
         configuration.load_cert_chain(certificate, key)
-        server = await serve(
+        server = await cls.module("asyncio").serve(
             "127.0.0.1",
             0,
             configuration=configuration,
-            create_protocol=Raised,
-            stream_handler=Aioquic._handle,
+            create_protocol=cls.protocol(options),
+            stream_handler=cls._handle,
         )
         return server, server._transport.get_extra_info("sockname")[1]
 
@@ -162,13 +173,12 @@ class Aioquic:
         self._port = port
 
     async def __aenter__(self):
-        from aioquic.asyncio import connect
-        from aioquic.quic.configuration import QuicConfiguration
-
-        configuration = QuicConfiguration(
+        configuration = self.module("quic.configuration").QuicConfiguration(
             is_client=True, alpn_protocols=["midstream"], verify_mode=ssl.CERT_NONE
         )
-        self._context = connect("127.0.0.1", self._port, configuration=configuration)
+        self._context = self.module("asyncio").connect(
+            "127.0.0.1", self._port, configuration=configuration
+        )
         self._protocol = await self._context.__aenter__()
         return self
 
@@ -178,6 +188,27 @@ class Aioquic:
     async def open(self, urgency=3):
         reader, writer = await self._protocol.create_stream()
         return Pair(reader, writer)
+
+
+class Qh3(Aioquic):
+    """qh3, whose core is Rust, through the same interface."""
+
+    package = "qh3"
+
+    @classmethod
+    def protocol(cls, options):
+        return cls.module("asyncio.protocol").QuicConnectionProtocol
+
+    async def open(self, urgency=3):
+        pair = await super().open(urgency)
+        # Its writers have no protocol behind them, so that `drain` raises: nothing is lost, as its
+        # buffers have no bound either.
+        pair.drain = _next_turn
+        return pair
+
+
+async def _next_turn():
+    await asyncio.sleep(0)
 
 
 class Pair:
@@ -192,3 +223,5 @@ class Pair:
 
 _KEPT: set[asyncio.Task[None]] = set()
 LIBRARIES = {"midstream": Ours, "aioquic": Aioquic}
+if importlib.util.find_spec("qh3") is not None:
+    LIBRARIES["qh3"] = Qh3
