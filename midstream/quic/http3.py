@@ -1141,26 +1141,28 @@ class Http3Server:
         config: Config,
         on_session: Callable[[Session], None] | None,
         any_early: bool,
+        key: bytes | None = None,
     ) -> None:
+        from midstream.quic.serving import serve as serve_quic
+
         self._app = app
         self._any_early = any_early
-        self._host = host
-        self._port = port
-        self._config = config
         self._on_session = on_session
         self._sessions: set[Session] = set()
-        self._server: Server | None = None
+        # Made here and not when entered: arguments are refused where they were written.
+        self._server = serve_quic(self._handle, host, port, config=config, key=key)
+
+    def __repr__(self) -> str:
+        return f"<Http3Server on {self._server!r}>"
 
     @property
     def server(self) -> Server:
         """The QUIC server below."""
-        if self._server is None:
-            raise ArgumentValueError("the server is not running: use `async with`")
         return self._server
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it listens: host and port."""
+        """Where it listens: host and port; QuicError until it was entered."""
         return self.server.address
 
     @property
@@ -1195,13 +1197,10 @@ class Http3Server:
         await self.server.drain(timeout_s)
 
     async def __aenter__(self) -> Self:
-        from midstream.quic.serving import serve as serve_quic
-
         if isinstance(self._app, Application):
             await self._app.startup()
         try:
-            server = serve_quic(self._handle, self._host, self._port, config=self._config)
-            self._server = await server.__aenter__()
+            await self._server.__aenter__()
         except BaseException:
             if isinstance(self._app, Application):
                 await self._app.shutdown()
@@ -1231,6 +1230,7 @@ def serve(
     config: Config,
     on_session: Callable[[Session], None] | None = None,
     any_early: bool = False,
+    key: bytes | None = None,
 ) -> Http3Server:
     """Serve HTTP/3.
 
@@ -1251,6 +1251,8 @@ def serve(
         Whether the application takes requests in early data that change something, too, and looks
         at `Request.early_data` itself. Those are otherwise answered with status 425 (RFC 8470),
         on which `Session.request` sends them again after the handshake.
+    key : bytes, optional
+        For tokens and resets that survive a restart, as of `midstream.quic.serve`.
 
     Returns
     -------
@@ -1282,7 +1284,7 @@ def serve(
     """
     if not callable(app):
         raise ArgumentTypeError(f"app must be callable, got {app!r} ({type(app).__name__})")
-    return Http3Server(app, host, port, _h3_config(config), on_session, any_early)
+    return Http3Server(app, host, port, _h3_config(config), on_session, any_early, key)
 
 
 async def mount(

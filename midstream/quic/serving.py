@@ -18,6 +18,7 @@ from midstream._core.validate import check_int, check_real, check_text
 from midstream.quic._endpoint import Endpoint, Initial
 from midstream.quic._server_tickets import ServerTickets
 from midstream.quic._sessions import server_protocol
+from midstream.quic._tokens import check_key
 from midstream.quic.config import Config
 from midstream.quic.connection import Connection
 from midstream.quic.statistics import ServerStats
@@ -42,9 +43,17 @@ class Server:
     Not thread-safe: of the event loop it was started in.
     """
 
-    def __init__(self, handler: Handler, host: str | None, port: int, config: Config) -> None:
+    def __init__(
+        self,
+        handler: Handler,
+        host: str | None,
+        port: int,
+        config: Config,
+        key: bytes | None = None,
+    ) -> None:
         self._handler = handler
         self._where = (host, port)
+        self._key = key
         self.config = config
         self._endpoint: Endpoint | None = None
         self._tasks: dict[Connection, asyncio.Task[None] | None] = {}
@@ -79,7 +88,7 @@ class Server:
         if self._endpoint is None:
             host, port = self._where
             self._endpoint = await Endpoint.server(
-                host, port, config=self.config, accept=self._accept
+                host, port, config=self.config, accept=self._accept, key=self._key
             )
         return self
 
@@ -270,6 +279,7 @@ def serve(
     port: int,
     *,
     config: Config,
+    key: bytes | None = None,
 ) -> Server:
     """Serve QUIC connections.
 
@@ -286,6 +296,11 @@ def serve(
         UDP port, 0 for any that is free.
     config : Config
         Must have an `identity`.
+    key : bytes, optional
+        At least 32 random bytes, kept secret, the same over restarts and for all servers behind
+        one address. Then the address tokens of earlier clients stay good, and a connection that
+        a restart cut off is told so at its next packet (RFC 9000, section 10.3) instead of
+        waiting for its idle time-out. Default: random, for this server alone.
 
     Returns
     -------
@@ -328,4 +343,6 @@ def serve(
             "config.identity must be given to serve, got None: Identity.load for a certificate "
             "of yours, Identity.development for trying"
         )
-    return Server(handler, host, port, config)
+    if key is not None:
+        check_key(key)
+    return Server(handler, host, port, config, key)

@@ -109,6 +109,7 @@ class Server:
         protocols: tuple[str, ...],
         max_sessions: int,
         drafts: tuple[Draft, ...],
+        key: bytes | None = None,
     ) -> None:
         self._handler = handler
         self._path = path
@@ -120,7 +121,7 @@ class Server:
         self._limits = _limits(config)
         self._sessions: set[Session] = set()
         self.http3 = http3.serve(
-            self._answer, host, port, config=config, on_session=self._on_session
+            self._answer, host, port, config=config, on_session=self._on_session, key=key
         )
 
     @property
@@ -268,6 +269,7 @@ def serve(
     protocols: Sequence[str] = (),
     max_sessions: int = _SESSIONS,
     drafts: Sequence[int] = _DRAFTS,
+    key: bytes | None = None,
 ) -> Server:
     """Serve WebTransport, and other HTTP/3 requests on the same port.
 
@@ -298,6 +300,8 @@ def serve(
         it is one from draft 13 on, as the draft has it.
     drafts : sequence of int, default 2, 7, 13 and 15
         Versions of the protocol to offer.
+    key : bytes, optional
+        For tokens and resets that survive a restart, as of `midstream.quic.serve`.
 
     Returns
     -------
@@ -335,6 +339,7 @@ def serve(
         _names("protocols", protocols),
         check_int("max_sessions", max_sessions, low=1, high=1 << 16),
         _check_drafts(drafts),
+        key,
     )
 
 

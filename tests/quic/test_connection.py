@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from midstream._core.errors import (
     QuicError,
     QuicTimeoutError,
 )
+from midstream.quic import http3, webtransport
 from midstream.quic.certificates import Identity
 from midstream.quic.config import Config
 from midstream.quic.connection import Connection, connect
@@ -448,3 +450,40 @@ def test_run_uses_what_is_installed() -> None:
             return await ask(connection)
 
     assert run(main()) == b"hello"
+
+
+async def test_a_key_survives_a_restart() -> None:
+    key = bytes(range(32))
+    store = TicketStore()
+    first = await serve(echo, "127.0.0.1", 0, config=server_config(), key=key)
+    port = first.address[1]
+    connection = await connect("127.0.0.1", port, config=client_config(tickets=store))
+    await connection.ping()
+    # Gone without a word, as after SIGKILL.
+    first._endpoint.close()
+    async with serve(echo, "127.0.0.1", port, config=server_config(), key=key) as second:
+        with pytest.raises(ConnectionClosedError, match="reset"):
+            await asyncio.wait_for(connection.ping(), 10)
+        taken = []
+        check = second._endpoint.tokens.check
+        second._endpoint.tokens.check = lambda *a, **k: taken.append(check(*a, **k)) or taken[-1]
+        async with connect("127.0.0.1", port, config=client_config(tickets=store)):
+            assert taken[0] is not None
+    first.close()
+    await first.wait_closed()
+
+
+@pytest.mark.parametrize("made", [serve, http3.serve, webtransport.serve])
+def test_a_key_must_be_long_and_bytes(made: Any) -> None:
+    with pytest.raises(ArgumentValueError, match="key must have at least 32 bytes, got 3"):
+        made(echo, "127.0.0.1", 0, config=server_config(), key=b"key")
+    with pytest.raises(ArgumentTypeError, match="key must be bytes, got str"):
+        made(echo, "127.0.0.1", 0, config=server_config(), key="key")
+
+
+@pytest.mark.parametrize("made", [serve, http3.serve, webtransport.serve])
+def test_a_server_without_an_identity_is_refused_where_it_is_made(made: Any) -> None:
+    with pytest.raises(ArgumentValueError, match=r"config.identity must be given to serve"):
+        made(echo, "127.0.0.1", 0, config=Config())
+    with pytest.raises(ArgumentValueError, match="port must be at most 65535, got 65536"):
+        made(echo, "127.0.0.1", 65536, config=server_config())
