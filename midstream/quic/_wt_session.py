@@ -117,6 +117,7 @@ class SessionStream:
     """
 
     __slots__ = (
+        "_cut_off",
         "_finishing",
         "_pending",
         "_receive_over",
@@ -133,6 +134,8 @@ class SessionStream:
         # Written, but beyond the limit of the session's data.
         self._pending = bytearray()
         self._finishing = False
+        # Whether the session ended before all that was written had arrived.
+        self._cut_off = False
         self._receive_over = not raw.can_receive
         self._send_over = not raw.can_send
 
@@ -310,6 +313,29 @@ class SessionStream:
             await self.session._credit_came()
         await self._call(self.raw.wait_acked())
 
+    async def wait_stopped(self) -> int | None:
+        """Wait until the peer wants no more, or has got everything; see `Stream.wait_stopped`.
+
+        Returns
+        -------
+        int or None
+            The application's code of the peer's stop; None where the peer has got all.
+
+        Raises
+        ------
+        ConnectionClosedError
+            The session or the connection is over.
+        """
+        code = await self._call(self.raw.wait_stopped())
+        if code is None:
+            if self._cut_off:
+                raise self.session._closing_error()
+            return None
+        if code == wire.SESSION_GONE:
+            await self.session._learn_end()
+        self.session._check_open()
+        return wire.application_code(code) or 0
+
     async def __aenter__(self) -> Self:
         """The stream itself."""
         return self
@@ -344,6 +370,7 @@ class SessionStream:
 
     def _gone(self) -> None:
         """The session is over."""
+        self._cut_off = not self.raw.all_acked
         self._pending.clear()
         self._finishing = self._receive_over = self._send_over = True
         refuse(self.raw, wire.SESSION_GONE)

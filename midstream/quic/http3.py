@@ -84,8 +84,6 @@ _HEAD_TIMEOUT_S = 30.0
 _INTERIM_LIMIT = 32
 #: Body that `read` takes unless told otherwise: 64 MiB.
 _READ_LIMIT = 64 << 20
-#: How often, in seconds, open responses are looked at for a client that wants no more.
-_STOP_INTERVAL_S = 0.25
 #: Methods that change nothing, and so may be replayed (RFC 9110, section 9.2.1).
 _SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 
@@ -570,7 +568,6 @@ class Session(Transactions):
         self._any_early = any_early
         self._exchanges: dict[int, _Exchange] = {}
         self._requests: dict[int, tuple[Request, asyncio.Task[None]]] = {}
-        self._watcher: asyncio.Task[None] | None = None
 
     # ------------------------------------------------------------------ client
 
@@ -931,8 +928,9 @@ class Session(Transactions):
         assert task is not None
         stream = request._reader.stream
         self._requests[stream.stream_id] = (request, task)
-        if self._watcher is None or self._watcher.done():
-            self._watcher = self.spawn(self._watch_stops())
+        # A future and no task: most requests end before anybody needs to know.
+        over = stream._sending_over()
+        over.add_done_callback(lambda _: self._sending_over(request, task))
         try:
             await self._run_app(request)
         except asyncio.CancelledError:
@@ -999,16 +997,12 @@ class Session(Transactions):
         stream.finish()
         request._reader.stop(Http3ErrorCode.H3_NO_ERROR)
 
-    async def _watch_stops(self) -> None:
-        """Notice clients that want no response any more while a handler waits for something."""
-        while self._requests:
-            await asyncio.sleep(_STOP_INTERVAL_S)
-            for request, task in list(self._requests.values()):
-                stream = request._reader.stream
-                if stream.stopped_code is not None and not request._gone.is_set():
-                    request._gone.set()
-                    if not request._watches:
-                        task.cancel()
+    def _sending_over(self, request: Request, task: asyncio.Task[None]) -> None:
+        """Notice a client that wants no response any more while a handler waits for something."""
+        if request._reader.stream.stopped_code is not None and not request._gone.is_set():
+            request._gone.set()
+            if not request._watches:
+                task.cancel()
 
     # ------------------------------------------------------------------ context
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from midstream._core.errors import (
     ArgumentTypeError,
@@ -88,7 +88,7 @@ class Stream(StreamState):
     b'hello'
     """
 
-    __slots__ = ("_acked", "_held", "_reader", "_stopped", "_writer", "connection")
+    __slots__ = ("_acked", "_held", "_over", "_reader", "_stopped", "_writer", "connection")
 
     connection: Connection
 
@@ -97,6 +97,8 @@ class Stream(StreamState):
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._acked: asyncio.Future[None] | None = None
+        # Shared by all who wait for the end of sending.
+        self._over: asyncio.Future[None] | None = None
         # Taken from the transport by a call that needed more, or was cancelled: given first.
         self._held: bytearray | None = None
         self._stopped: int | None = None
@@ -512,6 +514,55 @@ class Stream(StreamState):
             self._check_send()
             await self._wait("_acked")
 
+    async def wait_stopped(self) -> int | None:
+        """Wait until the peer wants no more bytes, or has got them all.
+
+        Returns
+        -------
+        int or None
+            Code of the peer's STOP_SENDING; None where it acknowledged the end of the stream, or
+            its reset, without having asked to stop.
+
+        Raises
+        ------
+        ConnectionClosedError, QuicTimeoutError
+            The connection is closed.
+        RefusedError
+            The peer opened the stream for its own bytes only.
+
+        Notes
+        -----
+        For who has nothing to write at the moment, and would not learn of it from `write`. Any
+        number of tasks may wait. Source: RFC 9000, section 3.5.
+
+        Examples
+        --------
+        >>> import asyncio
+        >>> from midstream.quic import Config, Identity, connect, serve
+        >>> identity = Identity.development()
+        >>> async def refuse(connection):
+        ...     (await connection.accept_bi()).stop(7)
+        ...     await connection.wait_closed()
+        >>> config = Config(identity=identity)
+        >>> async def main():
+        ...     async with serve(refuse, "127.0.0.1", 0, config=config) as server:
+        ...         trust = Config(pins=[identity.certificate_pin])
+        ...         async with connect(*server.address, config=trust) as connection:
+        ...             stream = await connection.open_bi()
+        ...             stream.write(b"hello")
+        ...             return await stream.wait_stopped()
+        >>> asyncio.run(main())
+        7
+        """
+        if not self.can_send:
+            self._refuse_direction()
+        while self.stopped_code is None and not self.all_acked:
+            if self.connection._failure is not None:
+                raise self.connection._failure()
+            # One who is cancelled does not cancel it for the others.
+            await asyncio.shield(self._sending_over())
+        return self.stopped_code
+
     def set_priority(self, priority: Priority) -> None:  # type: ignore[override]
         """Change what is sent first (RFC 9218); counts for bytes that have not been sent.
 
@@ -546,13 +597,26 @@ class Stream(StreamState):
         if self.connection._failure is not None:
             raise self.connection._failure()
         if not self.can_send:
-            raise RefusedError(
-                f"stream {self.stream_id} is unidirectional and was opened by the peer: "
-                "nothing can be sent on it",
-                reason="direction",
-            )
+            self._refuse_direction()
+
+    def _refuse_direction(self) -> NoReturn:
+        raise RefusedError(
+            f"stream {self.stream_id} is unidirectional and was opened by the peer: "
+            "nothing can be sent on it",
+            reason="direction",
+        )
 
     # Waiting
+
+    def _sending_over(self) -> asyncio.Future[None]:
+        """Done when the peer stopped the stream, or has all of it, or the connection ended."""
+        if self._over is None or self._over.done():
+            self._over = self.connection._loop.create_future()
+            if self.stopped_code is not None or self.all_acked or self.connection.closed:
+                self._over.set_result(None)
+            else:
+                self.connection._waiting.add(self)
+        return self._over
 
     async def _wait(self, slot: str) -> None:
         """Wait until something changed; whoever waits looks again for what it needs."""
@@ -569,8 +633,16 @@ class Stream(StreamState):
             await future
         finally:
             setattr(self, slot, None)
-            if self._reader is None and self._writer is None and self._acked is None:
-                connection._waiting.discard(self)
+            self._stop_waiting()
+
+    def _stop_waiting(self) -> None:
+        if (
+            self._reader is None
+            and self._writer is None
+            and self._acked is None
+            and (self._over is None or self._over.done())
+        ):
+            self.connection._waiting.discard(self)
 
     @staticmethod
     def _resolve(future: asyncio.Future[None] | None) -> bool:
@@ -591,6 +663,9 @@ class Stream(StreamState):
                 self.connection._sending.discard(self)
                 if self._acked is not None:
                     woken = self._resolve(self._acked) or woken
+            if self._over is not None and (stopped or self.all_acked) and self._resolve(self._over):
+                self._stop_waiting()
+                woken = True
             if self._writer is not None and (stopped or self.queued <= self.connection._low_water):
                 woken = self._resolve(self._writer) or woken
         return woken
@@ -600,6 +675,7 @@ class Stream(StreamState):
         self._resolve(self._reader)
         self._resolve(self._writer)
         self._resolve(self._acked)
+        self._resolve(self._over)
 
     # asyncio
 

@@ -379,3 +379,51 @@ async def test_closed_streams_are_let_go() -> None:
         assert not connection._sending
         assert not connection._waiting
         assert not there._sending
+
+
+async def test_a_stop_is_waited_for_by_any_number_of_tasks() -> None:
+    async def refuse(connection: Connection) -> None:
+        stream = await connection.accept_bi()
+        await stream.read(1)
+        await asyncio.sleep(0.02)
+        stream.stop(7)
+        await connection.wait_closed()
+
+    async with pair(refuse) as (connection, _):
+        stream = await connection.open_bi()
+        stream.write(b"x")
+        given_up, *waits = (asyncio.create_task(stream.wait_stopped()) for _ in range(3))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        assert await asyncio.gather(*waits) == [7, 7]
+        assert given_up.cancelled()
+        assert await stream.wait_stopped() == 7
+        assert stream not in connection._waiting
+
+
+async def test_waiting_for_a_stop_ends_when_the_peer_has_everything() -> None:
+    async with pair() as (connection, _):
+        stream = await connection.open_bi()
+        wait = asyncio.create_task(stream.wait_stopped())
+        stream.write(b"x")
+        await stream.wait_acked()
+        assert not wait.done()
+        stream.finish()
+        assert await wait is None
+        assert await stream.wait_stopped() is None
+
+
+async def test_waiting_for_a_stop_ends_with_the_connection() -> None:
+    async def leave(connection: Connection) -> None:
+        (await connection.open_uni()).write(b"x")
+        await connection.accept_bi()
+        connection.close(5, "enough")
+
+    async with pair(leave) as (connection, _):
+        theirs = await connection.accept_uni()
+        with pytest.raises(RefusedError, match="opened by the peer"):
+            await theirs.wait_stopped()
+        stream = await connection.open_bi()
+        stream.write(b"x")
+        with pytest.raises(ConnectionClosedError, match="enough"):
+            await stream.wait_stopped()

@@ -409,3 +409,19 @@ def test_arguments() -> None:
         webtransport.connect("https://localhost/", drafts=[3])
     with pytest.raises(ArgumentValueError, match="datagrams"):
         webtransport.serve(echo, config=SERVER.replace(datagrams=False))
+
+
+async def test_a_stop_is_waited_for() -> None:
+    async def stop(session: webtransport.Session) -> None:
+        (await session.accept_bi()).stop(9)
+        await session.accept_bi()
+        session.close(3, "enough")
+
+    async with pair(stop) as (session, _):
+        stream = await session.open_bi()
+        stream.write(b"x")
+        assert await stream.wait_stopped() == 9
+        stream = await session.open_bi()
+        stream.write(b"x")
+        with pytest.raises(ConnectionClosedError, match="enough"):
+            await stream.wait_stopped()
