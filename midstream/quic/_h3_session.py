@@ -98,6 +98,7 @@ class Transactions:
         self._goaway_sent: int | None = None
         self._goaway_received: int | None = None
         self._max_push_id = -1
+        self._going_away = asyncio.Event()
         # Requests.
         self._next_request_id = 0  # one above the highest that the peer opened
         self._open: dict[int, Stream] = {}
@@ -288,6 +289,7 @@ class Transactions:
 
     def _wake_all(self) -> None:
         self._settings_came.set()
+        self._going_away.set()
         self._idle.set()
         for waiting in self._blocked.values():
             _refuse(waiting, self.closing_error())
@@ -482,6 +484,7 @@ class Transactions:
                 f"GOAWAY went up from {self._goaway_received} to {identifier}",
             )
         self._goaway_received = identifier
+        self._going_away.set()
         self._take_goaway_id(identifier)
 
     def _take_goaway_id(self, identifier: int) -> None:
@@ -639,6 +642,10 @@ class Transactions:
         """Whether either side has said that it stops."""
         return self._goaway_sent is not None or self._goaway_received is not None
 
+    async def wait_going_away(self) -> None:
+        """Wait until either side says that it stops, or the connection is over."""
+        await self._going_away.wait()
+
     async def shutdown(self, timeout_s: float | None = 10.0) -> None:
         """Stop gracefully: say GOAWAY, let open requests end, close.
 
@@ -661,6 +668,7 @@ class Transactions:
         if self.is_client:
             # A client's GOAWAY is about pushes, of which there are none.
             self._goaway_sent = 0
+            self._going_away.set()
             self.write_control(frames.encode_frame(frames.GOAWAY, frames.encode_varint(0)))
             return
         # First one that cuts nothing off; a round trip later, when the client has stopped, the
@@ -668,6 +676,7 @@ class Transactions:
         for last in (True, False):
             identifier = _LAST_REQUEST_ID if last else self._next_request_id
             self._goaway_sent = identifier
+            self._going_away.set()
             self.write_control(frames.encode_frame(frames.GOAWAY, frames.encode_varint(identifier)))
             if last:
                 await self.connection.ping()

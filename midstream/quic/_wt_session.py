@@ -940,8 +940,13 @@ class Session:
         return await self.wait_closed()
 
     async def wait_draining(self) -> None:
-        """Wait until the peer asks to come to an end, or the session is over."""
-        waits = [asyncio.ensure_future(event.wait()) for event in (self._peer_drains, self._over)]
+        """Wait until `draining`, of the session or of its connection, or until it is over."""
+        all_waits = (
+            self._peer_drains.wait(),
+            self._over.wait(),
+            self._hub.http3.wait_going_away(),
+        )
+        waits: list[asyncio.Future[object]] = [asyncio.ensure_future(w) for w in all_waits]
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -185,8 +185,8 @@ class Server:
         if isinstance(session, int):
             hub.detach(request.stream_id)
             if session == Http3ErrorCode.H3_REQUEST_REJECTED:
-                request._reader.give_up(session)
-                raise Http3Error("too many sessions", code=session, stream_id=request.stream_id)
+                request.abort(session)
+                return None
             return http3.Response(session)
         await self._run(session)
         return None

@@ -425,3 +425,37 @@ async def test_a_stop_is_waited_for() -> None:
         stream.write(b"x")
         with pytest.raises(ConnectionClosedError, match="enough"):
             await stream.wait_stopped()
+
+
+async def test_a_goaway_of_the_connection_asks_its_sessions_to_end() -> None:
+    told = asyncio.Event()
+
+    async def polite(session: webtransport.Session) -> None:
+        await session.wait_draining()
+        told.set()
+        await session.wait_closed()
+
+    async with pair(polite) as (session, server):
+        wait = asyncio.create_task(session.wait_draining())
+        await asyncio.sleep(0.02)
+        assert not wait.done()
+        (connection,) = server.http3.sessions
+        ending = asyncio.create_task(connection.shutdown(5))
+        await asyncio.gather(wait, told.wait())
+        assert session.draining
+        assert not session.closed
+        session.close()
+        await ending
+
+
+async def test_a_rejected_session_is_no_fault_of_the_server(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with pair(max_sessions=1) as (session, server):
+        # The hub's own count lets no second one out: as of a client that does not count.
+        session._hub.room = lambda draft: 99  # type: ignore[method-assign]
+        url = f"https://127.0.0.1:{server.address[1]}/wt"
+        with pytest.raises(Http3Error) as caught:
+            await webtransport.connect(url, config=CLIENT, share=session)
+        assert caught.value.code == http3.Http3ErrorCode.H3_REQUEST_REJECTED
+    assert not caplog.records
