@@ -7,7 +7,9 @@ Streams
 Settings and trust
     `Config`, `Identity`, `Authority`, `TicketStore`
 On the same connections
-    `midstream.quic.http3`, `midstream.quic.webtransport`
+    `midstream.quic.http3`, `midstream.quic.webtransport`; `live_page` shows events in a browser
+What this machine has
+    `capabilities`
 
 Built on aioquic, which makes the handshake; streams, packets and recovery are compiled here.
 """
@@ -19,6 +21,7 @@ from typing import TYPE_CHECKING
 from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from midstream.quic import http3, webtransport
     from midstream.quic.certificates import Authority, Identity
     from midstream.quic.config import Config
     from midstream.quic.connection import Connection, connect
@@ -52,9 +55,11 @@ __all__ = [
     "TicketStore",
     "capabilities",
     "connect",
+    "http3",
     "live_page",
     "run",
     "serve",
+    "webtransport",
 ]
 
 __getattr__, __dir__ = lazy_exports(
@@ -78,8 +83,10 @@ __getattr__, __dir__ = lazy_exports(
         "TicketStore": "tickets",
         "capabilities": "support",
         "connect": "connection",
+        "http3": ".",
         "live_page": "page",
         "run": "runner",
         "serve": "serving",
+        "webtransport": ".",
     },
 )

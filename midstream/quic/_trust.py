@@ -12,6 +12,7 @@ import datetime
 import hashlib
 import ipaddress
 import ssl
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal, final
@@ -170,7 +171,7 @@ def trust_of(
     return _cached(ca, pins, check_chain, version)
 
 
-def parse_pins(pins: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str]]:
+def parse_pins(pins: Sequence[str]) -> tuple[frozenset[str], frozenset[str]]:
     """Certificates' hashes in hexadecimal, and SPKI pins as they are written.
 
     Raises

@@ -68,8 +68,9 @@ class Config:
     client_certificates : {"none", "optional", "required"}
         Server: whether clients are asked for a certificate, and refused without one.
     tickets : TicketStore, str or path, optional
-        Client: where tickets for resumption, and tokens, are kept; a path is a folder. Default: in
-        memory, for this process. A server keeps those that it issued in memory.
+        Client: where tickets for resumption, and tokens, are kept; a path is a folder, made if it
+        does not exist. Default: in memory, for this process. A server keeps those that it issued
+        in memory, for as long as it runs, whatever is given here.
     early_data : bool
         Client: send before the handshake is over where a ticket allows it. What is sent so can be
         replayed by an attacker who recorded it, once per server (RFC 8446, section 8).
@@ -126,7 +127,8 @@ class Config:
 
     Notes
     -----
-    Safe to share between threads and connections. Making one takes about 30 microseconds.
+    In paths a leading ``~`` is the user's own folder. Safe to share between threads and
+    connections. Making one takes about 30 microseconds.
 
     Examples
     --------
@@ -182,6 +184,10 @@ class Config:
             if not 1 <= len(name.encode()) <= 255:
                 raise ArgumentValueError(f"alpn must be names of 1 to 255 bytes, got {name!r}")
         put(self, "pins", self._texts("pins"))
+        if self.pins:
+            from midstream.quic._trust import parse_pins
+
+            parse_pins(self.pins)
         put(self, "versions", self._texts("versions", least=1, known=_VERSIONS))
         put(self, "cipher_suites", self._texts("cipher_suites", known=_CIPHER_SUITES))
         if self.server_name is not None and not check_text("server_name", self.server_name):
@@ -190,13 +196,35 @@ class Config:
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise ArgumentTypeError(f"{name} must be a bool, got {value!r}")
-        if self.ca is not None and not isinstance(self.ca, bytes):
-            check_path("ca", self.ca)
-        for name in ("keylog", "qlog"):
-            if getattr(self, name) is not None:
-                put(self, name, check_path(name, getattr(self, name)))
-        if isinstance(self.tickets, os.PathLike):
-            put(self, "tickets", check_path("tickets", self.tickets))
+        if self.identity is not None:
+            from midstream.quic.certificates import Identity
+
+            if not isinstance(self.identity, Identity):
+                raise ArgumentTypeError(
+                    f"identity must be an Identity, got {self.identity!r}: Identity.load makes one "
+                    "of files"
+                )
+        for name in ("ca", "keylog", "qlog", "tickets"):
+            value = getattr(self, name)
+            if name == "ca" and isinstance(value, str) and "-----BEGIN" in value:
+                raise ArgumentTypeError(
+                    "ca must be a path, or PEM as bytes, got PEM as str: .encode() it"
+                )
+            if name == "ca" and isinstance(value, bytes):
+                continue
+            if isinstance(value, (str, os.PathLike)):
+                path = check_path(name, value)
+                # A shell expands "~" for its user; a settings file does not.
+                put(self, name, str(Path(path).expanduser()) if path[:1] == "~" else path)
+            elif value is not None and name != "tickets":
+                check_path(name, value)
+        if not (self.tickets is None or isinstance(self.tickets, str)):
+            from midstream.quic.tickets import TicketStore
+
+            if not isinstance(self.tickets, TicketStore):
+                raise ArgumentTypeError(
+                    f"tickets must be a TicketStore or a path, got {self.tickets!r}"
+                )
         check_choice(
             "client_certificates", self.client_certificates, ("none", "optional", "required")
         )

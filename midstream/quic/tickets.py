@@ -58,8 +58,8 @@ class TicketStore:
     Parameters
     ----------
     path : path, optional
-        A folder, made if it does not exist, only for its owner (0700, files 0600). Several
-        processes may share it. By default everything is kept in memory.
+        A folder, made if it does not exist, only for its owner (0700, files 0600); a leading ``~``
+        is the user's own. Several processes may share it. By default everything is kept in memory.
     max_servers : int, default 1000
         How many servers are remembered; who was not met for longest is forgotten.
 
@@ -96,7 +96,7 @@ class TicketStore:
         self._memory: OrderedDict[str, list[Record]] = OrderedDict()
         self._path: Path | None = None
         if path is not None:
-            folder = Path(check_path("path", path))
+            folder = Path(check_path("path", path)).expanduser()
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._path = folder
             with self._locked():

@@ -19,9 +19,20 @@ def test_defaults_verify() -> None:
 
 
 def test_iterables_become_tuples_and_paths_str() -> None:
-    config = Config(alpn=["a", "b"], pins=iter(["x"]), keylog=Path("k"), tickets=Path("t"))
-    assert (config.alpn, config.pins) == (("a", "b"), ("x",))
+    pin = "cert-sha256:" + "ab" * 32
+    config = Config(alpn=["a", "b"], pins=iter([pin]), keylog=Path("k"), tickets=Path("t"))
+    assert (config.alpn, config.pins) == (("a", "b"), (pin,))
     assert (config.keylog, config.tickets) == ("k", "t")
+
+
+@pytest.mark.parametrize("field", ["ca", "keylog", "qlog", "tickets"])
+def test_a_path_may_begin_with_the_users_folder(
+    field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("USERPROFILE", "/home/somebody")
+    assert getattr(Config(**{field: Path("~/x")}), field) == str(Path("/home/somebody/x"))
+    assert getattr(Config(**{field: "x~"}), field) == "x~"
 
 
 @pytest.mark.parametrize(
@@ -30,6 +41,7 @@ def test_iterables_become_tuples_and_paths_str() -> None:
         ("alpn", (), "alpn must name at least one, got ()"),
         ("alpn", ("x" * 256,), "alpn must be names of 1 to 255 bytes"),
         ("alpn", ("",), "alpn must be names of 1 to 255 bytes, got ''"),
+        ("pins", ("abc",), "pins: 'abc' is neither"),
         ("server_name", "", "server_name must not be empty"),
         ("client_certificates", "maybe", "client_certificates must be one of"),
         ("max_streams_bidi", -1, "max_streams_bidi must be at least 0, got -1"),
@@ -64,7 +76,10 @@ def test_refused_value_is_named(field: str, value: object, words: str) -> None:
         ("idle_timeout_s", "30"),
         ("server_name", b"x"),
         ("ca", 3),
+        ("ca", "-----BEGIN CERTIFICATE-----"),
         ("qlog", 3),
+        ("tickets", 3),
+        ("identity", "cert.pem"),
     ],
 )
 def test_refused_type_is_named(field: str, value: object) -> None:
