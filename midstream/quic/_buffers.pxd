@@ -82,6 +82,7 @@ cdef class SendBuffer:
     cdef void copy(self, uint64_t offset, uint64_t length, uint8_t *into) noexcept
     cpdef int on_acked(self, uint64_t offset, uint64_t length, bint fin) except -1
     cpdef int on_lost(self, uint64_t offset, uint64_t length, bint fin) except -1
+    cpdef void rewind(self) noexcept
     cpdef void clear(self) noexcept
     cdef bint can_send(self, uint64_t max_offset) noexcept
 

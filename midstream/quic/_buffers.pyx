@@ -660,6 +660,16 @@ cdef class SendBuffer:
             i += 1
         return 0
 
+    cpdef void rewind(self) noexcept:
+        """All that is not acknowledged counts as never sent."""
+        if self.cleared:
+            # What `clear` let go of was never sent either.
+            self.base = self.end = self.next = 0
+            return
+        self.lost = None
+        self.next = self.base
+        self.fin_sent = self.fin_acked
+
     cpdef void clear(self) noexcept:
         """Forget all: the stream is reset. `next` stays, the final size that RESET_STREAM tells."""
         pieces_clear(&self.chunks)

@@ -65,6 +65,16 @@ SMALLEST_PACKET = 64
 #: and aioquic walks over them at each frame.
 MAX_CRYPTO_PIECES = 64
 
+#: What a server lets a client send, and a client remembers for its early data.
+LIMITS = (
+    "_remote_max_data",
+    "_remote_max_stream_data_bidi_local",
+    "_remote_max_stream_data_bidi_remote",
+    "_remote_max_stream_data_uni",
+    "_remote_max_streams_bidi",
+    "_remote_max_streams_uni",
+)
+
 #: One run of packets for a system call: the bytes, the size of each but the last, where to.
 Segments = tuple[bytes, int, NetworkAddress]
 
@@ -257,6 +267,8 @@ class Protocol(QuicConnection):
         self._reset_token_for = reset_token_for
         self._tokens_to_send: deque[bytes] = deque()
         self._early_sent = False
+        #: The ticket had the limits of an earlier connection (RFC 9000, section 7.4.1).
+        self._limits_remembered = False
         self._now = 0.0
         self._key_update_wanted = False
         #: Whether a stateless reset ended the connection.
@@ -418,13 +430,8 @@ class Protocol(QuicConnection):
             )
             self._close_begin(is_initiator=False, now=now)
             return
-        complete = self._handshake_complete
         host = self._network_paths[0].addr[0] if self._network_paths else None
         super().receive_datagram(data, addr, now)
-        if not complete and self._handshake_complete and self._early_sent:
-            self._early_sent = False
-            if not self.tls.early_data_accepted:
-                self._transport.drop_all()
         if host is not None and self._network_paths and self._network_paths[0].addr[0] != host:
             # RFC 9000, section 9.4: another path, another window.
             self._transport.new_path(self.config.initial_rtt_s)
@@ -520,6 +527,12 @@ class Protocol(QuicConnection):
             self._transport.drop_all()
 
     def _parse_transport_parameters(self, data: bytes, from_session_ticket: bool = False) -> None:
+        if from_session_ticket:
+            self._limits_remembered = True
+        elif self._limits_remembered:
+            self._limits_remembered = False
+            if not self.tls.early_data_accepted:
+                self._forget_early()
         super()._parse_transport_parameters(data, from_session_ticket=from_session_ticket)
         parameters = pull_quic_transport_parameters(Buffer(data=data))
         transport = self._transport
@@ -538,6 +551,15 @@ class Protocol(QuicConnection):
             self._remote_max_streams_bidi,
             self._remote_max_streams_uni,
         )
+
+    def _forget_early(self) -> None:
+        """The server took no early data: only what it says now counts, and all is sent anew."""
+        keys = self._cryptos[tls.Epoch.ZERO_RTT].send
+        if keys.is_valid():
+            keys.teardown()
+        for name in LIMITS:
+            setattr(self, name, 0)
+        self._transport.forget_early()
 
     def _confirm_handshake(self) -> None:
         super()._confirm_handshake()

@@ -326,6 +326,8 @@ cdef class Transport:
     cdef bint blocked_pending[2]
     cdef bint streams_repeat[2]
     cdef uint64_t peer_stream_limit[3]
+    #: Some streams have identifiers that the peer does not allow any more: see `forget_early`.
+    cdef bint parked
     cdef public bint more_streams, ping_pending, closing, sent_eliciting
     # Flow control of the connection.
     cdef uint64_t stream_window, max_stream_window
@@ -564,6 +566,8 @@ cdef class Transport:
     cdef void enqueue(self, StreamState stream):
         if stream.waiting or not stream.out.pending() or stream.reset_value >= 0:
             return
+        if self.parked and self.is_beyond(stream):
+            return
         stream.waiting = True
         if stream.incremental:
             self.incremental[stream.urgency].append(stream)
@@ -624,10 +628,31 @@ cdef class Transport:
         self.settle(urgency)
 
     cdef void want_control(self, StreamState stream):
+        if self.parked and self.is_beyond(stream):
+            return
         if not stream.controlled:
             stream.controlled = True
             self.control.append(stream)
         self.need()
+
+    cdef bint is_beyond(self, StreamState stream):
+        """Whether the peer has not allowed a stream that we opened."""
+        return (stream.stream_id & 1) == (0 if self.is_client else 1) and (
+            <uint64_t>stream.stream_id >> 2
+        ) >= self.peer_max[(stream.stream_id >> 1) & 1]
+
+    cdef void unpark(self):
+        """The peer allows more streams: those that had to wait for it stand in line."""
+        cdef StreamState stream
+        self.parked = (
+            (<uint64_t>self.next_id[0] >> 2) > self.peer_max[0]
+            or (<uint64_t>self.next_id[1] >> 2) > self.peer_max[1]
+        )
+        for stream in self.streams.values():
+            if stream.out is not None:
+                self.enqueue(stream)
+            if stream.reset_pending or stream.stop_pending or stream.credit_pending:
+                self.want_control(stream)
 
     # Flow control
 
@@ -859,6 +884,8 @@ cdef class Transport:
                     if a > self.peer_max[kind - 0x12]:
                         self.peer_max[kind - 0x12] = a
                         self.more_streams = True
+                        if self.parked:
+                            self.unpark()
                 self.ack_eliciting = True
                 self.probing = False
             elif kind == 0x04:
@@ -1206,6 +1233,32 @@ cdef class Transport:
             raise MemoryError
         self.recovery.settle(self.now_ns)
         self.drain()
+
+    def forget_early(self):
+        """The peer refused what was sent early, and the limits it once gave are void.
+
+        All is as if nothing had been sent (RFC 9001, section 4.6.2); `set_peer_limits` follows.
+        """
+        cdef StreamState stream
+        self.drop_all()
+        self.send_limit = self.send_used = 0
+        self.peer_max[0] = self.peer_max[1] = 0
+        self.peer_stream_limit[0] = self.peer_stream_limit[1] = self.peer_stream_limit[2] = 0
+        self.blocked_sent[0] = self.blocked_sent[1] = 0
+        self.incremental = [deque() for _ in range(N_URGENCIES)]
+        self.sequential = [[] for _ in range(N_URGENCIES)]
+        self.starved = []
+        self.control.clear()
+        self.ready = 0
+        for stream in self.streams.values():
+            stream.waiting = stream.starving = stream.controlled = False
+            stream.send_limit = 0
+            if stream.out is not None:
+                stream.out.rewind()
+                # A reset tells how much was sent before it.
+                stream.final_sent = stream.out.next
+                self.send_used += stream.out.next
+        self.parked = True
 
     def track(self, object packet, double now):
         """Follow a packet that aioquic built in this packet number space."""
@@ -1718,7 +1771,10 @@ cdef class Transport:
         uint64_t max_bidi,
         uint64_t max_uni,
     ):
-        """Take the peer's transport parameters; none of them lowers what is known."""
+        """Take the peer's transport parameters; none of them lowers what is known.
+
+        A client may know limits from an earlier connection; `forget_early` makes them void.
+        """
         cdef StreamState stream
         cdef int kind
         self.send_limit = max(self.send_limit, max_data)
@@ -1738,6 +1794,8 @@ cdef class Transport:
                 stream.send_limit = self.peer_stream_limit[kind]
                 self.enqueue(stream)
         self.unstarve()
+        if self.parked:
+            self.unpark()
 
     def cap_datagram_size(self, uint64_t size):
         """Never send larger datagrams than the peer takes."""

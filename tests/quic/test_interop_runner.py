@@ -304,6 +304,46 @@ def test_zerortt_that_is_refused_is_sent_again(loss: float) -> None:
     assert elsewhere.files.early == 0
 
 
+def test_zerortt_refused_by_a_server_with_lower_limits_keeps_to_them() -> None:
+    # RFC 9000, section 7.4.1: of a refusal only the new limits count.
+    _, tickets = resumable(early_data=True)
+    lower = {"max_streams_bidi": 3, "stream_window": 2000, "connection_window": 5000}
+    elsewhere = Scene(seed=5, tickets={}, server={**lower, "max_stream_window": 2000})
+    got: dict[int, bytes] = {}
+
+    def collect(peer: Peer) -> None:
+        for stream in peer.touched:
+            got[stream.stream_id] = got.get(stream.stream_id, b"") + stream.take()
+            if stream.eof and not stream.finished:
+                stream.finish()
+
+    elsewhere.server.application = collect
+    client = elsewhere.client(options={"session_ticket": tickets[0]}, early_data=True)
+    wanted = {}
+
+    def begin(peer: Peer) -> None:
+        for stream in peer.touched:
+            stream.take()
+        while len(wanted) < 12 and (stream := peer.protocol.open_stream(False)) is not None:
+            wanted[stream.stream_id] = bytes([len(wanted)]) * 3000
+            stream.write(wanted[stream.stream_id])
+            stream.finish()
+            if len(wanted) % 4 == 0:
+                wanted[stream.stream_id] = b""
+                stream.reset(7)
+
+    client.application = begin
+    client.connect()
+    elsewhere.network.run(
+        lambda: sum(map(len, got.values())) == sum(map(len, wanted.values())), 20.0
+    )
+    assert client.handshake is not None
+    assert not client.handshake.early_data_accepted
+    assert {number: data for number, data in wanted.items() if data} == {
+        number: data for number, data in got.items() if data
+    }
+
+
 def test_zerortt_is_taken_once() -> None:
     scene, tickets = resumable(early_data=True)
     for number in (2, 3):
