@@ -120,7 +120,7 @@ async def resolve(host: str | None, port: int, *, passive: bool = False) -> list
     Raises
     ------
     OSError
-        The name cannot be resolved.
+        The name cannot be resolved; the message has it.
     """
     flags = socket.AI_PASSIVE if passive else 0
     kind, protocol = socket.SOCK_DGRAM, socket.IPPROTO_UDP
@@ -130,7 +130,12 @@ async def resolve(host: str | None, port: int, *, passive: bool = False) -> list
         found = socket.getaddrinfo(host, port, 0, kind, protocol, flags)
     else:
         loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=kind, proto=protocol, flags=flags)
+        try:
+            found = await loop.getaddrinfo(host, port, type=kind, proto=protocol, flags=flags)
+        except socket.gaierror as error:
+            raise socket.gaierror(
+                error.errno, f"{host!r} cannot be resolved: {error.strerror}"
+            ) from None
     families = (socket.AF_INET, socket.AF_INET6)
     candidates = [
         (family, cast(Address, at)) for family, _, _, _, at in found if family in families

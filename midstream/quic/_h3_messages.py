@@ -342,6 +342,9 @@ class Tunnel:
         self._datagram_came = asyncio.Event()
         self.dropped_datagrams = 0
 
+    def __repr__(self) -> str:
+        return f"<Tunnel on stream {self.stream_id} of {self.session!r}>"
+
     @property
     def stream_id(self) -> int:
         """The stream that carries the tunnel."""

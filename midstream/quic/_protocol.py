@@ -10,6 +10,7 @@ checked when this module is imported, in `midstream.quic._hooks`.
 from __future__ import annotations
 
 import hmac
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,11 @@ if TYPE_CHECKING:
     from midstream.quic.config import Config
 
 __all__ = ["CONNECTION_ID_BYTES", "Protocol", "Segments"]
+
+#: What packets bring about: the peer's faults and closes, which are raised or counted as well. A
+#: program that set up no logging is not told a second time on its standard error.
+_LOG = logging.getLogger("midstream.quic.protocol")
+_LOG.addHandler(logging.NullHandler())
 
 check_hooks()
 
@@ -242,6 +248,7 @@ class Protocol(QuicConnection):
             session_ticket_handler=session_ticket_handler,
             token_handler=token_handler,
         )
+        self._logger.logger = _LOG
         self._local_max_streams_bidi = Limit(
             frame_type=QuicFrameType.MAX_STREAMS_BIDI,
             name="max_streams_bidi",

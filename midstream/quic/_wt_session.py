@@ -448,6 +448,9 @@ class SessionDatagrams:
         self._received = 0
         self._dropped = 0
 
+    def __repr__(self) -> str:
+        return f"<SessionDatagrams: {len(self._queue)} to read, {self._dropped} dropped>"
+
     def __len__(self) -> int:
         """How many wait to be read."""
         return len(self._queue)

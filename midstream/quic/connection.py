@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import time
 from collections import deque
@@ -426,8 +427,8 @@ class Connection:
 
         Raises
         ------
-        ArgumentValueError
-            This is a server, or the handshake is not over (RFC 9000, section 9).
+        ArgumentTypeError, ArgumentValueError
+            This is a server (RFC 9000, section 9), or `local_address` is no numeric address.
         OSError
             The address is not to be had; the connection goes on as it was.
         ConnectionClosedError, QuicTimeoutError
@@ -435,12 +436,11 @@ class Connection:
         """
         if not self.is_client:
             raise ArgumentValueError("migrate: only a client may change its address")
+        local = _check_local(local_address)
         if self._failure is not None:
             raise self._failure()
         await self.handshake_complete()
-        if isinstance(local_address, str):
-            local_address = (local_address, 0)
-        await self._endpoint.rebind(local_address)
+        await self._endpoint.rebind(local)
         # A fresh identifier, so that nobody on the way links both paths (RFC 9000, section 9.5).
         self._protocol.rebind(time.monotonic())
         self._transmit()
@@ -931,7 +931,7 @@ def connect(
     OSError
         The name cannot be resolved, or there is no route.
     ArgumentTypeError, ArgumentValueError
-        `host` or `port` cannot be used.
+        An argument cannot be used.
 
     Notes
     -----
@@ -960,15 +960,33 @@ def connect(
     >>> asyncio.run(main())
     b'HELLO'
     """
-    check_text("host", host)
+    if not check_text("host", host):
+        raise ArgumentValueError("host must not be empty, got ''")
     port = check_int("port", port, low=1, high=65535)
     if config is None:
         config = Config()
     elif not isinstance(config, Config):
         raise ArgumentTypeError(f"config must be a Config, got {config!r}")
-    if isinstance(local_address, str):
-        local_address = (local_address, 0)
-    return _Connecting(host, port, config, local_address)
+    return _Connecting(host, port, config, _check_local(local_address))
+
+
+def _check_local(address: str | tuple[str, int] | None) -> tuple[str, int] | None:
+    if address is None:
+        return None
+    host, port = (address, 0) if isinstance(address, str) else (None, None)
+    if isinstance(address, tuple) and len(address) == 2:
+        host, port = address
+    if not isinstance(host, str) or not isinstance(port, int):
+        raise ArgumentTypeError(
+            f"local_address must be an address, or a tuple of it and a port, got {address!r}"
+        )
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        raise ArgumentValueError(
+            f"local_address must be numeric, such as '192.0.2.1', got {address!r}"
+        ) from None
+    return host, check_int("local_address's port", port, low=0, high=65535)
 
 
 async def _dial(

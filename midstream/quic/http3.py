@@ -569,6 +569,11 @@ class Session(Transactions):
         self._exchanges: dict[int, _Exchange] = {}
         self._requests: dict[int, tuple[Request, asyncio.Task[None]]] = {}
 
+    def __repr__(self) -> str:
+        side = "client" if self.is_client else "server"
+        state = "closed" if self.closed else "going away" if self.going_away else "open"
+        return f"<Session {side}, {state}, {len(self._open)} requests, {self.connection!r}>"
+
     # ------------------------------------------------------------------ client
 
     async def request(

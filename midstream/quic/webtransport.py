@@ -124,6 +124,9 @@ class Server:
             self._answer, host, port, config=config, on_session=self._on_session, key=key
         )
 
+    def __repr__(self) -> str:
+        return f"<Server of {len(self._sessions)} sessions, {self.http3.server!r}>"
+
     @property
     def address(self) -> tuple[str, int]:
         """Where it listens: host and port."""

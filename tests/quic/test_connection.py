@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -487,3 +489,42 @@ def test_a_server_without_an_identity_is_refused_where_it_is_made(made: Any) -> 
         made(echo, "127.0.0.1", 0, config=Config())
     with pytest.raises(ArgumentValueError, match="port must be at most 65535, got 65536"):
         made(echo, "127.0.0.1", 65536, config=server_config())
+
+
+async def test_arguments_that_no_connection_can_have() -> None:
+    with pytest.raises(ArgumentValueError, match="host must not be empty, got ''"):
+        connect("", 1)
+    with pytest.raises(ArgumentValueError, match=r"local_address must be numeric.* got 'eth0'"):
+        connect("127.0.0.1", 1, local_address="eth0")
+    for wrong in (3, ("127.0.0.1", "1"), ("127.0.0.1",), (1, 2)):
+        with pytest.raises(ArgumentTypeError, match="local_address must be an address"):
+            connect("127.0.0.1", 1, local_address=wrong)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentValueError, match="local_address's port must be at most 65535"):
+        connect("127.0.0.1", 1, local_address=("127.0.0.1", 65536))
+    with pytest.raises(socket.gaierror, match=r"'nowhere.invalid' cannot be resolved"):
+        await connect("nowhere.invalid", 1)
+    async with pair() as (connection, _):
+        with pytest.raises(ArgumentValueError, match="local_address must be numeric"):
+            await connection.migrate("eth0")
+        assert await ask(connection) == b"hello"
+
+
+def test_a_refused_handshake_is_raised_and_not_printed() -> None:
+    program = """
+import asyncio
+from midstream._core.errors import CertificateError
+from midstream.quic import Config, Identity, connect, serve
+
+async def main():
+    async with serve(print, "127.0.0.1", 0, config=Config(identity=Identity.development())) as s:
+        try:
+            await connect(*s.address)
+        except CertificateError:
+            pass
+
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-P", "-c", program], capture_output=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
