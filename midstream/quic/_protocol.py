@@ -278,6 +278,8 @@ class Protocol(QuicConnection):
         self._limits_remembered = False
         self._now = 0.0
         self._key_update_wanted = False
+        #: Whether the peer lets a client change its address (RFC 9000, section 18.2).
+        self.may_migrate = True
         #: Whether a stateless reset ended the connection.
         self.was_reset = False
         if reset_token_for is not None:
@@ -544,6 +546,7 @@ class Protocol(QuicConnection):
         parameters = pull_quic_transport_parameters(Buffer(data=data))
         transport = self._transport
         if not from_session_ticket:
+            self.may_migrate = not parameters.disable_active_migration
             if parameters.ack_delay_exponent is not None:
                 transport.peer_ack_delay_exponent = parameters.ack_delay_exponent
             transport.set_max_ack_delay(self._loss.max_ack_delay)
@@ -747,6 +750,11 @@ class Protocol(QuicConnection):
             super().handle_timer(now)
         if self._state not in END_STATES:
             self._transport.on_timer(now, self._handshake_confirmed)
+
+    @property
+    def has_spare_id(self) -> bool:
+        """Whether the peer gave an identifier that was used on no path yet."""
+        return bool(self._peer_cid_available)
 
     def rebind(self, now: float) -> None:
         """The local address changed (client): use a fresh identifier, and show the new path."""

@@ -19,6 +19,7 @@ from midstream._core.errors import (
     ArgumentValueError,
     ConnectionClosedError,
     HandshakeError,
+    QuicError,
     QuicTimeoutError,
 )
 from midstream._core.validate import check_int, check_real, check_text
@@ -319,7 +320,13 @@ class Connection:
         while not queue:
             if self._failure is not None:
                 raise self._failure()
-            await self._accepters[kind].wait()
+            try:
+                await self._accepters[kind].wait()
+            except BaseException:
+                # Woken for a stream and cancelled at once: it is for who iterates, then.
+                if queue and not self._accepters[kind]:
+                    self._accepters[2].wake_one()
+                raise
         stream = queue.popleft()
         stream.release()
         return stream
@@ -429,6 +436,9 @@ class Connection:
         ------
         ArgumentTypeError, ArgumentValueError
             This is a server (RFC 9000, section 9), or `local_address` is no numeric address.
+        QuicError
+            The server forbids it, or has given no connection identifier for another path
+            (RFC 9000, sections 9.5 and 18.2); the connection goes on as it was.
         OSError
             The address is not to be had; the connection goes on as it was.
         ConnectionClosedError, QuicTimeoutError
@@ -440,6 +450,13 @@ class Connection:
         if self._failure is not None:
             raise self._failure()
         await self.handshake_complete()
+        if not self._protocol.has_spare_id:
+            # Its identifiers come with its confirmation; only then may a client move.
+            await self.ping()
+        if not self._protocol.may_migrate:
+            raise QuicError("migrate: the server forbids it (disable_active_migration)")
+        if not self._protocol.has_spare_id:
+            raise QuicError("migrate: the server has given no connection identifier for it yet")
         await self._endpoint.rebind(local)
         # A fresh identifier, so that nobody on the way links both paths (RFC 9000, section 9.5).
         self._protocol.rebind(time.monotonic())

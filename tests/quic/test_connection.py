@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aioquic.quic.connection import QuicConnection
 
 from midstream._core.errors import (
     ArgumentTypeError,
@@ -29,6 +30,7 @@ from midstream.quic.connection import Connection, connect
 from midstream.quic.runner import run
 from midstream.quic.serving import serve
 from midstream.quic.statistics import ConnectionStats
+from midstream.quic.streams import Stream
 from midstream.quic.tickets import TicketStore
 from tests.quic._loopback import client_config, echo, pair, server_config
 
@@ -339,6 +341,65 @@ async def test_migration_keeps_streams() -> None:
         assert server.connections[0].remote_address == connection.local_address
         with pytest.raises(ArgumentValueError, match="only a client"):
             await server.connections[0].migrate()
+
+
+async def test_migration_right_after_the_handshake_uses_a_fresh_identifier() -> None:
+    async with pair() as (connection, _):
+        before = connection._protocol._peer_cid.cid
+        await connection.migrate()
+        assert connection._protocol._peer_cid.cid != before
+        assert await ask(connection) == b"hello"
+
+
+async def test_a_server_that_forbids_migration_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    serialise = QuicConnection._serialize_transport_parameters
+
+    def forbid(self: QuicConnection) -> bytes:
+        if self._is_client:
+            return serialise(self)
+        # disable_active_migration (RFC 9000, section 18.2): no value.
+        return serialise(self) + b"\x0c\x00"
+
+    monkeypatch.setattr(QuicConnection, "_serialize_transport_parameters", forbid)
+    async with pair() as (connection, _):
+        before = connection.local_address
+        with pytest.raises(QuicError, match="forbids it"):
+            await connection.migrate()
+        assert connection.local_address == before
+        assert await ask(connection) == b"hello"
+
+
+async def test_without_a_spare_identifier_there_is_no_migration() -> None:
+    async with pair() as (connection, _):
+        assert await ask(connection) == b"hello"
+        connection._protocol._peer_cid_available.clear()
+        before = connection.local_address
+        with pytest.raises(QuicError, match="no connection identifier"):
+            await connection.migrate()
+        assert connection.local_address == before
+        assert await ask(connection) == b"hello"
+
+
+async def test_a_stream_for_an_accepter_that_is_cancelled_is_for_who_iterates() -> None:
+    async with pair(lambda connection: asyncio.sleep(60)) as (connection, listening):
+        await connection.ping()
+        server = listening.connections[0]
+        streams = server.streams()
+        iterate = asyncio.ensure_future(anext(streams))
+        accept = asyncio.ensure_future(server.accept_bi())
+        on_opened = server._on_opened
+
+        def cancel_too(opened: list[Stream]) -> bool:
+            woken = on_opened(opened)
+            accept.cancel()
+            return woken
+
+        server._on_opened = cancel_too  # type: ignore[method-assign]
+        stream = await connection.open_bi()
+        stream.write(b"x")
+        got = await asyncio.wait_for(iterate, 5)
+        assert got.stream_id == stream.stream_id
+        assert accept.cancelled()
 
 
 async def test_keys_can_be_updated() -> None:
