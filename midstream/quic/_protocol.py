@@ -41,6 +41,7 @@ from aioquic.quic.recovery import QuicPacketPacer, QuicPacketRecovery, QuicPacke
 
 from midstream.quic import _tls
 from midstream.quic._hooks import check_hooks
+from midstream.quic._qlog import QlogTrace, frames_of
 from midstream.quic._transport import StreamState, Transport
 
 if TYPE_CHECKING:
@@ -290,6 +291,13 @@ class Protocol(QuicConnection):
         transport.delivered = QuicDeliveryState.ACKED
         transport.lost = QuicDeliveryState.LOST
         transport.max_frame = 65535 if config.datagrams else 0
+        if isinstance(self._quic_logger, QlogTrace):
+            transport.on_packet = self._log_packet
+
+    def _log_packet(self, number: int, length: int, plain: bytes) -> None:
+        trace = self._quic_logger
+        if isinstance(trace, QlogTrace):
+            trace.log_sent(number, length, plain, self._peer_cid.cid)
 
     # One counter for all packet number spaces, as aioquic has it.
 
@@ -465,6 +473,8 @@ class Protocol(QuicConnection):
                 context, plain, crypto_frame_required=crypto_frame_required
             )
         early = context.epoch == tls.Epoch.ZERO_RTT
+        if context.quic_logger_frames is not None:
+            context.quic_logger_frames.extend(frames_of(plain))
         eliciting, probing = self._transport.frames(plain, context, early, context.time)
         space = self._spaces[tls.Epoch.ONE_RTT]
         assert isinstance(space, _ApplicationSpace)

@@ -16,6 +16,7 @@ import warnings
 from pathlib import Path
 from typing import Any, Final, final
 
+from aioquic._buffer import Buffer, BufferReadError
 from aioquic.quic.logger import QLOG_VERSION, QuicLogger, QuicLoggerTrace
 
 from midstream._core.validate import check_int
@@ -27,6 +28,8 @@ BUFFER: Final = 32 << 10
 FLUSH_S: Final = 1.0
 # A peer decides how long a connection lives and how many packets it has.
 MAX_FILE: Final = 256 << 20
+# What one packet may lead to, before its frames are known and it is written.
+OPEN_RECORDS: Final = 64
 # Of reasons and other values that a peer chose.
 MAX_EVENT: Final = 64 << 10
 
@@ -42,6 +45,8 @@ class QlogTrace(QuicLoggerTrace):
         self._limit = limit
         self._written = 0
         self._lines: list[bytes] = []
+        # Not yet written as text: aioquic tells of a packet first and lists its frames then.
+        self._open_records: list[dict[str, Any]] = []
         self._size = 0
         self._flushed = time.monotonic()
         self._is_open = True
@@ -78,7 +83,9 @@ class QlogTrace(QuicLoggerTrace):
         """
         if not self._is_open:
             return
-        self._append(
+        if event.startswith("packet_") or len(self._open_records) >= OPEN_RECORDS:
+            self._settle()
+        self._open_records.append(
             {
                 "time": round((time.monotonic() - self._start) * 1000.0, 3),
                 "name": f"{category}:{event}",
@@ -86,7 +93,41 @@ class QlogTrace(QuicLoggerTrace):
             }
         )
         if self._size >= BUFFER or time.monotonic() - self._flushed >= FLUSH_S:
-            self.flush()
+            self._write()
+
+    def _settle(self) -> None:
+        for record in self._open_records:
+            self._append(record)
+        self._open_records.clear()
+
+    def log_sent(self, number: int, length: int, plain: bytes, dcid: bytes) -> None:
+        """Add a 1-RTT packet that the transport built.
+
+        Parameters
+        ----------
+        number : int
+            Its packet number.
+        length : int
+            Bytes of the whole packet.
+        plain : bytes
+            Its frames.
+        dcid : bytes
+            The connection identifier that it names.
+        """
+        self.log_event(
+            category="transport",
+            event="packet_sent",
+            data={
+                "frames": frames_of(plain),
+                "header": {
+                    "packet_number": number,
+                    "packet_type": "1RTT",
+                    "scid": "",
+                    "dcid": dcid.hex(),
+                },
+                "raw": {"length": length},
+            },
+        )
 
     def _append(self, record: dict[str, Any]) -> None:
         text = json.dumps(record, separators=(",", ":"), default=str).encode()
@@ -99,7 +140,12 @@ class QlogTrace(QuicLoggerTrace):
         self._size += len(line)
 
     def flush(self) -> None:
-        """Write what waits. A file that cannot be written ends the log and not the connection."""
+        """Write all that waits."""
+        self._settle()
+        self._write()
+
+    def _write(self) -> None:
+        # A file that cannot be written ends the log and not the connection.
         data = b"".join(self._lines)
         self._lines.clear()
         self._size = 0
@@ -160,3 +206,112 @@ def read_qlog(path: str | Path) -> list[dict[str, Any]]:
     """The records of a JSON text sequence; a last one that was cut off is left out (RFC 7464)."""
     texts = Path(path).read_bytes().split(b"\x1e")[1:]
     return [json.loads(text) for text in texts if text.endswith(b"\n")]
+
+
+#: Frame type -> its name in qlog, and those of its fields, each a varint (RFC 9000, section 19).
+_PLAIN_FRAMES: Final[dict[int, tuple[str, tuple[str, ...]]]] = {
+    0x01: ("ping", ()),
+    0x04: ("reset_stream", ("stream_id", "error_code", "final_size")),
+    0x05: ("stop_sending", ("stream_id", "error_code")),
+    0x10: ("max_data", ("maximum",)),
+    0x11: ("max_stream_data", ("stream_id", "maximum")),
+    0x12: ("max_streams", ("maximum",)),
+    0x13: ("max_streams", ("maximum",)),
+    0x14: ("data_blocked", ("limit",)),
+    0x15: ("stream_data_blocked", ("stream_id", "limit")),
+    0x16: ("streams_blocked", ("limit",)),
+    0x17: ("streams_blocked", ("limit",)),
+}
+#: Those that aioquic handles, and puts into a log itself: how many varints, then how many bytes;
+#: -1: as many as the last of the varints says.
+_OTHER_FRAMES: Final = {
+    0x06: (2, -1),
+    0x07: (1, -1),
+    0x19: (1, 0),
+    0x1A: (0, 8),
+    0x1B: (0, 8),
+    0x1C: (3, -1),
+    0x1D: (2, -1),
+    0x1E: (0, 0),
+}
+
+
+def frames_of(plain: bytes) -> list[dict[str, Any]]:
+    """The frames of a packet's payload as qlog has them, without those that aioquic logs.
+
+    Where the payload is malformed the list ends.
+    """
+    buffer = Buffer(data=plain)
+    frames: list[dict[str, Any]] = []
+    try:
+        while not buffer.eof():
+            kind = buffer.pull_uint_var()
+            if kind == 0x00:
+                start = buffer.tell() - 1
+                rest = plain[start:]
+                length = len(rest) - len(rest.lstrip(b"\0"))
+                buffer.seek(start + length)
+                frames.append({"frame_type": "padding", "length": length})
+            elif kind in _PLAIN_FRAMES:
+                name, fields = _PLAIN_FRAMES[kind]
+                found: dict[str, Any] = {field: buffer.pull_uint_var() for field in fields}
+                if 0x12 <= kind <= 0x17 and kind & ~1 in (0x12, 0x16):
+                    found["stream_type"] = "unidirectional" if kind & 1 else "bidirectional"
+                frames.append({"frame_type": name, **found})
+            elif kind in (0x02, 0x03):
+                frames.append(_ack_of(buffer, kind))
+            elif 0x08 <= kind <= 0x0F:
+                stream_id = buffer.pull_uint_var()
+                offset = buffer.pull_uint_var() if kind & 4 else 0
+                length = _skip(buffer, len(plain), bool(kind & 2))
+                frames.append(
+                    {
+                        "frame_type": "stream",
+                        "stream_id": stream_id,
+                        "offset": offset,
+                        "length": length,
+                        "fin": bool(kind & 1),
+                    }
+                )
+            elif kind in (0x30, 0x31):
+                length = _skip(buffer, len(plain), kind == 0x31)
+                frames.append({"frame_type": "datagram", "length": length})
+            elif kind == 0x18:
+                buffer.pull_uint_var()
+                buffer.pull_uint_var()
+                buffer.pull_bytes(buffer.pull_uint8() + 16)
+            elif kind in _OTHER_FRAMES:
+                varints, size = _OTHER_FRAMES[kind]
+                last = 0
+                for _ in range(varints):
+                    last = buffer.pull_uint_var()
+                buffer.pull_bytes(last if size < 0 else size)
+            else:
+                return frames
+    except (BufferReadError, ValueError):
+        # The connection ends with FRAME_ENCODING_ERROR; what came before is told.
+        return frames
+    return frames
+
+
+def _skip(buffer: Buffer, end: int, has_length: bool) -> int:
+    length = buffer.pull_uint_var() if has_length else end - buffer.tell()
+    buffer.seek(buffer.tell() + length)
+    return length
+
+
+def _ack_of(buffer: Buffer, kind: int) -> dict[str, Any]:
+    high = buffer.pull_uint_var()
+    delay = buffer.pull_uint_var()
+    count = buffer.pull_uint_var()
+    low = high - buffer.pull_uint_var()
+    ranges = [[low, high]]
+    for _ in range(count):
+        high = low - buffer.pull_uint_var() - 2
+        low = high - buffer.pull_uint_var()
+        ranges.append([low, high])
+    if kind == 0x03:
+        for _ in range(3):
+            buffer.pull_uint_var()
+    # Of an exponent of 3, which both ends have unless they say otherwise.
+    return {"frame_type": "ack", "ack_delay": delay * 8 / 1000, "acked_ranges": ranges[::-1]}

@@ -57,6 +57,7 @@ class Transport:
     on_need: Callable[[], None] | None
     other_frame: Callable[[int, bytes, Any, bool], int] | None
     on_datagram_frame: Callable[[bytes], None] | None
+    on_packet: Callable[[int, int, bytes], None] | None
     delivered: object
     lost: object
     more_streams: bool

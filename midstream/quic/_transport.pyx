@@ -312,6 +312,8 @@ cdef class Transport:
     cdef readonly bint is_client
     cdef object stream_factory
     cdef public object on_need, other_frame, on_datagram_frame, delivered, lost
+    #: For a qlog: called with number, length and frames of each packet that is built here.
+    cdef public object on_packet
     cdef readonly dict streams
     cdef list touched, opened, starved
     cdef object control
@@ -744,11 +746,12 @@ cdef class Transport:
                 self.forged += 1
                 continue
             self.bytes_received += size
+            if ms_received_is_duplicate(&self.received.core, number):
+                # Anybody on the way may send it again: it is no sign of life.
+                continue
             self.packets_received += 1
             if first & 0x18:
                 raise transport_error(PROTOCOL_VIOLATION, 0, "reserved bits are not zero")
-            if ms_received_is_duplicate(&self.received.core, number):
-                continue
             if number + 1 > self.expected:
                 self.expected = number + 1
                 self.peer_spin = (first >> 5) & 1
@@ -1433,6 +1436,12 @@ cdef class Transport:
             flags |= MS_IN_FLIGHT
         cdef Py_ssize_t plain = p - packet - header
         cdef uint64_t number = ms_recovery_next(&self.recovery.core)
+        if self.on_packet is not None:
+            self.on_packet(
+                number,
+                header + plain + TAG,
+                PyBytes_FromStringAndSize(<const char*>packet + header, plain),
+            )
         self.seal_aead(
             self.nonce(self.seal_iv, number),
             PyMemoryView_FromMemory(<char*>packet + header, plain, PyBUF_READ),

@@ -634,7 +634,7 @@ class Connection:
         """Called by the endpoint with what one wake-up brought from one address."""
         protocol = self._protocol
         if protocol._state is QuicConnectionState.CLOSING:
-            self._repeat_farewell()
+            self._repeat_farewell(sum(map(len, datagrams)))
             return
         self._heard_at = now
         self._heard_any = True
@@ -776,10 +776,18 @@ class Connection:
         else:
             self._keep_alive_later(interval - silent)
 
-    def _repeat_farewell(self) -> None:
+    def _repeat_farewell(self, received: int) -> None:
         """Say again that it is over, ever less often (RFC 9000, section 10.2.1)."""
         self._farewells += 1
+        path = self._protocol._network_paths[0]
+        path.bytes_received += received
         if self._farewell and self._farewells & (self._farewells - 1) == 0:
+            size = len(self._farewell[0][0])
+            if not path.is_validated:
+                # RFC 9000, section 8.1: an address that nobody has shown to be his gets no more.
+                if path.bytes_sent + size > 3 * path.bytes_received:
+                    return
+                path.bytes_sent += size
             self._endpoint.send(cast("Any", self._farewell))
 
     # The end

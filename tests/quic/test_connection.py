@@ -24,6 +24,7 @@ from midstream._core.errors import (
     QuicTimeoutError,
 )
 from midstream.quic import http3, webtransport
+from midstream.quic._qlog import read_qlog
 from midstream.quic.certificates import Identity
 from midstream.quic.config import Config
 from midstream.quic.connection import Connection, connect
@@ -459,6 +460,46 @@ async def test_key_log_and_qlog_are_written(tmp_path: Path) -> None:
     assert len(list((tmp_path / "qlog").glob("*.sqlog"))) == 1
 
 
+async def test_a_qlog_has_all_packets_with_their_frames(tmp_path: Path) -> None:
+    size = 100_000
+    async with pair(server={"qlog": tmp_path}, client={"qlog": tmp_path}) as (connection, _):
+        assert await ask(connection, bytes(size)) == bytes(size)
+        await connection.ping()
+    logs = {path.name.rpartition("_")[2]: read_qlog(path)[1:] for path in tmp_path.iterdir()}
+    assert set(logs) == {"client.sqlog", "server.sqlog"}
+    for here, there in (("client.sqlog", "server.sqlog"), ("server.sqlog", "client.sqlog")):
+        sent = packets(logs[here], "packet_sent")
+        received = packets(logs[there], "packet_received")
+        # All that was received was sent, and all frames of data but those of a close are the same.
+        assert set(received) <= set(sent)
+        for number, (length, frames) in received.items():
+            assert length == sent[number][0]
+            assert stream_frames(frames) == stream_frames(sent[number][1])
+            assert frames, number
+        assert {"stream", "ack"} <= {
+            frame["frame_type"] for _, frames in sent.values() for frame in frames
+        }
+        data = [frame for _, frames in received.values() for frame in stream_frames(frames)]
+        assert sum(frame["length"] for frame in data) >= size
+        assert any(frame["fin"] for frame in data)
+
+
+def packets(events: list[Any], name: str) -> dict[int, tuple[int, list[Any]]]:
+    """Number -> length and frames of the 1-RTT packets of a qlog."""
+    return {
+        event["data"]["header"]["packet_number"]: (
+            event["data"]["raw"]["length"],
+            event["data"]["frames"],
+        )
+        for event in events
+        if event["name"] == f"transport:{name}" and event["data"]["header"]["packet_type"] == "1RTT"
+    }
+
+
+def stream_frames(frames: list[Any]) -> list[Any]:
+    return [frame for frame in frames if frame["frame_type"] == "stream"]
+
+
 async def test_retry_and_client_certificates() -> None:
     client = Identity.development(names=("client",))
     names: list[int] = []
@@ -477,6 +518,25 @@ async def test_retry_and_client_certificates() -> None:
         assert names == [1]
         with pytest.raises(CertificateError):
             await connect(*server.address, config=client_config())
+
+
+async def test_a_farewell_keeps_to_the_limit_of_an_address_that_is_not_validated() -> None:
+    sent: list[int] = []
+    async with pair() as (connection, listening):
+        assert await ask(connection) == b"hello"
+        server = listening.connections[0]
+        server.close(1, "x" * 100)
+        server._endpoint.send = lambda segments: sent.extend(  # type: ignore[method-assign]
+            len(data) for data, _, _ in segments
+        )
+        path = server._protocol._network_paths[0]
+        path.is_validated, path.bytes_received, path.bytes_sent = False, 100, 300
+        for _ in range(64):
+            server.datagrams_received([bytes(21)], server._address or ("", 0), 0.0)
+        assert sent
+        assert sum(sent) <= 3 * 21 * 64
+        assert path.bytes_sent <= 3 * path.bytes_received
+        del server._endpoint.send
 
 
 async def test_a_full_server_refuses() -> None:
