@@ -759,6 +759,11 @@ cdef class ReceiveBuffer:
                 self.highest = stop
             self.consumed = self.contiguous = self.highest
             return INSERT_OK
+        if length == 0:
+            # It tells at most where the stream ends: there is nothing to hold.
+            if stop > self.highest:
+                self.highest = stop
+            return INSERT_OK
         if stop <= self.contiguous:
             return INSERT_OK
         if offset < self.contiguous:

@@ -13,6 +13,7 @@ import hmac
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from secrets import randbelow
 from typing import TYPE_CHECKING, Any
 
 from aioquic import tls
@@ -66,8 +67,8 @@ DATAGRAM_OVERHEAD = 1 + CONNECTION_ID_BYTES + 4 + 16 + 3
 #: RFC 9001, section 6.6: at most 2^23 packets under one AES-GCM key; far enough below to update.
 PACKETS_PER_KEY = 1 << 22
 SMALLEST_RESET = 21
-#: What the transport wants room for before it begins a packet.
-SMALLEST_PACKET = 64
+#: What the transport wants room for before it begins a packet, to an identifier of 20 bytes.
+SMALLEST_PACKET = 72
 #: Pieces of handshake data with holes between them: a hello of 64 KiB in packets has at most 55,
 #: and aioquic walks over them at each frame.
 MAX_CRYPTO_PIECES = 64
@@ -281,6 +282,8 @@ class Protocol(QuicConnection):
         self._key_update_wanted = False
         #: Whether the peer lets a client change its address (RFC 9000, section 18.2).
         self.may_migrate = True
+        # RFC 9000, section 17.4: one connection in 16 shows nobody its round trips.
+        self._spins = randbelow(16) > 0
         #: Whether a stateless reset ended the connection.
         self.was_reset = False
         if reset_token_for is not None:
@@ -291,6 +294,7 @@ class Protocol(QuicConnection):
         transport.delivered = QuicDeliveryState.ACKED
         transport.lost = QuicDeliveryState.LOST
         transport.max_frame = 65535 if config.datagrams else 0
+        transport.datagram_limit = min(config.datagram_queue, 1 << 30)
         if isinstance(self._quic_logger, QlogTrace):
             transport.on_packet = self._log_packet
 
@@ -420,7 +424,8 @@ class Protocol(QuicConnection):
         self._close_at = now + self._idle_timeout()
         self._ack_eliciting_sent_since_receipt = False
         transport = self._transport
-        transport.spin = transport.peer_spin != self._is_client
+        if self._spins:
+            transport.spin = transport.peer_spin != self._is_client
         if not self._is_client and self._cryptos[tls.Epoch.ZERO_RTT].recv.is_valid():
             # RFC 9001, section 4.9.3: not needed once a 1-RTT packet came.
             self._cryptos[tls.Epoch.ZERO_RTT].recv.teardown()
@@ -451,7 +456,7 @@ class Protocol(QuicConnection):
         super().receive_datagram(data, addr, now)
         if host is not None and self._network_paths and self._network_paths[0].addr[0] != host:
             # RFC 9000, section 9.4: another path, another window.
-            self._transport.new_path(self.config.initial_rtt_s)
+            self._begin_path()
 
     def _is_reset(self, data: bytes) -> bool:
         """Whether a datagram is a stateless reset (RFC 9000, section 10.3.1)."""
@@ -583,10 +588,19 @@ class Protocol(QuicConnection):
 
     def _confirm_handshake(self) -> None:
         super()._confirm_handshake()
+        self._search_mtu()
+
+    def _search_mtu(self) -> None:
         if self.config.probe_mtu:
             self._transport.search_mtu(
                 [size for size in MTU_SIZES if size <= self._peer_max_udp_payload]
             )
+
+    def _begin_path(self) -> None:
+        """Forget what was learned about the path before, and learn about this one."""
+        self._transport.new_path(self.config.initial_rtt_s)
+        if self._handshake_confirmed:
+            self._search_mtu()
 
     def _replenish_connection_ids(self) -> None:
         super()._replenish_connection_ids()
@@ -770,7 +784,7 @@ class Protocol(QuicConnection):
         """The local address changed (client): use a fresh identifier, and show the new path."""
         self._now = now
         self.change_connection_id()
-        self._transport.new_path(self.config.initial_rtt_s)
+        self._begin_path()
         self._transport.ping_pending = True
         self._transport.wake()
 

@@ -69,6 +69,8 @@ class Transport:
     expected_number: int
     peer_ack_delay_exponent: int
     max_frame: int
+    forgery_limit: int
+    datagram_limit: int
     def __new__(
         cls,
         is_client: bool,

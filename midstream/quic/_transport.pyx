@@ -7,7 +7,7 @@ with a control frame to send in a list of those, and all others cost nothing.
 """
 
 from collections import deque
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from secrets import randbelow
 
 from aioquic.quic.connection import QuicConnectionError
@@ -19,7 +19,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memmove, memset
 
 from midstream.quic._buffers cimport ReceiveBuffer, SendBuffer
 from midstream.quic._recovery cimport *
@@ -33,6 +34,7 @@ cdef enum:
     FRAME_ENCODING_ERROR = 0x07
     PROTOCOL_VIOLATION = 0x0A
     INTERNAL_ERROR = 0x01
+    AEAD_LIMIT_REACHED = 0x0F
 
 # What a sent packet carried and must know again when it is acknowledged or lost.
 cdef enum:
@@ -62,6 +64,8 @@ cdef enum:
     SKIP_LEAST = 256
     #: A frame header with 8-byte varints for identifier and offset, and a 2-byte length.
     STREAM_HEADER = 1 + 8 + 8 + 2
+    #: The most that a 2-byte length says.
+    STREAM_DATA = 16383
 
 # Where the peer is less than a millisecond away, what bulk keeps in flight stands in the queue of the
 # receiver's socket, and an urgent stream behind it. While there are urgent streams, within a second
@@ -71,11 +75,47 @@ cdef int64_t URGENT_NS = 1000000000
 cdef uint64_t NEAR_FLIGHT = 48 << 10
 cdef uint64_t VARINT_MAX = (1 << 62) - 1
 cdef uint64_t STREAMS_MAX = 1 << 60
+# The least of the suites' limits on forgeries, ChaCha20-Poly1305's of 2^36 (RFC 9001, section 6.6),
+# halved: those whose garbage says another key phase are refused elsewhere, and not counted.
+cdef uint64_t FORGERIES_MAX = <uint64_t>1 << 35
 
-# One packet in the clear, and a run of packets to send: used within one call, by whoever has the GIL.
-cdef uint8_t PLAIN[65536]
-cdef uint8_t WORK[65536 + 64]
-cdef uint32_t LENGTHS[64]
+# What one pass over packets works in. Python code runs within a pass (frames that aioquic handles,
+# the owner's callbacks, the stream factory): there another thread may take the GIL and begin a pass
+# of its own, or this thread another one. So each pass has a scratch to itself.
+ctypedef struct Scratch:
+    uint8_t plain[65536]  # one packet in the clear
+    uint8_t work[65536 + 64]  # a run of packets to send
+    uint32_t lengths[64]
+    uint8_t samples[64 * 16]
+    uint8_t masks[64 * 16 + 32]
+    uint8_t header[64]
+
+cdef enum:
+    IDLE_SCRATCHES = 4
+
+cdef Scratch* idle_scratches[IDLE_SCRATCHES]
+cdef int n_idle_scratches = 0
+
+
+# The GIL guards the list; 130 KiB for each of 10,000 connections would be too much.
+cdef Scratch* take_scratch() except NULL:
+    global n_idle_scratches
+    if n_idle_scratches > 0:
+        n_idle_scratches -= 1
+        return idle_scratches[n_idle_scratches]
+    cdef Scratch* scratch = <Scratch*>malloc(sizeof(Scratch))
+    if scratch is NULL:
+        raise MemoryError("a buffer for packets")
+    return scratch
+
+
+cdef void give_scratch(Scratch* scratch) noexcept:
+    global n_idle_scratches
+    if n_idle_scratches < IDLE_SCRATCHES:
+        idle_scratches[n_idle_scratches] = scratch
+        n_idle_scratches += 1
+    else:
+        free(scratch)
 
 
 cdef inline int varint_size(uint64_t value) noexcept nogil:
@@ -119,6 +159,28 @@ cdef inline const uint8_t* get_varint(
     return p + length
 
 
+cdef Py_ssize_t extent(uint64_t kind, const uint8_t* p, const uint8_t* end) noexcept nogil:
+    """Bytes from `p` on that hold the rest of a frame that others parse.
+
+    A packet of small frames would be copied once for each of them, where that is all that follows.
+    """
+    cdef uint64_t length
+    cdef const uint8_t* body = p
+    cdef Py_ssize_t most = end - p
+    if kind == 0x06:  # CRYPTO: offset, length
+        body = get_varint(get_varint(p, end, &length), end, &length)
+    elif kind == 0x07:  # NEW_TOKEN: length
+        body = get_varint(p, end, &length)
+    elif 0x18 <= kind <= 0x1B or kind == 0x1E:
+        # The longest is NEW_CONNECTION_ID: two varints, 1 + 20 and 16 bytes.
+        return min(most, <Py_ssize_t>64)
+    else:
+        return most
+    if body is NULL or length > <uint64_t>(end - body):
+        return most
+    return (body - p) + <Py_ssize_t>length
+
+
 cdef object transport_error(int code, int frame_type, str reason):
     return QuicConnectionError(error_code=code, frame_type=frame_type, reason_phrase=reason)
 
@@ -156,6 +218,8 @@ cdef class StreamState:
         self.stop_value = -1
         self.peer_reset = -1
         self.peer_stop = -1
+        # Until a transport has it there is nothing to send or to receive.
+        self.send_over = self.receive_over = True
 
     cdef void attach(self, Transport transport, int64_t stream_id, bint can_send, bint can_receive):
         self.transport = transport
@@ -255,6 +319,8 @@ cdef class StreamState:
 
     def write(self, data):
         """Accept bytes for sending. The caller has checked that the stream may still send."""
+        if self.out is None:
+            raise ValueError("stream %d has no direction to send in" % self.stream_id)
         if self.reset_value >= 0:
             return
         self.out.write(data)
@@ -263,6 +329,8 @@ cdef class StreamState:
 
     def finish(self):
         """Send the end of the stream after what was written."""
+        if self.out is None:
+            raise ValueError("stream %d has no direction to send in" % self.stream_id)
         if self.out.fin or self.reset_value >= 0:
             return
         self.out.finish()
@@ -281,6 +349,8 @@ cdef class StreamState:
 
     def set_priority(self, int urgency, bint incremental):
         """Order this stream's data by RFC 9218."""
+        if self.transport is None:
+            raise ValueError("the stream belongs to no connection")
         self.transport.reorder(self, urgency, incremental, self.order)
 
     @property
@@ -290,6 +360,8 @@ cdef class StreamState:
 
     @send_order.setter
     def send_order(self, int64_t order):
+        if self.transport is None:
+            raise ValueError("the stream belongs to no connection")
         self.transport.reorder(self, self.urgency, self.incremental, order)
 
     def release(self):
@@ -318,6 +390,8 @@ cdef class Transport:
     cdef list touched, opened, starved
     cdef object control
     cdef readonly object datagrams
+    #: Most datagrams that wait to be sent, at least 1.
+    cdef public Py_ssize_t datagram_limit
     cdef int64_t next_id[2]
     cdef uint64_t peer_max[2]
     cdef uint64_t peer_opened[2]
@@ -357,19 +431,24 @@ cdef class Transport:
     cdef public bint spin
     cdef readonly bint peer_spin
     cdef readonly uint64_t datagram_size
+    #: Forged packets after which the connection ends (RFC 9001, section 6.6).
+    cdef public uint64_t forgery_limit
     cdef readonly uint64_t forged, sealed, bytes_received, packets_received, bytes_sent, packets_sent
     cdef readonly uint64_t datagrams_dropped
     # Keys in use.
     cdef object open_source, open_aead, open_hp, seal_source, seal_aead, seal_hp
     cdef bytes open_iv, seal_iv
     cdef unsigned open_phase, seal_phase
-    cdef uint8_t header[64]
-    cdef uint8_t samples[64 * 16]
-    cdef uint8_t masks[64 * 16 + 32]
+    #: Of the pass under way.
+    cdef Scratch* scratch
+    #: Whether records are being handled that came out of recovery.
+    cdef bint draining
     # Search for the path's MTU.
     cdef list mtu_sizes
     cdef uint32_t mtu_target
     cdef int mtu_tries
+    #: Which search it is: probes of an earlier one, on another path perhaps, tell it nothing.
+    cdef uint64_t mtu_search
     cdef readonly bint mtu_due
 
     def __cinit__(
@@ -404,6 +483,8 @@ cdef class Transport:
         self.touched = []
         self.opened = []
         self.datagrams = deque()
+        self.datagram_limit = 1024
+        self.forgery_limit = FORGERIES_MAX
         self.ack_at_ns = -1
         self.pacing_at_ns = -1
         self.urgent_ns = -URGENT_NS
@@ -432,7 +513,14 @@ cdef class Transport:
         self.need()
 
     def queue_datagram(self, bytes data):
-        """Send a datagram when the window has room."""
+        """Send a datagram when the window has room.
+
+        Beyond `datagram_limit` of them the oldest is dropped, and counted: the newest are worth
+        most to whom an unreliable transport is enough.
+        """
+        while len(self.datagrams) >= self.datagram_limit:
+            self.datagrams.popleft()
+            self.datagrams_dropped += 1
         self.datagrams.append(data)
         self.need()
 
@@ -480,6 +568,8 @@ cdef class Transport:
 
     def open_stream(self, bint unidirectional, int urgency, bint incremental):
         """Open a stream, or return None when the peer's limit is reached."""
+        if not 0 <= urgency < N_URGENCIES:
+            raise ValueError("urgency must be in 0..7, got %d" % urgency)
         if (<uint64_t>self.next_id[unidirectional] >> 2) >= self.peer_max[unidirectional]:
             if self.blocked_sent[unidirectional] != self.peer_max[unidirectional] + 1:
                 self.blocked_pending[unidirectional] = True
@@ -574,16 +664,27 @@ cdef class Transport:
         if stream.incremental:
             self.incremental[stream.urgency].append(stream)
         else:
-            heappush(self.sequential[stream.urgency], (-stream.order, stream.stream_id, stream))
+            # ~ turns the order round as - does, and the least int64 as well.
+            heappush(self.sequential[stream.urgency], (~stream.order, stream.stream_id, stream))
         self.ready |= 1 << stream.urgency
 
-    cdef void reorder(self, StreamState stream, int urgency, bint incremental, int64_t order):
+    cdef int reorder(
+        self, StreamState stream, int urgency, bint incremental, int64_t order
+    ) except -1:
+        if not 0 <= urgency < N_URGENCIES:
+            raise ValueError("urgency must be in 0..7, got %d" % urgency)
+        if (
+            urgency == stream.urgency
+            and incremental == stream.incremental
+            and order == stream.order
+        ):
+            return 0
         if stream.waiting:
             if stream.incremental:
                 self.incremental[stream.urgency].remove(stream)
             else:
                 entries = [e for e in self.sequential[stream.urgency] if e[2] is not stream]
-                entries.sort()
+                heapify(entries)
                 self.sequential[stream.urgency] = entries
             self.settle(stream.urgency)
             stream.waiting = False
@@ -592,6 +693,7 @@ cdef class Transport:
         stream.order = order
         if stream.out is not None:
             self.enqueue(stream)
+        return 0
 
     cdef void settle(self, int urgency):
         if not self.incremental[urgency] and not self.sequential[urgency]:
@@ -689,6 +791,19 @@ cdef class Transport:
         Returns how many were handled; the one after those needs the careful path (another
         connection identifier, key phase or header form), and so may those after it.
         """
+        cdef Scratch* scratch = take_scratch()
+        cdef Scratch* before = self.scratch
+        self.scratch = scratch
+        try:
+            return self.receive_run(datagrams, start, now, cid, pair)
+        finally:
+            self.scratch = before
+            give_scratch(scratch)
+
+    cdef Py_ssize_t receive_run(
+        self, list datagrams, Py_ssize_t start, double now, bytes cid, object pair
+    ) except -1:
+        cdef Scratch* scratch = self.scratch
         cdef Py_ssize_t count = len(datagrams), i, cid_length = PyBytes_GET_SIZE(cid), size, used
         cdef Py_ssize_t header
         cdef object recv = pair.recv
@@ -709,7 +824,7 @@ cdef class Transport:
         cdef uint64_t truncated, number
         self.unmask(datagrams, start, count, cid_length)
         for i in range(start, count):
-            data = <bytes>datagrams[i]
+            data = <bytes?>datagrams[i]
             size = PyBytes_GET_SIZE(data)
             packet = <const uint8_t*>PyBytes_AS_STRING(data)
             if size < 1 + cid_length + 4 + TAG or packet[0] & 0x80:
@@ -719,45 +834,50 @@ cdef class Transport:
                     return i - start
             if i - start >= RUN_SEGMENTS:
                 return i - start
-            mask = self.masks + (i - start) * 16
+            mask = scratch.masks + (i - start) * 16
             first = packet[0] ^ (mask[0] & 0x1F)
             if ((first >> 2) & 1) != self.open_phase:
                 return i - start
             pn_length = (first & 3) + 1
             header = 1 + cid_length + pn_length
             truncated = 0
-            self.header[0] = first
-            memcpy(self.header + 1, packet + 1, cid_length)
+            scratch.header[0] = first
+            memcpy(scratch.header + 1, packet + 1, cid_length)
             for j in range(pn_length):
-                self.header[1 + cid_length + j] = packet[1 + cid_length + j] ^ mask[1 + j]
-                truncated = (truncated << 8) | self.header[1 + cid_length + j]
+                scratch.header[1 + cid_length + j] = packet[1 + cid_length + j] ^ mask[1 + j]
+                truncated = (truncated << 8) | scratch.header[1 + cid_length + j]
             number = self.expand(truncated, pn_length)
             used = size - header - TAG
-            if used < 0 or used > <Py_ssize_t>sizeof(PLAIN):
+            if used < 0 or used > <Py_ssize_t>sizeof(scratch.plain):
                 return i - start
             try:
                 self.open_aead(
                     self.nonce(self.open_iv, number),
                     PyMemoryView_FromMemory(<char*>packet + header, size - header, PyBUF_READ),
-                    PyBytes_FromStringAndSize(<char*>self.header, header),
-                    PyMemoryView_FromMemory(<char*>PLAIN, used, PyBUF_WRITE),
+                    PyBytes_FromStringAndSize(<char*>scratch.header, header),
+                    PyMemoryView_FromMemory(<char*>scratch.plain, used, PyBUF_WRITE),
                 )
             except InvalidTag:
                 self.forged += 1
+                if self.forged >= self.forgery_limit:
+                    raise transport_error(
+                        AEAD_LIMIT_REACHED, 0, "%d packets were forged" % self.forged
+                    ) from None
                 continue
             self.bytes_received += size
-            if ms_received_is_duplicate(&self.received.core, number):
-                # Anybody on the way may send it again: it is no sign of life.
-                continue
-            self.packets_received += 1
             if first & 0x18:
                 raise transport_error(PROTOCOL_VIOLATION, 0, "reserved bits are not zero")
+            if ms_received_is_duplicate(&self.received.core, number):
+                continue  # anybody on the way may send it again: no sign of life
+            self.packets_received += 1
             if number + 1 > self.expected:
                 self.expected = number + 1
                 self.peer_spin = (first >> 5) & 1
             self.ack_eliciting = False
-            self.parse(PLAIN, PLAIN + used, None)
+            self.parse(scratch.plain, scratch.plain + used, None)
             self.note(number)
+            if self.closing:
+                break  # the peer has closed the connection
         return count - start
 
     cdef int unmask(
@@ -765,26 +885,28 @@ cdef class Transport:
     ) except -1:
         """Header-protection masks of a run of packets, from one call of the cipher if it is AES."""
         cdef Py_ssize_t n = min(count - start, <Py_ssize_t>RUN_SEGMENTS), i, offset = 1 + cid_length + 4
-        cdef bytes data, mask
+        cdef Scratch* scratch = self.scratch
+        cdef bytes data
         for i in range(n):
-            data = <bytes>datagrams[start + i]
+            data = <bytes?>datagrams[start + i]
             if PyBytes_GET_SIZE(data) >= offset + 16:
-                memcpy(self.samples + 16 * i, PyBytes_AS_STRING(data) + offset, 16)
+                memcpy(scratch.samples + 16 * i, PyBytes_AS_STRING(data) + offset, 16)
         self.apply_cipher(self.open_hp, n)
         return 0
 
     cdef int apply_cipher(self, object hp, Py_ssize_t n) except -1:
+        cdef Scratch* scratch = self.scratch
         cdef Py_ssize_t i
         cdef bytes mask
         if not hp._is_chacha20:
             hp._encryptor.update_into(
-                PyMemoryView_FromMemory(<char*>self.samples, 16 * n, PyBUF_READ),
-                PyMemoryView_FromMemory(<char*>self.masks, 16 * n + 15, PyBUF_WRITE),
+                PyMemoryView_FromMemory(<char*>scratch.samples, 16 * n, PyBUF_READ),
+                PyMemoryView_FromMemory(<char*>scratch.masks, 16 * n + 15, PyBUF_WRITE),
             )
             return 0
         for i in range(n):
-            mask = hp._mask(PyBytes_FromStringAndSize(<char*>self.samples + 16 * i, 16))
-            memcpy(self.masks + 16 * i, PyBytes_AS_STRING(mask), 5)
+            mask = hp._mask(PyBytes_FromStringAndSize(<char*>scratch.samples + 16 * i, 16))
+            memcpy(scratch.masks + 16 * i, PyBytes_AS_STRING(mask), 5)
         return 0
 
     cdef bytes nonce(self, bytes iv, uint64_t number):
@@ -930,7 +1052,10 @@ cdef class Transport:
                     )
                 # The rare ones: CRYPTO, tokens, connection identifiers, paths, closing.
                 p += <Py_ssize_t>self.other_frame(
-                    kind, PyBytes_FromStringAndSize(<const char*>p, end - p), context, self.early
+                    kind,
+                    PyBytes_FromStringAndSize(<const char*>p, extent(kind, p, end)),
+                    context,
+                    self.early,
                 )
                 if kind != 0x1C and kind != 0x1D:
                     self.ack_eliciting = True
@@ -1124,21 +1249,37 @@ cdef class Transport:
 
     cdef int drain(self) except -1:
         """Tell streams and limits what became of the packets that carried them."""
-        cdef ms_recovery* r = &self.recovery.core
-        cdef ms_record* record
-        cdef size_t i
-        for i in range(r.acked.count):
-            record = &r.acked.items[i]
-            self.on_acked(record)
-            if record.stream is not NULL:
-                Py_DECREF(<object>record.stream)
-        r.acked.count = 0
-        for i in range(r.lost.count):
-            record = &r.lost.items[i]
-            self.on_lost(record)
-            if record.stream is not NULL:
-                Py_DECREF(<object>record.stream)
-        r.lost.count = 0
+        if self.draining:
+            return 0  # the one under way will see them
+        self.draining = True
+        try:
+            self.drain_records(&self.recovery.core.acked, True)
+            self.drain_records(&self.recovery.core.lost, False)
+        finally:
+            self.draining = False
+        return 0
+
+    cdef int drain_records(self, ms_records* records, bint acked) except -1:
+        cdef ms_record record
+        cdef size_t i = 0
+        try:
+            # Handlers are Python: the list may grow, and move, while they run.
+            while i < records.count:
+                record = records.items[i]
+                i += 1
+                try:
+                    if acked:
+                        self.on_acked(&record)
+                    else:
+                        self.on_lost(&record)
+                finally:
+                    if record.stream is not NULL:
+                        Py_DECREF(<object>record.stream)
+        finally:
+            if i:
+                # After an error the rest waits for the next call.
+                records.count -= i
+                memmove(records.items, records.items + i, records.count * sizeof(ms_record))
         return 0
 
     cdef int on_acked(self, ms_record* record) except -1:
@@ -1160,7 +1301,8 @@ cdef class Transport:
             for handler, args in packet.delivery_handlers:
                 handler(self.delivered, *args)
         elif record.kind == KIND_PROBE:
-            self.mtu_answered(record.length)
+            if record.offset == self.mtu_search:
+                self.mtu_answered(record.length)
         return 0
 
     cdef int on_lost(self, ms_record* record) except -1:
@@ -1197,7 +1339,8 @@ cdef class Transport:
             for handler, args in packet.delivery_handlers:
                 handler(self.lost, *args)
         elif kind == KIND_PROBE:
-            self.mtu_lost()
+            if record.offset == self.mtu_search:
+                self.mtu_lost()
         return 0
 
     cdef void end_sending(self, StreamState stream):
@@ -1322,6 +1465,19 @@ cdef class Transport:
 
         Each run of bytes is cut into packets every `segment size`; only its last is shorter.
         """
+        cdef Scratch* scratch = take_scratch()
+        cdef Scratch* before = self.scratch
+        self.scratch = scratch
+        try:
+            self.build_runs(now, budget, cid, addr, pair, out)
+        finally:
+            self.scratch = before
+            give_scratch(scratch)
+
+    cdef int build_runs(
+        self, double now, int64_t budget, bytes cid, object addr, object pair, list out
+    ) except -1:
+        cdef Scratch* scratch = self.scratch
         cdef ms_recovery* r = &self.recovery.core
         cdef Py_ssize_t size = self.datagram_size, pos, length, header, cid_length
         cdef int n, most
@@ -1348,7 +1504,7 @@ cdef class Transport:
             self.sealed = 0
             self.key_since = self.next_number
         cid_length = PyBytes_GET_SIZE(cid)
-        most = min(<int>RUN_SEGMENTS, <int>(RUN_BYTES // size))
+        most = max(1, min(<int>RUN_SEGMENTS, <int>(RUN_BYTES // size)))
         cdef int runs = 0
         while runs < 8:
             runs += 1
@@ -1374,13 +1530,13 @@ cdef class Transport:
                 length = size if budget < 0 else min(size, budget)
                 if length < 1 + cid_length + 4 + 4 + TAG + 24:
                     break
-                length = self.packet(WORK + pos, length, cid, may)
+                length = self.packet(scratch.work + pos, length, cid, may)
                 if length == 0:
                     break
                 if budget >= 0:
                     budget -= length
-                LENGTHS[n] = <uint32_t>length
-                memcpy(self.samples + 16 * n, WORK + pos + 1 + cid_length + 4, 16)
+                scratch.lengths[n] = <uint32_t>length
+                memcpy(scratch.samples + 16 * n, scratch.work + pos + 1 + cid_length + 4, 16)
                 pos += length
                 n += 1
                 if length < size:
@@ -1389,27 +1545,29 @@ cdef class Transport:
                 break
             self.protect(n, cid_length)
             out.append((
-                PyBytes_FromStringAndSize(<char*>WORK, pos),
-                <Py_ssize_t>LENGTHS[0] if n > 1 else pos,
+                PyBytes_FromStringAndSize(<char*>scratch.work, pos),
+                <Py_ssize_t>scratch.lengths[0] if n > 1 else pos,
                 addr,
             ))
-            if n < most and LENGTHS[n - 1] == size:
+            if n < most and scratch.lengths[n - 1] == size:
                 break
         if self.mtu_due and budget < 0 and self.mtu_target:
             self.mtu_probe(cid, addr, out)
+        return 0
 
     cdef int protect(self, int n, Py_ssize_t cid_length) except -1:
+        cdef Scratch* scratch = self.scratch
         cdef int i, j, pn_length
-        cdef uint8_t* p = WORK
+        cdef uint8_t* p = scratch.work
         cdef uint8_t* mask
         self.apply_cipher(self.seal_hp, n)
         for i in range(n):
-            mask = self.masks + 16 * i
+            mask = scratch.masks + 16 * i
             pn_length = (p[0] & 3) + 1
             p[0] ^= mask[0] & 0x1F
             for j in range(pn_length):
                 p[1 + cid_length + j] ^= mask[1 + j]
-            p += LENGTHS[i]
+            p += scratch.lengths[i]
         return 0
 
     cdef uint8_t* begin(self, uint8_t* packet, bytes cid, int* header) except NULL:
@@ -1502,7 +1660,7 @@ cdef class Transport:
             while len(self.datagrams):
                 datagram = <bytes>self.datagrams[0]
                 length = PyBytes_GET_SIZE(datagram)
-                if <Py_ssize_t>length + 3 > end - p:
+                if 1 + varint_size(length) + <Py_ssize_t>length > end - p:
                     if p == start:  # the path became narrower since it was accepted
                         self.datagrams.popleft()
                         self.datagrams_dropped += 1
@@ -1550,7 +1708,7 @@ cdef class Transport:
                 self.receive_window = self.widen(
                     self.receive_window, self.max_receive_window, &self.credited_ns
                 )
-                limit = self.consumed + self.receive_window
+                limit = min(self.consumed + self.receive_window, VARINT_MAX)
                 if limit > self.receive_limit:
                     self.receive_limit = limit
             p[0] = 0x10
@@ -1610,7 +1768,7 @@ cdef class Transport:
                 stream.receive_window = self.widen(
                     stream.receive_window, self.max_stream_window, &stream.credited_ns
                 )
-                limit = stream.into.consumed + stream.receive_window
+                limit = min(stream.into.consumed + stream.receive_window, VARINT_MAX)
                 if limit > stream.receive_limit:
                     stream.receive_limit = limit
             p[0] = 0x11
@@ -1630,6 +1788,7 @@ cdef class Transport:
         cdef StreamState stream
         cdef SendBuffer out
         cdef uint64_t limit, before
+        room = min(room, <int64_t>STREAM_DATA)
         while True:
             stream = self.peek()
             if stream is None:
@@ -1711,29 +1870,38 @@ cdef class Transport:
 
     cdef int mtu_probe(self, bytes cid, object addr, list out) except -1:
         """Send one packet of the size that is in question (RFC 8899)."""
+        cdef Scratch* scratch = self.scratch
         cdef int header
         cdef ms_record record
-        cdef uint8_t* p = self.begin(WORK, cid, &header)
+        cdef uint8_t* p = self.begin(scratch.work, cid, &header)
         memset(&record, 0, sizeof(record))
         record.kind = KIND_PROBE
         record.length = self.mtu_target
+        record.offset = self.mtu_search
         self.attach(&record)
         p[0] = 0x01
         memset(p + 1, 0, self.mtu_target - header - TAG - 1)
         # Not in flight: the loss of a probe says nothing about congestion.
-        LENGTHS[0] = <uint32_t>self.finish(
-            WORK, WORK + self.mtu_target - TAG, header, MS_ACK_ELICITING
+        scratch.lengths[0] = <uint32_t>self.finish(
+            scratch.work, scratch.work + self.mtu_target - TAG, header, MS_ACK_ELICITING
         )
-        memcpy(self.samples, WORK + 1 + PyBytes_GET_SIZE(cid) + 4, 16)
+        memcpy(scratch.samples, scratch.work + 1 + PyBytes_GET_SIZE(cid) + 4, 16)
         self.protect(1, PyBytes_GET_SIZE(cid))
-        out.append((PyBytes_FromStringAndSize(<char*>WORK, LENGTHS[0]), LENGTHS[0], addr))
+        out.append((PyBytes_FromStringAndSize(<char*>scratch.work, scratch.lengths[0]), scratch.lengths[0], addr))
         self.mtu_due = False
         return 0
 
     def search_mtu(self, list sizes):
         """Try these datagram sizes, ascending, from now on."""
+        self.mtu_end()
         self.mtu_sizes = [size for size in sizes if size > self.datagram_size]
         self.mtu_next()
+
+    cdef void mtu_end(self):
+        self.mtu_search += 1
+        self.mtu_sizes = []
+        self.mtu_target = 0
+        self.mtu_due = False
 
     cdef void mtu_next(self):
         self.mtu_tries = 0
@@ -1755,15 +1923,13 @@ cdef class Transport:
             self.mtu_due = True
             self.need()
         else:
-            self.mtu_sizes = []
-            self.mtu_target = 0
+            self.mtu_end()
 
     cdef void mtu_black_hole(self):
         """Three probe time-outs in a row: large packets may vanish, so try the size that must pass."""
         if self.datagram_size > 1200:
             self.set_datagram_size(1200)
-            self.mtu_sizes = []
-            self.mtu_target = 0
+            self.mtu_end()
 
     cdef void set_datagram_size(self, uint64_t size):
         self.datagram_size = size
@@ -1821,6 +1987,7 @@ cdef class Transport:
         """The path changed: what was learned about the old one is forgotten."""
         ms_recovery_new_path(&self.recovery.core, <int64_t>(initial_rtt_s * 1e9))
         self.set_datagram_size(min(self.datagram_size, <uint64_t>1200))
+        self.mtu_end()
 
     @property
     def probe_timeout_s(self):

@@ -103,7 +103,8 @@ class Config:
     datagrams : bool
         Offer unreliable datagrams to the peer (RFC 9221).
     datagram_queue : int
-        Datagrams kept until they are read; the oldest is dropped, and counted, for a newer one.
+        Datagrams kept until they are read, and as many until they are sent; the oldest is dropped,
+        and counted, for a newer one.
     keylog : str or path, optional
         File to which TLS secrets are appended, for ``tshark``. Whoever has it can read the traffic.
     qlog : str or path, optional

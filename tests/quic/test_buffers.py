@@ -451,3 +451,15 @@ def test_a_gibibyte_passes_in_small_memory() -> None:
         assert receiver.memory() < 1000
         assert sender.memory() < 1000
     assert passed == 1 << 30
+
+
+def test_empty_frames_hold_nothing() -> None:
+    buffer = ReceiveBuffer()
+    for offset in range(1000, 3000):
+        assert buffer.insert_bytes(offset, b"") == 0
+    assert buffer.fragment_count == 0
+    assert buffer.highest == 2999
+    assert buffer.insert_bytes(3000, b"", True) == 0
+    assert buffer.insert_bytes(0, bytes(3000)) == 0
+    assert buffer.take() == bytes(3000)
+    assert buffer.at_end
