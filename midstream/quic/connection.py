@@ -215,9 +215,9 @@ class Connection:
         -------
         ConnectionStats
         """
-        return ConnectionStats.from_mapping(
-            {**self._protocol.stats(), "datagrams_dropped": self._datagrams.dropped}
-        )
+        stats = self._protocol.stats()
+        stats["datagrams_dropped"] += self._datagrams.dropped
+        return ConnectionStats.from_mapping(stats)
 
     # Streams
 

@@ -23,7 +23,9 @@ class Datagrams:
     Notes
     -----
     What is not read in time is lost: of `Config.datagram_queue` datagrams the oldest is dropped
-    for a newer one, and counted in `dropped`. Not thread-safe; several tasks may receive.
+    for a newer one, and counted in `dropped`. As many wait to be sent, and the oldest is dropped
+    likewise and counted in `ConnectionStats.datagrams_dropped`, which has both. Not thread-safe;
+    several tasks may receive.
     """
 
     def __init__(self, connection: Connection, limit: int) -> None:

@@ -32,7 +32,8 @@ class ConnectionStats:
     max_datagram_size : int
         UDP payload that is in use, bytes.
     datagrams_dropped : int
-        Received datagrams (RFC 9221) that nobody read in time.
+        Datagrams (RFC 9221) that nobody read in time, and those that newer ones overtook before the
+        window let them be sent.
     probe_timeouts : int
         Probe time-outs in a row, 0 while the peer answers.
 

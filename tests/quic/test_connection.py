@@ -427,11 +427,16 @@ async def test_datagrams_both_ways_and_their_bounds() -> None:
             datagrams.send("x")  # type: ignore[arg-type]
         for i in range(5):
             datagrams.send(b"%d" % i)
+            await connection.ping()
         while datagrams.dropped < 2:
             await connection.ping()
         assert len(datagrams) == 3
         assert [await datagrams.receive() for _ in range(3)] == [b"2!", b"3!", b"4!"]
         assert connection.stats().datagrams_dropped == 2
+        for i in range(5):
+            datagrams.send(b"%d" % i)
+        assert [await datagrams.receive() for _ in range(3)] == [b"2!", b"3!", b"4!"]
+        assert (datagrams.dropped, connection.stats().datagrams_dropped) == (2, 4)
 
 
 async def test_a_peer_without_datagrams() -> None:
