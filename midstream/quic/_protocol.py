@@ -588,6 +588,9 @@ class Protocol(QuicConnection):
 
     def _confirm_handshake(self) -> None:
         super()._confirm_handshake()
+        # 8 KiB each, for messages that there will be no more of.
+        for epoch in (tls.Epoch.INITIAL, tls.Epoch.HANDSHAKE):
+            self._crypto_buffers.pop(epoch, None)
         self._search_mtu()
 
     def _search_mtu(self) -> None:
@@ -808,6 +811,15 @@ class Protocol(QuicConnection):
         self._transport.drop_all()
 
     def abandon(self) -> None:
-        """Let go of all state without a word to the peer."""
+        """Let go of all state without a word to the peer; only statistics can be asked for then."""
         if self._state != QuicConnectionState.TERMINATED:
             self._transport.drop_all()
+            self._set_state(QuicConnectionState.TERMINATED)
+        # Its owner may be kept, and cycles of references keep the rest until they are collected.
+        transport = self._transport
+        transport.other_frame = transport.on_datagram_frame = transport.on_packet = None
+        self._handlers.clear()
+        self._crypto_buffers = {}
+        self._crypto_streams = {}
+        self._cryptos = {}
+        self._cryptos_initial = {}
