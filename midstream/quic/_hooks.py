@@ -27,6 +27,14 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
         "_send_probe": ("self",),
         "_write_ack_frame": ("self", "builder", "space", "now"),
         "_write_application": ("self", "builder", "network_path", "now"),
+        "_write_connection_close_frame": (
+            "self",
+            "builder",
+            "epoch",
+            "error_code",
+            "frame_type",
+            "reason_phrase",
+        ),
         "_write_connection_limits": ("self", "builder", "space"),
         "change_connection_id": ("self",),
         "close": ("self", "error_code", "frame_type", "reason_phrase"),
@@ -34,6 +42,9 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
         "get_timer": ("self",),
         "handle_timer": ("self", "now"),
         "receive_datagram": ("self", "data", "addr", "now"),
+    },
+    "aioquic.quic.crypto.CryptoContext": {
+        "decrypt_packet": ("self", "packet", "encrypted_offset", "expected_packet_number"),
     },
     "aioquic.quic.crypto.CryptoPair": {"_update_key": ("self", "trigger"), "update_key": ("self",)},
     "aioquic.quic.recovery.QuicPacketPacer": {

@@ -42,6 +42,7 @@ from aioquic.quic.recovery import QuicPacketPacer, QuicPacketRecovery, QuicPacke
 
 from midstream.quic import _tls
 from midstream.quic._hooks import check_hooks
+from midstream.quic._phases import ReceiveKeys
 from midstream.quic._qlog import QlogTrace, frames_of
 from midstream.quic._transport import StreamState, Transport
 
@@ -67,6 +68,8 @@ DATAGRAM_OVERHEAD = 1 + CONNECTION_ID_BYTES + 4 + 16 + 3
 #: RFC 9001, section 6.6: at most 2^23 packets under one AES-GCM key; far enough below to update.
 PACKETS_PER_KEY = 1 << 22
 SMALLEST_RESET = 21
+#: Most that a close takes beside its reason: the type, and three varints.
+CLOSE_CAPACITY = 1 + 3 * 8
 #: What the transport wants room for before it begins a packet, to an identifier of 20 bytes.
 SMALLEST_PACKET = 72
 #: Pieces of handshake data with holes between them: a hello of 64 KiB in packets has at most 55,
@@ -280,6 +283,7 @@ class Protocol(QuicConnection):
         self._limits_remembered = False
         self._now = 0.0
         self._key_update_wanted = False
+        self._receive_keys: ReceiveKeys | None = None
         #: Whether the peer lets a client change its address (RFC 9000, section 18.2).
         self.may_migrate = True
         # RFC 9000, section 17.4: one connection in 16 shows nobody its round trips.
@@ -406,11 +410,17 @@ class Protocol(QuicConnection):
                     if not path.is_validated:
                         path.bytes_received += sum(len(data) for data in batch[i : i + done])
                     if transport.packets_received != before and self._state not in END_STATES:
+                        keys = self._receive_keys
+                        if keys is not None and keys.previous is not None:
+                            keys.confirmed = True
                         self._heard(now)
                     i += done
                     continue
             self.receive_datagram(batch[i], addr, now)
             i += 1
+        keys = self._receive_keys
+        if keys is not None and keys.previous is not None:
+            keys.forget(now, 3 * self._loss.get_probe_timeout())
 
     def _is_fast(self, addr: NetworkAddress) -> bool:
         return (
@@ -544,6 +554,8 @@ class Protocol(QuicConnection):
 
     def _initialize(self, peer_cid: bytes) -> None:
         super()._initialize(peer_cid)
+        pair = self._cryptos[tls.Epoch.ONE_RTT]
+        self._receive_keys = pair.recv = ReceiveKeys(pair.recv)
         self._spaces[tls.Epoch.ONE_RTT] = _ApplicationSpace(self._transport)
         self._loss.spaces = list(self._spaces.values())
         _tls.install(self, self.config)
@@ -747,6 +759,19 @@ class Protocol(QuicConnection):
         if delivery == QuicDeliveryState.ACKED:
             self._transport.ack_delivered(largest)
 
+    def _write_connection_close_frame(
+        self,
+        builder: QuicPacketBuilder,
+        epoch: tls.Epoch,
+        error_code: int,
+        frame_type: int | None,
+        reason_phrase: str,
+    ) -> None:
+        # What does not fit into the packet is left out, at a character.
+        room = max(0, builder.remaining_buffer_space - CLOSE_CAPACITY)
+        reason = reason_phrase.encode(errors="replace")[:room].decode(errors="ignore")
+        super()._write_connection_close_frame(builder, epoch, error_code, frame_type, reason)
+
     def _write_connection_limits(self, builder: QuicPacketBuilder, space: QuicPacketSpace) -> None:
         """The transport writes them, by what was consumed."""
 
@@ -822,4 +847,5 @@ class Protocol(QuicConnection):
         self._crypto_buffers = {}
         self._crypto_streams = {}
         self._cryptos = {}
+        self._receive_keys = None
         self._cryptos_initial = {}

@@ -409,6 +409,50 @@ def test_keyupdate(by_client: bool) -> None:
     assert client.protocol.stats()["packets_forged"] == 0
 
 
+def test_keys_updated_while_the_address_changes() -> None:
+    # The server's packets under the new keys go where nobody is any more, so the client knows
+    # nothing of them, and what it sends from its new address is under the old ones.
+    scene = Scene()
+    client = scene.client()
+    download = Download(client, [1 << 20])
+    client.connect()
+    scene.network.run(lambda: download.received > 200 << 10)
+    client.move(("192.0.2.7", 40_007))
+    scene.peer.protocol.request_key_update()
+    scene.server.step()
+    assert scene.peer.protocol._cryptos[ONE_RTT].send.key_phase == 1
+    client.protocol.ping_soon()
+    client.step()
+    scene.network.run(lambda: download.complete, 20)
+    for end in (client, scene.peer):
+        assert end.protocol._cryptos[ONE_RTT].recv.key_phase == 1
+        assert end.protocol.stats()["packets_forged"] == 0
+    # The old keys are not kept for ever.
+    later = Download(client, [1 << 20])
+    client.step()
+    scene.network.run(lambda: later.complete, 20)
+    assert scene.peer.protocol._receive_keys is not None
+    assert scene.peer.protocol._receive_keys.previous is None
+
+
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_reasons_of_a_close_that_fit_no_packet(confirmed: bool) -> None:
+    scene = Scene()
+    client = scene.client()
+    client.connect()
+    if confirmed:
+        scene.network.run(lambda: client.protocol._handshake_confirmed)
+    reason = "\u5de5" * 5000 + "\ud800"
+    client.protocol.close(error_code=7, frame_type=None if confirmed else 0, reason_phrase=reason)
+    client.step()
+    if confirmed:
+        peer = scene.peer
+        scene.network.run(lambda: peer.terminated is not None)
+        told = peer.terminated.reason_phrase if peer.terminated is not None else ""
+        assert reason.startswith(told)
+        assert len(told) > 300
+
+
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("trouble", ["loss", "corrupt"])
 def test_handshakes_under_trouble(trouble: str, seed: int) -> None:
