@@ -140,6 +140,15 @@ class Trust:
     def _verify_chain(
         self, certificate: x509.Certificate, chain: list[x509.Certificate]
     ) -> list[x509.Certificate]:
+        try:
+            return self._verified(certificate, chain)
+        except crypto.Error as error:  # keys are read when they are looked at
+            reason = error.args[0][-1][-1] if error.args and error.args[0] else "no reason is told"
+            raise Refusal("bad_certificate", f"certificate cannot be read: {reason}") from error
+
+    def _verified(
+        self, certificate: x509.Certificate, chain: list[x509.Certificate]
+    ) -> list[x509.Certificate]:
         store = self._store if self._store is not None else _system_store()
         context = crypto.X509StoreContext(
             store,

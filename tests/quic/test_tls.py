@@ -12,7 +12,7 @@ from aioquic.quic import events
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
@@ -239,6 +239,23 @@ def hand_made(key, *, algorithm="default", names=("localhost",), extensions=()):
 def test_a_self_signed_certificate_is_taken_where_it_is_named():
     own = Identity.development()
     connected(at_client(ca=own.pem), at_server(identity=own))
+
+
+@pytest.mark.parametrize("at", ["leaf", "authority"])
+def test_a_key_that_is_no_point_of_its_curve(at):
+    identity = Identity.development()
+    der = identity.certificate.public_bytes(serialization.Encoding.DER)
+    point = identity.certificate.public_key().public_bytes(
+        serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
+    )
+    broken = x509.load_der_x509_certificate(der.replace(point, b"\x04" + bytes(64)))
+    trust = _trust.Trust(identity.pem, ())
+    with pytest.raises(_trust.Refusal):
+        if at == "leaf":
+            trust.check(broken, [], "server", "localhost")
+        else:
+            leaf = Identity.development().certificate
+            trust.check(leaf, [broken], "server", "localhost")
 
 
 def test_an_intermediate_authority_is_sent_and_followed():
