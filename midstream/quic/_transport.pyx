@@ -1673,11 +1673,13 @@ cdef class Transport:
                 p += length
                 flags |= MS_ACK_ELICITING | MS_IN_FLIGHT
             p = self.stream_frames(p, end, &flags)
-            if (probing or self.ping_pending) and not flags & MS_ACK_ELICITING:
+            if flags & MS_ACK_ELICITING:
+                self.ping_pending = False
+            elif (probing or self.ping_pending) and p < end:  # an ACK may have taken all there was
                 p[0] = 0x01
                 p += 1
                 flags |= MS_ACK_ELICITING | MS_IN_FLIGHT
-            self.ping_pending = False
+                self.ping_pending = False
         if p == start:
             if ms_recovery_abandon(&self.recovery.core):
                 raise MemoryError

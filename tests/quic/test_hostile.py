@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from midstream._core.errors import ConnectionClosedError
 from midstream.quic.connection import Connection, connect
 from tests.quic._loopback import client_config, pair
-from tests.quic.rawpeer import Link, frame, stream
+from tests.quic.rawpeer import CLIENT, Link, frame, stream
 
 NO_ERROR, INTERNAL, FLOW, LIMIT, STATE, SIZE, ENCODING = 0, 1, 3, 4, 5, 6, 7
 CID_LIMIT, VIOLATION, CRYPTO_BUFFER = 9, 10, 13
@@ -561,3 +561,24 @@ async def test_a_connection_that_breaks_a_rule_ends_alone(plain: bytes) -> None:
         with pytest.raises(ConnectionClosedError):
             await asyncio.wait_for(ask(bad, b"too late"), 5)
         assert await ask(honest, b"unharmed") == b"unharmed"
+
+
+def test_a_ping_finds_room_within_what_an_address_may_be_sent():
+    # A budget that ran below nothing by one byte would be none at all.
+    for step in (2, 70, 200, 17_000):
+        for budget in range(75, 116):
+            link = Link(probe_mtu=False)
+            base = link.number
+            for i in range(40):
+                link.send(frame(0x01), number=base + step * i + 1, answer=False)
+            link.victim.ping_soon()
+            segments: list = []
+            link.victim._transport.build(
+                link.now,
+                budget,
+                link.victim._peer_cid.cid,
+                CLIENT,
+                link.victim._cryptos[Epoch.ONE_RTT],
+                segments,
+            )
+            assert sum(len(data) for data, _, _ in segments) <= budget
