@@ -227,6 +227,8 @@ class MessageReader:
                     if not read.done():
                         read.cancel()
                         await asyncio.wait((read,))
+                    if not read.cancelled():
+                        read.exception()  # told below, unless this was cancelled as well
                 if not read.cancelled():
                     data = read.result()
                     if not data:

@@ -7,6 +7,7 @@ connection with a code, or one stream with a code while the connection goes on.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -421,6 +422,31 @@ async def test_a_reset_frees_the_place_of_a_request_that_waits() -> None:
             while any(not stream.all_acked for stream in streams):
                 await asyncio.sleep(0.005)
         await still_works(connection)
+
+
+async def test_a_connection_that_ends_while_requests_wait_leaves_no_error_behind() -> None:
+    told: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context["message"]))
+    try:
+        async with raw_client() as connection:
+            opened = await control(connection)
+            encoder = pylsqpack.Encoder()
+            encoder.apply_settings(4096, 100)
+            streams = [await connection.open_bi() for _ in range(4)]
+            for stream in streams:
+                encoder.encode(stream.stream_id, [(b"x-a", b"b")])
+                _, section = encoder.encode(stream.stream_id, [*GET, (b"x-a", b"b")])
+                stream.write(encode_frame(0x1, section))  # and it goes on
+            await asyncio.sleep(0.05)
+            opened.write(encode_frame(0xF0701, b"\x00u=1"))
+            assert await closing_code(connection) == "H3_ID_ERROR"
+        for _ in range(3):
+            await asyncio.sleep(0.01)
+            gc.collect()
+        assert told == []
+    finally:
+        loop.set_exception_handler(None)
 
 
 async def test_only_so_many_requests_wait() -> None:
