@@ -121,6 +121,8 @@ class Connection:
         # Server: called once when the application may begin, and when the connection ended.
         self._on_ready: Callable[[Connection], None] | None = None
         self._on_lost: Callable[[Connection], None] | None = None
+        # Called when the peer allows more streams, and at the end: of a pool.
+        self._on_room: Callable[[], object] | None = None
 
     def __repr__(self) -> str:
         side = "client" if self.is_client else "server"
@@ -685,6 +687,8 @@ class Connection:
             for kind in (0, 1):
                 if self._openers[kind] and protocol.streams_available(bool(kind)):
                     woken = self._openers[kind].wake_one() or woken
+            if self._on_room is not None:
+                self._on_room()
         if protocol._close_event is not None and self._failure is None:
             self._check_lost()
             woken = True
@@ -836,7 +840,10 @@ class Connection:
             self._keep_alive.cancel()
             self._keep_alive = None
         lost, self._on_lost = self._on_lost, None
+        room, self._on_room = self._on_room, None
         self._on_ready = None
+        if room is not None:
+            room()
         if lost is not None:
             lost(self)
 

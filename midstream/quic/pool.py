@@ -164,7 +164,7 @@ class Pool:
             if connection is not None:
                 self._take(place, connection)
                 try:
-                    return await connection.open_bi(priority)
+                    stream = await connection.open_bi(priority)
                 except QuicError:
                     self._give_back(place, connection)
                     # It ended between the two steps: another one is made.
@@ -174,6 +174,10 @@ class Pool:
                 except BaseException:
                     self._give_back(place, connection)
                     raise
+                # One is woken for all the streams that a peer allows: the next one's turn.
+                if place.changed and self._best(place) is not None:
+                    place.changed.wake_one()
+                return stream
             if len(place.connections) + place.dialling < self._most:
                 place.dialling += 1
                 try:
@@ -185,8 +189,10 @@ class Pool:
                     connection.close(0)
                     continue
                 place.connections[connection] = 0
+                connection._on_room = place.changed.wake_one
                 continue
-            # Each stream that ends lets one of those that wait look again.
+            # The peer's credit for a further stream, which may come long after the end of another
+            # one, lets one of those that wait look again.
             await place.changed.wait(first=turn)
             turn = True
 
@@ -217,10 +223,9 @@ class Pool:
                 place.idle[connection] = asyncio.get_running_loop().call_later(
                     self._idle_s, self._retire, place, connection
                 )
-        # The peer's credit for the next stream comes a round trip after the end of this one.
-        if place.changed and not self._closed:
-            loop = asyncio.get_running_loop()
-            loop.call_later(max(0.001, connection.stats().rtt_s), place.changed.wake_one)
+        # Who waits for it: an open that was cancelled leaves its stream to another one.
+        if place.changed and not self._closed and self._best(place) is not None:
+            place.changed.wake_one()
 
     def _retire(self, place: _Host, connection: Connection) -> None:
         self._forget(place, connection)

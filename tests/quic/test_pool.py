@@ -7,7 +7,12 @@ import contextlib
 
 import pytest
 
-from midstream._core.errors import HandshakeError, RefusedError, StreamResetError
+from midstream._core.errors import (
+    HandshakeError,
+    RefusedError,
+    StreamResetError,
+    StreamStoppedError,
+)
 from midstream.quic.connection import Connection
 from midstream.quic.pool import Pool
 from midstream.quic.serving import serve
@@ -93,3 +98,30 @@ async def test_a_host_that_refuses_and_a_closed_pool() -> None:
     pool.close()
     with pytest.raises(RefusedError, match="the pool is closed"):
         await ask(pool, address)
+
+
+async def test_who_waits_gets_the_credit_that_comes_late() -> None:
+    """The peer takes its time with a stream that is over here."""
+
+    async def slow(connection: Connection) -> None:
+        async for stream in connection.streams():
+            await asyncio.sleep(0.2)
+            with contextlib.suppress(StreamResetError, StreamStoppedError):
+                stream.write(await stream.read())
+                stream.finish()
+
+    async with (
+        asyncio.timeout(10),
+        serve(slow, "127.0.0.1", 0, config=server_config(max_streams_bidi=1)) as server,
+        Pool(client_config(), max_connections_per_host=1) as pool,
+    ):
+
+        async def brief() -> None:
+            async with pool.stream(*server.address) as stream:
+                stream.write(b"x")
+
+        waiting = [asyncio.ensure_future(brief()) for _ in range(4)]
+        await asyncio.sleep(0.05)
+        waiting.pop(2).cancel()
+        await asyncio.gather(*waiting)
+        assert await ask(pool, server.address)
