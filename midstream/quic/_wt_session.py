@@ -670,7 +670,10 @@ class Session:
         try:
             raw = await opener(_SHARED if priority is None else priority)
         except BaseException:
-            self._used[1 + unidirectional] -= self._credit is not None
+            if self._credit is not None:
+                self._used[1 + unidirectional] -= 1
+                # For whoever waits for it.
+                self._credit_event.set()
             raise
         if self.closed:
             refuse(raw, wire.SESSION_GONE)
@@ -751,6 +754,8 @@ class Session:
             self._give_credit(kind)
             return
         self._accepted += 1
+        if stream.can_send:
+            stream.set_priority(_SHARED)
         made = SessionStream(self, stream, by_peer=True)
         self._streams[stream.stream_id] = made
         queue.append(made)
@@ -810,7 +815,8 @@ class Session:
         self._credit[kind] = limit
         if kind == 0:
             starved, self._starved = self._starved, {}
-            for stream in starved.values():
+            # In the order in which they would be sent.
+            for stream in sorted(starved.values(), key=_turn):
                 try:
                     stream._flush()
                 except QuicError:
@@ -1053,6 +1059,11 @@ class Session:
             is_application=True,
             by_peer=info.by_peer,
         )
+
+
+def _turn(stream: SessionStream) -> tuple[int, int, int]:
+    raw = stream.raw
+    return raw.urgency, -raw.send_order, raw.stream_id
 
 
 #: Which limit a capsule raises.

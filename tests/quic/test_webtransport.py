@@ -22,6 +22,7 @@ from midstream.quic import http3, webtransport
 from midstream.quic._h3_errors import Http3Error
 from midstream.quic.certificates import Identity
 from midstream.quic.config import Config
+from midstream.quic.priority import Priority
 
 IDENTITY = Identity.development()
 SERVER = Config(identity=IDENTITY)
@@ -459,3 +460,47 @@ async def test_a_rejected_session_is_no_fault_of_the_server(
             await webtransport.connect(url, config=CLIENT, share=session)
         assert caught.value.code == http3.Http3ErrorCode.H3_REQUEST_REJECTED
     assert not caplog.records
+
+
+async def test_credit_of_a_cancelled_open_goes_to_who_waits() -> None:
+    async with pair() as (session, _):
+        assert session._credit is not None
+        session._credit[2] = 1
+        connection = session.connection
+        available = connection._protocol.open_stream
+
+        connection._protocol.open_stream = lambda *_: None  # type: ignore[method-assign]
+        first = asyncio.create_task(session.open_uni())
+        await asyncio.sleep(0.01)
+        second = asyncio.create_task(session.open_uni())
+        await asyncio.sleep(0.01)
+        connection._protocol.open_stream = available  # type: ignore[method-assign]
+        first.cancel()
+        assert await second
+        assert session._used[2] == 1
+
+
+async def test_credit_for_data_goes_to_the_most_urgent_first() -> None:
+    async with pair() as (session, _):
+        assert session._credit is not None
+        session._credit[0] = 0
+        late = await session.open_uni(Priority(6))
+        low = await session.open_uni(send_order=-1)
+        high = await session.open_uni(send_order=4)
+        urgent = await session.open_uni(Priority(0))
+        streams = [late, low, high, urgent]
+        for stream in streams:
+            stream.write(bytes(100))
+        for limit, left in ((150, [100, 100, 50, 0]), (400, [0, 0, 0, 0])):
+            session._take_capsule(*wire.flow_capsule(wire.MAX_DATA, limit))
+            assert [len(stream._pending) for stream in streams] == left
+
+
+async def test_accepted_streams_share_like_opened_ones() -> None:
+    async with pair() as (session, server):
+        stream = await session.open_bi()
+        stream.write(b"x")
+        (other,) = server.sessions
+        while not other._streams:
+            await asyncio.sleep(0.001)
+        assert [s.priority for s in other._streams.values()] == [Priority(incremental=True)]
