@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import TYPE_CHECKING, NoReturn
@@ -266,7 +267,14 @@ class MessageWriter:
         with memoryview(data).cast("B") as view:
             for start in range(0, size, CHUNK):
                 self.stream.write(view[start : start + CHUNK])
-                await self.stream.drain()
+                try:
+                    await self.stream.drain()
+                except asyncio.CancelledError:
+                    # The frame has said how long it is: without its rest, what follows is garbled.
+                    with contextlib.suppress(QuicError):
+                        if not self.stream.finished:
+                            self.stream.write(view[start + CHUNK :])
+                    raise
 
     async def body(self, name: str, body: Body, expected: int | None = None) -> None:
         """Write a whole body.

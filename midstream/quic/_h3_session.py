@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from midstream.quic.connection import Connection
     from midstream.quic.streams import Stream
 
-__all__ = ["CHUNK", "FIELD_SECTION_LIMIT", "StreamHandler", "Transactions"]
+__all__ = ["CHUNK", "FIELD_SECTION_LIMIT", "StreamHandler", "Transactions", "overridden"]
+
+#: Urgency and incremental of a response's own priority; None where it says nothing of it.
+Answered = tuple[int | None, bool | None]
 
 #: Largest field section that is accepted, uncompressed, in bytes: four times what servers of
 #: HTTP/1.1 usually take for all headers together.
@@ -105,6 +108,9 @@ class Transactions:
         self._idle = asyncio.Event()
         self._idle.set()
         self._priorities: dict[int, Priority] = {}
+        # Open requests that a PRIORITY_UPDATE came for, and what their responses say themselves.
+        self._updated: set[int] = set()
+        self._answered: dict[int, Answered] = {}
         self._held = 0
         # Datagrams.
         self._datagram_sinks: dict[int, Callable[[bytes], None]] = {}
@@ -516,7 +522,8 @@ class Transactions:
             return
         stream = self._open.get(identifier)
         if stream is not None:
-            stream.set_priority(priority)
+            self._updated.add(identifier)
+            stream.set_priority(overridden(priority, self._answered.get(identifier)))
         elif identifier >= self._next_request_id:
             self._priorities.pop(identifier, None)
             self._priorities[identifier] = priority
@@ -693,6 +700,15 @@ class Transactions:
         await self.connection.wait_closed()
 
 
+def overridden(asked: Priority, answered: Answered | None) -> Priority:
+    """What a client asks for, but for members that the response names (RFC 9218, section 8)."""
+    urgency, incremental = answered or (None, None)
+    return Priority(
+        asked.urgency if urgency is None else urgency,
+        asked.incremental if incremental is None else incremental,
+    )
+
+
 def _refuse(waiting: asyncio.Future[Fields], error: Exception) -> None:
     if not waiting.done():
         waiting.set_exception(error)
@@ -715,6 +731,8 @@ class _Tracked:
     def __exit__(self, *_: object) -> None:
         session = self._session
         session._open.pop(self._stream.stream_id, None)
+        session._updated.discard(self._stream.stream_id)
+        session._answered.pop(self._stream.stream_id, None)
         if not session._open:
             session._idle.set()
 

@@ -52,7 +52,7 @@ from midstream.quic._h3_fields import (
     field_section_size,
 )
 from midstream.quic._h3_messages import Body, MessageReader, MessageWriter, Tunnel
-from midstream.quic._h3_session import CHUNK, Transactions
+from midstream.quic._h3_session import CHUNK, Transactions, overridden
 from midstream.quic.config import Config
 from midstream.quic.priority import Priority
 
@@ -191,6 +191,14 @@ class Response:
         assert self._reader is not None and self._exchange is not None
         try:
             part = await self._reader.part()
+        except asyncio.CancelledError:
+            # Nobody may be left to close it, and what it has not sent yet would take up streams
+            # and windows until the connection ends.
+            code = Http3ErrorCode.H3_REQUEST_CANCELLED
+            error = Http3Error("reading was cancelled", code=code, stream_id=self.stream_id)
+            self._reader.fail(error, code)
+            self._exchange.cancel(code)
+            raise
         except BaseException:
             self._exchange.end()
             raise
@@ -296,7 +304,10 @@ class Request:
 
     @property
     def priority(self) -> Priority:
-        """What the client asked for, by header or PRIORITY_UPDATE (RFC 9218)."""
+        """What the client asked for by header or PRIORITY_UPDATE, or our answer's header (RFC 9218).
+
+        A member that the response names is the server's own: no later PRIORITY_UPDATE changes it.
+        """
         return self._reader.stream.priority
 
     @property
@@ -446,7 +457,7 @@ class ResponseWriter:
         self._message = MessageWriter(request.session, self.stream)
         self._has_body = request.method != "HEAD" and status not in (204, 304)
         self._finished = False
-        _merge_priority(self.stream, fields)
+        _merge_priority(request.session, self.stream, fields)
         self._message.fields([(b":status", b"%d" % status), *fields])
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -662,18 +673,17 @@ class Session(Transactions):
         try:
             is_whole = body is None or (isinstance(body, bytes) and length == len(body) <= CHUNK)
             if is_whole:
-                if body:
-                    assert isinstance(body, bytes)
-                    await exchange.writer.part(body)
-                if trailers:
-                    exchange.writer.fields(trailers)
-                exchange.writer.finish()
+                # Where it answers before the request is complete, the answer says why.
+                with contextlib.suppress(StreamStoppedError):
+                    if body:
+                        assert isinstance(body, bytes)
+                        await exchange.writer.part(body)
+                    if trailers:
+                        exchange.writer.fields(trailers)
+                    exchange.writer.finish()
             else:
                 assert body is not None
                 exchange.upload(body, length, trailers)
-            return await self._response(exchange, method)
-        except StreamStoppedError:
-            # It answered before the request was complete; the answer says why.
             return await self._response(exchange, method)
         except BaseException:
             exchange.cancel(Http3ErrorCode.H3_REQUEST_CANCELLED)
@@ -912,7 +922,7 @@ class Session(Transactions):
             reader.give_up(Http3ErrorCode.H3_REQUEST_CANCELLED)
             return
         reader.begin_body(head.content_length, is_tunnel=head.method == "CONNECT")
-        if not prioritised and "priority" in head.headers:
+        if not prioritised and stream.stream_id not in self._updated and "priority" in head.headers:
             # A hint that cannot be read is none (RFC 9218, section 4).
             with contextlib.suppress(ArgumentValueError):
                 stream.set_priority(Priority.parse(head.headers["priority"]))
@@ -1351,7 +1361,7 @@ async def _join(parts: AsyncIterator[bytes], limit: int) -> bytes:
     return b"".join(found)
 
 
-def _merge_priority(stream: Stream, fields: Fields) -> None:
+def _merge_priority(session: Session, stream: Stream, fields: Fields) -> None:
     """Take what the application says of its response over what the client asked (RFC 9218, 8)."""
     for name, value in fields:
         if name == b"priority":
@@ -1362,10 +1372,9 @@ def _merge_priority(stream: Stream, fields: Fields) -> None:
             asked = stream.priority
             members = [member.strip(b" \t") for member in value.split(b",")]
             has_urgency = any(member.startswith(b"u=") for member in members)
-            has_incremental = any(member.startswith(b"i") for member in members)
-            stream.set_priority(
-                Priority(
-                    said.urgency if has_urgency else asked.urgency,
-                    said.incremental if has_incremental else asked.incremental,
-                )
+            has_incremental = any(member[:2] in (b"i", b"i=", b"i;") for member in members)
+            session._answered[stream.stream_id] = answered = (
+                said.urgency if has_urgency else None,
+                said.incremental if has_incremental else None,
             )
+            stream.set_priority(overridden(asked, answered))

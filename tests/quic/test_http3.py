@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -817,3 +818,94 @@ async def test_starlette() -> None:
 
 def test_the_code_of_an_error() -> None:
     assert Http3ErrorCode.H3_MESSAGE_ERROR == 0x10E
+
+
+async def test_reading_that_is_cancelled_gives_the_response_up() -> None:
+    ended = asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x" * 1000
+                await asyncio.sleep(0.001)
+        finally:
+            ended.set()
+
+    async def app(request: http3.Request) -> http3.Response:
+        return http3.Response(200, None, endless())
+
+    async with served(app) as (client, _):
+        for way in (http3.Response.read, lambda got: anext(_after_all(got))):
+            ended.clear()
+            response = await client.request("GET", "/")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await way(response)
+            # The server is told, and what is left is no whole body.
+            await ended.wait()
+            with pytest.raises(http3.Http3Error, match="cancelled"):
+                await response.read()
+            assert not client._exchanges
+            assert client._idle.is_set()
+
+
+async def _after_all(response: http3.Response) -> AsyncIterator[None]:
+    async for _ in response:
+        pass
+    yield
+
+
+async def test_a_request_that_is_cancelled_after_a_stop_is_forgotten() -> None:
+    async def app(request: http3.Request) -> http3.Response:
+        request._reader.stop(0x100)
+        await request.disconnected()
+        return http3.Response(200)
+
+    config = Config(identity=IDENTITY, stream_window=4096, max_stream_window=4096)
+    trust = replace(TRUST, send_buffer=4096)
+    async with served(app, config=config, trust=trust) as (client, _):
+        for body in (bytes(60_000), bytes(1 << 20)):
+            waits = asyncio.ensure_future(client.request("POST", "/", body=body))
+            await asyncio.sleep(0.1)
+            waits.cancel()
+            await asyncio.gather(waits, return_exceptions=True)
+            assert not client._exchanges
+            assert client._idle.is_set()
+
+
+async def test_a_write_that_is_cancelled_leaves_a_whole_frame() -> None:
+    size = 1 << 20
+
+    async def app(request: http3.Request) -> None:
+        writer = await request.respond(200)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await writer.write(b"a" * size)
+        await writer.write(b"end")
+        await writer.finish()
+
+    trust = replace(TRUST, stream_window=65536, max_stream_window=65536)
+    async with served(app, trust=trust) as (client, _):
+        response = await client.request("GET", "/")
+        await asyncio.sleep(0.1)
+        assert await response.read() == b"a" * size + b"end"
+
+
+async def test_a_response_s_own_priority_outlasts_updates() -> None:
+    seen: list[Priority] = []
+    said = asyncio.Event()
+
+    async def app(request: http3.Request) -> None:
+        writer = await request.respond(200, {"priority": "u=1", "x": "y"})
+        await said.wait()
+        seen.append(request.priority)
+        await writer.finish()
+
+    async with served(app) as (client, _):
+        response = await client.request("GET", "/", priority=Priority(5))
+        response.reprioritise(Priority(7, True))
+        await client.connection.ping()
+        said.set()
+        await response.read()
+        # Member by member: it said nothing of the other one.
+        assert seen == [Priority(1, True)]
