@@ -304,7 +304,7 @@ class Request:
 
     @property
     def priority(self) -> Priority:
-        """What the client asked for by header or PRIORITY_UPDATE, or our answer's header (RFC 9218).
+        """What the client asked for, or the response says itself, by header or frame (RFC 9218).
 
         A member that the response names is the server's own: no later PRIORITY_UPDATE changes it.
         """
