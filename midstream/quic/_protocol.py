@@ -35,6 +35,7 @@ from aioquic.quic.packet import (
     QuicFrameType,
     QuicPacketType,
     QuicProtocolVersion,
+    QuicStreamFrame,
     pull_quic_transport_parameters,
 )
 from aioquic.quic.packet_builder import QuicDeliveryState, QuicPacketBuilder, QuicSentPacket
@@ -730,6 +731,11 @@ class Protocol(QuicConnection):
                     buffer.push_uint_var(offset)
                 buffer.push_uint16(len(data) | 0x4000)
                 buffer.push_bytes(data)
+                if self._quic_logger is not None and builder.quic_logger_frames is not None:
+                    frame = QuicStreamFrame(data=data, fin=fin, offset=offset)
+                    builder.quic_logger_frames.append(
+                        self._quic_logger.encode_stream_frame(frame, stream.stream_id)
+                    )
                 self._early_sent = True
             if builder.packet_is_empty:
                 return

@@ -7,6 +7,7 @@ captures is asserted of the datagrams that passed. Seeds are fixed; nothing wait
 
 from __future__ import annotations
 
+import pathlib
 from typing import Any
 
 import pytest
@@ -25,9 +26,12 @@ from quic.link import (
     Path,
     Peer,
     ServerNode,
+    content,
 )
 
 from midstream.quic._protocol import CONNECTION_ID_BYTES
+from midstream.quic._qlog import QlogFolder, read_qlog
+from midstream.quic._transport import StreamState
 from midstream.quic.certificates import Authority, Identity
 from midstream.quic.config import Config
 
@@ -356,6 +360,120 @@ def test_zerortt_is_taken_once() -> None:
         client.leave()
         scene.network.run(lambda: not scene.server.peers)
     assert scene.files.early == 1
+
+
+# -- early data on the wire ------------------------------------------------------------------------
+
+UPLOAD = 8000
+
+
+def upload_early(
+    scene: Scene, ticket: Any, folder: pathlib.Path, address: Address = CLIENT
+) -> tuple[ClientNode, list[tuple[str, int, int]], list[bytes]]:
+    """A client that sends `UPLOAD` bytes with a ticket.
+
+    Returns also the pieces as its packets had them, from the qlog: kind of packet, offset and
+    length; and what each stream brought to the server's application.
+    """
+    got: dict[StreamState, bytes] = {}
+
+    def collect(peer: Peer) -> None:
+        for stream in {*peer.opened, *peer.touched}:
+            got[stream] = got.get(stream, b"") + stream.take()
+
+    scene.server.application = collect
+    logs = QlogFolder(str(folder))
+    client = scene.client(
+        address, {"session_ticket": ticket, "quic_logger": logs}, early_data=True, probe_mtu=False
+    )
+    sent: list[StreamState] = []
+
+    def send(peer: Peer) -> None:
+        if not sent:
+            sent.append(peer.protocol.open_stream(False))
+            sent[0].write(content(UPLOAD, 3))
+            sent[0].finish()
+
+    client.application = send
+    client.connect()
+    scene.network.run(lambda: bool(client.handshake) and sent[0].all_acked)
+    client.close()
+    logs.end_trace(client.protocol._quic_logger)
+    (file,) = folder.iterdir()
+    _, *log = read_qlog(file)
+    pieces = [
+        (event["data"]["header"]["packet_type"], frame["offset"], frame["length"])
+        for event in log
+        if event["name"].endswith("packet_sent")
+        for frame in event["data"]["frames"]
+        if frame["frame_type"] == "stream" and frame["length"]
+    ]
+    return client, pieces, [data for data in got.values() if data]
+
+
+def covered(pieces: list[tuple[str, int, int]], kind: str) -> list[int]:
+    """How often each byte was sent in packets of a kind, each number of times once."""
+    times = [0] * UPLOAD
+    for what, offset, length in pieces:
+        if what == kind:
+            for at in range(offset, offset + length):
+                times[at] += 1
+    return sorted(set(times))
+
+
+def test_zerortt_that_is_accepted_is_sent_once(tmp_path: pathlib.Path) -> None:
+    scene, tickets = resumable(early_data=True)
+    client, pieces, got = upload_early(scene, tickets[0], tmp_path, ("192.0.2.2", 2))
+    assert client.handshake is not None
+    assert client.handshake.early_data_accepted
+    assert got == [content(UPLOAD, 3)]
+    assert covered(pieces, "0RTT") == [1]
+    assert covered(pieces, "1RTT") == [0]
+
+
+def test_zerortt_that_is_refused_is_sent_once_more_and_taken_once(tmp_path: pathlib.Path) -> None:
+    _, tickets = resumable(early_data=True)
+    elsewhere = Scene(seed=5, tickets={}, server={"early_data": True})
+    client, pieces, got = upload_early(elsewhere, tickets[0], tmp_path)
+    assert client.handshake is not None
+    assert not client.handshake.early_data_accepted
+    assert got == [content(UPLOAD, 3)]
+    assert covered(pieces, "0RTT") == [1]
+    assert covered(pieces, "1RTT") == [1]
+    stats = client.protocol.stats()
+    assert stats["packets_lost"] == 0, "what was refused was not lost"
+
+
+def test_zerortt_whose_ticket_was_used_arrives_once(tmp_path: pathlib.Path) -> None:
+    scene, tickets = resumable(early_data=True)
+    accepted = []
+    for number in (2, 3):
+        folder = tmp_path / str(number)
+        client, pieces, got = upload_early(scene, tickets[0], folder, ("192.0.2.2", number))
+        assert client.handshake is not None
+        accepted.append(client.handshake.early_data_accepted)
+        assert got == [content(UPLOAD, 3)]
+        assert covered(pieces, "0RTT") == [1]
+        scene.network.run(lambda: not scene.server.peers)
+    assert accepted == [True, False]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_zerortt_on_a_bad_path_arrives_once(seed: int, tmp_path: pathlib.Path) -> None:
+    _, tickets = resumable(early_data=True)
+    bad = {"loss": 0.15, "duplicate": 0.2, "reorder": 0.2}
+    for known in (True, False):
+        scene, tickets = resumable(early_data=True)
+        path, back = line(**bad), line(**bad)
+        store = scene.server.tickets if known else {}
+        other = Scene(seed, up=path, down=back, tickets=store, server={"early_data": True})
+        client, _, got = upload_early(other, tickets[0], tmp_path / str(known))
+        assert client.handshake is not None
+        assert client.handshake.early_data_accepted in (known, False)
+        assert got == [content(UPLOAD, 3)]
+
+
+# -- the address is not validated yet -----------------------------------------------------------
 
 
 def long_chain() -> Identity:
