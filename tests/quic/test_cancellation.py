@@ -353,10 +353,12 @@ async def test_sessions_of_webtransport(seed: int) -> None:
                 stream.finish()
 
         tasks = [asyncio.ensure_future(one()) for _ in range(5)]
-        await session.wait_closed()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            await session.wait_closed()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     limits = {"max_streams_bidi": 12, "max_streams_uni": 12}
     own = Config(identity=IDENTITY, **limits)
