@@ -280,6 +280,10 @@ class Protocol(QuicConnection):
         self._reset_token_for = reset_token_for
         self._tokens_to_send: deque[bytes] = deque()
         self._early_sent = False
+        #: What the transport has not counted: handshake, early data, and what came the careful way.
+        self._careful = dict.fromkeys(
+            ("bytes_sent", "packets_sent", "bytes_received", "packets_received"), 0
+        )
         #: The ticket had the limits of an earlier connection (RFC 9000, section 7.4.1).
         self._limits_remembered = False
         self._now = 0.0
@@ -379,7 +383,10 @@ class Protocol(QuicConnection):
 
     def stats(self) -> dict[str, Any]:
         """Counters and estimates, by name."""
-        return self._transport.stats()
+        stats = self._transport.stats()
+        for name, count in self._careful.items():
+            stats[name] += count
+        return stats
 
     @property
     def has_pending(self) -> bool:
@@ -464,7 +471,10 @@ class Protocol(QuicConnection):
             self._close_begin(is_initiator=False, now=now)
             return
         host = self._network_paths[0].addr[0] if self._network_paths else None
+        had = self._careful["packets_received"]
         super().receive_datagram(data, addr, now)
+        if self._careful["packets_received"] != had:
+            self._careful["bytes_received"] += len(data)
         if host is not None and self._network_paths and self._network_paths[0].addr[0] != host:
             # RFC 9000, section 9.4: another path, another window.
             self._begin_path()
@@ -484,6 +494,7 @@ class Protocol(QuicConnection):
     def _payload_received(
         self, context: QuicReceiveContext, plain: bytes, crypto_frame_required: bool = False
     ) -> tuple[bool, bool]:
+        self._careful["packets_received"] += 1
         if context.epoch in (tls.Epoch.INITIAL, tls.Epoch.HANDSHAKE):
             return super()._payload_received(
                 context, plain, crypto_frame_required=crypto_frame_required
@@ -634,9 +645,12 @@ class Protocol(QuicConnection):
         if self._state in END_STATES or not self._network_paths:
             return segments
         if self._has_rare():
+            number = self._transport.next_number
             segments.extend(
                 (data, len(data), addr) for data, addr in super().datagrams_to_send(now)
             )
+            self._careful["packets_sent"] += self._transport.next_number - number
+            self._careful["bytes_sent"] += sum(size for _, size, _ in segments)
             if self._state in END_STATES:
                 return segments
         path = self._network_paths[0]
