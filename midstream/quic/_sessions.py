@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from midstream.quic.config import Config
     from midstream.quic.connection import Connection
 
-__all__ = ["Logs", "can_send_early", "client_protocol", "server_protocol"]
+__all__ = ["Logs", "can_send_early", "client_protocol", "server_protocol", "wants_tickets"]
 
 #: Where tickets are kept that no store was named for: for this process.
 _MEMORY = TicketStore()
@@ -90,6 +90,11 @@ def server_protocol(
         session_ticket_fetcher=tickets.fetch,
         session_ticket_handler=tickets.store,
     )
+
+
+def wants_tickets(config: Config, host: str, port: int) -> bool:
+    """Whether the next connection could send no early data, since all tickets are used."""
+    return config.early_data and not _store_of(config)._has_ticket(ticket_key(config, host, port))
 
 
 def can_send_early(protocol: Protocol) -> bool:

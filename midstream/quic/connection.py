@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import logging
 import time
@@ -26,7 +27,7 @@ from midstream._core.validate import check_int, check_real, check_text
 from midstream.quic._closing import Failure, failure_of
 from midstream.quic._endpoint import Address, Endpoint, resolve
 from midstream.quic._protocol import Protocol, Segments
-from midstream.quic._sessions import Logs, can_send_early, client_protocol
+from midstream.quic._sessions import Logs, can_send_early, client_protocol, wants_tickets
 from midstream.quic._tls import Context, awaits_confirmation
 from midstream.quic._waiters import Waiters
 from midstream.quic.config import Config
@@ -52,6 +53,8 @@ _RUNS = 8
 _ATTEMPT_DELAY_S = 0.25
 #: A timer this much later than needed is as good: the loop's own grain, seconds.
 _GRAIN_S = 0.0005
+#: Longest wait for a server's tickets, beside some round trips.
+_TICKET_PATIENCE_S = 0.05
 #: Which address of a host answered last: early data go to one address only.
 _ANSWERED: dict[tuple[str, int], Any] = {}
 _ANSWERED_MOST = 256
@@ -102,6 +105,9 @@ class Connection:
         self._unconfirmed: events.HandshakeCompleted | None = None
         self._resumed = False
         self._early_data = False
+        # Client: whom tickets are of, and whether it began with early data.
+        self._server: tuple[str, int] | None = None
+        self._began_early = False
         self._alpn: str | None = None
         self._datagrams = Datagrams(self, config.datagram_queue)
         self._pings: dict[int, tuple[asyncio.Future[float], float]] = {}
@@ -482,7 +488,8 @@ class Connection:
 
         Notes
         -----
-        Finish streams first: of a stream without an end its bytes are waited for.
+        Finish streams first: of a stream without an end its bytes are waited for. A client that
+        used its last ticket for early data stays a round trip longer, for new ones to come.
         """
         if timeout_s is not None:
             timeout_s = check_real("timeout_s", timeout_s, low=0)
@@ -498,6 +505,7 @@ class Connection:
             raise QuicTimeoutError(
                 f"{self._place()}: {left} streams were not acknowledged within {timeout_s} s"
             ) from None
+        await self._last_tickets(timeout_s)
         self.close(0)
 
     async def wait_draining(self) -> None:
@@ -555,6 +563,24 @@ class Connection:
             if self._failure is not None:
                 raise self._failure()
             await self._drained.wait()
+
+    async def _last_tickets(self, limit: float | None) -> None:
+        """Wait for new tickets where early data took the last one.
+
+        A server sends them when it has the end of the client's handshake, which may be after the
+        answer to early data: closed before, every next connection would begin without a ticket.
+        """
+        if self._failure is not None or self._server is None or not self._began_early:
+            return
+        if not wants_tickets(self.config, *self._server):
+            return
+        stats = self.stats()
+        patience = _TICKET_PATIENCE_S + 4 * (stats.rtt_s or self.config.initial_rtt_s)
+        with contextlib.suppress(TimeoutError, QuicError):
+            async with asyncio.timeout(patience if limit is None else min(limit, patience)):
+                await self.handshake_complete()
+                # Answered after them.
+                await self.ping()
 
     async def _all_over(self) -> None:
         """Wait until all streams are over and acknowledged, or the connection is."""
@@ -1109,6 +1135,7 @@ async def _attempt(
     try:
         connection = Connection(config, is_client=True, host=host)
         protocol = client_protocol(connection, host, port)
+        connection._server = host, port
     except BaseException:
         endpoint.close()
         raise
@@ -1124,6 +1151,7 @@ async def _attempt(
             and can_send_early(protocol)
             and connection._failure is None
         ):
+            connection._began_early = True
             return connection
         await connection.handshake_complete()
     except BaseException:

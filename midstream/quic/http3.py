@@ -1064,8 +1064,10 @@ class _Connecting:
         self._session = await self._connect()
         return self._session
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._session is not None:
+            if kind is None:
+                await self._session.connection._last_tickets(None)
             self._session.close()
             await self._session.wait_closed()
 

@@ -173,6 +173,15 @@ class TicketStore:
         # Tickets are secrets: where they are is all that is told.
         return "TicketStore()" if self._path is None else f"TicketStore({str(self._path)!r})"
 
+    def _has_ticket(self, server: str) -> bool:
+        with self._lock:
+            if self._path is None:
+                listed = self._memory.get(server, [])
+            else:
+                with self._locked():
+                    listed = self._read(self._file(server), server)
+        return any(record["kind"] == "ticket" for record in _fresh(listed))
+
     def _add(self, server: str, record: Record) -> None:
         with self._lock:
             if self._path is None:

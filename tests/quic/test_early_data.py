@@ -212,3 +212,39 @@ async def test_key_log_and_qlog_of_a_configuration(tmp_path):
         head, *events = read_qlog(file)
         assert head["qlog_format"] == "JSON-SEQ"
         assert events
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+async def test_no_client_that_leaves_at_once_runs_out_of_tickets(tmp_path, on_disk):
+    """Its new tickets come a round trip after the answer to its early data."""
+    config = a_client(tickets=tmp_path if on_disk else TicketStore())
+    began_early = []
+    async with a_server() as server, asyncio.timeout(20):
+        for _ in range(6):
+            async with connect(*server.address, config=config) as connection:
+                began_early.append(connection.early)
+                stream = await connection.open_bi()
+                stream.write(b"hello")
+                stream.finish()
+                await stream.read_to_end(1000)
+    assert began_early == [False, True, True, True, True, True]
+
+
+async def test_statistics_have_the_handshake_and_the_early_data_too():
+    config = a_client()
+    async with a_server() as server, asyncio.timeout(20):
+        await ask(server.address, config)
+        async with connect(*server.address, config=config) as connection:
+            stream = await connection.open_bi()
+            stream.write(bytes(900))
+            stream.finish()
+            await stream.read_to_end(1000)
+            assert connection.early_data
+            stats = connection.stats()
+            (served,) = [c.stats() for c in server.connections]
+    # The first flight is filled up to 1200 bytes, and so is the server's.
+    assert stats.packets_sent >= 2
+    assert stats.bytes_sent >= 1200
+    assert stats.packets_received >= 3
+    assert stats.bytes_received >= 1200
+    assert served.bytes_received >= stats.bytes_sent - 200
