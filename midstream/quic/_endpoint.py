@@ -739,6 +739,11 @@ def _bound(family: socket.AddressFamily, address: Address, *, dual: bool) -> soc
         if sys.platform == "win32":
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
         sock.bind(address)
+    except OSError as error:
+        sock.close()
+        host, port = address[:2]
+        place = f"[{host}]:{port}" if family == socket.AF_INET6 else f"{host}:{port}"
+        raise OSError(error.errno, f"{place}: {error.strerror or error}") from None
     except BaseException:
         sock.close()
         raise

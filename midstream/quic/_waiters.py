@@ -4,8 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import NoReturn
 
-__all__ = ["Waiters"]
+from midstream._core.errors import RefusedError
+
+__all__ = ["Pending", "Waiters", "other_loop"]
+
+
+def other_loop(what: str) -> RefusedError:
+    """The error for who uses something of another loop, or thread: it would wait for ever."""
+    return RefusedError(
+        f"{what} belongs to another event loop: use it in the loop, and the thread, that made it "
+        "(asyncio.run_coroutine_threadsafe goes there)",
+        reason="loop",
+    )
+
+
+class Pending:
+    """What `connect` returns, for who forgets to await it: says so where it is used."""
+
+    def __repr__(self) -> str:
+        return "<a connection still to be made: await it, or enter it with 'async with'>"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"no {name!r} yet: connect gives a connection when it is awaited, or entered with "
+            "'async with'"
+        )
 
 
 class Waiters:
@@ -22,6 +47,8 @@ class Waiters:
 
     async def wait(self, *, first: bool = False) -> None:
         """Wait to be woken, behind all others, or before them where it was one's turn already."""
+        if asyncio.get_running_loop() is not self._loop:
+            raise other_loop("this connection")
         future = self._loop.create_future()
         if first:
             self._futures.appendleft(future)

@@ -40,7 +40,7 @@ _CIPHER_SUITES = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Config:
     """Settings of one end; a client's and a server's differ only in which of them count.
 
@@ -262,6 +262,15 @@ class Config:
                 raise ArgumentValueError(
                     f"{low_name} must be at most {high_name}, got {low_value!r} and {high_value!r}"
                 )
+
+    def __repr__(self) -> str:
+        """Only what differs from the defaults."""
+        given = (
+            f"{field.name}={getattr(self, field.name)!r}"
+            for field in dataclasses.fields(self)
+            if getattr(self, field.name) != field.default
+        )
+        return f"Config({', '.join(given)})"
 
     def _texts(self, name: str, *, least: int = 0, known: tuple[str, ...] = ()) -> tuple[str, ...]:
         """The field as a tuple of str, each of them `known` where that is given."""

@@ -29,7 +29,7 @@ from midstream.quic._endpoint import Address, Endpoint, resolve
 from midstream.quic._protocol import Protocol, Segments
 from midstream.quic._sessions import Logs, can_send_early, client_protocol, wants_tickets
 from midstream.quic._tls import Context, awaits_confirmation
-from midstream.quic._waiters import Waiters
+from midstream.quic._waiters import Pending, Waiters, other_loop
 from midstream.quic.config import Config
 from midstream.quic.datagrams import Datagrams
 from midstream.quic.priority import Priority
@@ -274,6 +274,8 @@ class Connection:
     async def _open(self, unidirectional: bool, priority: Priority) -> Stream:
         if not isinstance(priority, Priority):
             raise ArgumentTypeError(f"priority must be a Priority, got {priority!r}")
+        if asyncio.get_running_loop() is not self._loop:
+            raise other_loop("this connection")
         openers = self._openers[unidirectional]
         # Whoever came before has its turn before.
         turn = not openers
@@ -401,6 +403,8 @@ class Connection:
         """
         if self._failure is not None:
             raise self._failure()
+        if asyncio.get_running_loop() is not self._loop:
+            raise other_loop("this connection")
         self._ping_number += 1
         number = self._ping_number
         future: asyncio.Future[float] = self._loop.create_future()
@@ -923,7 +927,7 @@ class Connection:
         )
 
 
-class _Connecting:
+class _Connecting(Pending):
     """What `connect` returns: awaited, or entered, it makes the connection."""
 
     def __init__(

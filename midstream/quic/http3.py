@@ -53,6 +53,7 @@ from midstream.quic._h3_fields import (
 )
 from midstream.quic._h3_messages import Body, MessageReader, MessageWriter, Tunnel
 from midstream.quic._h3_session import CHUNK, Transactions, overridden
+from midstream.quic._waiters import Pending
 from midstream.quic.config import Config
 from midstream.quic.priority import Priority
 
@@ -459,6 +460,11 @@ class ResponseWriter:
         self._finished = False
         _merge_priority(request.session, self.stream, fields)
         self._message.fields([(b":status", b"%d" % status), *fields])
+        self._status = status
+
+    def __repr__(self) -> str:
+        state = "finished" if self._finished else "open"
+        return f"<ResponseWriter {self._status}, {state}, stream {self.stream.stream_id}>"
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send a part of the body now; wait while the client does not read.
@@ -1035,7 +1041,7 @@ class Session(Transactions):
         await self.wait_closed()
 
 
-class _Connecting:
+class _Connecting(Pending):
     """A client that is being connected: ``async with`` it, or ``await`` it."""
 
     def __init__(self, host: str, port: int, authority: str, config: Config) -> None:

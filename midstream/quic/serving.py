@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
@@ -160,7 +161,12 @@ class Server:
 
     async def _run(self, connection: Connection) -> None:
         try:
-            await self._handler(connection)
+            work = self._handler(connection)
+            if not inspect.isawaitable(work):
+                raise ArgumentTypeError(
+                    f"handler must be a coroutine function (async def), and returned {work!r}"
+                )
+            await work
             if not connection.closed:
                 await connection.drain(self.config.idle_timeout_s)
         except QuicError as error:
@@ -285,7 +291,7 @@ def serve(
 
     Parameters
     ----------
-    handler : callable
+    handler : coroutine function
         Called with each `Connection`, in a task of its own. When it returns, the connection is
         drained and closed with code 0; when it raises, the error is logged to ``midstream.quic``
         and the connection closed with code 1. It begins when the handshake is over, or with the
@@ -313,6 +319,12 @@ def serve(
         An argument cannot be used, or `config` has no identity.
     OSError
         The address is not to be had; when it is awaited.
+
+    Notes
+    -----
+    An error of one stream that the handler lets pass ends its whole connection. Where streams are
+    to be independent, give each a task of its own, as of `asyncio.TaskGroup`, and catch
+    `StreamResetError` and `StreamStoppedError` in it. Not thread-safe.
 
     Examples
     --------

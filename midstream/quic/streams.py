@@ -21,6 +21,7 @@ from midstream._core.errors import (
 )
 from midstream._core.validate import check_int
 from midstream.quic._transport import StreamState
+from midstream.quic._waiters import other_loop
 from midstream.quic.priority import Priority
 
 if TYPE_CHECKING:
@@ -105,9 +106,18 @@ class Stream(StreamState):
 
     def __repr__(self) -> str:
         kind = "bidirectional" if self.can_send and self.can_receive else "unidirectional"
+        states = []
+        if self.reset_code is not None:
+            states.append(f", reset by the peer with code {self.reset_code}")
+        elif self.can_receive and self.at_eof():
+            states.append(", read to its end")
+        if self.stopped_code is not None:
+            states.append(f", stopped by the peer with code {self.stopped_code}")
+        elif self.can_send and self.finished:
+            states.append(", finished")
         return (
             f"<Stream {self.stream_id} {kind}, buffered {self.buffered} B, "
-            f"unacknowledged {self.unacked} B>"
+            f"unacknowledged {self.unacked} B{''.join(states)}>"
         )
 
     async def __aenter__(self) -> Stream:
@@ -153,12 +163,16 @@ class Stream(StreamState):
             The connection ended before the stream did.
         RefusedError
             Another task is reading, or there is nothing to receive on this stream.
+        ArgumentTypeError
+            `n` is no integer.
 
         Notes
         -----
         Returns without waiting where bytes have arrived. The peer may send as much more as was
         read (RFC 9000, section 4.1).
         """
+        if type(n) is not int:
+            n = check_int("n", n)
         if n < 0:
             await self._hold(None)
             return self._release()
@@ -191,13 +205,13 @@ class Stream(StreamState):
         ------
         asyncio.IncompleteReadError
             The stream ended before; its `partial` is what there was.
-        ArgumentValueError
-            `n` is negative.
+        ArgumentTypeError, ArgumentValueError
+            `n` is no integer, or negative.
         StreamResetError, ConnectionClosedError, QuicTimeoutError, RefusedError
             As for `read`.
         """
-        if n < 0:
-            raise ArgumentValueError(f"n must be at least 0, got {n!r}")
+        if type(n) is not int or n < 0:
+            n = check_int("n", n, low=0)
         if not self._held and self.buffered >= n and self.reset_code is None:
             return self.take(n)
         await self._hold(n)
@@ -228,13 +242,16 @@ class Stream(StreamState):
             The stream ended before a separator came.
         asyncio.LimitOverrunError
             No separator within `limit` bytes; they stay readable.
-        ArgumentValueError
-            `separator` is empty.
+        ArgumentTypeError, ArgumentValueError
+            `separator` is no bytes, or empty; `limit` is not a positive integer.
         StreamResetError, ConnectionClosedError, QuicTimeoutError, RefusedError
             As for `read`.
         """
+        if not isinstance(separator, bytes | bytearray | memoryview):
+            raise ArgumentTypeError(f"separator must be bytes, got {separator!r}")
         if not separator:
             raise ArgumentValueError(f"separator must not be empty, got {separator!r}")
+        limit = check_int("limit", limit, low=1)
         searched = 0
         while True:
             held = self._held
@@ -270,9 +287,13 @@ class Stream(StreamState):
         ------
         asyncio.LimitOverrunError
             There is more. What was read so far stays readable; `stop` tells the peer.
+        ArgumentTypeError, ArgumentValueError
+            `limit` is no integer, or negative.
         StreamResetError, ConnectionClosedError, QuicTimeoutError, RefusedError
             As for `read`.
         """
+        if type(limit) is not int or limit < 0:
+            limit = check_int("limit", limit, low=0)
         # One byte more than allowed tells whether there are more.
         await self._hold(limit + 1)
         if self._held is not None and len(self._held) > limit:
@@ -626,6 +647,8 @@ class Stream(StreamState):
                 f"another task is already {what} stream {self.stream_id}", reason="concurrent"
             )
         connection = self.connection
+        if asyncio.get_running_loop() is not connection._loop:
+            raise other_loop(f"stream {self.stream_id}")
         future = connection._loop.create_future()
         setattr(self, slot, future)
         connection._waiting.add(self)

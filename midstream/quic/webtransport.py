@@ -43,6 +43,7 @@ from midstream.quic import http3
 from midstream.quic._h3_errors import Http3Error, Http3ErrorCode
 from midstream.quic._h3_fields import HeadersLike, check_sent
 from midstream.quic._h3_frames import VARINT_MAX
+from midstream.quic._waiters import Pending
 from midstream.quic._wt_hub import Hub, hub_of
 from midstream.quic._wt_session import (
     CloseInfo,
@@ -346,7 +347,7 @@ def serve(
     )
 
 
-class _Connecting:
+class _Connecting(Pending):
     """A session that is being opened: ``async with`` it, or ``await`` it."""
 
     def __init__(

@@ -1,0 +1,105 @@
+"""Mistakes of somebody's first hour, and what they are told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from midstream.errors import ArgumentTypeError, ArgumentValueError, RefusedError
+from midstream.quic import Config, connect, http3, serve, webtransport
+from tests.quic._loopback import IDENTITY, pair, server_config
+
+
+@pytest.mark.parametrize("n", ["5", 1.5, None])
+@pytest.mark.parametrize("method", ["read", "readexactly", "read_to_end"])
+async def test_a_size_that_is_no_integer(method, n):
+    async with pair() as (connection, _), asyncio.timeout(5):
+        stream = await connection.open_bi()
+        with pytest.raises(ArgumentTypeError, match="must be an integer"):
+            await getattr(stream, method)(n)
+
+
+async def test_a_limit_that_cannot_be():
+    async with pair() as (connection, _), asyncio.timeout(5):
+        stream = await connection.open_bi()
+        for limit in (-1, -2):
+            with pytest.raises(ArgumentValueError, match="limit must be at least 0"):
+                await stream.read_to_end(limit)
+        with pytest.raises(ArgumentValueError, match="limit must be at least 1"):
+            await stream.readuntil(b"\n", 0)
+        with pytest.raises(ArgumentTypeError, match="separator must be bytes"):
+            await stream.readuntil("\n")
+
+
+async def test_another_loop_is_told_so():
+    async def everything(connection, stream):
+        told = []
+        for call in (
+            lambda: stream.read(1),
+            connection.open_bi,
+            connection.accept_uni,
+            connection.ping,
+        ):
+            with pytest.raises(RefusedError, match="belongs to another event loop") as caught:
+                await asyncio.wait_for(call(), 5)
+            told.append(caught.value.reason)
+        return told
+
+    async with pair() as (connection, _), asyncio.timeout(20):
+        stream = await connection.open_bi()
+        told = await asyncio.to_thread(lambda: asyncio.run(everything(connection, stream)))
+        assert told == ["loop"] * 4
+        stream.write(b"still here")
+        stream.finish()
+        assert await stream.read() == b"still here"
+
+
+def test_a_connection_that_was_not_awaited():
+    for pending in (
+        connect("127.0.0.1", 4433),
+        http3.connect("https://127.0.0.1:4433"),
+        webtransport.connect("https://127.0.0.1:4433/x"),
+    ):
+        assert "await it" in repr(pending)
+        with pytest.raises(AttributeError, match="no 'open_bi' yet: connect gives"):
+            pending.open_bi  # noqa: B018
+
+
+async def test_a_handler_that_is_no_coroutine_function(caplog):
+    async with pair(lambda _: None) as (connection, _), asyncio.timeout(5):
+        await connection.wait_closed()
+    (record,) = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert "async def" in str(record.exc_info[1])
+
+
+async def test_an_address_that_is_taken_is_named():
+    async with serve(print, "127.0.0.1", 0, config=server_config()) as server:
+        host, port = server.address
+        with pytest.raises(OSError, match=f"{host}:{port}: "):
+            await serve(print, host, port, config=server_config())
+
+
+def test_a_config_shows_what_was_given():
+    assert repr(Config()) == "Config()"
+    assert repr(Config(alpn=["a"], idle_timeout_s=5)) == "Config(alpn=('a',), idle_timeout_s=5.0)"
+    assert "PRIVATE" not in repr(Config(identity=IDENTITY))
+
+
+async def test_a_stream_shows_its_ends():
+    async def refuse(connection):
+        (await connection.accept_bi()).abort(7)
+        await connection.wait_closed()
+
+    async with pair() as (connection, _), asyncio.timeout(5):
+        stream = await connection.open_bi()
+        stream.finish()
+        assert repr(stream).endswith(" 0 B, finished>")
+        await stream.read()
+        assert repr(stream).endswith(" 0 B, read to its end, finished>")
+    async with pair(refuse) as (connection, _), asyncio.timeout(5):
+        stream = await connection.open_bi()
+        stream.write(b"x")
+        assert await stream.wait_stopped() == 7
+        assert "reset by the peer with code 7, stopped by the peer with code 7" in repr(stream)
