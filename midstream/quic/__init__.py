@@ -10,6 +10,10 @@ On the same connections
     `midstream.quic.http3`, `midstream.quic.webtransport`; `live_page` shows events in a browser
 What this machine has
     `capabilities`
+What is raised
+    `QuicError` and its kinds: `StreamResetError`, `StreamStoppedError`, `ConnectionClosedError`,
+    `HandshakeError`, `CertificateError`, `QuicTimeoutError`, `DatagramTooLargeError`, all of
+    `midstream.errors`; and `RefusedError` for what cannot be done now
 
 Built on aioquic, which makes the handshake; streams, packets and recovery are compiled here.
 """
