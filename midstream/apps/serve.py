@@ -100,6 +100,12 @@ def serve(
         first = opened()
         piped = source == "-" or format not in (None, InputFormat.RECORDING)
         shared = SharedSource(first) if piped else None
+        # And so does whether there is a recording at all.
+        probe = None
+        if not piped and "://" not in source:
+            probe = open_source(
+                source, format=format, speed=None, request=request, trust=trust, stack=stack
+            )
         told = _Told(stdout, json_lines=json_lines, color=color)
         station = _Station(told, identity, shown(source), feed, host, port, streams)
         publisher = QuicPublisher(
@@ -113,10 +119,16 @@ def serve(
         with Signals((stdout,)) as signals:
             status = NOTHING
             try:
-                asyncio.run(station.run(publisher, signals, first, shared))
+                asyncio.run(station.run(publisher, signals, first, shared, probe))
             except OutputFailed:
                 raise
-            except (MidstreamError, OSError) as error:
+            except OSError as error:  # says where by itself
+                tell_error(_cause(error))
+                status = FAILED
+            except SourceError as error:
+                tell_error(error)
+                status = FAILED
+            except MidstreamError as error:
                 tell_error(f"{host}:{port}: {_cause(error)}")
                 status = FAILED
             except (asyncio.CancelledError, Interrupted):
@@ -245,6 +257,7 @@ class _Station:
         signals: Signals,
         first: Source,
         shared: SharedSource | None,
+        probe: Source | None,
     ) -> None:
         """Serve until there was enough, or this is cancelled."""
         from midstream.quic.config import Config
@@ -255,6 +268,9 @@ class _Station:
         try:
             if shared is None:
                 await first.aclose()  # it was only to show that it can be made
+            if probe is not None:
+                async with contextlib.aclosing(probe):
+                    await anext(aiter(probe), None)
             async with listen(publisher, self._host, self._port, config=config) as server:
                 self._tell_start(server)
                 try:

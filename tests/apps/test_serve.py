@@ -90,6 +90,25 @@ def test_what_does_not_go_together(args, words):
     assert words in " ".join(done.err.replace("│", " ").split())
 
 
+def test_a_file_that_is_no_recording_is_not_served(tmp_path):
+    (tmp_path / "other.jsonl").write_text('{"x": 1}\n')
+    for name, words in (("none.jsonl", "No such file"), ("other.jsonl", "neither a header")):
+        done = run("serve", tmp_path / name, "--development", "--port", 0)
+        assert (done.status, done.out) == (3, "")
+        assert done.err.startswith(f"error: {tmp_path / name}")
+        assert words in done.err
+
+
+def test_a_port_that_is_taken_is_told_once():
+    with server(HEALTHY) as process:
+        port = serving(process)["url"].split(":")[2].split("/")[0]
+        done = run("serve", HEALTHY, "--development", "--port", port)
+        assert done.status == 3
+        assert done.err.count(f"127.0.0.1:{port}") == 1
+        process.send_signal(signal.SIGTERM)
+        finished(process)
+
+
 def test_the_demo_over_quic():
     done = run("demo", "--quic", "--json", "--speed", 20)
     assert done.status == 0
