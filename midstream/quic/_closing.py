@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from midstream._core.errors import (
     CertificateError,
@@ -65,6 +65,7 @@ _ALERTS = {
     116: "a client certificate is required",
     120: "no common application protocol",
 }
+_UNKNOWN_AUTHORITY, _NO_PROTOCOL = 48, 120
 CERTIFICATE_ALERTS = frozenset({42, 43, 44, 45, 46, 48, 113, 116})
 
 
@@ -87,6 +88,7 @@ def failure_of(
     idle: bool,
     was_reset: bool,
     place: str,
+    offered: Sequence[str] = (),
 ) -> Failure:
     """The error for whoever waits on a connection that ended.
 
@@ -102,6 +104,8 @@ def failure_of(
         Whether a stateless reset ended it.
     place : str
         The peer's address.
+    offered : sequence of str
+        A client's application protocols.
     """
     if idle and complete:
         return lambda: QuicTimeoutError(f"{place}: nothing arrived within the idle time-out")
@@ -122,6 +126,10 @@ def failure_of(
             f"{describe(code, is_application=is_application)}"
             f"{f' ({reason})' if reason else ''}"
         )
+        if not is_application and offered and by_peer and alert == _NO_PROTOCOL:
+            message += f"; this end offered {', '.join(offered)}: see Config(alpn=...)"
+        elif not is_application and offered and not by_peer and alert == _UNKNOWN_AUTHORITY:
+            message += "; to trust it, give Config its authority as ca, or its pin as pins"
     return lambda: kind(
         message, code=code, reason=reason, is_application=is_application, by_peer=by_peer
     )

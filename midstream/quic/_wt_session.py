@@ -255,11 +255,18 @@ class SessionStream:
             The session or the connection is over.
         RefusedError
             It was finished or reset.
+        ArgumentTypeError
+            `data` is no bytes.
         """
         self.session._check_open()
         if self._finishing:
             raise RefusedError(f"stream {self.stream_id} was finished", reason="finished")
-        size = memoryview(data).nbytes
+        try:
+            size = memoryview(data).nbytes
+        except TypeError:
+            raise ArgumentTypeError(
+                f"data must be bytes-like and contiguous, got {type(data).__name__}"
+            ) from None
         room = 0 if self._pending else self.session._take_credit(size)
         with self._translated():
             if room == size:

@@ -844,6 +844,7 @@ class Connection:
                 idle=idle,
                 was_reset=protocol.was_reset,
                 place=self._place(),
+                offered=self.config.alpn if self.is_client else (),
             )
         )
 

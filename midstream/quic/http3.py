@@ -749,7 +749,8 @@ class Session(Transactions):
         if not 200 <= response.status < 300:
             exchange.cancel(Http3ErrorCode.H3_REQUEST_CANCELLED)
             raise Http3Error(
-                f"CONNECT was answered with status {response.status}",
+                f"CONNECT to {authority or self.authority}{path} was answered with status "
+                f"{response.status}",
                 code=Http3ErrorCode.H3_CONNECT_ERROR,
                 stream_id=exchange.stream.stream_id,
             )

@@ -7,9 +7,15 @@ import logging
 
 import pytest
 
-from midstream.errors import ArgumentTypeError, ArgumentValueError, RefusedError
+from midstream.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    CertificateError,
+    HandshakeError,
+    RefusedError,
+)
 from midstream.quic import Config, connect, http3, serve, webtransport
-from tests.quic._loopback import IDENTITY, pair, server_config
+from tests.quic._loopback import IDENTITY, client_config, pair, server_config
 
 
 @pytest.mark.parametrize("n", ["5", 1.5, None])
@@ -103,3 +109,30 @@ async def test_a_stream_shows_its_ends():
         stream.write(b"x")
         assert await stream.wait_stopped() == 7
         assert "reset by the peer with code 7, stopped by the peer with code 7" in repr(stream)
+
+
+async def test_what_was_offered_is_told_where_nothing_is_common():
+    async with serve(print, "127.0.0.1", 0, config=server_config()) as server:
+        with pytest.raises(HandshakeError, match=r"no common .*; this end offered h9, h8: see"):
+            await connect(*server.address, config=client_config(alpn=["h9", "h8"]))
+
+
+async def test_an_unknown_authority_is_told_with_the_way_out():
+    async with serve(print, "127.0.0.1", 0, config=server_config()) as server:
+        with pytest.raises(CertificateError, match=r"to trust it, .* as ca, or its pin") as caught:
+            await connect(*server.address)
+    assert "to trust" not in caught.value.reason
+
+
+async def test_a_session_that_is_refused_names_its_path():
+    async def handler(session):
+        await session.wait_closed()
+
+    async with webtransport.serve(handler, "127.0.0.1", 0, config=server_config()) as server:
+        where = f"127.0.0.1:{server.address[1]}"
+        with pytest.raises(http3.Http3Error, match=f"{where}/other was answered with status 404"):
+            await webtransport.connect(f"https://{where}/other", config=client_config())
+        async with webtransport.connect(f"https://{where}/", config=client_config()) as session:
+            stream = await session.open_bi()
+            with pytest.raises(ArgumentTypeError, match="data must be bytes-like"):
+                stream.write("text")
