@@ -91,6 +91,8 @@ class Connection:
         # Streams with a task that waits, and with bytes that are not acknowledged.
         self._waiting: set[Stream] = set()
         self._sending: set[Stream] = set()
+        # Whether the end came before the peer had all of it.
+        self._cut_off = False
         # What the peer opened and nobody accepted: bidirectional, unidirectional.
         self._accepted: tuple[deque[Stream], deque[Stream]] = (deque(), deque())
         self._accepters = (Waiters(self._loop), Waiters(self._loop), Waiters(self._loop))

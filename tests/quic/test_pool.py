@@ -125,3 +125,28 @@ async def test_who_waits_gets_the_credit_that_comes_late() -> None:
         waiting.pop(2).cancel()
         await asyncio.gather(*waiting)
         assert await ask(pool, server.address)
+
+
+async def test_room_that_comes_late_is_taken() -> None:
+    """A server's credit for the next stream may come long after the answer on this one."""
+
+    async def slow(connection: Connection) -> None:
+        async for stream in connection.streams():
+            stream.write(b"answer")
+            stream.finish()
+            await asyncio.sleep(0.1)
+            await stream.read_to_end(1000)
+
+    async with (
+        serve(slow, "127.0.0.1", 0, config=server_config(max_streams_bidi=1)) as server,
+        Pool(client_config(), max_connections_per_host=1) as pool,
+        asyncio.timeout(10),
+    ):
+
+        async def one() -> bytes:
+            async with pool.stream(*server.address) as stream:
+                stream.write(b"question")
+                stream.finish()
+                return await stream.read()
+
+        assert await asyncio.gather(*(one() for _ in range(5))) == [b"answer"] * 5
