@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
@@ -62,6 +63,22 @@ def asgi(app: ASGIApp) -> Application:
     if not callable(app):
         raise ArgumentTypeError(f"app must be callable, got {app!r} ({type(app).__name__})")
     return Application(app)
+
+
+def check_app(app: object) -> None:
+    """Raise if `app` cannot be called with a `Request` alone, as an ASGI application cannot."""
+    if not callable(app):
+        raise ArgumentTypeError(f"app must be callable, got {app!r} ({type(app).__name__})")
+    try:
+        signature = inspect.signature(app)
+    except (TypeError, ValueError):  # compiled, and does not say
+        return
+    try:
+        signature.bind(None)
+    except TypeError:
+        raise ArgumentTypeError(
+            f"app takes one Request, and {app!r} does not; around an ASGI application: asgi(app)"
+        ) from None
 
 
 class Application:

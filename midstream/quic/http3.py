@@ -39,7 +39,7 @@ from midstream._core.errors import (
 )
 from midstream._core.validate import check_int, check_text
 from midstream.quic import _h3_frames as frames
-from midstream.quic._h3_asgi import Application, asgi
+from midstream.quic._h3_asgi import Application, asgi, check_app
 from midstream.quic._h3_errors import ConnectionFault, Http3Error, Http3ErrorCode, StreamFault
 from midstream.quic._h3_fields import (
     Fields,
@@ -369,6 +369,11 @@ class Request:
         """
         self.watch()
         await self._gone.wait()
+
+    def _is_answered(self) -> bool:
+        """Whether the whole response was given, and nobody broke it off."""
+        writer = self._writer
+        return writer is not None and writer._finished and writer.stream.stopped_code is None
 
     async def inform(self, status: int, headers: HeadersLike | None = None) -> None:
         """Send an interim response, such as 103 with early hints.
@@ -969,8 +974,10 @@ class Session(Transactions):
                 request._reader.give_up(Http3ErrorCode.H3_REQUEST_CANCELLED)
                 return
             self.report(f"the application failed on {request!r}", error)
-            self._failed(request, 500)
-            return
+            if not request._is_answered():
+                self._failed(request, 500)
+                return
+            # Such as a framework that answers with a page of its own and raises then.
         finally:
             del self._requests[stream.stream_id]
             request._gone.set()
@@ -1287,7 +1294,7 @@ def serve(
     Notes
     -----
     A handler that raises is answered with status 500, or its stream is reset if the response has
-    begun, and the exception is logged to ``midstream.quic``. A handler whose client
+    begun and not ended, and the exception is logged to ``midstream.quic``. A handler whose client
     has gone is cancelled, unless it waits for `Request.disconnected`.
 
     Examples
@@ -1300,8 +1307,7 @@ def serve(
     ...             await asyncio.sleep(0)
     ...     return Response(200, {"content-type": "text/event-stream"}, stream())
     """
-    if not callable(app):
-        raise ArgumentTypeError(f"app must be callable, got {app!r} ({type(app).__name__})")
+    check_app(app)
     return Http3Server(app, host, port, _h3_config(config), on_session, any_early, key)
 
 

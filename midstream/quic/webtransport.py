@@ -40,6 +40,7 @@ from midstream._core.errors import ArgumentTypeError, ArgumentValueError, QuicEr
 from midstream._core.validate import check_int, check_text
 from midstream.quic import _wt_wire as wire
 from midstream.quic import http3
+from midstream.quic._h3_asgi import check_app
 from midstream.quic._h3_errors import Http3Error, Http3ErrorCode
 from midstream.quic._h3_fields import HeadersLike, check_sent
 from midstream.quic._h3_frames import VARINT_MAX
@@ -328,8 +329,8 @@ def serve(
         raise ArgumentTypeError(f"handler must be callable, got {handler!r}")
     if path is not None and not check_text("path", path).startswith("/"):
         raise ArgumentValueError(f"path must begin with '/', got {path!r}")
-    if app is not None and not callable(app):
-        raise ArgumentTypeError(f"app must be callable, got {app!r}")
+    if app is not None:
+        check_app(app)
     if not isinstance(config, Config):
         raise ArgumentTypeError(f"config must be a Config, got {config!r}")
     return Server(
