@@ -157,7 +157,12 @@ class Connection:
         if self.closed:
             return
         if error is None:
-            await self.drain(self.config.idle_timeout_s)
+            try:
+                await self.drain(self.config.idle_timeout_s)
+            except ConnectionClosedError as ended:
+                # The peer wants no more, and says that all is well.
+                if type(ended) is not ConnectionClosedError or ended.code or not ended.by_peer:
+                    raise
         else:
             self.close(0)
 
@@ -565,7 +570,7 @@ class Connection:
             self._told_to_drain.wake_all()
 
     async def _all_acked(self) -> None:
-        while self._sending:
+        while self._sending or self._cut_off:
             if self._failure is not None:
                 raise self._failure()
             await self._drained.wait()
@@ -868,6 +873,8 @@ class Connection:
             if not future.done():
                 future.set_exception(failure())
         self._pings.clear()
+        # An acknowledgement that came with the end counts.
+        self._cut_off = any(not stream._is_acked() for stream in self._sending)
         self._sending.clear()
         if self._keep_alive is not None:
             self._keep_alive.cancel()

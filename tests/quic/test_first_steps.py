@@ -11,7 +11,9 @@ from midstream.errors import (
     ArgumentTypeError,
     ArgumentValueError,
     CertificateError,
+    ConnectionClosedError,
     HandshakeError,
+    QuicTimeoutError,
     RefusedError,
 )
 from midstream.quic import Config, connect, http3, serve, webtransport
@@ -136,3 +138,62 @@ async def test_a_session_that_is_refused_names_its_path():
             stream = await session.open_bi()
             with pytest.raises(ArgumentTypeError, match="data must be bytes-like"):
                 stream.write("text")
+
+
+async def test_bytes_that_never_arrived_are_told_at_the_end():
+    """The peer does not read, and goes silent: leaving must not look like success."""
+
+    async def deaf(connection):
+        await connection.wait_closed()
+
+    async with serve(deaf, "127.0.0.1", 0, config=server_config(idle_timeout_s=0.5)) as server:
+        connection = await connect(*server.address, config=client_config())
+        with pytest.raises(QuicTimeoutError):
+            async with connection, asyncio.timeout(10):
+                (await connection.open_bi()).write(bytes(4 << 20))
+
+
+async def test_a_peer_that_has_enough_ends_it_quietly_for_a_context_and_aloud_for_drain():
+    async def brief(connection):
+        stream = await connection.accept_bi()
+        await stream.read(10)
+        await asyncio.sleep(0.1)
+        connection.close(0)
+
+    async with serve(brief, "127.0.0.1", 0, config=server_config()) as server, asyncio.timeout(10):
+        async with connect(*server.address, config=client_config()) as connection:
+            (await connection.open_bi()).write(bytes(4 << 20))
+        connection = await connect(*server.address, config=client_config())
+        (await connection.open_bi()).write(bytes(4 << 20))
+        with pytest.raises(ConnectionClosedError, match="the peer closed"):
+            await connection.drain()
+
+
+async def test_an_asgi_application_that_answers_and_raises():
+    """As frameworks do after their page for errors: the client gets it."""
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            return
+        await send({"type": "http.response.start", "status": 500, "headers": []})
+        await send({"type": "http.response.body", "body": b"sorry"})
+        raise RuntimeError("told already")
+
+    async with http3.serve(http3.asgi(app), "127.0.0.1", 0, config=server_config()) as server:
+        url = f"https://127.0.0.1:{server.address[1]}"
+        async with http3.connect(url, config=client_config()) as session:
+            response = await session.request("GET", "/")
+            assert (response.status, await response.read()) == (500, b"sorry")
+
+
+def test_an_asgi_application_that_is_not_wrapped():
+    async def app(scope, receive, send):
+        pass
+
+    async def handler(session):
+        pass
+
+    with pytest.raises(ArgumentTypeError, match=r"app takes one Request.*: asgi\(app\)"):
+        http3.serve(app, "127.0.0.1", 0, config=server_config())
+    with pytest.raises(ArgumentTypeError, match=r"app takes one Request.*: asgi\(app\)"):
+        webtransport.serve(handler, "127.0.0.1", 0, config=server_config(), app=app)
