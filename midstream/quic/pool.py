@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
 
-from midstream._core.errors import QuicError, RefusedError
+from midstream._core.errors import ArgumentTypeError, QuicError, RefusedError
 from midstream._core.validate import check_int, check_real
 from midstream.quic._waiters import Waiters
 from midstream.quic.config import Config
@@ -45,9 +45,15 @@ class Pool:
     idle_s : float
         Seconds after which a connection without streams is closed.
 
+    Raises
+    ------
+    ArgumentTypeError, ArgumentValueError
+        An argument cannot be used.
+
     Notes
     -----
-    Not thread-safe. Entered as a context, it is closed at the end of the block.
+    A stream costs a look at each connection to its host. Not thread-safe. Entered as a context,
+    it is closed at the end of the block.
 
     Examples
     --------
@@ -76,6 +82,8 @@ class Pool:
         max_connections_per_host: int = 4,
         idle_s: float = 30.0,
     ) -> None:
+        if config is not None and not isinstance(config, Config):
+            raise ArgumentTypeError(f"config must be a Config, got {config!r}")
         self.config = Config() if config is None else config
         self._most = check_int("max_connections_per_host", max_connections_per_host, low=1)
         self._idle_s = check_real("idle_s", idle_s, low=0)

@@ -8,6 +8,8 @@ import importlib.util
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, cast
 
+from midstream._core.errors import ArgumentTypeError
+
 __all__ = ["run"]
 
 T = TypeVar("T")
@@ -31,6 +33,8 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
     ------
     RuntimeError
         An event loop is running in this thread.
+    ArgumentTypeError
+        `main` is no coroutine.
 
     Examples
     --------
@@ -40,6 +44,13 @@ def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
     >>> run(main())
     1
     """
+    if not asyncio.iscoroutine(main):
+        hint = ": call it" if callable(main) else ""
+        raise ArgumentTypeError(f"main must be a coroutine, got {main!r}{hint}")
+    # asyncio tells only after a second loop was made, which it then leaves half closed.
+    if asyncio._get_running_loop() is not None:
+        main.close()
+        raise RuntimeError("run cannot be called from a running event loop: await instead")
     factory: Callable[[], asyncio.AbstractEventLoop] | None = None
     if importlib.util.find_spec("uvloop") is not None:
         uvloop = importlib.import_module("uvloop")

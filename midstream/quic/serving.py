@@ -65,7 +65,9 @@ class Server:
         self._done = asyncio.Event()
 
     def __repr__(self) -> str:
-        at = "closed" if self._endpoint is None or self._endpoint.closed else self.address
+        at: object = "not started"
+        if self._endpoint is not None:
+            at = "closed" if self._endpoint.closed else self.address
         return f"<Server {at}, {len(self._tasks)} connections>"
 
     def __await__(self) -> Generator[Any, None, Server]:
@@ -91,6 +93,8 @@ class Server:
             self._endpoint = await Endpoint.server(
                 host, port, config=self.config, accept=self._accept, key=self._key
             )
+        elif self._endpoint.closed:
+            raise QuicError("the server is closed, for good: serve makes another one")
         return self
 
     def _opened(self) -> Endpoint:

@@ -13,10 +13,11 @@ from midstream.errors import (
     CertificateError,
     ConnectionClosedError,
     HandshakeError,
+    QuicError,
     QuicTimeoutError,
     RefusedError,
 )
-from midstream.quic import Config, connect, http3, serve, webtransport
+from midstream.quic import Config, Pool, connect, http3, run, serve, webtransport
 from tests.quic._loopback import IDENTITY, client_config, pair, server_config
 
 
@@ -197,3 +198,29 @@ def test_an_asgi_application_that_is_not_wrapped():
         http3.serve(app, "127.0.0.1", 0, config=server_config())
     with pytest.raises(ArgumentTypeError, match=r"app takes one Request.*: asgi\(app\)"):
         webtransport.serve(handler, "127.0.0.1", 0, config=server_config(), app=app)
+
+
+async def test_a_server_is_entered_once():
+    server = serve(print, "127.0.0.1", 0, config=server_config())
+    assert "not started" in repr(server)
+    async with server:
+        pass
+    with pytest.raises(QuicError, match="closed, for good"):
+        await server
+    with pytest.raises(QuicError, match="closed, for good"):
+        async with server:
+            pass
+
+
+def test_a_pool_and_a_run_of_something_else():
+    with pytest.raises(ArgumentTypeError, match="config must be a Config"):
+        Pool({"pins": []})
+
+    async def main():
+        with pytest.raises(RuntimeError, match="from a running event loop"):
+            run(asyncio.sleep(0))
+        return 1
+
+    with pytest.raises(ArgumentTypeError, match=r"main must be a coroutine.*: call it"):
+        run(main)
+    assert run(main()) == 1
