@@ -436,7 +436,7 @@ async def test_a_tunnel_with_capsules_and_datagrams() -> None:
     async with served(app) as (client, _):
         async with await client.connect_tunnel("/echo", protocol="echo") as tunnel:
             assert tunnel.headers["x-proto"] == "echo"
-            assert 1000 < tunnel.max_datagram_size < 1500
+            assert tunnel.max_datagram_size > 1000
             for number in range(3):
                 tunnel.send_datagram(b"%d" % number)
             assert sorted([await tunnel.receive_datagram() for _ in range(3)]) == [
@@ -445,7 +445,7 @@ async def test_a_tunnel_with_capsules_and_datagrams() -> None:
                 b"2",
             ]
             with pytest.raises(DatagramTooLargeError):
-                tunnel.send_datagram(bytes(2000))
+                tunnel.send_datagram(bytes(70_000))
             capsules = tunnel.capsules()
             await tunnel.send_capsule(0x2843, b"abc")
             assert await anext(capsules) == (0x2843, b"ABC")

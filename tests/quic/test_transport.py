@@ -369,6 +369,7 @@ def test_another_path_is_searched_anew() -> None:
 def test_the_spin_bit_turns_with_the_round_trips(spins: bool) -> None:
     ends = Ends(client={"probe_mtu": False}, server={"probe_mtu": False})
     ends.client.protocol._spins = spins
+    ends.server.protocol._spins = True
     ends.network.record.clear()
     for _ in range(12):
         ends.client.protocol.ping_soon()
