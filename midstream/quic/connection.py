@@ -53,6 +53,8 @@ _RUNS = 8
 _ATTEMPT_DELAY_S = 0.25
 #: A timer this much later than needed is as good: the loop's own grain, seconds.
 _GRAIN_S = 0.0005
+#: Application codes for an end without an error: those of this package, and HTTP/3's.
+_NO_ERROR = (0, 0x100)
 #: Longest wait for a server's tickets, beside some round trips.
 _TICKET_PATIENCE_S = 0.05
 #: Which address of a host answered last: early data go to one address only.
@@ -161,7 +163,8 @@ class Connection:
                 await self.drain(self.config.idle_timeout_s)
             except ConnectionClosedError as ended:
                 # The peer wants no more, and says that all is well.
-                if type(ended) is not ConnectionClosedError or ended.code or not ended.by_peer:
+                well = type(ended) is ConnectionClosedError and ended.is_application
+                if not (well and ended.by_peer and ended.code in _NO_ERROR):
                     raise
         else:
             self.close(0)
@@ -873,8 +876,14 @@ class Connection:
             if not future.done():
                 future.set_exception(failure())
         self._pings.clear()
-        # An acknowledgement that came with the end counts.
-        self._cut_off = any(not stream._is_acked() for stream in self._sending)
+        # An acknowledgement that came with the end counts; who closed it here knows what is lost.
+        error = failure() if self._sending else None
+        if error is not None and (
+            not isinstance(error, ConnectionClosedError)
+            or error.by_peer
+            or not error.is_application
+        ):
+            self._cut_off = any(not stream._is_acked() for stream in self._sending)
         self._sending.clear()
         if self._keep_alive is not None:
             self._keep_alive.cancel()
