@@ -26,6 +26,23 @@ class Datagrams:
     for a newer one, and counted in `dropped`. As many wait to be sent, and the oldest is dropped
     likewise and counted in `ConnectionStats.datagrams_dropped`, which has both. Not thread-safe;
     several tasks may receive.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from midstream.quic import Config, Identity, connect, serve
+    >>> identity = Identity.development()
+    >>> async def echo(connection):
+    ...     async for data in connection.datagrams:
+    ...         connection.datagrams.send(data.upper())
+    >>> async def main():
+    ...     async with serve(echo, "127.0.0.1", 0, config=Config(identity=identity)) as server:
+    ...         trust = Config(pins=[identity.certificate_pin])
+    ...         async with connect(*server.address, config=trust) as connection:
+    ...             connection.datagrams.send(b"tick")
+    ...             return await connection.datagrams.receive()
+    >>> asyncio.run(main())
+    b'TICK'
     """
 
     def __init__(self, connection: Connection, limit: int) -> None:
@@ -66,6 +83,8 @@ class Datagrams:
         ------
         DatagramTooLargeError
             Longer than `max_size`, or the peer takes none.
+        ArgumentTypeError
+            `data` is no bytes.
         ConnectionClosedError, QuicTimeoutError
             The connection is closed.
         """

@@ -1344,6 +1344,26 @@ async def mount(
     ------
     ArgumentValueError
         A server's connection without `app`.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from midstream.quic import Config, Identity, connect, http3, serve
+    >>> identity = Identity.development()
+    >>> async def hello(request):
+    ...     return http3.Response(200, {"content-type": "text/plain"}, b"hello")
+    >>> async def accept(connection):
+    ...     await http3.mount(connection, hello)
+    ...     await connection.wait_closed()
+    >>> async def main():
+    ...     config = Config(identity=identity, alpn=["h3"])
+    ...     async with serve(accept, "127.0.0.1", 0, config=config) as server:
+    ...         trust = Config(pins=[identity.certificate_pin], alpn=["h3"])
+    ...         async with connect(*server.address, config=trust) as connection:
+    ...             session = await http3.mount(connection, authority="localhost")
+    ...             return await (await session.request("GET", "/")).read()
+    >>> asyncio.run(main())
+    b'hello'
     """
     if app is None and not connection.is_client:
         raise ArgumentValueError("app must be given on a server's connection, got None")

@@ -322,8 +322,26 @@ def serve(
 
     Notes
     -----
-    Up to 64 streams that come before their session wait for it; more are refused. Source:
-    draft-ietf-webtrans-http3.
+    Up to 64 streams that come before their session wait for it; more are refused. Not thread-safe.
+    Source: draft-ietf-webtrans-http3.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from midstream.quic import Config, Identity, webtransport
+    >>> identity = Identity.development()
+    >>> async def farewell(session):
+    ...     session.close(7, "enough for today")
+    >>> async def main():
+    ...     config = Config(identity=identity)
+    ...     async with webtransport.serve(farewell, "127.0.0.1", 0, config=config) as server:
+    ...         url = f"https://127.0.0.1:{server.address[1]}/"
+    ...         trust = Config(pins=[identity.certificate_pin])
+    ...         async with webtransport.connect(url, config=trust) as session:
+    ...             end = await session.wait_closed()
+    ...             return end.code, end.reason
+    >>> asyncio.run(main())
+    (7, 'enough for today')
     """
     if not callable(handler):
         raise ArgumentTypeError(f"handler must be callable, got {handler!r}")
@@ -487,6 +505,28 @@ def connect(
         When entered or awaited: no connection.
     Http3Error
         When entered or awaited: no WebTransport, or the server refused the session.
+
+    Notes
+    -----
+    A session costs a round trip beside the handshake, or one alone with `share`. Not thread-safe.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from midstream.quic import Config, Identity, webtransport
+    >>> identity = Identity.development()
+    >>> async def say(session):
+    ...     session.datagrams.send(b"tick")
+    ...     await session.wait_closed()
+    >>> async def main():
+    ...     config = Config(identity=identity)
+    ...     async with webtransport.serve(say, "127.0.0.1", 0, config=config) as server:
+    ...         url = f"https://127.0.0.1:{server.address[1]}/"
+    ...         trust = Config(pins=[identity.certificate_pin])
+    ...         async with webtransport.connect(url, config=trust) as session:
+    ...             return await session.datagrams.receive()
+    >>> asyncio.run(main())
+    b'tick'
     """
     try:
         parts = urlsplit(check_text("url", url))
