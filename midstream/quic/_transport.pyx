@@ -1987,7 +1987,8 @@ cdef class Transport:
 
     def new_path(self, double initial_rtt_s):
         """The path changed: what was learned about the old one is forgotten."""
-        ms_recovery_new_path(&self.recovery.core, <int64_t>(initial_rtt_s * 1e9))
+        # A day is longer than any path, and far from what 64 bits of nanoseconds hold.
+        ms_recovery_new_path(&self.recovery.core, <int64_t>(min(initial_rtt_s, 86400.0) * 1e9))
         self.set_datagram_size(min(self.datagram_size, <uint64_t>1200))
         self.mtu_end()
 

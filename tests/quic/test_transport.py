@@ -610,3 +610,9 @@ def test_a_connection_that_is_over_is_freed(how: str) -> None:
     gc.collect()
     assert gone() is None
     assert kept() is None
+
+
+def test_a_first_round_trip_that_no_clock_can_hold() -> None:
+    link = Link(initial_rtt_s=1e300)
+    link.victim._begin_path()
+    assert link.victim._transport.probe_timeout_s > 0
