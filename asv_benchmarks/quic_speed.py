@@ -2,14 +2,17 @@
 
 Server and client are processes of their own on the loopback interface; all do the same
 work in turns, with datagrams of 1200 bytes and without checking certificates. Cases: handshake,
-bulk, idle, echo, many, ten_thousand, urgent, stalled, early. About three minutes for all of them;
-qh3, whose core is Rust, takes part where it is installed and its limit of streams allows.
+bulk, idle, echo, many, ten_thousand, urgent, stalled, flood, early. About three minutes for all of
+them; qh3, whose core is Rust, takes part where it is installed and its limit of streams allows.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import random
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,7 +24,18 @@ from statistics import median, quantiles
 sys.path.insert(0, str(Path(__file__).parent))
 from benchmarks.peers_quic import CHUNK, LIBRARIES
 
-CASES = ("handshake", "bulk", "idle", "echo", "many", "ten_thousand", "urgent", "stalled", "early")
+CASES = (
+    "handshake",
+    "bulk",
+    "idle",
+    "echo",
+    "many",
+    "ten_thousand",
+    "urgent",
+    "stalled",
+    "flood",
+    "early",
+)
 #: aioquic buffers without bound: as much as tells that, and no more than a machine has.
 STALLED_BYTES = {"midstream": 1 << 30, "aioquic": 192 << 20, "qh3": 192 << 20}
 BULK_BYTES = {"midstream": 200 << 20, "aioquic": 24 << 20, "qh3": 48 << 20}
@@ -30,6 +44,8 @@ IDLE_BYTES = {"midstream": 200 << 20, "aioquic": 4 << 20}
 QH3_CASES = ("handshake", "bulk", "echo")
 #: Of a short path on land, one way.
 DELAY_S = 0.005
+#: What a flood offers each millisecond: datagrams of junk, and streams that are opened and reset.
+FLOOD_JUNK, FLOOD_STREAMS = 5, 5
 PLAIN = {"max_datagram_size": 1200, "probe_mtu": False}
 
 
@@ -185,6 +201,75 @@ async def stalled(library, client, pid):
     }
 
 
+async def flood(library, client, pid):
+    """Echo on one connection while others flood the server; they take a core of their own."""
+
+    async def times(count):
+        found = []
+        for _ in range(count):
+            began = time.perf_counter()
+            await ask(client, bytes(100))
+            found.append(time.perf_counter() - began)
+        return quantiles(found, n=100)
+
+    await times(200)
+    quiet = await times(1000)
+    before = resident_mb(pid)
+    flooding = subprocess.Popen(
+        [sys.executable, "-P", __file__, "--flood", str(client._port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    flooding.stdout.readline()
+    began = time.perf_counter()
+    busy = await times(1000)
+    took = time.perf_counter() - began
+    flooding.stdin.close()
+    junk, streams = map(int, flooding.stdout.readline().split())
+    flooding.wait()
+    flooding.stdout.close()
+    return {
+        "idle p50 us": quiet[49] * 1e6,
+        "p50 us": busy[49] * 1e6,
+        "p99 us": busy[98] * 1e6,
+        "junk/s": junk / took,
+        "streams/s": streams / took,
+        "server grew MB": resident_mb(pid) - before,
+    }
+
+
+async def run_flood(port):
+    from midstream._core.errors import QuicError
+
+    rng = random.Random(1)
+    junk = [rng.randbytes(rng.randrange(20, 1200)) for _ in range(500)]
+    # What looks like the first packet of a connection, and is none.
+    junk += [b"\xc0\0\0\0\1\x08" + rng.randbytes(1194) for _ in range(500)]
+    over = asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    counts = [0, 0]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as noise:
+        noise.setblocking(False)
+        async with LIBRARIES["midstream"](port, PLAIN) as client:
+            sys.stdout.write("begun\n")
+            sys.stdout.flush()
+            while not over.done():
+                with contextlib.suppress(BlockingIOError):
+                    for _ in range(FLOOD_JUNK):
+                        noise.sendto(rng.choice(junk), ("127.0.0.1", port))
+                        counts[0] += 1
+                # A server may end the connection for it, or allow no more streams: its right.
+                with contextlib.suppress(QuicError, TimeoutError):
+                    async with asyncio.timeout(0.001):
+                        for _ in range(FLOOD_STREAMS):
+                            stream = await client._connection.open_bi()
+                            stream.write(b"E")
+                            stream.abort(7)
+                            counts[1] += 1
+                await asyncio.sleep(0.001)
+    sys.stdout.write(f"{counts[0]} {counts[1]}\n")
+
+
 class Relay(asyncio.DatagramProtocol):
     """A path of `DELAY_S` in each direction: what a loopback lacks is what early data save."""
 
@@ -308,6 +393,8 @@ def main():
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--serve"]:
         asyncio.run(run_server(*sys.argv[2:5], int(sys.argv[5])))
+    elif sys.argv[1:2] == ["--flood"]:
+        asyncio.run(run_flood(int(sys.argv[2])))
     elif sys.argv[1:2] == ["--client"]:
         library, case, port, pid = sys.argv[2:6]
         sys.stdout.write(json.dumps(asyncio.run(run_client(library, case, int(port), int(pid)))))
