@@ -645,6 +645,11 @@ class Protocol(QuicConnection):
         if self._state in END_STATES or not self._network_paths:
             return segments
         if self._has_rare():
+            path = self._network_paths[0]
+            if self._handshake_complete and not (path.is_validated or path.local_challenge_sent):
+                # The congestion window may be full of what went to the old address and is never
+                # acknowledged: without the challenge there would be no end of that.
+                self._probe_pending = True
             number = self._transport.next_number
             segments.extend(
                 (data, len(data), addr) for data, addr in super().datagrams_to_send(now)
