@@ -8,7 +8,7 @@ import random
 import socket
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -16,9 +16,10 @@ from aioquic.tls import Epoch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from midstream._core.errors import ConnectionClosedError
+from midstream._core.errors import ConnectionClosedError, QuicError, QuicTimeoutError
 from midstream.quic.connection import Connection, connect
-from tests.quic._loopback import client_config, pair
+from midstream.quic.serving import serve
+from tests.quic._loopback import client_config, pair, server_config
 from tests.quic.rawpeer import CLIENT, Link, frame, stream
 
 NO_ERROR, INTERNAL, FLOW, LIMIT, STATE, SIZE, ENCODING = 0, 1, 3, 4, 5, 6, 7
@@ -582,3 +583,103 @@ def test_a_ping_finds_room_within_what_an_address_may_be_sent():
                 segments,
             )
             assert sum(len(data) for data, _, _ in segments) <= budget
+
+
+async def test_streams_of_one_that_are_opened_and_reset_harm_no_other() -> None:
+    """Junk and streams without end on one server, and an honest connection beside them."""
+    rng = random.Random(11)
+
+    async def tolerant(connection: Connection) -> None:
+        async for stream_ in connection.streams():
+            with suppress(QuicError):
+                stream_.write(await stream_.read_to_end(1 << 16))
+                stream_.finish()
+
+    async with asyncio.timeout(20), pair(tolerant, server=WINDOWS) as (honest, server):
+        bad = await connect(*server.address[:2], config=client_config(probe_mtu=False))
+        opened = 0
+
+        async def flood() -> None:
+            nonlocal opened
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as noise:
+                while True:
+                    for _ in range(20):
+                        stream_ = await bad.open_bi()
+                        stream_.write(b"x" * rng.randrange(1, 200))
+                        stream_.abort(7)
+                        noise.sendto(rng.randbytes(rng.randrange(20, 1200)), server.address[:2])
+                        opened += 1
+                    await asyncio.sleep(0)
+
+        flooding = asyncio.ensure_future(flood())
+        for i in range(500):
+            data = rng.randbytes(1000 + i)
+            assert await ask(honest, data) == data
+        flooding.cancel()
+        await asyncio.gather(flooding, return_exceptions=True)
+        assert opened > 500
+        for connection in server.connections:
+            assert connection.stats().streams_open <= 200
+        assert await ask(honest, b"after") == b"after"
+        bad.close(0)
+
+
+class Deaf(asyncio.DatagramProtocol):
+    """A relay that lets nothing of the client through any more once it is told so."""
+
+    def __init__(self, server: tuple[str, int]) -> None:
+        self.server = server
+        self.client: Any = None
+        self.is_deaf = False
+        self.swallowed = 0
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, address: Any) -> None:
+        if address[:2] == self.server:
+            self.swallowed += self.is_deaf
+            self.transport.sendto(data, self.client)
+        elif not self.is_deaf:
+            self.client = address
+            self.transport.sendto(data, self.server)
+
+
+async def test_a_writer_whose_peer_never_acknowledges_waits_and_is_told() -> None:
+    written = 0
+    outcome: asyncio.Future[BaseException] = asyncio.Future()
+
+    async def write_for_ever(connection: Connection) -> None:
+        nonlocal written
+        stream_ = await connection.accept_bi()
+        relay.is_deaf = True
+        try:
+            while True:
+                stream_.write(bytes(50_000))
+                written += 50_000
+                await stream_.drain()
+        except QuicError as error:
+            outcome.set_result(error)
+
+    options = {"idle_timeout_s": 1.0, "send_buffer": 100_000, "probe_mtu": False}
+    async with (
+        asyncio.timeout(20),
+        serve(write_for_ever, "127.0.0.1", 0, config=server_config(**options)) as server,
+    ):
+        transport, relay = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: Deaf(server.address[:2]), local_addr=("127.0.0.1", 0)
+        )
+        try:
+            address = transport.get_extra_info("sockname")[:2]
+            connection = await connect(*address, config=client_config(idle_timeout_s=30.0))
+            with at_most(1_000_000):
+                (await connection.open_bi()).write(b"?")
+                error = await outcome
+            assert isinstance(error, QuicTimeoutError)
+            # A first window, what waits, and the piece that went over it.
+            assert written <= 20_000 + 100_000 + 2 * 50_000
+            # Probes at ever longer intervals, beside that window.
+            assert relay.swallowed < 60
+            connection.close(0)
+        finally:
+            transport.close()
