@@ -317,7 +317,7 @@ class StreamRecord:
     Parameters
     ----------
     events : tuple of Event
-        In order. Their ``data`` is not kept.
+        In order. Their ``data`` and ``call_id`` are not kept.
     end_ns : int, optional
         When the stream ended or was cut, on the events' clock; by default with the last event.
     cut : bool, default False
@@ -370,8 +370,8 @@ class StreamRecord:
         total = before_ns = 0
         for index, event in enumerate(self.events):
             _check_event(index, event, before_ns)
-            kind, seq, before_ns, text, name, data, stream_id = event
-            if data is not None:
+            kind, seq, before_ns, text, name, data, stream_id, call_id = event
+            if data is not None or call_id is not None:
                 event = Event(kind, seq, before_ns, text, name, None, stream_id)
             if kind in TEXT_KINDS:
                 total += len(text)
@@ -669,7 +669,7 @@ def _check_space(params: ParamSpace) -> ParamSpace:
 def _check_event(index: int, event: Event, before_ns: int) -> None:
     if not isinstance(event, Event):
         raise ArgumentTypeError(f"events[{index}] must be an Event, got {type(event).__name__}")
-    kind, seq, t_ns, text, name, _, stream_id = event
+    kind, seq, t_ns, text, name, _, stream_id, _ = event
     if kind not in KINDS:
         raise ArgumentValueError(f"events[{index}].kind is {kind!r:.40}")
     if type(t_ns) is not int or not 0 <= t_ns < 1 << 63:

@@ -176,7 +176,7 @@ class LoopDetector:
         -------
         sequence of Finding
         """
-        kind, self._seq, self._t_ns, text, _, _, stream_id = event
+        kind, self._seq, self._t_ns, text, _, _, stream_id, _ = event
         if not text or kind not in self._kinds:
             return ()
         scanner = self._scanner

@@ -43,7 +43,12 @@ class Event(NamedTuple):
         None on further events of the same payload and where there is no payload.
     stream_id : str
         Which of several parallel texts this belongs to: ``""`` for the only one, the choice index
-        for chat completions (``"0"``), choice and tool-call index for tool calls (``"0/1"``).
+        for chat completions (``"0"``), choice and tool-call index for tool calls (``"0/1"``). What
+        other APIs give is said at their mapper; an id that ends in ``"!"`` is of a tool that the
+        provider runs itself.
+    call_id : str or None
+        The provider's id of a tool call: on each piece of a ``tool_call`` from where it is known,
+        and on its ``tool_result``.
 
     Notes
     -----
@@ -62,6 +67,7 @@ class Event(NamedTuple):
     name: str | None = None
     data: Any = None
     stream_id: str = ""
+    call_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

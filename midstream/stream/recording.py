@@ -118,6 +118,7 @@ class RecordingDecoder(LineDecoder):
             row.get("name"),
             row.get("data"),
             row.get("stream_id", ""),
+            row.get("call_id"),
         )
         problem = _field_problem(event)
         return [event] if problem is None else self._fail(problem)
@@ -448,6 +449,8 @@ def event_line(event: Event) -> bytes:
         row["name"] = event.name
     if event.stream_id:
         row["stream_id"] = event.stream_id
+    if event.call_id is not None:
+        row["call_id"] = event.call_id
     if event.data is not None:
         row["data"] = event.data
     known = isinstance(event.kind, str) and event.kind in _KINDS
@@ -492,6 +495,8 @@ def _field_problem(event: Event) -> str | None:
         return f"name must be str or None, got {_shown(event.name)}"
     if type(event.stream_id) is not str:
         return f"stream_id must be str, got {_shown(event.stream_id)}"
+    if event.call_id is not None and type(event.call_id) is not str:
+        return f"call_id must be str or None, got {_shown(event.call_id)}"
     return None
 
 

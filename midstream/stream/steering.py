@@ -166,7 +166,7 @@ class Steering:
 
     def observe(self, event: Event, gap_ns: int) -> Sequence[Finding]:
         """Take the next event: keep it, and find what the two detectors find."""
-        kind, _, _, text, name, _, stream_id = event
+        kind, _, _, text, name, _, stream_id, _ = event
         rows = self._rows
         rows.append((kind, text, name, stream_id, gap_ns))
         self._n_chars += len(text)

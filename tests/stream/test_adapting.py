@@ -268,7 +268,7 @@ def test_bad_records_are_named() -> None:
 def test_records_survive_their_bytes(rows, is_cut, useful, wrong) -> None:
     rows.sort(key=lambda row: row[1])
     events = tuple(
-        Event(kind, i, t_ns, text, name, {"not": "kept"}, stream_id)
+        Event(kind, i, t_ns, text, name, {"not": "kept"}, stream_id, "not kept")
         for i, (kind, t_ns, text, name, stream_id) in enumerate(rows)
     )
     made = StreamRecord(events, cut=is_cut, useful_chars=useful, stop_was_wrong=wrong)

@@ -38,6 +38,7 @@ events_of_any_kind = st.builds(
     st.none() | st.text(),
     json_values,
     st.text(),
+    st.none() | st.text(),
 )
 
 
@@ -104,6 +105,7 @@ def test_recorder_refuses_what_is_no_event(tmp_path):
             Event("text", 0, 0, b"x"),
             Event("text", 0, 0, "", 5),
             Event("text", 0, 0, "", None, None, 0),
+            Event("text", 0, 0, "", None, None, "", 5),
             Event("text", 0, 0, "", None, nested),
             Event("text", -1, 0),
             Event("text", 10**5000, 0),
