@@ -168,6 +168,7 @@ MODULES = {
     "midstream.quic._buffers": [],
     "midstream.quic._recovery": ["ms_received.c", "ms_recovery.c"],
     "midstream.quic._transport": ["ms_received.c", "ms_recovery.c"],
+    "midstream.stream._arguments": [],
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
     "midstream.scheduler._scheduler": SCHEDULER,

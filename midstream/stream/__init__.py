@@ -6,6 +6,8 @@ Sources, all async iterators of events
     `from_http`, `from_sse`, `from_openai`, `from_iterable`, `from_pipe`, `from_quic`, `replay`
 Watching
     `watch`, `Watch`, `Report`, `Metrics`; `LoopDetector`, `StallDetector`, or your own `Detector`
+Reading tool calls
+    `CallAssembler`, `CallProgress`, `canonical_arguments`
 Adapting, by a strange loop around the watch
     `watch_loop`; its parts `watch_params`, `watch_presets`, `StreamLoss`, `StreamRecord`
 Recording
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
         watch_params,
         watch_presets,
     )
+    from midstream.stream.calls import CallAssembler, CallProgress, canonical_arguments
     from midstream.stream.detectors import Detector, LoopDetector, StallDetector
     from midstream.stream.events import Event, Finding
     from midstream.stream.http import from_http
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
     from midstream.stream.watching import Watch, watch
 
 __all__ = [
+    "CallAssembler",
+    "CallProgress",
     "Detector",
     "Event",
     "Finding",
@@ -63,6 +68,7 @@ __all__ = [
     "StreamLoss",
     "StreamRecord",
     "Watch",
+    "canonical_arguments",
     "from_http",
     "from_iterable",
     "from_openai",
@@ -82,6 +88,8 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "CallAssembler": "calls",
+        "CallProgress": "calls",
         "Detector": "detectors",
         "Event": "events",
         "Finding": "events",
@@ -98,6 +106,7 @@ __getattr__, __dir__ = lazy_exports(
         "StreamLoss": "adapting",
         "StreamRecord": "adapting",
         "Watch": "watching",
+        "canonical_arguments": "calls",
         "from_http": "http",
         "from_iterable": "sources",
         "from_openai": "sources",
