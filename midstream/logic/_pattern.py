@@ -7,12 +7,30 @@ algorithm", CACM 1968) and keeps the deterministic states it meets.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from midstream._core.errors import ArgumentTypeError, ExpressionError
 
-__all__ = ["Pattern"]
+__all__ = [
+    "BOUNDARY",
+    "CHAR",
+    "EDGE",
+    "END",
+    "LINE_END",
+    "LINE_FEED",
+    "LINE_START",
+    "MATCH",
+    "NO_BOUNDARY",
+    "OTHER",
+    "SPLIT",
+    "START",
+    "UNKNOWN",
+    "WORD",
+    "Pattern",
+    "char_kind",
+    "holds",
+]
 
 #: Nodes of an automaton; counted repetitions multiply them.
 MAX_NODES = 5000
@@ -20,7 +38,12 @@ MAX_NODES = 5000
 MAX_KEPT = 2000
 MAX_NESTING = 50
 
-_CHAR, _SPLIT, _START, _END, _MATCH = range(5)
+#: Kinds of node. What is between `_SPLIT` and `_MATCH` asks about the characters on either side.
+CHAR, SPLIT, START, LINE_START, END, LINE_END, BOUNDARY, NO_BOUNDARY, MATCH = range(9)
+#: What such a node asks of a character: none of these, in a word, a line feed, or none there.
+OTHER, WORD, LINE_FEED, EDGE = range(4)
+#: It is not known yet what follows.
+UNKNOWN = -1
 #: The state from which nothing more needs to be read.
 _MATCHED: frozenset[int] = frozenset((-1,))
 _CLASSES: dict[str, Callable[[str], bool]] = {
@@ -28,7 +51,16 @@ _CLASSES: dict[str, Callable[[str], bool]] = {
     "s": str.isspace,
     "w": lambda char: char.isalnum() or char == "_",
 }
+_ASSERTIONS = {"b": BOUNDARY, "B": NO_BOUNDARY, "A": START, "Z": END}
+_HEX = {"x": 2, "u": 4, "U": 8}
 _CONTROL = {"n": "\n", "t": "\t", "r": "\r", "f": "\f", "v": "\v", "0": "\0"}
+
+
+def char_kind(char: str) -> int:
+    """`WORD`, `LINE_FEED` or `OTHER`."""
+    if char.isalnum() or char == "_":
+        return WORD
+    return LINE_FEED if char == "\n" else OTHER
 
 
 class _Class:
@@ -41,7 +73,10 @@ class _Class:
         self.classes: list[tuple[str, bool]] = []
 
     def contains(self, char: str, fold: bool) -> bool:
-        forms = {char, char.lower(), char.upper()} if fold else {char}
+        forms = {char}
+        if fold:
+            lower, upper = char.lower(), char.upper()
+            forms |= {lower, upper, lower.upper(), upper.lower()}
         for c in forms:
             if (
                 c in self.chars
@@ -55,13 +90,17 @@ class _Class:
 class Pattern:
     r"""A pattern that `search` looks for anywhere in a text.
 
+    The scanners of `midstream.stream.PatternSet` run the same automaton over texts in pieces.
+
     Parameters
     ----------
     text : str
         Literals, ``.`` (any character but a newline), ``[a-z]``, ``[^a-z]``, ``\d \w \s`` and
         their opposites ``\D \W \S``, groups ``( )`` and ``(?: )``, ``|``, ``* + ? {m} {m,}
-        {m,n}``, ``^`` and ``$`` (the very ends of the text), and ``(?i)`` at the start for either
-        case. No back references and no look-around.
+        {m,n}``, these with ``?`` for as few as possible, ``^`` and ``$`` (the very ends of the
+        text), ``\b \B``, ``\A \Z``, ``\xhh \uhhhh \Uhhhhhhhh``, and at the start flags:
+        ``(?i)`` for either case, ``(?m)`` for ``^`` and ``$`` at every line, ``(?s)`` for ``.`` as
+        any character. No back references and no look-around.
 
     Raises
     ------
@@ -79,15 +118,20 @@ class Pattern:
             raise ArgumentTypeError(f"pattern must be str, got {text!r} ({type(text).__name__})")
         self.text = text
         self._at = 0
-        self._nodes: list[tuple[int, Any, int, int]] = []
-        self._fold = text.startswith("(?i)")
-        if self._fold:
-            self._at = 4
+        #: Kind, payload (a class of characters), where it leads, where else, by preference.
+        self.nodes: list[tuple[int, Any, int, int]] = []
+        self._flags()
         tree = self._alternatives(0)
         if self._at < len(text):
             raise self._error("')' without '('")
-        match = self._add(_MATCH, None, -1, -1)
-        self._first = self._emit(tree, match)
+        match = self._add(MATCH, None, -1, -1)
+        #: The node to begin with.
+        self.first = self._emit(tree, match)
+        kinds = {node[0] for node in self.nodes}
+        #: Whether it asks where words, lines or the text begin or end.
+        self.asks_words = bool(kinds & {BOUNDARY, NO_BOUNDARY})
+        self.asks_lines = bool(kinds & {LINE_START, LINE_END})
+        self.asks_edges = bool(kinds & {START, LINE_START})
         self._reset()
 
     def __eq__(self, other: object) -> bool:
@@ -105,6 +149,15 @@ class Pattern:
     def _error(self, message: str, at: int | None = None) -> ExpressionError:
         position = self._at if at is None else at
         return ExpressionError(f"pattern: {message}", text=self.text, position=position)
+
+    def _flags(self) -> None:
+        self.fold = self._lines = self._all = False
+        if self.text.startswith("(?"):
+            end = self.text.find(")")
+            flags = self.text[2 : max(end, 2)]
+            if flags and set(flags) <= set("ims"):
+                self.fold, self._lines, self._all = (flag in flags for flag in "ims")
+                self._at = end + 1
 
     # Parsing, to nested tuples; the nesting is bounded, so recursion is.
 
@@ -124,7 +177,7 @@ class Pattern:
             item = self._item(depth)
             repeat = self._repeat()
             if repeat is not None:
-                if item[0] in ("start", "end"):
+                if item[0] == "where":
                     raise self._error("an anchor cannot be repeated", start)
                 item = ("repeat", item, *repeat)
                 if self._at < len(self.text) and self.text[self._at] in "*+{":
@@ -132,7 +185,8 @@ class Pattern:
             items.append(item)
         return ("and", items)
 
-    def _repeat(self) -> tuple[int, int | None] | None:
+    def _repeat(self) -> tuple[int, int | None, bool] | None:
+        """How often at least and at most, and whether few are preferred."""
         text = self.text
         if self._at >= len(text) or text[self._at] not in "*+?{":
             return None
@@ -160,9 +214,9 @@ class Pattern:
                 raise self._error(f"{{{low},{high}}} has no number of repetitions", start)
             bounds = (low, high)
             self._at = end + 1
-        if self._at < len(text) and text[self._at] == "?":
-            self._at += 1  # lazy or not, what is found is the same
-        return bounds
+        lazy = text.startswith("?", self._at)
+        self._at += lazy
+        return *bounds, lazy
 
     def _item(self, depth: int) -> tuple[Any, ...]:
         text = self.text
@@ -173,7 +227,7 @@ class Pattern:
             if text.startswith("?:", self._at):
                 self._at += 2
             elif text.startswith("?", self._at):
-                raise self._error("only (?: and a leading (?i) are understood", start)
+                raise self._error("only (?: and leading flags, (?ims), are understood", start)
             tree = self._alternatives(depth + 1)
             if self._at >= len(text):
                 raise self._error("'(' without ')'", start)
@@ -185,14 +239,20 @@ class Pattern:
         if char == ".":
             some = _Class()
             some.negated = True
-            some.chars.add("\n")
+            if not self._all:
+                some.chars.add("\n")
             return ("char", some)
-        if char in "^$":
-            return ("start",) if char == "^" else ("end",)
+        if char == "^":
+            return ("where", LINE_START if self._lines else START)
+        if char == "$":
+            return ("where", LINE_END if self._lines else END)
         if char in "*+?{":
             raise self._error(f"nothing for {char!r} to repeat", self._at - 1)
         one = _Class()
         if char == "\\":
+            if text[self._at : self._at + 1] in _ASSERTIONS:
+                self._at += 1
+                return ("where", _ASSERTIONS[text[self._at - 1]])
             self._escape(one)
         else:
             one.chars.add(char)
@@ -209,6 +269,14 @@ class Pattern:
             return None
         if char in _CONTROL:
             char = _CONTROL[char]
+        elif char in _HEX:
+            digits = self.text[self._at : self._at + _HEX[char]]
+            if len(digits) < _HEX[char] or not set(digits) <= set("0123456789abcdefABCDEF"):
+                raise self._error(f"\\{char} wants {_HEX[char]} digits", self._at - 2)
+            if int(digits, 16) > 0x10FFFF:
+                raise self._error("no such character", self._at - 2)
+            self._at += len(digits)
+            char = chr(int(digits, 16))
         elif char.isalnum():
             raise self._error(f"\\{char} is not understood", self._at - 2)
         into.chars.add(char)
@@ -253,17 +321,17 @@ class Pattern:
     # Building the automaton, from the end backwards.
 
     def _add(self, kind: int, payload: Any, to: int, other: int) -> int:
-        if len(self._nodes) >= MAX_NODES:
+        if len(self.nodes) >= MAX_NODES:
             raise self._error(f"more than {MAX_NODES} states", 0)
-        self._nodes.append((kind, payload, to, other))
-        return len(self._nodes) - 1
+        self.nodes.append((kind, payload, to, other))
+        return len(self.nodes) - 1
 
     def _emit(self, tree: tuple[Any, ...], to: int) -> int:
         kind = tree[0]
         if kind == "char":
-            return self._add(_CHAR, tree[1], to, -1)
-        if kind in ("start", "end"):
-            return self._add(_START if kind == "start" else _END, None, to, -1)
+            return self._add(CHAR, tree[1], to, -1)
+        if kind == "where":
+            return self._add(tree[1], None, to, -1)
         if kind == "and":
             for item in reversed(tree[1]):
                 to = self._emit(item, to)
@@ -271,19 +339,20 @@ class Pattern:
         if kind == "or":
             entry = self._emit(tree[1][-1], to)
             for branch in reversed(tree[1][:-1]):
-                entry = self._add(_SPLIT, None, self._emit(branch, to), entry)
+                entry = self._add(SPLIT, None, self._emit(branch, to), entry)
             return entry
-        _, item, low, high = tree
+        _, item, low, high, lazy = tree
         if high is None:
             # The loop is patched once its body exists.
-            loop = self._add(_SPLIT, None, to, to)
+            loop = self._add(SPLIT, None, to, to)
             body = self._emit(item, loop)
-            self._nodes[loop] = (_SPLIT, None, body, to)
+            self.nodes[loop] = (SPLIT, None, *((to, body) if lazy else (body, to)))
             entry = loop
         else:
             entry = to
             for _ in range(high - low):
-                entry = self._add(_SPLIT, None, self._emit(item, entry), to)
+                body = self._emit(item, entry)
+                entry = self._add(SPLIT, None, *((to, body) if lazy else (body, to)))
         for _ in range(low):
             entry = self._emit(item, entry)
         return entry
@@ -294,8 +363,8 @@ class Pattern:
         self._states: dict[frozenset[int], dict[str, frozenset[int]]] = {}
         self._kept = 0
 
-    def _closure(self, nodes: list[int], at_start: bool, at_end: bool) -> frozenset[int]:
-        """Nodes that read a character, match, or wait for the end."""
+    def _closure(self, nodes: Iterable[int], before: int, after: int) -> frozenset[int]:
+        """Nodes that read a character, match, or wait to know what follows."""
         found = set()
         seen = set()
         stack = list(nodes)
@@ -304,20 +373,39 @@ class Pattern:
             if node in seen:
                 continue
             seen.add(node)
-            kind, _, to, other = self._nodes[node]
-            if kind == _SPLIT:
+            kind, _, to, other = self.nodes[node]
+            if kind == SPLIT:
                 stack += (to, other)
-            elif kind == _START:
-                if at_start:
-                    stack.append(to)
-            elif kind == _END and at_end:
-                stack.append(to)
-            else:
+            elif kind in (CHAR, MATCH) or (after == UNKNOWN and kind not in (START, LINE_START)):
                 found.add(node)
+            elif holds(kind, before, after):
+                stack.append(to)
+        if after == UNKNOWN and any(LINE_START < self.nodes[node][0] < MATCH for node in found):
+            found.add(-2 - before)  # what waits will ask for it
         return frozenset(found)
 
     def _matches(self, state: frozenset[int]) -> bool:
-        return any(self._nodes[node][0] == _MATCH for node in state)
+        return any(node >= 0 and self.nodes[node][0] == MATCH for node in state)
+
+    def _decided(self, state: frozenset[int], after: int) -> frozenset[int]:
+        """What is in `state`, now that it is known what follows."""
+        before = min(state, default=0)
+        if before >= 0:
+            return state
+        return self._closure((node for node in state if node >= 0), -2 - before, after)
+
+    def _step(self, state: frozenset[int], char: str) -> frozenset[int]:
+        after = char_kind(char)
+        state = self._decided(state, after)
+        if self._matches(state):
+            return _MATCHED
+        reached = [self.first]
+        for node in state:
+            kind, payload, to, _ = self.nodes[node]
+            if kind == CHAR and payload.contains(char, self.fold):
+                reached.append(to)
+        found = self._closure(reached, after, UNKNOWN)
+        return _MATCHED if self._matches(found) else found
 
     def search(self, text: str) -> bool:
         """Whether the pattern occurs in `text`.
@@ -326,7 +414,7 @@ class Pattern:
         -------
         bool
         """
-        state = self._closure([self._first], True, False)
+        state = self._closure([self.first], EDGE, UNKNOWN)
         if self._matches(state):
             return True
         # A local table: another thread may clear the shared one.
@@ -337,14 +425,7 @@ class Pattern:
                 row = states[state] = {}
             found = row.get(char)
             if found is None:
-                reached = [self._first]
-                for node in state:
-                    kind, payload, to, _ = self._nodes[node]
-                    if kind == _CHAR and payload.contains(char, self._fold):
-                        reached.append(to)
-                found = self._closure(reached, False, False)
-                if self._matches(found):
-                    found = _MATCHED
+                found = self._step(state, char)
                 self._kept += 1
                 if self._kept > MAX_KEPT:
                     self._reset()
@@ -354,7 +435,17 @@ class Pattern:
             if found is _MATCHED:
                 return True
             state = found
-        ends = [node for node in state if self._nodes[node][0] == _END]
-        # Of an empty text, the end is the start.
-        final = self._closure([*ends, *([self._first] if not text else [])], not text, True)
-        return self._matches(final)
+        return self._matches(self._decided(state, EDGE))
+
+
+def holds(kind: int, before: int, after: int) -> bool:
+    """Whether a node that asks about the characters on either side is content with them."""
+    if kind == START:
+        return before == EDGE
+    if kind == LINE_START:
+        return before in (EDGE, LINE_FEED)
+    if kind == END:
+        return after == EDGE
+    if kind == LINE_END:
+        return after in (EDGE, LINE_FEED)
+    return ((before == WORD) != (after == WORD)) == (kind == BOUNDARY)
