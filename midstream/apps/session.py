@@ -111,7 +111,7 @@ def exit_status(report: Report) -> int:
         return FOUND
     if report.outcome == "failed" or report.errors:
         return FAILED
-    return FOUND if report.worst in ("warn", "stop") else NOTHING
+    return FOUND if report.worst in ("warn", "block", "stop") else NOTHING
 
 
 def _remove(path: Path) -> None:

@@ -35,6 +35,7 @@ _STYLES = {
     "tool_result": "green",
     "error": "bold red",
     "stop": "bold red",
+    "block": "bold red",
     "warn": "bold yellow",
     "note": "bold blue",
 }
@@ -237,7 +238,9 @@ def _same_run(first: Finding, second: Finding) -> bool:
 def _finding_lines(finding: Finding) -> list[tuple[str, str]]:
     """Text and style of the lines that tell of a finding."""
     kind = finding.kind.replace("_", " ").upper()
-    does = {"stop": "stream stopped", "warn": "warning", "note": "note"}[finding.severity]
+    does = {"stop": "stream stopped", "block": "call denied", "warn": "warning", "note": "note"}[
+        finding.severity
+    ]
     lines = [(f"{kind}, {does}: {one_line(finding.message)}", _STYLES[finding.severity])]
     evidence = finding.evidence
     if "unit" in evidence:

@@ -8,6 +8,8 @@ Watching
     `watch`, `Watch`, `Report`, `Metrics`; `LoopDetector`, `StallDetector`, or your own `Detector`
 Reading tool calls
     `CallAssembler`, `CallProgress`, `canonical_arguments`
+    `watch`, `Watch`, `Report`, `Metrics`; `LoopDetector`, `StallDetector`, or your own `Detector`;
+    `Guard`, its synchronous core, with `Step` and `Denial`
 Adapting, by a strange loop around the watch
     `watch_loop`; its parts `watch_params`, `watch_presets`, `StreamLoss`, `StreamRecord`
 Recording
@@ -33,17 +35,11 @@ if TYPE_CHECKING:
     from midstream.stream.calls import CallAssembler, CallProgress, canonical_arguments
     from midstream.stream.detectors import Detector, LoopDetector, StallDetector
     from midstream.stream.events import Event, Finding
+    from midstream.stream.guard import Denial, Guard, Step
     from midstream.stream.http import from_http
     from midstream.stream.metrics import Metrics
     from midstream.stream.pipe import from_pipe
-    from midstream.stream.quic import (
-        QuicCode,
-        QuicPublisher,
-        QuicSink,
-        Served,
-        from_quic,
-        to_quic,
-    )
+    from midstream.stream.quic import QuicCode, QuicPublisher, QuicSink, Served, from_quic, to_quic
     from midstream.stream.recording import Recorder, load, replay, shipped_recordings
     from midstream.stream.report import Report
     from midstream.stream.sources import Source, from_iterable, from_openai, from_sse
@@ -52,9 +48,11 @@ if TYPE_CHECKING:
 __all__ = [
     "CallAssembler",
     "CallProgress",
+    "Denial",
     "Detector",
     "Event",
     "Finding",
+    "Guard",
     "LoopDetector",
     "Metrics",
     "QuicCode",
@@ -65,6 +63,7 @@ __all__ = [
     "Served",
     "Source",
     "StallDetector",
+    "Step",
     "StreamLoss",
     "StreamRecord",
     "Watch",
@@ -90,9 +89,11 @@ __getattr__, __dir__ = lazy_exports(
     {
         "CallAssembler": "calls",
         "CallProgress": "calls",
+        "Denial": "guard",
         "Detector": "detectors",
         "Event": "events",
         "Finding": "events",
+        "Guard": "guard",
         "LoopDetector": "detectors",
         "Metrics": "metrics",
         "QuicCode": "quic",
@@ -103,6 +104,7 @@ __getattr__, __dir__ = lazy_exports(
         "Served": "quic",
         "Source": "sources",
         "StallDetector": "detectors",
+        "Step": "guard",
         "StreamLoss": "adapting",
         "StreamRecord": "adapting",
         "Watch": "watching",

@@ -11,7 +11,7 @@ from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_choice, check_int, check_real
 from midstream.scheduler import Histogram
 from midstream.stream._loops import LoopScanner
-from midstream.stream.events import KINDS, SEVERITIES, TEXT_KINDS, Event, Finding, Kind, Severity
+from midstream.stream.events import KINDS, TEXT_KINDS, Event, Finding, Kind, Severity
 
 __all__ = ["Detector", "LoopDetector", "StallDetector"]
 
@@ -110,7 +110,7 @@ class LoopDetector:
         counting_stop_copies: float = 200.0,
         memory_limit_bytes: int = 256 * 1024,
     ) -> None:
-        self.action: Severity = check_choice("action", action, SEVERITIES)
+        self.action: Severity = check_choice("action", action, _ACTIONS)
         if not isinstance(kinds, Collection) or isinstance(kinds, str):
             raise ArgumentTypeError(f"kinds must be a collection of str, got {kinds!r}")
         for kind in kinds:
@@ -302,7 +302,7 @@ class StallDetector:
         factor: float = 10.0,
         first_s: float = 30.0,
     ) -> None:
-        self.action: Severity = check_choice("action", action, SEVERITIES)
+        self.action: Severity = check_choice("action", action, _ACTIONS)
         self._min_ns = ns_from_s(check_real("min_s", min_s, low=0.001, high=_MAX_S))
         self._factor = check_real("factor", factor, low=1)
         self._first_ns = ns_from_s(check_real("first_s", first_s, low=0.001, high=_MAX_S))
@@ -385,6 +385,8 @@ class StallDetector:
 
 
 _NEVER = 1e6
+#: Severities that a text or a silence can have: only tool calls are blocked.
+_ACTIONS: tuple[Severity, ...] = ("note", "warn", "stop")
 _MAX_FORGOTTEN = 256
 #: Levels of `LoopScanner`.
 _COUNTING, _CERTAIN = 2, 3

@@ -11,7 +11,7 @@ __all__ = ["KINDS", "SEVERITIES", "TEXT_KINDS", "Event", "Finding", "Kind", "Sev
 Kind = Literal[
     "text", "reasoning", "tool_call", "tool_result", "audio", "video", "usage", "error", "end"
 ]
-Severity = Literal["note", "warn", "stop"]
+Severity = Literal["note", "warn", "block", "stop"]
 
 #: All kinds of event, in the order of the contract.
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -79,7 +79,8 @@ class Finding:
     kind : str
         ``"loop"`` (exact repetition), ``"near_loop"`` (repetition with small edits), ``"stall"``.
     severity : str
-        One of `SEVERITIES`; ``"stop"`` means that the watch closed the source.
+        One of `SEVERITIES`; ``"block"`` means that a tool call was denied, ``"stop"`` that the
+        watch closed the source.
     seq, t_ns : int
         The event at which it was found, and its arrival time.
     start, end : int

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 from midstream._core.clock import NS_PER_S, monotonic_ns, s_from_ns
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream.stream.closing import AsyncClosing
-from midstream.stream.detectors import Detector, LoopDetector, StallDetector
+from midstream.stream.detectors import Detector
 from midstream.stream.events import Event, Finding
+from midstream.stream.guard import Guard, one_line
 from midstream.stream.metrics import Metrics
 from midstream.stream.recording import Recorder
 from midstream.stream.report import Report
@@ -19,13 +20,8 @@ from midstream.stream.sources import Source, from_iterable
 
 if TYPE_CHECKING:
     from midstream.meta.loop import StrangeLoop
-    from midstream.stream.steering import Steering
 
-__all__ = ["MAX_ERRORS", "MAX_FINDINGS", "Watch", "watch"]
-
-#: Findings and messages of errors that a watch keeps; a stop is always kept, the rest is counted.
-MAX_FINDINGS = 1000
-MAX_ERRORS = 100
+__all__ = ["Watch", "watch"]
 
 
 def watch(
@@ -115,15 +111,6 @@ def watch(
 class Watch(AsyncClosing):
     """An async iterator of events, and what was found in them. Made by `watch`.
 
-    Attributes
-    ----------
-    findings : list of Finding
-        In order, the first 1,000 and a stop; `on_finding` gets them all.
-    stopped : Finding or None
-        The finding that closed the source.
-    metrics : Metrics
-        Counts and times so far.
-
     Notes
     -----
     One task at a time may iterate. A few microseconds an event with the default detectors, and
@@ -140,34 +127,36 @@ class Watch(AsyncClosing):
         loop: StrangeLoop | None = None,
         interventions: Iterable[str] | None = None,
     ) -> None:
-        self.findings: list[Finding] = []
-        self.stopped: Finding | None = None
-        self.metrics = Metrics()
-        more = () if loop is not None and detectors is None else detectors
-        self._detectors = _check_detectors(more)
-        if recorder is not None and not isinstance(recorder, Recorder):
-            raise ArgumentTypeError(f"recorder must be a Recorder, got {type(recorder).__name__}")
-        if on_finding is not None and not callable(on_finding):
-            raise ArgumentTypeError(
-                f"on_finding must be callable, got {on_finding!r} ({type(on_finding).__name__})"
-            )
+        # The source first: a loop's session begins with the guard, and must have a stream.
         self._source = source if isinstance(source, Source) else _check_source(source)
-        self._observers = [detector.observe for detector in self._detectors]
-        self._steering: Steering | None = None
-        if loop is not None:
-            self._steer(loop, interventions)
-        elif interventions is not None:
-            raise ArgumentValueError("interventions need a loop, got None")
-        self._recorder = recorder
-        self._on_finding = on_finding
+        self._guard = Guard(
+            detectors,
+            recorder=recorder,
+            on_finding=on_finding,
+            loop=loop,
+            interventions=interventions,
+        )
+        self._steering = self._guard.steering
         self._outcome = "running"
         self._error: Exception | None = None
-        self._errors: list[str] = []
-        self._n_dropped = 0  # findings and errors beyond what is kept
         self._last_ns = 0
-        self._live = self._source.live
         self._left_ns = 0
-        self._alarm = _Alarm(self) if self._live else None
+        self._alarm = _Alarm(self) if self._source.live else None
+
+    @property
+    def findings(self) -> list[Finding]:
+        """In order, the first 1,000 and a stop."""
+        return self._guard.findings
+
+    @property
+    def stopped(self) -> Finding | None:
+        """The finding that closed the source."""
+        return self._guard.stopped
+
+    @property
+    def metrics(self) -> Metrics:
+        """Counts and times so far."""
+        return self._guard.metrics
 
     def __aiter__(self) -> Self:
         return self
@@ -283,60 +272,12 @@ class Watch(AsyncClosing):
         -------
         Report
         """
-        counters = [d for d in self._detectors if isinstance(d, LoopDetector)]
-        remarks = []
-        if self._n_dropped:
-            remarks.append(f"{self._n_dropped:,} further findings and errors are not kept")
-        shrunk = sum(detector.shrunk for detector in counters)
-        evicted = sum(detector.evicted for detector in counters)
-        if shrunk:
-            remarks.append(f"memory limit: longest period of a text halved {shrunk:,} times")
-        if self._steering is not None:
-            remarks += self._steering.remarks
-        if evicted:
-            remarks.append(f"memory limit: a text's past forgotten {evicted:,} times")
-        return Report(
-            self._outcome,
-            tuple(self.findings),
-            self.stopped,
-            None if self._error is None else _one_line(self._error),
-            tuple(self._errors),
-            max((detector.n_tokens for detector in counters), default=None),
-            self.metrics.to_dict(),
-            tuple(remarks),
-        )
+        return self._guard.report(self._outcome, self._error)
 
     def _take(self, event: Event, held_ns: int) -> None:
-        if self._recorder is not None:
-            self._recorder.write(event)
         gap_ns = event.t_ns - self._last_ns - held_ns
-        if gap_ns < 0:
-            gap_ns = 0
         self._last_ns = event.t_ns
-        self.metrics.take(event, gap_ns)
-        if event.kind == "error":
-            self._remember_error(event.text)
-        for observe in self._observers:
-            found = observe(event, gap_ns)
-            if found:
-                self._add(found)
-
-    def _add(self, found: Iterable[Finding]) -> None:
-        for finding in found:
-            if len(self.findings) < MAX_FINDINGS or finding.severity == "stop":
-                self.findings.append(finding)
-            else:
-                self._n_dropped += 1
-            if finding.severity == "stop" and self.stopped is None and self._outcome == "running":
-                self.stopped = finding
-            if self._on_finding is not None:
-                self._on_finding(finding)
-
-    def _remember_error(self, text: str) -> None:
-        if len(self._errors) < MAX_ERRORS:
-            self._errors.append(text)
-        else:
-            self._n_dropped += 1
+        self._guard.take(event, gap_ns)
 
     def _over(self) -> None:
         """The source says that it is over: by itself, or because the alarm closed it."""
@@ -356,45 +297,21 @@ class Watch(AsyncClosing):
         `broken`: it was the source that failed.
         """
         self._outcome = outcome
-        failures: list[Exception] = []
-        if self._steering is not None:
-            waiting_since_ns = 0 if self._alarm is None else self._alarm.waiting_since_ns
-            silence_ns = monotonic_ns() - waiting_since_ns if waiting_since_ns else 0
-            known = broken or outcome in ("ended", "stopped")
-            try:
-                self._steering.end(outcome if known else "closed", silence_ns)
-            except Exception as error:  # noqa: BLE001 - the loop's ledger
-                failures.append(error)
-        if self._alarm is not None:
-            self._alarm.cancel()
-        if self.stopped is None:  # else what was not read has no last token
-            for detector in self._detectors:
-                try:
-                    self._add(detector.finish())
-                except Exception as error:  # noqa: BLE001 - the caller's detector or callback
-                    failures.append(error)
-        failure: Exception | None = None
-        for one in failures:
-            if self._error is not None:
-                self._remember_error(_one_line(one))
-                continue
-            self._error = failure = one
-            self._outcome = "failed"
-        return failure
-
-    def _steer(self, loop: StrangeLoop, interventions: Iterable[str] | None) -> None:
-        """Begin a session of the loop: its detectors come before the caller's."""
-        # Only who has a loop needs the package that it comes from.
-        from midstream.stream.steering import Steering
-
-        for detector in self._detectors:
-            if isinstance(detector, (LoopDetector, StallDetector)):
-                raise ArgumentValueError(
-                    f"detectors: with loop=, {type(detector).__name__} is the loop's to make"
-                )
-        self._steering = steering = Steering(loop, self.metrics, interventions)
-        self._detectors = (steering.loops, steering.stalls, *self._detectors)
-        self._observers.insert(0, steering.observe)
+        alarm = self._alarm
+        silence_ns = 0
+        if alarm is not None:
+            if alarm.waiting_since_ns:
+                silence_ns = monotonic_ns() - alarm.waiting_since_ns
+            alarm.cancel()
+        try:
+            self._guard.finish(outcome, broken=broken, silence_ns=silence_ns)
+        except Exception as error:  # noqa: BLE001 - handed to the caller, once all is shut
+            if self._error is None:
+                self._error = error
+                self._outcome = "failed"
+                return error
+            self._guard.remember(one_line(error))
+        return None
 
     async def _settle(self) -> None:
         """Let the loop learn, beside the event loop."""
@@ -407,11 +324,11 @@ class Watch(AsyncClosing):
         try:
             await self._source.aclose()
         except Exception as error:  # noqa: BLE001 - told in the report
-            self._remember_error(f"closing the source: {_one_line(error)}")
+            self._guard.remember(f"closing the source: {one_line(error)}")
 
 
 class _Alarm:
-    """Tells the stall detectors of a live watch about silence while it lasts.
+    """Tells the guard of a live watch about silence while it lasts.
 
     One timer that looks once a second, or sooner where a limit falls due: events cost no timer.
     """
@@ -419,7 +336,7 @@ class _Alarm:
     def __init__(self, watch: Watch) -> None:
         # The loop holds the timer: a watch that was dropped must not live on in it.
         self._watch = weakref.ref(watch)
-        self._stalls = tuple(d for d in watch._detectors if isinstance(d, StallDetector))
+        self._guard = watch._guard
         self._timer: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
         self.waiting_since_ns = 0
@@ -428,7 +345,7 @@ class _Alarm:
     def arm(self, now_ns: int) -> None:
         """The watch begins to wait."""
         self.waiting_since_ns = now_ns
-        if self._timer is None and self._stalls:
+        if self._timer is None and self._guard.due_ns(0) is not None:
             self._set(0)
 
     def cancel(self) -> None:
@@ -438,8 +355,8 @@ class _Alarm:
             self._timer = None
 
     def _set(self, waited_ns: int) -> None:
-        due_ns = [s.limit_ns - waited_ns for s in self._stalls if s.limit_ns > waited_ns]
-        delay_ns = min(NS_PER_S, *due_ns) if due_ns else NS_PER_S
+        due_ns = self._guard.due_ns(waited_ns)
+        delay_ns = NS_PER_S if due_ns is None else min(NS_PER_S, due_ns - waited_ns)
         self._timer = asyncio.get_running_loop().call_later(s_from_ns(delay_ns), self._fire)
 
     def _fire(self) -> None:
@@ -449,10 +366,7 @@ class _Alarm:
             return  # the next wait sets it again
         waited_ns = monotonic_ns() - self.waiting_since_ns
         try:
-            for stall in self._stalls:
-                if waited_ns >= stall.limit_ns and (finding := stall.expire()) is not None:
-                    steering = watch._steering
-                    watch._add([finding] if steering is None else steering.judged([finding]))
+            self._guard.expire(waited_ns)
         except Exception as error:  # noqa: BLE001 - the callback's; the watch raises it
             self.failure = error
         if watch.stopped is None and self.failure is None:
@@ -467,28 +381,3 @@ def _check_source(source: Any) -> Source:
             f"source must be iterable or async iterable, got {type(source).__name__}"
         )
     return from_iterable(source)
-
-
-def _check_detectors(detectors: Iterable[Detector] | None) -> tuple[Detector, ...]:
-    if detectors is None:
-        return LoopDetector(), StallDetector()
-    if not isinstance(detectors, Iterable):
-        raise ArgumentTypeError(
-            f"detectors must be an iterable of detectors, got {type(detectors).__name__}"
-        )
-    checked = tuple(detectors)
-    for detector in checked:
-        methods = (getattr(detector, name, None) for name in ("observe", "finish"))
-        if isinstance(detector, type) or not all(map(callable, methods)):
-            shown = detector if isinstance(detector, type) else type(detector).__name__
-            raise ArgumentTypeError(f"detectors must have observe and finish, got {shown}")
-        if isinstance(detector, (LoopDetector, StallDetector)) and detector.used:
-            raise ArgumentValueError(
-                f"detectors: this {type(detector).__name__} has seen another stream; make a new one"
-            )
-    return checked
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if text else type(error).__name__

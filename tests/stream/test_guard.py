@@ -1,0 +1,103 @@
+"""Guard: the synchronous core, driven by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream.stream import (
+    Event,
+    Guard,
+    LoopDetector,
+    StallDetector,
+    Step,
+    load,
+    replay,
+    shipped_recordings,
+    watch,
+)
+
+AGAIN = "I will try that once more. "
+
+
+def test_what_leads_to_nothing_is_one_and_the_same_step() -> None:
+    guard = Guard()
+    first, second = (guard.take(Event("text", seq, seq, f"word {seq} ")) for seq in range(2))
+    assert first is second
+    assert first == Step((), None, False, (), ())
+
+
+def test_a_loop_stops_and_the_step_says_so() -> None:
+    told = []
+    guard = Guard([LoopDetector()], on_finding=told.append)
+    for seq in range(100):
+        step = guard.take(Event("text", seq, seq, AGAIN))
+        if step.stop is not None:
+            break
+    assert step.stop is guard.stopped is step.findings[-1]
+    assert told == guard.findings
+    assert guard.finish("stopped") == Step()
+    assert guard.report("stopped").stopped is guard.stopped
+
+
+async def test_it_finds_what_a_watch_finds() -> None:
+    for path in shipped_recordings().values():
+        watched = watch(replay(path))
+        passed = [event async for event in watched]
+        guard = Guard()
+        for event in passed:
+            guard.take(event)
+        guard.finish("ended" if watched.stopped is None else "stopped")
+        assert guard.findings == watched.findings, path
+        assert len(load(path)) >= len(passed)
+
+
+def test_silence_is_told_once_and_when_it_is_due() -> None:
+    guard = Guard([StallDetector("stop", first_s=3.0)])
+    assert guard.due_ns() == 3_000_000_000
+    assert guard.due_ns(3_000_000_000) is None
+    assert guard.expire(2_999_999_999) == Step()
+    step = guard.expire(3_000_000_000)
+    assert step.stop is not None and step.stop.kind == "stall"
+    assert guard.expire(4_000_000_000) == Step()
+    assert Guard([]).due_ns() is None
+
+
+def test_times_of_events_give_the_silence_where_it_is_not_told() -> None:
+    guard = Guard([StallDetector(first_s=1.0)])
+    guard.take(Event("text", 0, 0, "a"))
+    assert guard.take(Event("text", 1, 2_000_000_000, "b")).findings[0].kind == "stall"
+    assert guard.take(Event("text", 2, 1_000_000_000, "c")).findings == ()  # a clock set back
+
+
+def test_the_end_is_taken_once_and_stops_nothing() -> None:
+    class Ends:
+        def observe(self, event, gap_ns):
+            return ()
+
+        def finish(self):
+            raise RuntimeError("spoiled")
+
+    guard = Guard([Ends(), Ends(), LoopDetector()])
+    for seq in range(3):
+        guard.take(Event("text", seq, seq, AGAIN))
+    with pytest.raises(RuntimeError, match="spoiled"):
+        guard.finish()
+    assert guard.errors == ["spoiled"]
+    assert guard.finish() == Step()
+    with pytest.raises(ArgumentValueError, match=r"outcome must be one of 'ended'.*got 'over'"):
+        guard.finish("over")
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"detectors": 3}, ArgumentTypeError, "detectors must be an iterable"),
+        ({"recorder": "here.jsonl"}, ArgumentTypeError, "recorder must be a Recorder, got str"),
+        ({"on_finding": 3}, ArgumentTypeError, "on_finding must be callable, got 3"),
+        ({"interventions": ["abort"]}, ArgumentValueError, "interventions need a loop"),
+    ],
+)
+def test_arguments_are_checked(settings, error, message) -> None:
+    with pytest.raises(error, match=message):
+        Guard(**settings)
