@@ -295,8 +295,17 @@ int ms_rb_gate(const ms_rb *p, uint64_t *letter)
     return bit_of(letter, (uint32_t)p->gate);
 }
 
-size_t ms_rb_step(const ms_rb *p, unsigned char *slice, uint64_t *letter, int64_t step,
-                  double time, int64_t *hits, int64_t *broken, ms_rb_change *out)
+int ms_rb_legal(const ms_rb *p, const unsigned char *before, const uint64_t *letter, size_t rule)
+{
+    const ms_rb_rule *r = p->rules + rule;
+    const ms_rb_automaton *a = p->automata + r->automaton;
+    int32_t state = ((const int32_t *)(before + p->states_at))[rule];
+    return (uint32_t)successor(a, p->atoms + r->first_atom, state, letter) < a->n_states;
+}
+
+size_t ms_rb_step(const ms_rb *p, unsigned char *slice, const unsigned char *before,
+                  uint64_t *letter, int64_t step, double time, int64_t *hits, int64_t *broken,
+                  ms_rb_change *out)
 {
     ms_rb_slice *head = (ms_rb_slice *)slice;
     int32_t *states = (int32_t *)(slice + p->states_at);
@@ -341,7 +350,15 @@ size_t ms_rb_step(const ms_rb *p, unsigned char *slice, uint64_t *letter, int64_
                 change->since = since[i];
                 if (change->after == MS_RB_FALSE) {
                     broken[i]++;
-                    if (rule->again) {
+                    if (rule->again == MS_RB_SKIP) {
+                        const double *old = (const double *)(before + p->memory_at);
+                        for (size_t k = 0; k < p->n_ops; k++)
+                            if (p->ops[k].owner == (int32_t)i)
+                                memcpy(memory + p->ops[k].memory, old + p->ops[k].memory,
+                                       ms_rb_op_numbers(p->ops + k) * sizeof(double));
+                        continue;
+                    }
+                    if (rule->again == MS_RB_RESET) {
                         next = 0;
                         for (size_t k = 0; k < p->n_ops; k++)
                             if (p->ops[k].owner == (int32_t)i)

@@ -34,7 +34,7 @@ typedef struct ms_rb_op {
     double low;
     double high;
     size_t memory; /* its first number in the slice */
-    int32_t owner; /* the rule that begins anew together with it, or -1 */
+    int32_t owner; /* the rule that begins anew, or goes back, together with it, or -1 */
 } ms_rb_op;
 
 typedef struct ms_rb_automaton {
@@ -53,11 +53,15 @@ enum {
     MS_RB_HOT = 4   /* a trigger counts here */
 };
 
+/* What a rule does after an event that violated it: stay violated, begin anew, or go on as if that
+ * event had not been. */
+enum { MS_RB_STAY = 0, MS_RB_RESET = 1, MS_RB_SKIP = 2 };
+
 typedef struct ms_rb_rule {
     uint32_t automaton;
     uint32_t first_atom; /* in ms_rb.atoms: global bits of the automaton's variables */
     int32_t trigger;     /* counts the events at which its state is hot, and has no verdict */
-    int32_t again;       /* begins anew once violated */
+    int32_t again;       /* once violated: MS_RB_STAY ... */
 } ms_rb_rule;
 
 typedef struct ms_rb {
@@ -106,8 +110,12 @@ int ms_rb_check(const ms_rb *p, const unsigned char *slice);
 int ms_rb_gate(const ms_rb *p, uint64_t *letter);
 /* Take an event: letter has the bits of the event, and room for those that operations add.
  * hits and broken count per rule. Changes of colour go to out, which has room for n_rules; returns
- * their number. An illegal letter of a restricted alphabet leaves a rule where it is. */
-size_t ms_rb_step(const ms_rb *p, unsigned char *slice, uint64_t *letter, int64_t step,
-                  double time, int64_t *hits, int64_t *broken, ms_rb_change *out);
+ * their number. An illegal letter of a restricted alphabet leaves a rule where it is. before is a
+ * copy of the slice as it is now, for rules that go back; it may be NULL where no rule does. */
+size_t ms_rb_step(const ms_rb *p, unsigned char *slice, const unsigned char *before,
+                  uint64_t *letter, int64_t step, double time, int64_t *hits, int64_t *broken,
+                  ms_rb_change *out);
+/* Whether a letter, as ms_rb_step left it, is legal for a rule in the slice before that step. */
+int ms_rb_legal(const ms_rb *p, const unsigned char *before, const uint64_t *letter, size_t rule);
 
 #endif

@@ -109,7 +109,14 @@ if TYPE_CHECKING:
     from midstream.logic.parser import parse
     from midstream.logic.predictor import Guidance, Predictor, Reliability, Running, SearchResult
     from midstream.logic.progression import progress
-    from midstream.logic.rulebook import Finding, Obligation, Outcome, RuleBook, RuleCounts
+    from midstream.logic.rulebook import (
+        Finding,
+        Obligation,
+        Outcome,
+        Outlook,
+        RuleBook,
+        RuleCounts,
+    )
     from midstream.logic.rules import Condition, Rule, read_rules, write_rules
     from midstream.logic.shielding import Shield, shield
     from midstream.logic.signals import SignalMonitor, evaluate_timed, robustness
@@ -151,6 +158,7 @@ __all__ = [
     "Obligation",
     "Op",
     "Outcome",
+    "Outlook",
     "Predicate",
     "Predictor",
     "Reliability",
@@ -259,6 +267,7 @@ __getattr__, __dir__ = lazy_exports(
         "Obligation": "rulebook",
         "Op": "formula",
         "Outcome": "rulebook",
+        "Outlook": "rulebook",
         "Predicate": "formula",
         "Predictor": "predictor",
         "Reliability": "predictor",

@@ -34,7 +34,7 @@ from midstream.logic.formula import (
     true,
     weak_next,
 )
-from midstream.logic.rules import Call, Counted, Fields, Rule, check_condition
+from midstream.logic.rules import AFTER_VIOLATION, Call, Counted, Fields, Rule, check_condition
 from midstream.logic.verdict import Verdict
 
 __all__ = [
@@ -108,6 +108,8 @@ class Assembly(NamedTuple):
     groups: tuple[GroupPlan, ...]
     alphabet: tuple[str, ...]
     needs_time: bool
+    #: Bits of the parts of conditions that an event alone decides.
+    leaves: dict[Tree, int]
 
 
 def text_of(formula: Formula) -> str:
@@ -748,7 +750,8 @@ def assemble(
         wants_mapping=wants_mapping,
         owners=base.owners,
     )
-    return Assembly(conditions, tuple(groups), tuple(base.names), needs_time)
+    leaves: dict[Tree, int] = {**base.tests, **base.calls}
+    return Assembly(conditions, tuple(groups), tuple(base.names), needs_time, leaves)
 
 
 def _assemble_group(
@@ -766,7 +769,7 @@ def _assemble_group(
     n_gate_ops = len(operations.rows)
     automata: list[tuple[Any, ...]] = []
     known: dict[tuple[Automaton, bool], int] = {}
-    rows: list[tuple[int, tuple[int, ...], bool]] = []
+    rows: list[tuple[int, tuple[int, ...], int]] = []
     triggers: dict[tuple[Automaton, tuple[int, ...]], int] = {}
     plans = []
     needs_time = False
@@ -811,7 +814,7 @@ def _assemble_group(
             name: base.names[name] if tree is None else operations.condition(tree)
             for name, tree in trees_of.items()
         }
-        owner = slot if rule.after_violation == "reset" else -1
+        owner = -1 if rule.after_violation == "stay" else slot
         windows = Windows(rule, bits, operations, owner=owner)
         formula = windows.apply(rule.formula)
         try:
@@ -828,7 +831,8 @@ def _assemble_group(
             raise ArgumentValueError(
                 f"rule {rule.name!r} can never be satisfied: {text_of(rule.formula)!r:.200}"
             )
-        rows.append((place(automaton, False), order, rule.after_violation == "reset"))
+        again = AFTER_VIOLATION.index(rule.after_violation)
+        rows.append((place(automaton, False), order, again))
         # Triggers are counted over the whole stream.
         whole = windows if owner < 0 else Windows(rule, bits, operations, windows.longest)
         causes = [rewrite(cause, whole.past) for cause in antecedents(rule.formula)]
@@ -843,7 +847,7 @@ def _assemble_group(
             trigger = triggers.get((machine, wanted))
             if trigger is None:
                 trigger = triggers[machine, wanted] = len(rows)
-                rows.append((place(machine, True), wanted, False))
+                rows.append((place(machine, True), wanted, 0))
         names = formula.atoms
         rank = {bit: k for k, bit in enumerate(order)}
         finished.append(

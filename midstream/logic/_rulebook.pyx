@@ -72,9 +72,12 @@ cdef extern from "ms_rulebook.h":
     void ms_rb_begin(const ms_rb *p, unsigned char *slice) noexcept nogil
     int ms_rb_check(const ms_rb *p, const unsigned char *slice) noexcept nogil
     int ms_rb_gate(const ms_rb *p, uint64_t *letter) noexcept nogil
-    size_t ms_rb_step(const ms_rb *p, unsigned char *slice, uint64_t *letter, int64_t step,
-                      double time, int64_t *hits, int64_t *broken,
+    int MS_RB_SKIP
+    size_t ms_rb_step(const ms_rb *p, unsigned char *slice, const unsigned char *before,
+                      uint64_t *letter, int64_t step, double time, int64_t *hits, int64_t *broken,
                       ms_rb_change *out) noexcept nogil
+    int ms_rb_legal(const ms_rb *p, const unsigned char *before, const uint64_t *letter,
+                    size_t rule) noexcept nogil
 
 #: Operators of tests, by code.
 OPERATORS = ("==", "!=", ">", ">=", "<", "<=", "in", "not_in", "contains", "starts_with",
@@ -84,6 +87,12 @@ cdef enum:
     EQ, NE, GT, GE, LT, LE, IN, NOT_IN, CONTAINS, STARTS_WITH, ENDS_WITH, MATCHES, EXISTS
 
 cdef object MISSING = object()
+
+#: For `Engine.outlook`: values of unknown conditions that are tried, and keys that one may turn
+#: out to be.
+cdef enum:
+    MOST_UNKNOWN = 6
+    MOST_SLICES = 64
 
 
 cdef str shown(object value):
@@ -551,6 +560,59 @@ cdef class Conditions:
                 )
         return 0
 
+    cdef list fill_known(self, object event, object unknown, uint64_t *letter, list problems):
+        """Set the bits that are true whatever is still unknown; those that this decides.
+
+        What cannot be tested, since a value has the wrong type, is told in `problems` and counts
+        as unknown.
+        """
+        cdef Test test
+        cdef int bit, state
+        cdef dict results = {}
+        cdef dict unknowns = {}
+        maybe = []
+        if self.bit_of:
+            self.add_named(event, letter)
+        for row, bit in zip(self.conditions, self.bits):
+            state = 1
+            for item in <tuple>row:
+                test = <Test>item
+                result = results.get(test)
+                if result is None:
+                    path = test.path
+                    hidden = unknowns.get(path)
+                    if hidden is None:
+                        hidden = unknowns[path] = bool(unknown(path))
+                    if hidden:
+                        result = 2
+                    else:
+                        try:
+                            value = get_path(event, path)
+                            if test.op != EXISTS:
+                                value = plain(value)
+                            result = int(test.holds(value))
+                        except (ArgumentTypeError, ArgumentValueError) as error:
+                            problems.append((path, str(error)))
+                            result = 2
+                    results[test] = result
+                if result == 0:
+                    state = 0
+                    break
+                if result == 2:
+                    state = 2
+            if state == 1:
+                letter[bit >> 6] |= <uint64_t>1 << (bit & 63)
+            elif state == 2:
+                maybe.append(bit)
+        if self.callables:
+            partial = bool(unknown(()))
+            for callable_, bit in self.callables:
+                if partial:
+                    maybe.append(bit)
+                elif callable_(event):
+                    letter[bit >> 6] |= <uint64_t>1 << (bit & 63)
+        return maybe
+
     cdef int forget(self) except -1:
         """Drop what was read of the event: it may be large, or secret."""
         cdef Py_ssize_t k
@@ -586,6 +648,7 @@ cdef class Program:
     cdef list kept
     cdef readonly list colours
     cdef readonly int n_rules
+    cdef bint goes_back  # some rule is, after an event that broke it, as it was before
 
     def __cinit__(self):
         memset(&self.program, 0, sizeof(ms_rb))
@@ -619,6 +682,7 @@ cdef class Program:
         self.kept = []
         self.colours = []
         self.n_rules = len(rules)
+        self.goes_back = any(again == MS_RB_SKIP for _, _, again in rules)
         for _, bits, _ in rules:
             n_atoms += len(bits)
         for op in ops:
@@ -1009,13 +1073,15 @@ cdef class Engine:
                     memcpy(group.scratch.data, slice_.data, bytes_)
                     memcpy(group.spare, group.counts,
                            2 * group.program.n_rules * sizeof(int64_t))
-                    n = ms_rb_step(&group.program.program, group.scratch.data,
+                    n = ms_rb_step(&group.program.program, group.scratch.data, slice_.data,
                                    self.letters + g * self.words, self.n_steps, now,
                                    group.spare, group.spare + group.program.n_rules,
                                    self.changes)
                 else:
                     self.keep(group, g, slice_)
-                    n = ms_rb_step(&group.program.program, slice_.data,
+                    if group.program.goes_back:
+                        memcpy(group.scratch.data, slice_.data, bytes_)
+                    n = ms_rb_step(&group.program.program, slice_.data, group.scratch.data,
                                    self.letters + g * self.words, self.n_steps, now,
                                    group.counts, group.counts + group.program.n_rules,
                                    self.changes)
@@ -1044,6 +1110,113 @@ cdef class Engine:
             return found
         finally:
             self.busy = False
+
+    def outlook(self, object event, object time, object unknown, tuple leaves):
+        """What an event breaks of which only a part is known; nothing changes.
+
+        `leaves` has, for each group, a tuple with the bits of the event that each rule reads.
+        Returns what is broken in any case, as `step` does; (group, rule) of what the rest decides;
+        (path, message) of fields that cannot be tested.
+        """
+        cdef Group group
+        cdef size_t g = 0
+        cdef double now
+        self.enter()
+        try:
+            now = self.read_time(event, time)
+            memset(self.letter, 0, self.words * sizeof(uint64_t))
+            problems = []
+            self.conditions.step = self.n_steps
+            maybe = frozenset(self.conditions.fill_known(event, unknown, self.letter, problems))
+            certain = []
+            open_ = []
+            for group in self.groups:
+                self.judge(group, g, event, unknown, maybe, leaves[g], now, certain, open_,
+                           problems)
+                g += 1
+            return certain, open_, problems
+        finally:
+            self.busy = False
+
+    cdef int judge(self, Group group, size_t g, object event, object unknown, frozenset maybe,
+                   tuple leaves, double now, list certain, list open_, list problems) except -1:
+        """The part of `outlook` that is one group's."""
+        cdef Slice slice_
+        cdef bint hidden = False
+        key = None
+        if group.key is not None:
+            path = group.key if isinstance(group.key, tuple) else ()
+            hidden = bool(unknown(path))
+            if not hidden:
+                try:
+                    key = group.key_of(event)
+                except ArgumentTypeError as error:
+                    problems.append((path, str(error)))
+                    hidden = True
+                if key is MISSING:
+                    return 0
+        by_bits = {}
+        for slot, bits in enumerate(leaves):
+            if bits is not None:
+                by_bits.setdefault(tuple(sorted(maybe & bits)), []).append(slot)
+        if not hidden:
+            slice_ = group.only if group.key is None else <Slice>group.slices.get(key)
+            slices = [group.fresh() if slice_ is None else slice_]
+        elif len(group.slices) <= MOST_SLICES:
+            slices = [group.fresh(), *group.slices.values()]
+        else:
+            slices = None
+        self.keys[g] = key
+        for bits, slots in by_bits.items():
+            if slices is None or len(bits) > MOST_UNKNOWN:
+                open_ += [(g, slot) for slot in slots]
+                continue
+            for slot, found in self.try_all(group, g, slices, bits, slots, now).items():
+                if found is True or hidden:
+                    open_.append((g, slot))
+                else:
+                    certain.append(found)
+        return 0
+
+    cdef dict try_all(self, Group group, size_t g, list slices, tuple bits, list slots,
+                      double now):
+        """For each rule that some values of these bits break: True, or, if all do, the change."""
+        cdef Slice slice_
+        cdef size_t n, k
+        cdef int bit, place
+        cdef uint64_t chosen
+        cdef bint concerned
+        cdef uint64_t *letter = self.letters + g * self.words
+        cdef ms_rb_change *change
+        cdef bint ignored = False
+        legal = dict.fromkeys(slots, 0)
+        broken = {}
+        times = dict.fromkeys(slots, 0)
+        for slice_ in slices:
+            for chosen in range(<uint64_t>1 << len(bits)):
+                memcpy(letter, self.letter, self.words * sizeof(uint64_t))
+                for place, bit in enumerate(bits):
+                    if chosen >> place & 1:
+                        letter[bit >> 6] |= <uint64_t>1 << (bit & 63)
+                concerned = ms_rb_gate(&group.program.program, letter)
+                n = 0
+                if concerned:
+                    memcpy(group.scratch.data, slice_.data, slice_.size)
+                    n = ms_rb_step(&group.program.program, group.scratch.data, slice_.data,
+                                   letter, self.n_steps, now, group.spare,
+                                   group.spare + group.program.n_rules, self.changes)
+                for slot in slots:
+                    if not concerned or ms_rb_legal(&group.program.program, slice_.data, letter,
+                                                    slot):
+                        legal[slot] += 1
+                if n == 0:
+                    continue
+                for found in self.collect(g, n, self.n_steps, &ignored) or ():
+                    if found[4] == MS_RB_FALSE and found[2] in legal:
+                        times[found[2]] += 1
+                        broken.setdefault(found[2], found)
+        return {slot: found if times[slot] == legal[slot] else True
+                for slot, found in broken.items()}
 
     cdef int keep(self, Group group, size_t g, Slice slice_) except -1:
         """Before a slice changes: give it its place, and note how to undo."""

@@ -25,6 +25,7 @@ from midstream.logic._assembly import (
     Limits,
     RulePlan,
     assemble,
+    rule_trees,
     shortest_acceptance,
     text_of,
 )
@@ -33,7 +34,11 @@ from midstream.logic._rulebook import Engine
 from midstream.logic.formula import Formula
 from midstream.logic.rules import (
     ACTIONS,
+    Call,
+    Counted,
+    Fields,
     Rule,
+    check_condition,
     check_field,
     check_rules,
     read_rules,
@@ -44,7 +49,7 @@ from midstream.logic.verdict import Verdict
 if TYPE_CHECKING:
     from midstream.logic.lint import LintFinding
 
-__all__ = ["Finding", "Obligation", "Outcome", "RuleBook", "RuleCounts"]
+__all__ = ["Finding", "Obligation", "Outcome", "Outlook", "RuleBook", "RuleCounts"]
 
 Key = str | int | None
 
@@ -170,6 +175,32 @@ class Outcome:
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.findings)) or "nothing was decided"
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is known of an event of which only a part is known.
+
+    Attributes
+    ----------
+    broken : tuple of Finding
+        Rules that it breaks, whatever the rest turns out to be. Atoms of which nothing is known
+        are not among `Finding.atoms`.
+    open : tuple of str
+        Names of rules that it breaks or not, as the rest turns out.
+    problems : tuple of (str, str)
+        Fields (paths with dots) that a condition cannot test, such as text where it wants a number,
+        and why; their rules are judged as if nothing were known of them. A path is empty where
+        the key is a function.
+    allowed : bool or None
+        False: it breaks a rule whose action is ``"block"`` or ``"stop"``; True: it cannot break
+        one; None: the rest decides.
+    """
+
+    broken: tuple[Finding, ...]
+    open: tuple[str, ...]
+    problems: tuple[tuple[str, str], ...]
+    allowed: bool | None
 
 
 _TAKEN = Outcome((), True)
@@ -308,7 +339,8 @@ class RuleBook:
     follows from what such windows say of each other, or of the rest, becomes final later, or never.
 
     A broken rule forbids only the event that newly breaks it: later events are judged as if it
-    were not there, or from its start with ``after_violation="reset"``.
+    were not there, or from its start with ``after_violation="reset"``. (An event that was taken
+    although it broke a rule is one of the rule's past: ``after_violation="skip"`` leaves it out.)
 
     With 100 rules, below a microsecond an event; independent of the length of the stream. A key
     costs 12 bytes a rule and group. Not for use by several threads at once: each takes a `copy`, or
@@ -413,6 +445,7 @@ class RuleBook:
         self._n_refused = 0
         self._fulfilments: dict[tuple[int, int], tuple[int, ...]] = {}
         self._fingerprint: str | None = None
+        self._leaves: tuple[tuple[frozenset[int] | None, ...], ...] | None = None
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -521,6 +554,90 @@ class RuleBook:
         if outcome.allowed:
             outcome = Outcome(outcome.findings, True)
         return self._note(outcome)
+
+    def outlook(
+        self,
+        event: Any,
+        unknown: Callable[[tuple[str, ...]], bool],
+        *,
+        time: float | None = None,
+    ) -> Outlook:
+        """What can be said of an event while only a part of it is known; the book stays as it is.
+
+        Parameters
+        ----------
+        event : mapping, named tuple or dataclass
+            With the fields that are known.
+        unknown : callable
+            Given a path as a tuple of its parts, whether the value there is not known yet. Asked
+            for the fields that conditions and keys look at, and for the empty path: whether
+            anything is unknown, so that conditions and keys that are functions cannot be asked.
+        time : float, optional
+            As for `step`.
+
+        Returns
+        -------
+        Outlook
+
+        Raises
+        ------
+        ArgumentTypeError, ArgumentValueError
+            As `step`, but for values of the wrong type, which are told in `Outlook.problems`.
+
+        Notes
+        -----
+        For each rule, all values of what it does not know are tried, as far as its conditions
+        allow them together; a rule with more than six unknown conditions is left open. Atoms by
+        their name are taken to be known. With the value of a key unknown, it is whether an event
+        of any key breaks a rule; with more than 64 keys in the book, that is left open.
+
+        Examples
+        --------
+        >>> from midstream.logic import Rule, RuleBook
+        >>> book = RuleBook([Rule("not there", "G !there", atoms={"there": {"to": "there"}})])
+        >>> print(book.outlook({"name": "move"}, lambda path: path == ("to",)).allowed)
+        None
+        >>> book.outlook({"name": "move", "to": "there"}, lambda path: False).allowed
+        False
+        """
+        if not callable(unknown):
+            raise ArgumentTypeError(f"unknown must be callable, got {unknown!r:.60}")
+        if self._leaves is None:
+            self._leaves = tuple(self._leaves_of(group) for group in self._assembly.groups)
+        found, undecided, problems = self._engine.outlook(event, time, unknown, self._leaves)
+        found.sort(key=lambda change: (change[0], change[2]))
+        groups = self._assembly.groups
+        broken = self._outcome(found, False, False)
+        rules = [groups[g].plans[slot].rule for g, slot in undecided]
+        allowed: bool | None = broken.allowed
+        if allowed and any(rule.action in ("block", "stop") for rule in rules):
+            allowed = None
+        return Outlook(
+            broken.findings,
+            tuple(rule.name for rule in rules),
+            tuple((".".join(path), message) for path, message in problems),
+            allowed,
+        )
+
+    def _leaves_of(self, group: GroupPlan) -> tuple[frozenset[int] | None, ...]:
+        """For each slot, the bits of an event that decide what its rule reads; None: no rule."""
+        leaves: list[frozenset[int] | None] = [None] * group.program.n_rules
+        for plan in group.plans:
+            rule = plan.rule
+            trees = [tree for tree in rule_trees(rule).values() if tree is not None]
+            if rule.when is not None:
+                trees.append(check_condition("when", rule.when))
+            bits = set()
+            while trees:
+                tree = trees.pop()
+                if isinstance(tree, (Fields, Call)):
+                    bits.add(self._assembly.leaves[tree])
+                elif isinstance(tree, Counted):
+                    trees.append(tree.of)
+                else:
+                    trees += tree.args
+            leaves[plan.slot] = frozenset(bits)
+        return tuple(leaves)
 
     def step_many(
         self,
@@ -671,6 +788,26 @@ class RuleBook:
             for one in self.open_obligations()
             if one.deadline is not None and one.deadline < now
         ]
+
+    @property
+    def next_deadline(self) -> float | None:
+        """The first time at which an obligation has a deadline; None where none has one.
+
+        Of the obligations that `open_obligations` lists; at any later time one of them is
+        `overdue`. It takes a look at each key of rules with deadlines.
+        """
+        ends = []
+        for g, group in enumerate(self._assembly.groups):
+            if any(plan.deadlines for plan in group.plans):
+                for key in self._engine.keys_of(g):
+                    states, _ = self._engine.states(g, key)
+                    ends += [
+                        end
+                        for plan in group.plans
+                        if plan.colours[states[plan.slot]] == Verdict.PRESUMABLY_FALSE
+                        and (end := self._deadline(g, plan, key)) is not None
+                    ]
+        return min(ends, default=None)
 
     def _deadline(self, g: int, plan: RulePlan, key: Key) -> float | None:
         if not plan.deadlines:

@@ -35,6 +35,9 @@ __all__ = ["Condition", "Rule", "read_rules", "write_rules"]
 #: What a broken rule asks for, from the mildest to the strongest.
 ACTIONS = ("note", "warn", "block", "stop")
 
+#: What becomes of a rule after an event that broke it; the codes of csrc/ms_rulebook.h.
+AFTER_VIOLATION = ("stay", "reset", "skip")
+
 #: What an atom means: tests on the fields of an event, or a function of the event.
 Condition = Mapping[str, Any] | Callable[[Any], bool]
 
@@ -273,10 +276,12 @@ class Rule:
         What is wrong, and what would be right; both appear in findings.
     when : condition, optional
         The rule sees only events that satisfy it, as if there were no others.
-    after_violation : {"stay", "reset"}
+    after_violation : {"stay", "reset", "skip"}
         ``"stay"``: broken once, it stays so, and forbids nothing more. ``"reset"``: it begins anew
-        with the next event, as if there had been none before; conditions that count still count
-        all events.
+        with the next event, as if there had been none before. ``"skip"``: it goes on as if the
+        event that broke it had not been; for rules that single events break, since what is overdue
+        breaks its rule with every event. Conditions that count, and windows that count steps,
+        count all events in any case.
     clock : {"steps", "time"}
         What windows such as ``O[0:5]`` count: events, or the unit of the events' times. Over
         time, windows are ``[0:b]`` or ``[a:]``, on past operators, or on the future in the shapes
@@ -389,7 +394,7 @@ class Rule:
         put(
             self,
             "after_violation",
-            check_choice(f"after_violation of rule {name!r}", after_violation, ("stay", "reset")),
+            check_choice(f"after_violation of rule {name!r}", after_violation, AFTER_VIOLATION),
         )
         put(self, "clock", check_choice(f"clock of rule {name!r}", clock, ("steps", "time")))
 
