@@ -1,0 +1,29 @@
+"""Detectors: they see every event of a stream and say what they find, as early as it is known.
+
+What a detector is
+    `Detector`
+In the path, well below a microsecond a token
+    `LoopDetector`, `StallDetector`
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from midstream._core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from midstream.stream.detectors.loops import LoopDetector
+    from midstream.stream.detectors.protocol import Detector
+    from midstream.stream.detectors.stalls import StallDetector
+
+__all__ = ["Detector", "LoopDetector", "StallDetector"]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "Detector": "protocol",
+        "LoopDetector": "loops",
+        "StallDetector": "stalls",
+    },
+)

@@ -1,0 +1,23 @@
+"""What a detector is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from midstream.stream.events import Event, Finding, Severity
+
+__all__ = ["ACTIONS", "Detector"]
+
+#: Severities that a text or a silence can have: only tool calls are blocked.
+ACTIONS: tuple[Severity, ...] = ("note", "warn", "stop")
+
+
+class Detector(Protocol):
+    """What `watch` asks of a detector. Any object with these two methods will do."""
+
+    def observe(self, event: Event, gap_ns: int) -> Sequence[Finding]:
+        """Take the next event, `gap_ns` nanoseconds after the one before; what it decides."""
+
+    def finish(self) -> Sequence[Finding]:
+        """Take note that the stream is over; what that decides."""
