@@ -10,6 +10,8 @@ Reading tool calls
     `CallAssembler`, `CallProgress`, `canonical_arguments`
     `watch`, `Watch`, `Report`, `Metrics`; `LoopDetector`, `StallDetector`, or your own `Detector`;
     `Guard`, its synchronous core, with `Step` and `Denial`
+    `watch`, `Watch`, `Report`, `Metrics`; `LoopDetector`, `StallDetector`, `ToolLoopDetector`, or
+    your own `Detector`
 Adapting, by a strange loop around the watch
     `watch_loop`; its parts `watch_params`, `watch_presets`, `StreamLoss`, `StreamRecord`
 Recording
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
         watch_presets,
     )
     from midstream.stream.calls import CallAssembler, CallProgress, canonical_arguments
-    from midstream.stream.detectors import Detector, LoopDetector, StallDetector
+    from midstream.stream.detectors import Detector, LoopDetector, StallDetector, ToolLoopDetector
     from midstream.stream.events import Event, Finding
     from midstream.stream.guard import Denial, Guard, Step
     from midstream.stream.http import from_http
@@ -66,6 +68,7 @@ __all__ = [
     "Step",
     "StreamLoss",
     "StreamRecord",
+    "ToolLoopDetector",
     "Watch",
     "canonical_arguments",
     "from_http",
@@ -107,6 +110,7 @@ __getattr__, __dir__ = lazy_exports(
         "Step": "guard",
         "StreamLoss": "adapting",
         "StreamRecord": "adapting",
+        "ToolLoopDetector": "detectors",
         "Watch": "watching",
         "canonical_arguments": "calls",
         "from_http": "http",

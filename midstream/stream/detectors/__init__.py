@@ -3,7 +3,7 @@
 What a detector is
     `Detector`
 In the path, well below a microsecond a token
-    `LoopDetector`, `StallDetector`
+    `LoopDetector`, `StallDetector`, `ToolLoopDetector`
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from midstream.stream.detectors.loops import LoopDetector
     from midstream.stream.detectors.protocol import Detector
     from midstream.stream.detectors.stalls import StallDetector
+    from midstream.stream.detectors.tools import ToolLoopDetector
 
-__all__ = ["Detector", "LoopDetector", "StallDetector"]
+__all__ = ["Detector", "LoopDetector", "StallDetector", "ToolLoopDetector"]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
@@ -25,5 +26,6 @@ __getattr__, __dir__ = lazy_exports(
         "Detector": "protocol",
         "LoopDetector": "loops",
         "StallDetector": "stalls",
+        "ToolLoopDetector": "tools",
     },
 )

@@ -1,0 +1,153 @@
+"""Arguments of one tool call as they come in, up to the character that closes their JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from midstream.stream.events import Event
+
+__all__ = ["Arguments", "canonical_arguments"]
+
+#: Characters of arguments that are kept; what is longer is known by its beginning.
+MAX_CHARS = 1 << 20
+
+
+class Arguments:
+    """Text of one call's arguments; knows when it is a whole JSON object or array.
+
+    Notes
+    -----
+    What follows that character is not looked at: the same for any cut. Text that is no object or
+    array (an empty one, free text) is complete when its reader says so.
+    """
+
+    __slots__ = (
+        "_depth",
+        "_escaped",
+        "_in_string",
+        "_is_json",
+        "_parts",
+        "call_id",
+        "chars",
+        "complete",
+        "cut",
+        "name",
+        "seq",
+        "stream_id",
+        "t_ns",
+    )
+
+    def __init__(self, stream_id: str) -> None:
+        self.stream_id = stream_id
+        self.name: str | None = None
+        self.call_id: str | None = None
+        self.complete = False
+        #: Whether it was too long to be kept whole.
+        self.cut = False
+        self.chars = 0
+        self.seq = 0
+        self.t_ns = 0
+        self._parts: list[str] = []
+        self._is_json: bool | None = None
+        self._depth = 0
+        self._in_string = False
+        self._escaped = False
+
+    @property
+    def text(self) -> str:
+        """What came so far, up to the character that closes it."""
+        return "".join(self._parts)
+
+    @property
+    def end(self) -> int:
+        """Characters up to there."""
+        return self.chars
+
+    @property
+    def is_within_json(self) -> bool:
+        """Whether an object or array has begun and is not closed."""
+        return bool(self._is_json) and not self.complete
+
+    def is_other(self, event: Event) -> bool:
+        """Whether an event with the same stream id begins another call."""
+        if event.call_id is not None and self.call_id is not None:
+            return event.call_id != self.call_id
+        return self.complete and event.name is not None and bool(event.text.strip())
+
+    def take(self, event: Event) -> bool:
+        """Take a piece; whether it closes the arguments."""
+        if self.complete:
+            return False
+        self.seq, self.t_ns = event.seq, event.t_ns
+        if self.name is None:
+            self.name = event.name
+        if self.call_id is None:
+            self.call_id = event.call_id
+        text = event.text
+        if not text:
+            return False
+        if self._is_json is None:
+            begun = text.lstrip()
+            if begun:
+                self._is_json = begun[0] in "{["
+        end = self._scan(text) if self._is_json else -1
+        piece = text if end < 0 else text[:end]
+        self.chars += len(piece)
+        if self.chars <= MAX_CHARS:
+            self._parts.append(piece)
+        elif not self.cut:
+            self.cut = True
+            self._parts.append(piece[: len(piece) - (self.chars - MAX_CHARS)])
+        return end >= 0
+
+    def _scan(self, text: str) -> int:
+        """Index behind the character that closes the JSON, or -1."""
+        place = 0
+        if self._escaped:
+            self._escaped, place = False, 1
+        while True:
+            found = (_IN_STRING if self._in_string else _OUTSIDE).search(text, place)
+            if found is None:
+                return -1
+            place = found.end()
+            sign = found[0]
+            if sign == '"':
+                self._in_string = not self._in_string
+            elif sign == "\\":
+                if place == len(text):
+                    self._escaped = True
+                    return -1
+                place += 1
+            elif sign in "{[":
+                self._depth += 1
+            else:
+                self._depth -= 1
+                if self._depth == 0:
+                    return place
+
+
+_IN_STRING = re.compile(r'["\\]')
+_OUTSIDE = re.compile(r'["{}\[\]]')
+
+
+def canonical_arguments(text: str) -> str:
+    """One text for all forms of the same arguments; what is no JSON but for its white space."""
+    if not text or text.isspace():
+        return "{}"
+    try:
+        value = json.loads(text)
+        return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    except (ValueError, RecursionError):
+        return " ".join(text.split())
+
+
+def _plain(value: Any) -> Any:
+    if type(value) is float:
+        return int(value) if value.is_integer() and abs(value) < 1e15 else value
+    if type(value) is dict:
+        return {name: _plain(item) for name, item in value.items()}
+    if type(value) is list:
+        return [_plain(item) for item in value]
+    return value

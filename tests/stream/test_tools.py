@@ -1,0 +1,250 @@
+"""Loops of tool calls: what is found, at which call, and what is left alone."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference.agent_runs import Variation, airline_runs, events_of, react_runs, variations
+
+from midstream.stream import Event, Finding, ToolLoopDetector
+
+RUNS = 30
+KINDS = [(v.kind, v.loops) for v in variations(random.Random(0))]
+
+
+def scan(events, **options) -> list[tuple[int, Finding]]:
+    """Findings with the number of the call that each was made at."""
+    detector = ToolLoopDetector(**options)
+    found = [(detector.n_calls, f) for event in events for f in detector.observe(event, 0)]
+    return found + [(detector.n_calls, f) for f in detector.finish()]
+
+
+def made(kind: str, count: int = RUNS) -> list[Variation]:
+    return [
+        variation
+        for seed in range(count)
+        for variation in variations(random.Random(seed))
+        if variation.kind == kind
+    ]
+
+
+@pytest.mark.parametrize("kind", [kind for kind, loops in KINDS if loops])
+def test_loops_are_found_by_the_third_copy_and_stopped(kind: str) -> None:
+    for variation in made(kind):
+        found = scan(events_of(variation.turns))
+        assert found, variation
+        assert found[0][0] <= variation.third, variation
+        if variation.turns[-1][0][0] == "list" or "counter" in kind or kind == "identifiers":
+            continue  # near loops are certain later
+        stop = next((call for call, f in found if f.severity == "stop"), None)
+        assert stop is not None, variation
+        assert stop <= variation.third, variation
+
+
+@pytest.mark.parametrize("kind", ["a counter", "a counter in a text", "identifiers"])
+def test_near_loops_are_stopped_at_the_sixth_copy(kind: str) -> None:
+    for variation in made(kind):
+        stops = [call for call, f in scan(events_of(variation.turns)) if f.severity == "stop"]
+        copies = len(variation.turns) - (variation.third - 3)
+        assert stops[:1] == ([variation.third + 3] if copies >= 6 else []), variation
+
+
+@pytest.mark.parametrize("kind", [kind for kind, loops in KINDS if not loops])
+def test_progress_is_left_alone(kind: str) -> None:
+    for variation in made(kind):
+        severities = [f.severity for _, f in scan(events_of(variation.turns))]
+        assert "stop" not in severities, variation
+        if kind == "results change":  # the second call is told before its result is known
+            assert severities == ["warn"]
+        elif kind != "tests between edits":
+            assert "warn" not in severities, variation
+
+
+def test_every_repeated_action_is_found_by_the_third(shared_data) -> None:
+    hits = 0
+    for run, turns in react_runs(shared_data("agents/react_hotpot.jsonl")):
+        found = scan(events_of(turns))
+        stops = [call for call, f in found if f.severity == "stop"]
+        if run["repeated_action"]:
+            hits += 1
+            # The step at which it recurs is its second; nothing comes in between in these.
+            assert stops[0] == run["first_repeat_step"] + 1
+            assert found[0][0] == run["first_repeat_step"]
+        else:
+            assert stops == []
+            assert len(found) == (run["max_same_action"] == 2)
+    assert hits == 3
+
+
+def test_airline_runs_are_stopped_only_where_one_is_labelled(shared_data) -> None:
+    stopped, found = [], 0
+    for run, turns in airline_runs(shared_data("agents/tau_airline.jsonl")):
+        findings = scan(events_of(turns))
+        found += bool(findings)
+        if any(f.severity == "stop" for _, f in findings):
+            stopped.append((run["id"], run["max_same_call"]))
+    # Booked three times alike, with the same error each time.
+    assert stopped == [("tau-airline-008-1", 3)]
+    assert found <= 5
+
+
+def test_the_finding_says_what_and_where() -> None:
+    turns = [[("find", '{"b": 1, "a": "x"}', "none")]] * 3
+    (_, warned), (call, stop) = scan(events_of(turns))
+    assert (warned.severity, stop.severity, call) == ("warn", "stop", 3)
+    assert (stop.kind, stop.start, stop.end) == ("tool_loop", 0, 18)
+    assert stop.message == (
+        "find is called again with the same arguments: 3 times, the same result each time"
+    )
+    assert dict(stop.evidence) == {
+        "copies": 3,
+        "period_calls": 1,
+        "name": "find",
+        "unit": 'find({"a":"x","b":1})',
+        "channel": "tool_call",
+        "stream_id": "0/0",
+        "call_id": "call_2",
+        "calls": 3,
+        "wasted_calls": 2,
+    }
+    assert stop.copies == 3
+    assert stop.period is None
+
+
+def test_a_conversation_is_recalled_not_reported() -> None:
+    turns = [[("find", '{"a": 1}', "none")]] * 2
+    detector = ToolLoopDetector()
+    detector.recall(events_of(turns))
+    assert detector.n_calls == 2
+    (stop,) = detector.observe(Event("tool_call", 0, 0, '{"a": 1}', "find", None, "0/0", "new"))
+    assert (stop.severity, stop.copies) == ("stop", 3)
+
+
+def test_who_goes_on_after_a_recalled_stop_is_stopped_again() -> None:
+    turns = [[("find", '{"a": 1}', "none")]] * 7
+    detector = ToolLoopDetector()
+    detector.recall(events_of(turns))
+    (stop,) = detector.observe(Event("tool_call", 0, 0, '{"a": 1}', "find", None, "0/0", "new"))
+    assert (stop.severity, stop.copies) == ("stop", 8)
+
+
+def test_what_goes_on_is_told_when_its_copies_have_doubled() -> None:
+    turns = [[("find", '{"a": 1}', "none")]] * 30
+    told = [(f.severity, f.copies) for _, f in scan(events_of(turns), action="warn")]
+    assert told == [("note", 2), ("warn", 3), ("warn", 6), ("warn", 12), ("warn", 24)]
+
+
+def test_a_result_that_changes_begins_anew() -> None:
+    turns = [[("find", "{}", result)] for result in ("a", "a", "b", "b", "b", "b")]
+    found = scan(events_of(turns))
+    # b came with the third call: the fifth is the third of b's.
+    assert [(call, f.severity) for call, f in found] == [
+        (2, "warn"),
+        (3, "stop"),
+        (5, "stop"),
+    ]
+
+
+def test_calls_are_kept_apart_by_their_ids() -> None:
+    """Two calls whose pieces come in turns, as some servers send them."""
+    detector = ToolLoopDetector()
+    found = []
+    for turn in range(3):
+        for piece in ('{"a"', ": ", "1}"):
+            for index, tool in enumerate(("one", "two")):
+                call_id = f"{tool}_{turn}"
+                event = Event("tool_call", 0, 0, piece, tool, None, f"0/{index}", call_id)
+                found += detector.observe(event)
+        for tool in ("one", "two"):
+            found += detector.observe(
+                Event("tool_result", 0, 0, "[]", tool, None, "", f"{tool}_{turn}")
+            )
+    assert [(f.severity, f.evidence["name"]) for f in found] == [
+        ("warn", "one"),
+        ("warn", "two"),
+        ("stop", "one"),
+        ("stop", "two"),
+    ]
+
+
+def test_without_ids_results_go_to_the_oldest_call_of_their_tool() -> None:
+    detector = ToolLoopDetector()
+    severities = []
+    for seq in range(6):
+        call = Event("tool_call", seq, 0, '{"a": 1}', "find", None, "0/0")
+        result = Event("tool_result", seq, 0, f"{seq}", "find")
+        severities += [f.severity for e in (call, result) for f in detector.observe(e)]
+    # The second is told before its result is known; then it is plain that results change.
+    assert severities == ["warn"]
+
+
+def test_empty_arguments_mean_none() -> None:
+    turns = [[("now", arguments, "12")] for arguments in ("", "{}", " ")]
+    assert [f.severity for _, f in scan(events_of(turns))] == ["warn", "stop"]
+
+
+def test_free_text_and_broken_json_are_compared_as_text() -> None:
+    for text in ("SELECT 1", '{"a": ', '{"a": [1, 2}'):
+        turns = [[("sql", text, "error")]] * 3
+        assert [f.severity for _, f in scan(events_of(turns))] == ["warn", "stop"], text
+
+
+def test_what_grows_is_bounded() -> None:
+    detector = ToolLoopDetector(max_calls=64)
+    turns = [
+        [("find", json.dumps({"text": f"x{chr(97 + i % 26)}" * (i + 1)}), str(i))]
+        for i in range(500)
+    ]
+    for event in events_of(turns):
+        detector.observe(event)
+    assert detector.evicted > 0
+    assert detector.memory_bytes < 256 * 1024
+    assert "tool calls forgotten" in detector.remarks[0]
+    long = ToolLoopDetector()
+    for _ in range(40):
+        long.observe(Event("tool_call", 0, 0, "{" + "x" * 50_000, "find", None, "0/0", "a"))
+    assert long.memory_bytes < 1 << 22
+
+
+def told(found) -> list[tuple]:
+    return [
+        (call, f.kind, f.severity, f.start, f.end, f.message, dict(f.evidence)) for call, f in found
+    ]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_findings_do_not_depend_on_chunking(data) -> None:
+    seed = data.draw(st.integers(0, 1000))
+    variation = data.draw(st.sampled_from(list(variations(random.Random(seed)))))
+    whole = events_of(variation.turns)
+    pieces: list[Event] = []
+    for event in whole:
+        text = event.text
+        cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=5).map(sorted))
+        for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True):
+            pieces.append(event._replace(text=text[a:b], seq=len(pieces)))
+            if data.draw(st.booleans()):
+                pieces.append(Event("text", len(pieces), 0, "well"))
+    expected = told(scan(whole, action="warn"))
+    assert told(scan(pieces, action="warn")) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"action": "panic"}, "action must be one of 'note', 'warn'"),
+        ({"found_copies": 1}, "found_copies must be at least 2, got 1"),
+        ({"stop_copies": 2, "found_copies": 3}, "stop_copies must be at least found_copies=3"),
+        ({"near": "yes"}, "near must be a bool, got 'yes'"),
+        ({"polling": "get"}, "polling must be a collection of str, got 'get'"),
+        ({"polling": [1]}, "polling must hold str, got 1"),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        ToolLoopDetector(**arguments)
