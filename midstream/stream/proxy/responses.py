@@ -1,0 +1,312 @@
+"""OpenAI Responses: what goes to the client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from midstream.stream.events import Event, Finding
+from midstream.stream.proxy.frames import compact
+from midstream.stream.proxy.rewriting import Item, OrderedCore, reason_of, told
+
+if TYPE_CHECKING:
+    from midstream.stream.guard import Denial
+
+__all__ = ["ResponsesCore", "assemble", "explode"]
+
+_BEGINS = ("response.created", "response.queued", "response.in_progress")
+_ENDS = ("response.completed", "response.incomplete", "response.failed")
+#: Most characters of open texts that are kept for the response that a stop ends with.
+_MOST_KEPT_CHARS = 1 << 20
+
+
+class ResponsesCore(OrderedCore):
+    """Items of a response, by their output index.
+
+    A denied call becomes a message of the same output index, in the final response too, and
+    sequence numbers go on without a gap. A stop closes open messages and ends the response as
+    ``incomplete`` (``content_filter``) or ``completed``, with what was sent as its output.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._response: dict[str, Any] = {}
+        self._added: dict[int, dict[str, Any]] = {}  # items that are open
+        self._done: dict[int, dict[str, Any]] = {}
+        self._texts: dict[tuple[int, int], list[str]] = {}  # of open content parts
+        self._parts: dict[tuple[int, int], dict[str, Any]] = {}
+        self._kept_chars = 0
+        self._messages: dict[str, tuple[int, dict[str, Any]]] = {}  # in place of denied calls
+        self._ids: dict[int, Any] = {}  # output index -> id of the item that upstream added
+        self._number = -1  # the last sequence number that the client has
+        self._numbered = False  # events carry sequence numbers
+        self._renumbers = False
+        self._over = False
+
+    def _index(self, payload: Any) -> int | None:
+        index = payload.get("output_index") if isinstance(payload, dict) else None
+        return index if isinstance(index, int) else None
+
+    def _starts(self, payload: Any) -> bool:
+        if not isinstance(payload, dict) or payload.get("type") != "response.output_item.added":
+            return False
+        item = payload.get("item")
+        self._ids[payload.get("output_index", -1)] = (
+            item.get("id") if isinstance(item, dict) else None
+        )
+        return True
+
+    def _unordered(self, payload: Any) -> bool:
+        return not isinstance(payload, dict)
+
+    def _sent(self, item: Item) -> Item:
+        payload = item.payload
+        if self._renumbers and isinstance(payload, dict) and self._numbered:
+            payload = {**payload, "sequence_number": self._number + 1}
+            item = Item(None, payload, item.name, item.size)
+        self._seen(payload)
+        return item
+
+    def _seen(self, payload: Any) -> None:
+        if not isinstance(payload, dict):
+            return
+        number = payload.get("sequence_number")
+        if isinstance(number, int):
+            self._number = number
+            self._numbered = True
+        kind = payload.get("type")
+        index = payload.get("output_index")
+        if kind == "response.output_text.delta" or kind == "response.refusal.delta":
+            text = payload.get("delta")
+            if isinstance(text, str) and self._kept_chars < _MOST_KEPT_CHARS:
+                key = (index, payload.get("content_index", 0))
+                self._texts.setdefault(key, []).append(text)  # type: ignore[arg-type]
+                self._kept_chars += len(text)
+        elif not isinstance(index, int):
+            if kind in _BEGINS:
+                response = payload.get("response")
+                if isinstance(response, dict):
+                    if kind == _BEGINS[0] and response.get("id") != self._response.get("id"):
+                        self._anew()
+                    self._response = response
+            elif kind in _ENDS or kind == "error":
+                self._over = True
+        elif kind == "response.output_item.added":
+            self._added[index] = _item_of(payload)
+        elif kind == "response.output_item.done":
+            self._done[index] = _item_of(payload)
+            self._added.pop(index, None)
+            for key in [key for key in self._texts if key[0] == index]:
+                self._kept_chars -= sum(map(len, self._texts.pop(key)))
+            for key in [key for key in self._parts if key[0] == index]:
+                del self._parts[key]
+        elif kind in ("response.content_part.added", "response.content_part.done"):
+            part = payload.get("part")
+            if isinstance(part, dict):
+                self._parts[index, payload.get("content_index", 0)] = part
+
+    def _anew(self) -> None:
+        """Another response in the same body: its items count anew."""
+        for kept in (self._added, self._done, self._texts, self._parts, self._ids):
+            kept.clear()
+        self._kept_chars = 0
+        self._over = False
+        self._messages.clear()
+
+    def _replacement(self, denial: Denial, index: int) -> list[Item]:
+        self._renumbers = True
+        part = {"type": "output_text", "text": denial.text, "annotations": [], "logprobs": []}
+        empty = {**part, "text": ""}
+        message = {
+            "id": f"msg_midstream_{len(self.denied)}",
+            "type": "message",
+            "role": "assistant",
+            "status": "completed",
+            "content": [part],
+        }
+        begun = {**message, "status": "in_progress", "content": []}
+        self._messages[denial.stream_id] = (index, message)
+        place = {"item_id": message["id"], "output_index": index, "content_index": 0}
+        text = {"text": denial.text, "logprobs": []}
+        delta = {"delta": denial.text, "logprobs": []}
+        return [
+            _event("output_item.added", output_index=index, item=begun),
+            _event("content_part.added", **place, part=empty),
+            _event("output_text.delta", **place, **delta),
+            _event("output_text.done", **place, **text),
+            _event("content_part.done", **place, part=part),
+            _event("output_item.done", output_index=index, item=message),
+        ]
+
+    def _patched(self, payload: Any, item: Item) -> Item:
+        if not self._messages or not isinstance(payload, dict) or payload.get("type") not in _ENDS:
+            return item
+        response = payload.get("response")
+        if not isinstance(response, dict) or not isinstance(response.get("output"), list):
+            return item
+        output = list(response["output"])
+        for denial in self.denied:
+            index, message = self._messages.get(denial.stream_id, (-1, {}))
+            if not message:
+                continue
+            at = self._place(output, index, denial)
+            if at is not None:
+                output[at] = message
+        patched = {**payload, "response": {**response, "output": output}}
+        return Item(None, patched, item.name or payload["type"], item.size)
+
+    def _place(self, output: list[Any], index: int, denial: Denial) -> int | None:
+        """Where a denied call stands in the final output; ids may have changed on the way."""
+        calls = [
+            at
+            for at, item in enumerate(output)
+            if isinstance(item, dict) and str(item.get("type", "")).endswith("_call")
+        ]
+        known = self._ids.get(index)
+        for at in calls:
+            if denial.call_id is not None and output[at].get("call_id") == denial.call_id:
+                return at
+        for at in calls:
+            if known is not None and output[at].get("id") == known:
+                return at
+        return index if index in calls else None
+
+    def _cut(self, payload: Any, event: Event, keep: int) -> list[Item]:
+        if not isinstance(payload, dict) or payload.get("delta") != event.text:
+            return []
+        return [Item(None, {**payload, "delta": event.text[:keep]}, payload.get("type", ""))]
+
+    def _closing(self, finding: Finding) -> list[Item]:
+        if self._over:
+            return []
+        if not self._response:
+            return self._failing(reason_of(finding), "midstream_stop")
+        self._renumbers = True
+        filtered = self._ending == "filtered"
+        items: list[Item] = []
+        for index, item in sorted(self._added.items()):
+            if item.get("type") == "message":
+                items += self._closed(index, item, "incomplete" if filtered else "completed")
+        out = [self._sent(item) for item in items]
+        response = {
+            **self._response,
+            "status": "incomplete" if filtered else "completed",
+            "incomplete_details": {"reason": "content_filter"} if filtered else None,
+            "output": [item for _, item in sorted(self._done.items())],
+        }
+        kind = _ENDS[1] if filtered else _ENDS[0]
+        end = {"type": kind, "response": response, "midstream": told(finding)}
+        out.append(self._sent(Item(None, end, kind)))
+        return out
+
+    def _closed(self, index: int, item: dict[str, Any], status: str) -> Iterator[Item]:
+        """Yield the events that close an open message."""
+        content: list[dict[str, Any]] = []
+        for key, part in sorted(self._parts.items()):
+            if key[0] != index:
+                continue
+            field = "refusal" if part.get("type") == "refusal" else "text"
+            if key in self._texts:
+                text = "".join(self._texts[key])
+                part = {**part, field: text}
+                place = {"item_id": item.get("id"), "output_index": index, "content_index": key[1]}
+                if field == "text":
+                    yield _event("output_text.done", **place, text=text, logprobs=[])
+                else:
+                    yield _event("refusal.done", **place, refusal=text)
+                yield _event("content_part.done", **place, part=part)
+            content.append(part)
+        whole = {**item, "status": status, "content": content}
+        yield _event("output_item.done", output_index=index, item=whole)
+
+    def _failing(self, message: str, kind: str) -> list[Item]:
+        error = {"type": "error", "code": kind, "message": message, "param": None}
+        self._renumbers = True
+        return [self._sent(Item(None, error, "error"))]
+
+
+def _event(kind: str, **fields: Any) -> Item:
+    kind = f"response.{kind}"
+    return Item(None, {"type": kind, **fields}, kind)
+
+
+def _item_of(payload: dict[str, Any]) -> dict[str, Any]:
+    item = payload.get("item")
+    return item if isinstance(item, dict) else {}
+
+
+def explode(response: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the payloads of a stream that says what a whole response does."""
+    begun = {**response, "output": [], "status": "in_progress", "usage": None}
+    yield {"type": _BEGINS[0], "response": begun}
+    output = response.get("output")
+    for index, item in enumerate(output if isinstance(output, list) else ()):
+        if not isinstance(item, dict):
+            continue
+        yield from _item(index, item)
+    kind = f"response.{response.get('status') or 'completed'}"
+    yield {"type": kind if kind in _ENDS else _ENDS[0], "response": response}
+
+
+def _item(index: int, item: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    kind = item.get("type")
+    place = {"item_id": item.get("id"), "output_index": index}
+    begun: dict[str, Any] = {**item, "status": "in_progress"}
+    deltas: list[dict[str, Any]] = []
+    if kind == "message":
+        begun["content"] = []
+        content = item.get("content")
+        for number, part in enumerate(content if isinstance(content, list) else ()):
+            if not isinstance(part, dict):
+                continue
+            field = "refusal" if part.get("type") == "refusal" else "text"
+            name = "response.refusal.delta" if field == "refusal" else "response.output_text.delta"
+            at = {**place, "content_index": number}
+            text = part.get(field)
+            if not isinstance(text, str):
+                continue
+            deltas += [
+                {"type": "response.content_part.added", **at, "part": {**part, field: ""}},
+                {"type": name, **at, "delta": text},
+                {"type": "response.content_part.done", **at, "part": part},
+            ]
+    elif kind == "function_call":
+        begun["arguments"] = ""
+        arguments = item.get("arguments")
+        text = arguments if isinstance(arguments, str) else compact(arguments)
+        deltas = [
+            {"type": "response.function_call_arguments.delta", **place, "delta": text},
+            {"type": "response.function_call_arguments.done", **place, "arguments": text},
+        ]
+    elif kind == "custom_tool_call" and isinstance(item.get("input"), str):
+        begun["input"] = ""
+        text = item["input"]
+        deltas = [
+            {"type": "response.custom_tool_call_input.delta", **place, "delta": text},
+            {"type": "response.custom_tool_call_input.done", **place, "input": text},
+        ]
+    elif kind == "reasoning":
+        for field, part_index in (("content", "content_index"), ("summary", "summary_index")):
+            parts = item.get(field)
+            name = "reasoning_text" if field == "content" else "reasoning_summary_text"
+            for number, part in enumerate(parts if isinstance(parts, list) else ()):
+                if isinstance(part, dict) and isinstance(part.get("text"), str):
+                    at = {**place, part_index: number}
+                    deltas.append({"type": f"response.{name}.delta", **at, "delta": part["text"]})
+    yield {"type": "response.output_item.added", "output_index": index, "item": begun}
+    yield from deltas
+    yield {"type": "response.output_item.done", "output_index": index, "item": item}
+
+
+def assemble(response: dict[str, Any], items: Iterable[Item]) -> dict[str, Any]:
+    """Make the whole response of what is left of its stream."""
+    last: dict[str, Any] = {}
+    for item in items:
+        last = item.payload
+    if last.get("type") == "error":
+        return {"error": {"message": last["message"], "type": last["code"], "param": None}}
+    out = dict(last.get("response") or {})
+    if "midstream" in last:
+        out["midstream"] = last["midstream"]
+        out["usage"] = response.get("usage")
+    return out
