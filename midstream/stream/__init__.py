@@ -3,7 +3,8 @@
 What flows
     `Event`, `Finding`
 Sources, all async iterators of events
-    `from_http`, `from_sse`, `from_openai`, `from_iterable`, `from_pipe`, `from_quic`, `replay`
+    `from_http`, `from_sse`, `from_openai`, `from_responses`, `from_realtime`, `from_anthropic`,
+    `from_ollama`, `from_iterable`, `from_pipe`, `from_quic`, `replay`; `formats` has the mappers
 Watching
     `watch`, `Watch`, `Report`, `Metrics`; `LoopDetector`, `StallDetector`, or your own `Detector`
 Reading tool calls
@@ -27,13 +28,8 @@ from typing import TYPE_CHECKING
 from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from midstream.stream.adapting import (
-        StreamLoss,
-        StreamRecord,
-        watch_loop,
-        watch_params,
-        watch_presets,
-    )
+    from midstream.stream.. import formats
+    from midstream.stream.adapting import StreamLoss, StreamRecord, watch_loop, watch_params, watch_presets
     from midstream.stream.calls import CallAssembler, CallProgress, canonical_arguments
     from midstream.stream.detectors import Detector, LoopDetector, StallDetector, ToolLoopDetector
     from midstream.stream.events import Event, Finding
@@ -41,10 +37,11 @@ if TYPE_CHECKING:
     from midstream.stream.http import from_http
     from midstream.stream.metrics import Metrics
     from midstream.stream.pipe import from_pipe
+    from midstream.stream.providers import from_anthropic, from_ollama, from_openai, from_realtime, from_responses
     from midstream.stream.quic import QuicCode, QuicPublisher, QuicSink, Served, from_quic, to_quic
     from midstream.stream.recording import Recorder, load, replay, shipped_recordings
     from midstream.stream.report import Report
-    from midstream.stream.sources import Source, from_iterable, from_openai, from_sse
+    from midstream.stream.sources import Source, from_iterable, from_sse
     from midstream.stream.watching import Watch, watch
 
 __all__ = [
@@ -71,11 +68,16 @@ __all__ = [
     "ToolLoopDetector",
     "Watch",
     "canonical_arguments",
+    "formats",
+    "from_anthropic",
     "from_http",
     "from_iterable",
+    "from_ollama",
     "from_openai",
     "from_pipe",
     "from_quic",
+    "from_realtime",
+    "from_responses",
     "from_sse",
     "load",
     "replay",
@@ -113,11 +115,16 @@ __getattr__, __dir__ = lazy_exports(
         "ToolLoopDetector": "detectors",
         "Watch": "watching",
         "canonical_arguments": "calls",
+        "formats": ".",
+        "from_anthropic": "providers",
         "from_http": "http",
         "from_iterable": "sources",
-        "from_openai": "sources",
+        "from_ollama": "providers",
+        "from_openai": "providers",
         "from_pipe": "pipe",
         "from_quic": "quic",
+        "from_realtime": "providers",
+        "from_responses": "providers",
         "from_sse": "sources",
         "load": "recording",
         "replay": "recording",

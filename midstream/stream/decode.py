@@ -20,19 +20,21 @@ from midstream._core.errors import (
     SourceError,
 )
 from midstream.stream.events import Event
-from midstream.stream.openai import ChatMapper
+from midstream.stream.formats.detecting import AutoMapper
+from midstream.stream.formats.protocol import Mapper
 from midstream.stream.sse import DEFAULT_MAX_BYTES, ServerSentEvent, SSEParser
 from midstream.stream.wire import is_high_half, join_halves
 
 __all__ = [
     "FORMATS",
-    "ChatDecoder",
     "Decoder",
     "Format",
     "LineDecoder",
     "NDJSONDecoder",
+    "ObjectDecoder",
     "PlainDecoder",
     "SSEDecoder",
+    "plain",
 ]
 
 Format = Literal["sse", "recording", "ndjson", "text"]
@@ -59,20 +61,22 @@ class Decoder(Protocol):
 
 
 class PlainDecoder:
-    """Plain text: str or bytes become text events, events pass.
+    """What is at hand: str or bytes become text events, events pass, payloads are mapped.
 
     Bytes are UTF-8 and may be cut anywhere; str may be cut between the two UTF-16 halves of a
     character, as JavaScript does it. A piece that completes no character gives no event. A first
-    half without its second is delivered as it came.
+    half without its second is delivered as it came. Dicts, and objects of an SDK, are payloads of
+    any API.
     """
 
-    __slots__ = ("_half", "_offset", "_utf8", "done", "error", "seq")
+    __slots__ = ("_half", "_mapper", "_offset", "_utf8", "done", "error", "seq")
 
     def __init__(self) -> None:
         self.seq = 0
         self.error: MidstreamError | None = None
         self.done = False
         self._half = ""
+        self._mapper: AutoMapper | None = None
         self._offset = 0
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
 
@@ -89,9 +93,12 @@ class PlainDecoder:
             if not text:
                 return []
         else:
+            payload = item if isinstance(item, dict) else plain(item)
+            if payload is not None:
+                return self._rest(t_ns) + self._map(payload, t_ns)
+            kind = type(item).__name__
             self.error = ArgumentTypeError(
-                f"item {self.seq} must be str, bytes or Event, got {type(item).__name__}"
-                " (chat-completion chunks go to from_openai, server-sent events to from_sse)"
+                f"item {self.seq} must be str, bytes, Event or a payload, got {kind}"
             )
             return self._rest(t_ns)
         if text and (self._half or is_high_half(text[-1])):
@@ -109,7 +116,25 @@ class PlainDecoder:
     def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
         """Notice a last character that did not come whole."""
         self._decode(b"", final=not broken)
-        return self._rest(t_ns)
+        out = self._rest(t_ns)
+        mapper = self._mapper
+        if mapper is not None:
+            mapper.seq = self.seq
+            out += mapper.flush(t_ns)
+            cut = None if broken else mapper.cut()
+            if cut is not None:
+                out.append(mapper.failure(cut, t_ns))
+            self.seq = mapper.seq
+        return out
+
+    def _map(self, payload: Any, t_ns: int) -> list[Event]:
+        mapper = self._mapper
+        if mapper is None:
+            mapper = self._mapper = AutoMapper()
+        mapper.seq = self.seq
+        out = mapper.events(payload, t_ns)
+        self.seq = mapper.seq
+        return out
 
     def _rest(self, t_ns: int) -> list[Event]:
         """Deliver half a character that waited in vain."""
@@ -133,14 +158,53 @@ class PlainDecoder:
             return error.object[: error.start].decode("utf-8")
 
 
-class ChatDecoder:
-    """Chat-completion chunks as objects of an SDK, dicts, or JSON text."""
+def plain(item: Any, leave_out: tuple[str, ...] = ()) -> Any:
+    """Make plain dicts and lists of an object of an SDK; None where it is none.
 
-    __slots__ = ("error", "mapper")
+    `leave_out` names fields that the SDK adds to what was sent.
+    """
+    dump = getattr(item, "model_dump", None)
+    if dump is None:
+        return None
+    # Only what was sent, under the names it was sent by, and no complaint where it differs from
+    # the SDK's types: SDKs build objects without validating them, and servers send more than the
+    # types say.
+    options: dict[str, Any] = {"exclude_unset": True, "by_alias": True, "warnings": False}
+    if leave_out:
+        options["exclude"] = set(leave_out)
+    try:
+        return dump(mode="json", **options)
+    except ValueError:  # bytes that are no text, or what else JSON does not have
+        return dump(**options)
 
-    def __init__(self) -> None:
-        self.mapper = ChatMapper()
+
+class ObjectDecoder:
+    """Payloads of a provider as objects of its SDK, dicts, or JSON text.
+
+    Parameters
+    ----------
+    mapper : Mapper, optional
+        Whose payloads they are; by default they tell.
+    what : str
+        What an item should have been, for messages.
+    unwrap : callable, optional
+        Given an object of an SDK, what to read in its place: itself, another object, a dict, or
+        None to skip what the SDK made of events that came before.
+    """
+
+    __slots__ = ("_unwrap", "_what", "error", "mapper")
+
+    def __init__(
+        self,
+        mapper: Mapper | None = None,
+        *,
+        what: str = "a provider's event",
+        unwrap: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.mapper: Mapper = AutoMapper() if mapper is None else mapper
         self.error: MidstreamError | None = None
+        self._what = what
+        self._unwrap = unwrap
 
     @property
     def done(self) -> bool:
@@ -148,7 +212,7 @@ class ChatDecoder:
         return self.mapper.done
 
     def feed(self, item: Any, t_ns: int) -> list[Event]:
-        """Events of one chunk."""
+        """Events of one payload."""
         if isinstance(item, dict):
             return self.mapper.events(item, t_ns)
         if isinstance(item, str):
@@ -161,16 +225,18 @@ class ChatDecoder:
                 problem = f"invalid UTF-8 at byte {error.start} of its data ({error.reason})"
                 text = raw.decode("utf-8", "replace")
                 return self.mapper.decode(text, t_ns, problem=problem)
-        dump = getattr(item, "model_dump", None)
-        if dump is None:
+        if self._unwrap is not None:
+            item = self._unwrap(item)
+            if item is None:
+                return []
+        payload = item if isinstance(item, dict) else plain(item)
+        if payload is None:
             self.error = ArgumentTypeError(
-                f"item {self.mapper.count} must be a chat-completion chunk, a dict or JSON text,"
+                f"item {self.mapper.count} must be {self._what}, a dict or JSON text,"
                 f" got {type(item).__name__}"
             )
             return []
-        # Only what was sent, and no complaint where it differs from the SDK's types: SDKs build
-        # chunks without validating them, and servers send more than the types say.
-        return self.mapper.events(dump(exclude_unset=True, warnings=False), t_ns)
+        return self.mapper.events(payload, t_ns)
 
     def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
         """What was held back, and an error event if the stream was cut off."""
@@ -182,7 +248,7 @@ class ChatDecoder:
 
 
 class SSEDecoder:
-    """Chat completions as a body of server-sent events.
+    """A provider's stream as a body of server-sent events.
 
     Parameters
     ----------
@@ -191,13 +257,21 @@ class SSEDecoder:
     place : str, optional
         Where the body comes from. With it, a body that breaks off is an `EndpointError` naming
         the place; without, it is an error event, since a file may be an excerpt.
+    mapper : Mapper, optional
+        Whose events they are; by default they tell.
     """
 
     __slots__ = ("_place", "error", "mapper", "parser")
 
-    def __init__(self, *, max_bytes: int = DEFAULT_MAX_BYTES, place: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        place: str | None = None,
+        mapper: Mapper | None = None,
+    ) -> None:
         self.parser = SSEParser(max_bytes=max_bytes)
-        self.mapper = ChatMapper()
+        self.mapper: Mapper = AutoMapper() if mapper is None else mapper
         self.error: MidstreamError | None = None
         self._place = place
 
@@ -348,7 +422,7 @@ class LineDecoder(ABC):
 
 
 class NDJSONDecoder(LineDecoder):
-    """Chat-completion chunks as JSON, one a line.
+    """A provider's payloads as JSON, one a line.
 
     Parameters
     ----------
@@ -356,13 +430,21 @@ class NDJSONDecoder(LineDecoder):
         Longest line.
     place : str, optional
         Where the body comes from; what it is for is said at `SSEDecoder`.
+    mapper : Mapper, optional
+        Whose payloads they are; by default they tell.
     """
 
     __slots__ = ("_place", "mapper")
 
-    def __init__(self, *, max_bytes: int = DEFAULT_MAX_BYTES, place: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        place: str | None = None,
+        mapper: Mapper | None = None,
+    ) -> None:
         super().__init__(max_bytes=max_bytes)
-        self.mapper = ChatMapper()
+        self.mapper: Mapper = AutoMapper() if mapper is None else mapper
         self._place = place
 
     @property
@@ -371,7 +453,7 @@ class NDJSONDecoder(LineDecoder):
         return self.mapper.done
 
     def line(self, line: bytes, t_ns: int, *, whole: bool) -> list[Event]:
-        """Events of one chunk."""
+        """Events of one payload."""
         try:
             return self.mapper.decode(line.decode("utf-8"), t_ns)
         except UnicodeDecodeError as error:

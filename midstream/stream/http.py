@@ -22,7 +22,7 @@ from midstream._core.errors import (
 from midstream._core.validate import check_int, check_mapping, check_real, check_text
 from midstream.stream.decode import Decoder, NDJSONDecoder, SSEDecoder
 from midstream.stream.events import Event
-from midstream.stream.openai import ChatMapper
+from midstream.stream.formats.detecting import AutoMapper
 from midstream.stream.sources import Source
 from midstream.stream.sse import DEFAULT_MAX_BYTES
 from midstream.stream.wire import parse_json
@@ -502,7 +502,7 @@ class _JSONBody:
 
     def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
         body = b"".join(self._pieces)
-        mapper = ChatMapper()
+        mapper = AutoMapper()
         try:
             out = mapper.events(parse_json(body.decode("utf-8-sig")), t_ns)
             return out + mapper.flush(t_ns)

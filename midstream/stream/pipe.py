@@ -29,6 +29,7 @@ from midstream.stream.decode import (
     SSEDecoder,
 )
 from midstream.stream.events import Event
+from midstream.stream.formats.detecting import detect
 from midstream.stream.recording import RecordingDecoder
 from midstream.stream.sources import Source
 from midstream.stream.sse import DEFAULT_MAX_BYTES
@@ -43,7 +44,10 @@ _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 #: Whole lines that server-sent events may begin with, but text as well.
 _NEUTRAL_LINES = re.compile(rb"(?:(?:(?:event|id|retry)?:[^\r\n]*+|data: *+)?[\r\n])*+")
 _PAYLOADS = (b"{", b"[{", b"[DONE]")
-_COMPLETIONS = ("chat.completion", "text_completion")
+#: What the beginning of a payload holds that is too long to be looked at whole.
+_MARKS = re.compile(
+    rb'"choices"|"candidates"|"type": ?"(?:response\.|message_start|content_block_|conversation\.)'
+)
 
 
 class SniffDecoder:
@@ -161,34 +165,28 @@ def _sniff_sse(line: bytes) -> Format | None:
 
 
 def _sniff_json(text: bytes, *, over: bool) -> Format | None:
-    """JSON lines of ours or of chat completions, by what the first one holds."""
+    """JSON lines of ours or of a provider's stream, by what the first one holds."""
     if text[1:].lstrip(b" \t")[:1] not in (b"", b'"', b"}"):
         return "text"
     line, end, _ = text.partition(b"\n")
     if not end and not over:
         return None
     if not end and len(line) > _LOOK_AHEAD:  # too long to wait for
-        return "ndjson" if b'"choices"' in line else "text"
+        return "ndjson" if _MARKS.search(line) else "text"
     try:
         row = json.loads(line)
-    except (ValueError, RecursionError):
-        return "text"
+    except (ValueError, RecursionError):  # a payload that got damaged, or no payload
+        return "ndjson" if end and _MARKS.search(line) else "text"
     if "midstream" in row or (type(row.get("t")) in (int, float) and "data" in row):
         return "recording"
-    return "ndjson" if _is_chunk(row) else "text"
+    return "ndjson" if _is_payload(row) else "text"
 
 
-def _is_chunk(row: dict[str, Any]) -> bool:
-    """Whether it is a line of a completion, or an error that came instead of one."""
-    kind = row.get("object")
-    if isinstance(row.get("choices"), list) or (
-        isinstance(kind, str) and kind.startswith(_COMPLETIONS)
-    ):
+def _is_payload(row: dict[str, Any]) -> bool:
+    """Whether it is a line of a provider's stream, or an error that came instead of one."""
+    if detect(row) is not None:
         return True
-    if isinstance(row.get("content"), str) and isinstance(row.get("stop"), bool):
-        return True  # llama.cpp
-    if isinstance(row.get("done"), bool) and ("response" in row or "message" in row):
-        return True  # Ollama
+    kind = row.get("object")
     error = row.get("error")
     return isinstance(error, dict) or kind == "error" or (bool(error) and len(row) == 1)
 
@@ -207,10 +205,10 @@ def from_pipe(
         A file object or a descriptor; default standard input. It is not closed. Bytes that were
         already read into a file object's buffer are not seen.
     format : str, optional
-        ``"sse"`` server-sent events of chat completions, ``"recording"``, ``"ndjson"`` chunks as
-        JSON lines, ``"text"``. By default the beginning decides: server-sent events whose first
-        data begin as JSON does, a first line that is a JSON object with the keys of a recording
-        or of a chunk; all else is text.
+        ``"sse"`` a provider's server-sent events, ``"recording"``, ``"ndjson"`` a provider's
+        payloads as JSON lines, ``"text"``. By default the beginning decides: server-sent events
+        whose first data begin as JSON does, a first line that is a JSON object with the keys of a
+        recording or of a payload; all else is text. Which provider's, the payloads tell.
     max_line_bytes : int, default 8 MiB
         Longest line.
 

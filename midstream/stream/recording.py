@@ -19,7 +19,7 @@ from midstream._core.errors import ArgumentTypeError, ArgumentValueError, Record
 from midstream._core.validate import check_path, check_real, check_text
 from midstream.stream.decode import LineDecoder
 from midstream.stream.events import KINDS, Event
-from midstream.stream.openai import ChatMapper
+from midstream.stream.formats.detecting import AutoMapper
 from midstream.stream.sources import Source
 from midstream.stream.wire import finite, parse_json
 
@@ -63,7 +63,7 @@ class RecordingDecoder(LineDecoder):
         super().__init__(max_bytes=_MAX_LINE_BYTES)
         self._place = place
         self._own: bool | None = None
-        self._mapper = ChatMapper()
+        self._mapper = AutoMapper()
         self._t_ns = 0
 
     def too_long(self, size: int) -> RecordingError:

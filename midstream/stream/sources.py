@@ -12,11 +12,12 @@ from midstream._core.clock import monotonic_ns
 from midstream._core.errors import ArgumentTypeError
 from midstream._core.validate import check_int
 from midstream.stream.closing import AsyncClosing
-from midstream.stream.decode import ChatDecoder, Decoder, PlainDecoder, SSEDecoder
+from midstream.stream.decode import Decoder, PlainDecoder, SSEDecoder
 from midstream.stream.events import Event
+from midstream.stream.formats.detecting import new_mapper
 from midstream.stream.sse import DEFAULT_MAX_BYTES
 
-__all__ = ["Source", "from_iterable", "from_openai", "from_sse"]
+__all__ = ["Source", "check_iterable", "from_iterable", "from_sse"]
 
 _closing: set[asyncio.Task[None]] = set()
 
@@ -24,12 +25,12 @@ _closing: set[asyncio.Task[None]] = set()
 class Source(AsyncClosing):
     """An async iterator of events over an upstream and a decoder.
 
-    Made by ``from_iterable``, ``from_openai``, ``from_sse``, ``from_pipe``, ``from_http`` and
-    ``replay``. An error is raised after everything that had arrived was handed out, and once; the
-    upstream is closed by then. It is also closed by `aclose`, at the end of ``async with``, when
-    the task that waits for the next event is cancelled, and when the last reference to the source
-    goes, as after a ``break``. What closing raises comes out of whatever closed; where that was a
-    cancellation, it comes out of the next `aclose`.
+    Made by ``from_iterable``, ``from_openai`` and its like, ``from_sse``, ``from_pipe``,
+    ``from_http`` and ``replay``. An error is raised after everything that had arrived was handed
+    out, and once; the upstream is closed by then. It is also closed by `aclose`, at the end of
+    ``async with``, when the task that waits for the next event is cancelled, and when the last
+    reference to the source goes, as after a ``break``. What closing raises comes out of whatever
+    closed; where that was a cancellation, it comes out of the next `aclose`.
 
     Parameters
     ----------
@@ -303,35 +304,47 @@ def _close_soon(loop: asyncio.AbstractEventLoop, iterator: Any, upstream: Any) -
     task.add_done_callback(_closing.discard)
 
 
-def _check_iterable(name: str, value: Any, wanted: str) -> Any:
+def check_iterable(name: str, value: Any, wanted: str) -> Any:
+    """Return what can be iterated, in one way or the other.
+
+    Raises
+    ------
+    ArgumentTypeError
+        It cannot, or it has to be awaited or entered first.
+    """
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()
         raise ArgumentTypeError(f"{name} must be {wanted}, got an awaitable: await it first")
     if not any(hasattr(value, name) for name in ("__aiter__", "__anext__", "__iter__")):
-        raise ArgumentTypeError(f"{name} must be {wanted}, got {type(value).__name__}")
+        kind = type(value).__name__
+        if hasattr(value, "__aenter__") or hasattr(value, "__enter__"):
+            raise ArgumentTypeError(f"{name} must be {wanted}, got {kind}: enter it first (with)")
+        raise ArgumentTypeError(f"{name} must be {wanted}, got {kind}")
     return value
 
 
 def from_iterable(
-    items: Iterable[str | bytes | Event] | AsyncIterable[str | bytes | Event],
+    items: Iterable[Any] | AsyncIterable[Any],
     *,
     started_ns: int | None = None,
 ) -> Source:
-    """Make a source of text, bytes or events that already are at hand.
+    """Make a source of text, bytes, events, or any provider's payloads.
 
     Parameters
     ----------
-    items : Iterable or AsyncIterable of str, bytes or Event
+    items : Iterable or AsyncIterable of str, bytes, Event, dict or object
         A str is one ``text`` event. Bytes are UTF-8 that may be cut anywhere, inside a character
-        too. Events pass unchanged. A single str or bytes counts as one item.
+        too. Events pass unchanged. Dicts, and objects of an SDK (that have ``model_dump``), are
+        payloads; which API they are of, they tell. A single item that is none of an iterable's
+        kinds counts as one.
     started_ns : int, optional
         When the request was sent, by `time.monotonic_ns`; default now.
 
     Returns
     -------
     Source
-        Events of str and bytes are numbered and timed as they arrive.
+        Events of str, bytes and payloads are numbered and timed as they arrive.
 
     Raises
     ------
@@ -347,65 +360,28 @@ def from_iterable(
     >>> asyncio.run(texts(["Once", b" upon \\xe2\\x82", b"\\xac"]))
     ['Once', ' upon ', '€']
     """
-    if isinstance(items, (str, bytes, bytearray, Event)):
+    if isinstance(items, (str, bytes, bytearray, Event, dict)):
         items = [items]
-    upstream = _check_iterable("items", items, "iterable or async iterable")
+    upstream = check_iterable("items", items, "iterable or async iterable")
     return Source(upstream, PlainDecoder(), started_ns=started_ns)
-
-
-def from_openai(stream: Any, *, started_ns: int | None = None) -> Source:
-    """Make a source of a stream of chat-completion (or legacy completion) chunks.
-
-    Parameters
-    ----------
-    stream : openai.AsyncStream, openai.Stream, or any iterable or async iterable
-        Of the SDK's chunk objects, of dicts, or of JSON text; mixtures are fine. A plain iterable
-        (the SDK's blocking client) makes the event loop wait where it waits.
-    started_ns : int, optional
-        When the request was sent, by `time.monotonic_ns`; default now.
-
-    Returns
-    -------
-    Source
-        Exceptions of the SDK come through as they are. A stream that ends without a finish reason
-        and without ``[DONE]`` ends with an ``error`` event that says so.
-
-    Raises
-    ------
-    ArgumentTypeError
-        `stream` cannot be iterated, or is a coroutine that was not awaited. From the iterator: an
-        item that is no chunk.
-
-    See Also
-    --------
-    midstream.stream.openai.ChatMapper : which events a chunk gives.
-
-    Examples
-    --------
-    >>> chunks = [{"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}]
-    >>> async def kinds():
-    ...     return [event.kind async for event in from_openai(chunks)]
-    >>> asyncio.run(kinds())
-    ['text', 'end']
-    """
-    if isinstance(stream, (str, bytes, dict)):
-        stream = [stream]
-    upstream = _check_iterable("stream", stream, "a stream of chunks")
-    return Source(upstream, ChatDecoder(), started_ns=started_ns)
 
 
 def from_sse(
     chunks: Iterable[bytes] | AsyncIterable[bytes],
     *,
+    api: str | None = None,
     max_line_bytes: int = DEFAULT_MAX_BYTES,
     started_ns: int | None = None,
 ) -> Source:
-    """Make a source of the body of a chat-completions response, as server-sent events.
+    """Make a source of the body of a provider's response, as server-sent events.
 
     Parameters
     ----------
     chunks : bytes, or Iterable or AsyncIterable of bytes
         The body, cut anywhere. Open binary files and ``response.aiter_bytes()`` will do.
+    api : str, optional
+        Short name of the API (a key of `midstream.stream.formats.MAPPERS`); by default the events
+        tell.
     max_line_bytes : int, default 8 MiB
         Longest line, and most data in one event.
     started_ns : int, optional
@@ -420,8 +396,8 @@ def from_sse(
     Raises
     ------
     ArgumentTypeError, ArgumentValueError
-        `chunks` cannot be iterated; `max_line_bytes` is no positive integer. From the iterator: a
-        chunk that is not bytes.
+        `chunks` cannot be iterated; `api` is not known; `max_line_bytes` is no positive integer.
+        From the iterator: a chunk that is not bytes.
     MalformedStreamError
         From the iterator: a line or event above the limit.
 
@@ -434,7 +410,9 @@ def from_sse(
     ['Hi']
     """
     check_int("max_line_bytes", max_line_bytes, low=1)
+    mapper = new_mapper(api)
     if isinstance(chunks, (bytes, bytearray, str)):
         chunks = [chunks]  # type: ignore[list-item]
-    upstream = _check_iterable("chunks", chunks, "iterable or async iterable of bytes")
-    return Source(upstream, SSEDecoder(max_bytes=max_line_bytes), started_ns=started_ns)
+    upstream = check_iterable("chunks", chunks, "iterable or async iterable of bytes")
+    decoder = SSEDecoder(max_bytes=max_line_bytes, mapper=mapper)
+    return Source(upstream, decoder, started_ns=started_ns)

@@ -26,7 +26,7 @@ from midstream._core.errors import (
     MalformedStreamError,
 )
 from midstream.stream.http import endpoint_url, from_http
-from midstream.stream.sources import from_openai
+from midstream.stream.providers import from_openai
 
 KEY = "sk-a-very-secret-key"
 

@@ -146,7 +146,10 @@ def test_ollama_lines_are_understood():
         ("end", "length", None),
         ("usage", "", None),
     ]
-    assert events[-1].data["usage"] == {"prompt_tokens": 4, "completion_tokens": 3}
+    assert events[-1].data == {
+        "usage": {"prompt_eval_count": 4, "eval_count": 3},
+        "tokens": {"input_tokens": 4, "output_tokens": 3, "total_tokens": 7},
+    }
     decoder = SniffDecoder("pipe")
     events = decoder.feed(b'{"response":"Once","done":false}\n', 0) + decoder.end(0)
     assert [event.kind for event in events] == ["text", "error"]
@@ -166,7 +169,7 @@ def test_a_stream_without_one_known_event_says_so(format, body, count):
     decoder = SniffDecoder("pipe", format=format)
     events = decoder.feed(body, 0) + decoder.end(0)
     assert [event.text for event in events if event.kind == "error"] == [events[-1].text]
-    assert f"{count} events, none of them of a chat completion" in events[-1].text
+    assert f"{count} events, none of them of a known API" in events[-1].text
     empty = SniffDecoder("pipe", format=format)
     assert empty.end(0) == []
 

@@ -19,7 +19,8 @@ from midstream._core.errors import (
     MalformedStreamError,
 )
 from midstream.stream.events import Event
-from midstream.stream.sources import from_iterable, from_openai, from_sse
+from midstream.stream.providers import from_openai
+from midstream.stream.sources import from_iterable, from_sse
 
 
 class Upstream:
@@ -145,10 +146,27 @@ async def test_invalid_utf8_names_its_byte():
 
 
 async def test_an_item_of_another_type():
-    events, error = await collect(from_iterable(["a", {"choices": []}, "b"]))
+    events, error = await collect(from_iterable(["a", 5, "b"]))
     assert joined(events) == "a"
     assert isinstance(error, ArgumentTypeError)
-    assert "item 1 must be str, bytes or Event, got dict" in str(error)
+    assert "item 1 must be str, bytes, Event or a payload, got int" in str(error)
+
+
+async def test_payloads_among_texts():
+    class Built:
+        def model_dump(self, **options):
+            return {"choices": [{"delta": {"content": "c"}}]}
+
+    events, error = await collect(from_iterable(["a", chunk("b\ud83d"), Built(), b"d"]))
+    assert error is None
+    assert joined(events) == "ab\ud83dcd"
+    assert [event.seq for event in events] == list(range(len(events)))
+    assert (
+        events[-1].text
+        == "closed mid-stream after event 2: neither finish_reason nor [DONE] arrived"
+    )
+    events, error = await collect(from_iterable({"message": {"content": "Hi"}, "done": True}))
+    assert [(event.kind, event.text) for event in events] == [("text", "Hi"), ("end", "stop")]
 
 
 @pytest.mark.parametrize("make", [from_iterable, from_openai, from_sse])

@@ -1,7 +1,16 @@
 """Wire formats of providers: payloads in, events out, no input or output.
 
 Common
-    `Mapper`, what all of them can do
+    `Mapper`, what all of them can do; `PayloadMapper`, what they share
+Finding out
+    `detect` tells the API of a payload, `AutoMapper` does so along the way; `MAPPERS`, `mapper_of`
+Mappers
+    `ChatMapper` (legacy completions too), `ResponsesMapper`, `RealtimeMapper`, `AssistantsMapper`,
+    `AnthropicMapper`, `OllamaMapper`, `LlamaMapper`, `BedrockMapper`, `GoogleMapper`,
+    `InteractionsMapper`, `CohereMapper`
+What comes of them
+    `assemble` puts events together into `Answers` with their `Call` objects; `token_counts` has
+    counts of all providers under common names
 """
 
 from __future__ import annotations
@@ -11,8 +20,70 @@ from typing import TYPE_CHECKING
 from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from midstream.stream.formats.answers import Answers, Call, assemble
+    from midstream.stream.formats.anthropic import AnthropicMapper
+    from midstream.stream.formats.assistants import AssistantsMapper
+    from midstream.stream.formats.base import PayloadMapper
+    from midstream.stream.formats.bedrock import BedrockMapper
+    from midstream.stream.formats.chat import ChatMapper
+    from midstream.stream.formats.cohere import CohereMapper
+    from midstream.stream.formats.counts import token_counts
+    from midstream.stream.formats.detecting import MAPPERS, AutoMapper, detect, mapper_of
+    from midstream.stream.formats.google import GoogleMapper
+    from midstream.stream.formats.interactions import InteractionsMapper
+    from midstream.stream.formats.llama import LlamaMapper
+    from midstream.stream.formats.ollama import OllamaMapper
     from midstream.stream.formats.protocol import Mapper
+    from midstream.stream.formats.realtime import RealtimeMapper
+    from midstream.stream.formats.responses import ResponsesMapper
 
-__all__ = ["Mapper"]
+__all__ = [
+    "MAPPERS",
+    "Answers",
+    "AnthropicMapper",
+    "AssistantsMapper",
+    "AutoMapper",
+    "BedrockMapper",
+    "Call",
+    "ChatMapper",
+    "CohereMapper",
+    "GoogleMapper",
+    "InteractionsMapper",
+    "LlamaMapper",
+    "Mapper",
+    "OllamaMapper",
+    "PayloadMapper",
+    "RealtimeMapper",
+    "ResponsesMapper",
+    "assemble",
+    "detect",
+    "mapper_of",
+    "token_counts",
+]
 
-__getattr__, __dir__ = lazy_exports(__name__, {"Mapper": "protocol"})
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "MAPPERS": "detecting",
+        "Answers": "answers",
+        "AnthropicMapper": "anthropic",
+        "AssistantsMapper": "assistants",
+        "AutoMapper": "detecting",
+        "BedrockMapper": "bedrock",
+        "Call": "answers",
+        "ChatMapper": "chat",
+        "CohereMapper": "cohere",
+        "GoogleMapper": "google",
+        "InteractionsMapper": "interactions",
+        "LlamaMapper": "llama",
+        "Mapper": "protocol",
+        "OllamaMapper": "ollama",
+        "PayloadMapper": "base",
+        "RealtimeMapper": "realtime",
+        "ResponsesMapper": "responses",
+        "assemble": "answers",
+        "detect": "detecting",
+        "mapper_of": "detecting",
+        "token_counts": "counts",
+    },
+)
