@@ -4,10 +4,13 @@ Common
     `Mapper`, what all of them can do; `PayloadMapper`, what they share
 Finding out
     `detect` tells the API of a payload, `AutoMapper` does so along the way; `MAPPERS`, `mapper_of`
+    and `new_mapper` find a mapper by the name of its API
 Mappers
     `ChatMapper` (legacy completions too), `ResponsesMapper`, `RealtimeMapper`, `AssistantsMapper`,
     `AnthropicMapper`, `OllamaMapper`, `LlamaMapper`, `BedrockMapper`, `GoogleMapper`,
     `InteractionsMapper`, `CohereMapper`
+What came before
+    `history` reads the messages of a request as events
 What comes of them
     `assemble` puts events together into `Answers` with their `Call` objects; `token_counts` has
     counts of all providers under common names
@@ -28,13 +31,20 @@ if TYPE_CHECKING:
     from midstream.stream.formats.chat import ChatMapper
     from midstream.stream.formats.cohere import CohereMapper
     from midstream.stream.formats.counts import token_counts
-    from midstream.stream.formats.detecting import MAPPERS, AutoMapper, detect, mapper_of
+    from midstream.stream.formats.detecting import (
+        MAPPERS,
+        AutoMapper,
+        detect,
+        mapper_of,
+        new_mapper,
+    )
     from midstream.stream.formats.google import GoogleMapper
     from midstream.stream.formats.interactions import InteractionsMapper
     from midstream.stream.formats.llama import LlamaMapper
     from midstream.stream.formats.ollama import OllamaMapper
     from midstream.stream.formats.protocol import Mapper
     from midstream.stream.formats.realtime import RealtimeMapper
+    from midstream.stream.formats.requests import history
     from midstream.stream.formats.responses import ResponsesMapper
 
 __all__ = [
@@ -57,7 +67,9 @@ __all__ = [
     "ResponsesMapper",
     "assemble",
     "detect",
+    "history",
     "mapper_of",
+    "new_mapper",
     "token_counts",
 ]
 
@@ -83,7 +95,9 @@ __getattr__, __dir__ = lazy_exports(
         "ResponsesMapper": "responses",
         "assemble": "answers",
         "detect": "detecting",
+        "history": "requests",
         "mapper_of": "detecting",
+        "new_mapper": "detecting",
         "token_counts": "counts",
     },
 )
