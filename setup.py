@@ -170,6 +170,7 @@ MODULES = {
     "midstream.quic._transport": ["ms_received.c", "ms_recovery.c"],
     "midstream.stream._arguments": [],
     "midstream.stream._loops": ["ms_near.c"],
+    "midstream.stream._patterns": [],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
     "midstream.scheduler._scheduler": SCHEDULER,
     "midstream.scheduler._sleep": ["ms_sleep.c"],

@@ -16,6 +16,7 @@ from midstream._core.errors import (
     ConfigurationError,
     MidstreamError,
 )
+from midstream._core.regex import Pattern
 from midstream._core.toml import read_toml, toml_value
 from midstream._core.validate import (
     check_choice,
@@ -25,7 +26,6 @@ from midstream._core.validate import (
     check_text,
     did_you_mean,
 )
-from midstream.logic._pattern import Pattern
 from midstream.logic._rulebook import OPERATORS
 from midstream.logic.formula import Formula
 from midstream.logic.parser import parse

@@ -7,6 +7,8 @@ Sources, all async iterators of events
     `from_ollama`, `from_iterable`, `from_pipe`, `from_quic`, `replay`; `formats` has the mappers
 Watching
     `watch`, `Watch`, `Report`, `Metrics`; `LoopDetector`, `StallDetector`, or your own `Detector`
+Looking for patterns across the borders of chunks
+    `PatternSet`, `Scanner`, `Match`
 Reading tool calls
     `CallAssembler`, `CallProgress`, `canonical_arguments`
     `watch`, `Watch`, `Report`, `Metrics`; `LoopDetector`, `StallDetector`, or your own `Detector`;
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from midstream.stream.guard import Denial, Guard, Step
     from midstream.stream.http import from_http
     from midstream.stream.metrics import Metrics
+    from midstream.stream.patterns import Match, PatternSet, Scanner
     from midstream.stream.pipe import from_pipe
     from midstream.stream.providers import from_anthropic, from_ollama, from_openai, from_realtime, from_responses
     from midstream.stream.quic import QuicCode, QuicPublisher, QuicSink, Served, from_quic, to_quic
@@ -53,12 +56,15 @@ __all__ = [
     "Finding",
     "Guard",
     "LoopDetector",
+    "Match",
     "Metrics",
+    "PatternSet",
     "QuicCode",
     "QuicPublisher",
     "QuicSink",
     "Recorder",
     "Report",
+    "Scanner",
     "Served",
     "Source",
     "StallDetector",
@@ -100,12 +106,15 @@ __getattr__, __dir__ = lazy_exports(
         "Finding": "events",
         "Guard": "guard",
         "LoopDetector": "detectors",
+        "Match": "patterns",
         "Metrics": "metrics",
+        "PatternSet": "patterns",
         "QuicCode": "quic",
         "QuicPublisher": "quic",
         "QuicSink": "quic",
         "Recorder": "recording",
         "Report": "report",
+        "Scanner": "patterns",
         "Served": "quic",
         "Source": "sources",
         "StallDetector": "detectors",

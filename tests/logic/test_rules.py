@@ -18,7 +18,7 @@ from midstream._core.errors import (
     ExpressionError,
     FormulaSyntaxError,
 )
-from midstream.logic._pattern import Pattern
+from midstream._core.regex import Pattern
 from midstream.logic.parser import parse
 from midstream.logic.rulebook import RuleBook
 from midstream.logic.rules import Rule, read_rules, write_rules

@@ -72,6 +72,15 @@ class _Class:
         self.ranges: list[tuple[str, str]] = []
         self.classes: list[tuple[str, bool]] = []
 
+    def key(self) -> tuple[Any, ...]:
+        """Equal for sets of the same make."""
+        return (
+            self.negated,
+            frozenset(self.chars),
+            frozenset(self.ranges),
+            frozenset(self.classes),
+        )
+
     def contains(self, char: str, fold: bool) -> bool:
         forms = {char}
         if fold:
