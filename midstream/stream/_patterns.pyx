@@ -16,7 +16,7 @@ from cpython.unicode cimport (
     PyUnicode_READ,
     PyUnicode_Substring,
 )
-from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint16_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t
 from libc.string cimport memcpy, memset
 
 import threading
@@ -414,7 +414,7 @@ cdef class PatternTable:
             total += part.state_bytes
         return total
 
-    cdef int classify(self, Py_UCS4 c) except -1:
+    cdef int classify(self, uint32_t c) except -1:
         """The class of a character, a new one if need be."""
         char = chr(c)
         key = bytes([payload.contains(char, fold) for payload, fold in self.sets])
@@ -429,7 +429,7 @@ cdef class PatternTable:
             self.kinds.append(kind)
         return found
 
-    cdef int class_of(self, Py_UCS4 c) except -1:
+    cdef int class_of(self, uint32_t c) except -1:
         """The same, looked up."""
         cdef uint16_t *page
         if c < 128:
@@ -714,7 +714,7 @@ cdef class PatternScanner:
         cdef int width = self.width
         cdef const void *data = self.data
         cdef const int32_t *next_row
-        cdef Py_UCS4 c
+        cdef uint32_t c
         cdef uint16_t *page
         cdef int32_t to
         cdef int row, class_
@@ -947,8 +947,12 @@ cdef class PatternScanner:
             state = part.start(found.before)
         while at < stop:
             class_ = table.class_of(PyUnicode_READ(self.width, self.data, at - self.base))
-            with table.lock:
-                step = table.step(i, state, class_)
+            known = state.next.get(class_)
+            if known is None:
+                with table.lock:
+                    step = table.step(i, state, class_)
+            else:
+                step = <Step>known
             self.apply(found, &step.act, step.sources, at)
             state = step.to
             at += 1
