@@ -879,6 +879,7 @@ cdef class Engine:
     cdef list journal
     cdef set copied
     cdef bint busy
+    cdef bint same  # in `outlook`: every value of what is unknown has led to the same state
     cdef tuple blocking  # for each group, a bytes of 1 where breaking a rule forbids the event
 
     def __cinit__(self):
@@ -1116,7 +1117,7 @@ cdef class Engine:
 
         `leaves` has, for each group, a tuple with the bits of the event that each rule reads.
         Returns what is broken in any case, as `step` does; (group, rule) of what the rest decides;
-        (path, message) of fields that cannot be tested.
+        (path, message) of fields that cannot be tested; whether the rest makes no difference.
         """
         cdef Group group
         cdef size_t g = 0
@@ -1130,19 +1131,22 @@ cdef class Engine:
             maybe = frozenset(self.conditions.fill_known(event, unknown, self.letter, problems))
             certain = []
             open_ = []
+            settled = True
             for group in self.groups:
-                self.judge(group, g, event, unknown, maybe, leaves[g], now, certain, open_,
-                           problems)
+                settled &= self.judge(group, g, event, unknown, maybe, leaves[g], now, certain,
+                                      open_, problems)
                 g += 1
-            return certain, open_, problems
+            return certain, open_, problems, settled
         finally:
             self.busy = False
 
     cdef int judge(self, Group group, size_t g, object event, object unknown, frozenset maybe,
                    tuple leaves, double now, list certain, list open_, list problems) except -1:
-        """The part of `outlook` that is one group's."""
+        """The part of `outlook` that is one group's; whether all of it is known."""
         cdef Slice slice_
         cdef bint hidden = False
+        cdef bint settled
+        cdef uint64_t *letter = self.letters + g * self.words
         key = None
         if group.key is not None:
             path = group.key if isinstance(group.key, tuple) else ()
@@ -1154,11 +1158,17 @@ cdef class Engine:
                     problems.append((path, str(error)))
                     hidden = True
                 if key is MISSING:
-                    return 0
+                    return 1
         by_bits = {}
         for slot, bits in enumerate(leaves):
             if bits is not None:
                 by_bits.setdefault(tuple(sorted(maybe & bits)), []).append(slot)
+        self.same = True
+        settled = True
+        if hidden:  # it is all the same where the event is none of the group's
+            memcpy(letter, self.letter, self.words * sizeof(uint64_t))
+            settled = (not ms_rb_gate(&group.program.program, letter)
+                       and all(not maybe & bits for bits in leaves if bits is not None))
         if not hidden:
             slice_ = group.only if group.key is None else <Slice>group.slices.get(key)
             slices = [group.fresh() if slice_ is None else slice_]
@@ -1170,13 +1180,14 @@ cdef class Engine:
         for bits, slots in by_bits.items():
             if slices is None or len(bits) > MOST_UNKNOWN:
                 open_ += [(g, slot) for slot in slots]
+                settled = False
                 continue
             for slot, found in self.try_all(group, g, slices, bits, slots, now).items():
                 if found is True or hidden:
                     open_.append((g, slot))
                 else:
                     certain.append(found)
-        return 0
+        return settled and (hidden or self.same)
 
     cdef dict try_all(self, Group group, size_t g, list slices, tuple bits, list slots,
                       double now):
@@ -1187,12 +1198,13 @@ cdef class Engine:
         cdef uint64_t chosen
         cdef bint concerned
         cdef uint64_t *letter = self.letters + g * self.words
-        cdef ms_rb_change *change
         cdef bint ignored = False
+        cdef tuple first
         legal = dict.fromkeys(slots, 0)
         broken = {}
         times = dict.fromkeys(slots, 0)
         for slice_ in slices:
+            first = None
             for chosen in range(<uint64_t>1 << len(bits)):
                 memcpy(letter, self.letter, self.words * sizeof(uint64_t))
                 for place, bit in enumerate(bits):
@@ -1205,13 +1217,19 @@ cdef class Engine:
                     n = ms_rb_step(&group.program.program, group.scratch.data, slice_.data,
                                    letter, self.n_steps, now, group.spare,
                                    group.spare + group.program.n_rules, self.changes)
+                changes = self.collect(g, n, self.n_steps, &ignored) or [] if n else []
+                if bits and self.same:
+                    left = PyBytes_FromStringAndSize(
+                        <char *>(group.scratch.data if concerned else slice_.data), slice_.size
+                    ), [(found[2], found[4]) for found in changes]
+                    if first is None:
+                        first = left
+                    self.same = left == first
                 for slot in slots:
                     if not concerned or ms_rb_legal(&group.program.program, slice_.data, letter,
                                                     slot):
                         legal[slot] += 1
-                if n == 0:
-                    continue
-                for found in self.collect(g, n, self.n_steps, &ignored) or ():
+                for found in changes:
                     if found[4] == MS_RB_FALSE and found[2] in legal:
                         times[found[2]] += 1
                         broken.setdefault(found[2], found)

@@ -195,12 +195,16 @@ class Outlook:
     allowed : bool or None
         False: it breaks a rule whose action is ``"block"`` or ``"stop"``; True: it cannot break
         one; None: the rest decides.
+    settled : bool
+        No rule looks at what is not known: the event as it is known now can be taken for the whole
+        one.
     """
 
     broken: tuple[Finding, ...]
     open: tuple[str, ...]
     problems: tuple[tuple[str, str], ...]
     allowed: bool | None
+    settled: bool
 
 
 _TAKEN = Outcome((), True)
@@ -604,7 +608,9 @@ class RuleBook:
             raise ArgumentTypeError(f"unknown must be callable, got {unknown!r:.60}")
         if self._leaves is None:
             self._leaves = tuple(self._leaves_of(group) for group in self._assembly.groups)
-        found, undecided, problems = self._engine.outlook(event, time, unknown, self._leaves)
+        found, undecided, problems, settled = self._engine.outlook(
+            event, time, unknown, self._leaves
+        )
         found.sort(key=lambda change: (change[0], change[2]))
         groups = self._assembly.groups
         broken = self._outcome(found, False, False)
@@ -617,6 +623,7 @@ class RuleBook:
             tuple(rule.name for rule in rules),
             tuple((".".join(path), message) for path, message in problems),
             allowed,
+            settled,
         )
 
     def _leaves_of(self, group: GroupPlan) -> tuple[frozenset[int] | None, ...]:

@@ -67,7 +67,10 @@ def test_it_is_what_all_completions_have_in_common(seed: int) -> None:
         # what values of fields can be: what is certain may be called open, never the reverse.
         assert names(seen.broken) <= certain
         assert possible <= names(seen.broken) | set(seen.open)
+        if seen.settled:
+            assert certain == possible
         if len(known) == 3:
+            assert seen.settled
             assert (names(seen.broken), seen.open) == (certain, ())
         forbidding = {rule.name for rule in rules if rule.action == "block"}
         if seen.allowed is not None:
@@ -94,10 +97,12 @@ def test_the_formula_decides_before_all_of_its_atoms_are_known() -> None:
         return path[:1] == ("arguments",)
 
     assert book.outlook({"name": "delete"}, unknown).allowed is False
-    assert book.outlook({"name": "other"}, unknown).allowed is True
+    other = book.outlook({"name": "other"}, unknown)
+    assert (other.allowed, other.settled) == (True, True)
     book.step({"name": "backup"})
     seen = book.outlook({"name": "delete"}, unknown)
     assert (seen.allowed, seen.open, seen.broken) == (None, ("backup first",), ())
+    assert not seen.settled
 
 
 def test_conditions_that_exclude_each_other_are_not_tried_together() -> None:
@@ -132,7 +137,8 @@ def test_a_key_that_is_not_known_may_be_any() -> None:
         return path == ("id",)
 
     assert book.outlook({"name": "write"}, unknown).open == ("read first",)
-    assert book.outlook({"name": "else"}, unknown).allowed is True
+    seen = book.outlook({"name": "else"}, unknown)
+    assert (seen.allowed, seen.settled) == (True, False)  # its own key has seen an event more
     assert book.outlook({"name": "write"}, lambda path: False).allowed is True  # it has no key
     for number in range(70):
         book.step({"name": "read", "id": number})
