@@ -171,6 +171,7 @@ MODULES = {
     "midstream.stream._arguments": [],
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.stream._patterns": [],
+    "midstream.stream._segments": [],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
     "midstream.scheduler._scheduler": SCHEDULER,
     "midstream.scheduler._sleep": ["ms_sleep.c"],

@@ -9,11 +9,11 @@ Watching
     `watch`, `Watch`, `Report`, `Metrics`; `LoopDetector`, `StallDetector`, or your own `Detector`
 Looking for patterns across the borders of chunks
     `PatternSet`, `Scanner`, `Match`
+    `watch`, `Watch`, `Report`, `Metrics`; `Guard`, its synchronous core, with `Step` and `Denial`
 Reading tool calls
     `CallAssembler`, `CallProgress`, `canonical_arguments`
-    `watch`, `Watch`, `Report`, `Metrics`; `LoopDetector`, `StallDetector`, or your own `Detector`;
-    `Guard`, its synchronous core, with `Step` and `Denial`
-    `watch`, `Watch`, `Report`, `Metrics`; `LoopDetector`, `StallDetector`, `ToolLoopDetector`, or
+Detecting
+    `LoopDetector`, `StallDetector`, `ToolLoopDetector`, `DriftDetector` with a `DriftTemplate`, or
     your own `Detector`
 Adapting, by a strange loop around the watch
     `watch_loop`; its parts `watch_params`, `watch_presets`, `StreamLoss`, `StreamRecord`
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from midstream.stream.. import formats
     from midstream.stream.adapting import StreamLoss, StreamRecord, watch_loop, watch_params, watch_presets
     from midstream.stream.calls import CallAssembler, CallProgress, canonical_arguments
-    from midstream.stream.detectors import Detector, LoopDetector, StallDetector, ToolLoopDetector
+    from midstream.stream.detectors import Detector, DriftDetector, DriftTemplate, LoopDetector, StallDetector, ToolLoopDetector
     from midstream.stream.events import Event, Finding
     from midstream.stream.guard import Denial, Guard, Step
     from midstream.stream.http import from_http
@@ -52,6 +52,8 @@ __all__ = [
     "CallProgress",
     "Denial",
     "Detector",
+    "DriftDetector",
+    "DriftTemplate",
     "Event",
     "Finding",
     "Guard",
@@ -102,6 +104,8 @@ __getattr__, __dir__ = lazy_exports(
         "CallProgress": "calls",
         "Denial": "guard",
         "Detector": "detectors",
+        "DriftDetector": "detectors",
+        "DriftTemplate": "detectors",
         "Event": "events",
         "Finding": "events",
         "Guard": "guard",

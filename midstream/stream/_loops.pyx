@@ -39,18 +39,6 @@ cdef extern from "ms_near.h":
     bint ms_near_is_counting(const ms_near_detector *d, double copies) noexcept nogil
     size_t ms_near_memory(const ms_near_detector *d) noexcept nogil
 
-# What a character is. Words and numbers run on; a glyph (a sign of a script written without
-# spaces) and punctuation are tokens of one character.
-cdef enum:
-    LETTER
-    DIGIT
-    SPACE
-    NEWLINE
-    GLYPH
-    MARK
-    STRUCTURE
-    NONE
-
 cdef enum:
     # Longer words and numbers are taken apart: a token that does not end is never compared, and
     # cuts at a fixed width would beat against the period of what is written without spaces.

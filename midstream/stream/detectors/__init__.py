@@ -4,6 +4,8 @@ What a detector is
     `Detector`
 In the path, well below a microsecond a token
     `LoopDetector`, `StallDetector`, `ToolLoopDetector`
+Beside the stream, where a scheduler has time for them
+    `DriftDetector`, with its `DriftTemplate`
 """
 
 from __future__ import annotations
@@ -13,17 +15,27 @@ from typing import TYPE_CHECKING
 from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from midstream.stream.detectors.drifting import DriftDetector, DriftTemplate
     from midstream.stream.detectors.loops import LoopDetector
     from midstream.stream.detectors.protocol import Detector
     from midstream.stream.detectors.stalls import StallDetector
     from midstream.stream.detectors.tools import ToolLoopDetector
 
-__all__ = ["Detector", "LoopDetector", "StallDetector", "ToolLoopDetector"]
+__all__ = [
+    "Detector",
+    "DriftDetector",
+    "DriftTemplate",
+    "LoopDetector",
+    "StallDetector",
+    "ToolLoopDetector",
+]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "Detector": "protocol",
+        "DriftDetector": "drifting",
+        "DriftTemplate": "drifting",
         "LoopDetector": "loops",
         "StallDetector": "stalls",
         "ToolLoopDetector": "tools",

@@ -12,7 +12,8 @@ from typing import Any, Literal, NamedTuple
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_choice, check_int
 from midstream.compare import RunDetector
-from midstream.stream.detectors._arguments import Arguments, canonical_arguments
+from midstream.stream.calls import canonical_arguments
+from midstream.stream.detectors._closing import Arguments
 from midstream.stream.events import SEVERITIES, Event, Finding, Severity
 
 __all__ = ["POLLING", "ToolLoopDetector"]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Any
 
 from midstream.stream.events import Event
 
-__all__ = ["Arguments", "canonical_arguments"]
+__all__ = ["Arguments"]
 
 #: Characters of arguments that are kept; what is longer is known by its beginning.
 MAX_CHARS = 1 << 20
@@ -130,24 +128,3 @@ class Arguments:
 
 _IN_STRING = re.compile(r'["\\]')
 _OUTSIDE = re.compile(r'["{}\[\]]')
-
-
-def canonical_arguments(text: str) -> str:
-    """One text for all forms of the same arguments; what is no JSON but for its white space."""
-    if not text or text.isspace():
-        return "{}"
-    try:
-        value = json.loads(text)
-        return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    except (ValueError, RecursionError):
-        return " ".join(text.split())
-
-
-def _plain(value: Any) -> Any:
-    if type(value) is float:
-        return int(value) if value.is_integer() and abs(value) < 1e15 else value
-    if type(value) is dict:
-        return {name: _plain(item) for name, item in value.items()}
-    if type(value) is list:
-        return [_plain(item) for item in value]
-    return value
