@@ -13,8 +13,8 @@ Looking for patterns across the borders of chunks
 Reading tool calls
     `CallAssembler`, `CallProgress`, `canonical_arguments`
 Detecting
-    `LoopDetector`, `StallDetector`, `ToolLoopDetector`, `DriftDetector` with a `DriftTemplate`, or
-    your own `Detector`
+    `LoopDetector`, `StallDetector`, `ToolLoopDetector`; `DriftDetector` with a `DriftTemplate`,
+    `RegimeDetector`; or your own `Detector`
 Adapting, by a strange loop around the watch
     `watch_loop`; its parts `watch_params`, `watch_presets`, `StreamLoss`, `StreamRecord`
 Recording
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from midstream.stream.. import formats
     from midstream.stream.adapting import StreamLoss, StreamRecord, watch_loop, watch_params, watch_presets
     from midstream.stream.calls import CallAssembler, CallProgress, canonical_arguments
-    from midstream.stream.detectors import Detector, DriftDetector, DriftTemplate, LoopDetector, StallDetector, ToolLoopDetector
+    from midstream.stream.detectors import Detector, DriftDetector, DriftTemplate, LoopDetector, RegimeDetector, StallDetector, ToolLoopDetector
     from midstream.stream.events import Event, Finding
     from midstream.stream.guard import Denial, Guard, Step
     from midstream.stream.http import from_http
@@ -65,6 +65,7 @@ __all__ = [
     "QuicPublisher",
     "QuicSink",
     "Recorder",
+    "RegimeDetector",
     "Report",
     "Scanner",
     "Served",
@@ -117,6 +118,7 @@ __getattr__, __dir__ = lazy_exports(
         "QuicPublisher": "quic",
         "QuicSink": "quic",
         "Recorder": "recording",
+        "RegimeDetector": "detectors",
         "Report": "report",
         "Scanner": "patterns",
         "Served": "quic",

@@ -28,8 +28,6 @@ cdef extern from "Python.h":
 cdef enum:
     # Longer words are cut, as `LoopScanner` does: something without end must end somewhere.
     MAX_WORD = 32
-    # Slots of what is remembered of words, by the low bits of their hash.
-    SLOTS = 4096
     # Bits of a vocabulary.
     BITS = 65536
 
@@ -72,23 +70,28 @@ cdef class Segmenter:
         End a segment with a sentence or line too.
     memory : int
         Words after which a word counts as new again.
-    vocabulary : bytes, optional
+    slots : int
+        Words that are remembered at most, of 12 bytes each.
+    familiar : bytes, optional
         Of `vocabulary`: words that are familiar. Without, `unfamiliarity` is 0.
+    collect : bool
+        Collect a vocabulary.
 
     Notes
     -----
-    Words are told apart by 32 bits of a hash; the memory is 4,096 slots, so that of words that
-    share a slot only the newest is known. Not thread-safe.
+    Words are told apart by 32 bits of a hash; of words that share a slot only the newest is known.
+    Not thread-safe.
     """
 
     cdef readonly uint64_t n_chars
     cdef readonly uint64_t n_tokens
     cdef readonly uint32_t size
     cdef readonly bint phrases
-    cdef uint32_t memory_words
+    cdef uint32_t memory_words, n_slots
     cdef Slot *slots
     cdef const uint8_t[::1] known
     cdef bint has_known
+    cdef bint collects
     cdef uint8_t[::1] own
 
     # The token being read.
@@ -109,19 +112,23 @@ cdef class Segmenter:
     cdef double sentence_length
     cdef list found
 
-    def __cinit__(self, *, size, phrases=False, memory=2048, vocabulary=None):
+    def __cinit__(self, *, size, phrases=False, memory=2048, slots=4096, familiar=None,
+                  collect=False):
         self.size = size
         self.phrases = phrases
         self.memory_words = memory
-        self.slots = <Slot *>calloc(SLOTS, sizeof(Slot))
+        self.n_slots = slots
+        self.slots = <Slot *>calloc(self.n_slots, sizeof(Slot))
         if self.slots == NULL:
             raise MemoryError("no memory for a Segmenter")
-        self.has_known = vocabulary is not None
-        if vocabulary is not None:
-            if len(vocabulary) != BITS // 8:
+        self.has_known = familiar is not None
+        if familiar is not None:
+            if len(familiar) != BITS // 8:
                 raise ValueError("no vocabulary")
-            self.known = vocabulary
-        self.own = bytearray(BITS // 8)
+            self.known = familiar
+        self.collects = collect
+        if collect:
+            self.own = bytearray(BITS // 8)
         self.kind = NONE
         self.word_count = 0
         self.segment_count = 1
@@ -133,12 +140,12 @@ cdef class Segmenter:
     @property
     def memory_bytes(self):
         """Bytes held (int)."""
-        return SLOTS * sizeof(Slot) + BITS // 8
+        return self.n_slots * sizeof(Slot) + (BITS // 8 if self.collects else 0)
 
     @property
     def vocabulary(self):
-        """All words so far, as bits by their hash: bytes of 8,192."""
-        return bytes(self.own)
+        """All words so far, as bits by their hash: bytes of 8,192; None where none are collected."""
+        return bytes(self.own) if self.collects else None
 
     def feed(self, str text not None):
         """Take the next piece of text.
@@ -155,6 +162,15 @@ cdef class Segmenter:
         for i in range(n):
             self.take(PyUnicode_READ(width, data, i))
         return self.drain()
+
+    def skip(self, uint64_t n_chars):
+        """Pass over `n_chars` characters unseen; the segment that had begun is forgotten."""
+        self.kind = NONE
+        self.after_end = False
+        self.sentence_words = 0
+        self.sentence_length = 0
+        self.n_chars += n_chars
+        self.clear()
 
     def finish(self):
         """Say that the text is over: its last token and segment are whole now."""
@@ -230,7 +246,7 @@ cdef class Segmenter:
             self.capitals += self.capital
             self.word_count += 1
             tag = <uint32_t>(self.hash >> 32) | 1
-            slot = &self.slots[self.hash % SLOTS]
+            slot = &self.slots[self.hash % self.n_slots]
             if slot.tag != tag or self.word_count - slot.word > self.memory_words:
                 self.new += 1
                 self.distinct += 1
@@ -242,7 +258,8 @@ cdef class Segmenter:
             bit = <uint32_t>(self.hash >> 20) % BITS
             if self.has_known and not self.known[bit >> 3] >> (bit & 7) & 1:
                 self.strange += 1
-            self.own[bit >> 3] |= <uint8_t>(1 << (bit & 7))
+            if self.collects:
+                self.own[bit >> 3] |= <uint8_t>(1 << (bit & 7))
         elif kind == DIGIT:
             self.numbers += 1
         elif kind == MARK:
@@ -274,12 +291,15 @@ cdef class Segmenter:
             self.newlines / tokens,
             self.capitals / words,
         )))
+        self.clear()
+        return 0
+
+    cdef void clear(self) noexcept:
         self.open = False
         self.segment_count += 1
         self.tokens = self.words = self.new = self.distinct = self.strange = self.letters = 0
         self.marks = self.structure = self.numbers = self.newlines = self.capitals = 0
         self.ends = self.sentence_total = 0
-        return 0
 
 
 cdef inline Py_UCS4 fold(Py_UCS4 c) noexcept:

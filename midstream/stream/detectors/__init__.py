@@ -5,7 +5,7 @@ What a detector is
 In the path, well below a microsecond a token
     `LoopDetector`, `StallDetector`, `ToolLoopDetector`
 Beside the stream, where a scheduler has time for them
-    `DriftDetector`, with its `DriftTemplate`
+    `DriftDetector`, with its `DriftTemplate`; `RegimeDetector`
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from midstream.stream.detectors.drifting import DriftDetector, DriftTemplate
     from midstream.stream.detectors.loops import LoopDetector
     from midstream.stream.detectors.protocol import Detector
+    from midstream.stream.detectors.regimes import RegimeDetector
     from midstream.stream.detectors.stalls import StallDetector
     from midstream.stream.detectors.tools import ToolLoopDetector
 
@@ -26,6 +27,7 @@ __all__ = [
     "DriftDetector",
     "DriftTemplate",
     "LoopDetector",
+    "RegimeDetector",
     "StallDetector",
     "ToolLoopDetector",
 ]
@@ -37,6 +39,7 @@ __getattr__, __dir__ = lazy_exports(
         "DriftDetector": "drifting",
         "DriftTemplate": "drifting",
         "LoopDetector": "loops",
+        "RegimeDetector": "regimes",
         "StallDetector": "stalls",
         "ToolLoopDetector": "tools",
     },

@@ -230,7 +230,7 @@ class DriftTemplate:
             shapes = template.references.shape[1:], template.mean.shape, template.scale.shape
             if shapes != ((d,), (d,), (d,)) or not math.isfinite(template.threshold):
                 raise ValueError("its parts do not fit")
-            Segmenter(size=check_int("size", template.size, low=1), vocabulary=vocabulary)
+            Segmenter(size=check_int("size", template.size, low=1), familiar=vocabulary)
             check_int("window", template.window, low=1)
             check_int("patience", template.patience, low=1)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -332,6 +332,36 @@ class DriftDetector:
         if not event.text or event.kind not in self._kinds:
             return ()
         key = event.kind, event.stream_id
+        text = self._text_of(key)
+        found = []
+        for start, end, row in text.reader.feed(event.text, event.t_ns):
+            finding = self._judge(text, key, start, end, row, event)
+            if finding is not None:
+                found.append(finding)
+        return found
+
+    def skip(self, kind: Kind, stream_id: str, n_chars: int) -> None:
+        """Pass over characters of a text that it does not get to see.
+
+        Parameters
+        ----------
+        kind, stream_id : str
+            Which text.
+        n_chars : int
+            How many.
+
+        Notes
+        -----
+        Positions go on as if it had seen them. Windows begin anew behind them.
+        """
+        if kind in self._kinds and n_chars > 0:
+            self._text_of((kind, stream_id)).skip(n_chars)
+
+    def finish(self) -> Sequence[Finding]:
+        """Nothing: what is left is less than a segment."""
+        return ()
+
+    def _text_of(self, key: tuple[Kind, str]) -> _Text:
         text = self._texts.get(key)
         if text is None:
             template = self.template
@@ -343,16 +373,7 @@ class DriftDetector:
                 self.evicted += 1
         elif len(self._texts) > 1:
             self._texts.move_to_end(key)
-        found = []
-        for start, end, row in text.reader.feed(event.text, event.t_ns):
-            finding = self._judge(text, key, start, end, row, event)
-            if finding is not None:
-                found.append(finding)
-        return found
-
-    def finish(self) -> Sequence[Finding]:
-        """Nothing: what is left is less than a segment."""
-        return ()
+        return text
 
     def _judge(
         self,
@@ -437,6 +458,11 @@ class _Text:
         self.since = 0
         self.told = False
 
+    def skip(self, n_chars: int) -> None:
+        self.reader.skip(n_chars)
+        self.rows.clear()
+        self.streak = 0
+
 
 class _Reader:
     """Segments of a text with their features, the pace among them where it counts."""
@@ -444,7 +470,7 @@ class _Reader:
     __slots__ = ("_last_ns", "_rate", "_segments", "_size")
 
     def __init__(self, size: int, vocabulary: bytes, rate: bool) -> None:
-        self._segments = Segmenter(size=size, vocabulary=vocabulary)
+        self._segments = Segmenter(size=size, familiar=vocabulary)
         self._size = size
         self._rate = rate
         self._last_ns = -1
@@ -452,6 +478,10 @@ class _Reader:
     @property
     def memory_bytes(self) -> int:
         return self._segments.memory_bytes
+
+    def skip(self, n_chars: int) -> None:
+        self._segments.skip(n_chars)
+        self._last_ns = -1
 
     def feed(self, text: str, t_ns: int) -> list[tuple[int, int, Sequence[float]]]:
         """Start, end and features of each segment that is whole."""
@@ -488,11 +518,11 @@ def _distance(rows: Floats, references: Floats) -> float:
 
 
 def _words_of(text: list[tuple[str, int]], size: int) -> bytes:
-    segments = Segmenter(size=size)
+    segments = Segmenter(size=size, collect=True)
     for piece, _ in text:
         segments.feed(piece)
     segments.finish()
-    return segments.vocabulary
+    return segments.vocabulary or b""
 
 
 def _joined(vocabularies: Sequence[bytes]) -> bytes:
