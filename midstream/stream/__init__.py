@@ -14,7 +14,8 @@ Reading tool calls
     `CallAssembler`, `CallProgress`, `canonical_arguments`
 Detecting
     `LoopDetector`, `StallDetector`, `ToolLoopDetector`; `DriftDetector` with a `DriftTemplate`,
-    `RegimeDetector`; or your own `Detector`
+    `RegimeDetector`; `default_detectors`; or your own `Detector`, `beside` the stream in an
+    `Offload` where it is costly
 Adapting, by a strange loop around the watch
     `watch_loop`; its parts `watch_params`, `watch_presets`, `StreamLoss`, `StreamRecord`
 Recording
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from midstream.stream.. import formats
     from midstream.stream.adapting import StreamLoss, StreamRecord, watch_loop, watch_params, watch_presets
     from midstream.stream.calls import CallAssembler, CallProgress, canonical_arguments
-    from midstream.stream.detectors import Detector, DriftDetector, DriftTemplate, LoopDetector, RegimeDetector, StallDetector, ToolLoopDetector
+    from midstream.stream.detectors import Detector, DriftDetector, DriftTemplate, LoopDetector, Offload, RegimeDetector, StallDetector, ToolLoopDetector, beside, default_detectors
     from midstream.stream.events import Event, Finding
     from midstream.stream.guard import Denial, Guard, Step
     from midstream.stream.http import from_http
@@ -60,6 +61,7 @@ __all__ = [
     "LoopDetector",
     "Match",
     "Metrics",
+    "Offload",
     "PatternSet",
     "QuicCode",
     "QuicPublisher",
@@ -76,7 +78,9 @@ __all__ = [
     "StreamRecord",
     "ToolLoopDetector",
     "Watch",
+    "beside",
     "canonical_arguments",
+    "default_detectors",
     "formats",
     "from_anthropic",
     "from_http",
@@ -113,6 +117,7 @@ __getattr__, __dir__ = lazy_exports(
         "LoopDetector": "detectors",
         "Match": "patterns",
         "Metrics": "metrics",
+        "Offload": "detectors",
         "PatternSet": "patterns",
         "QuicCode": "quic",
         "QuicPublisher": "quic",
@@ -129,7 +134,9 @@ __getattr__, __dir__ = lazy_exports(
         "StreamRecord": "adapting",
         "ToolLoopDetector": "detectors",
         "Watch": "watching",
+        "beside": "detectors",
         "canonical_arguments": "calls",
+        "default_detectors": "detectors",
         "formats": ".",
         "from_anthropic": "providers",
         "from_http": "http",

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_choice
-from midstream.stream.detectors import Detector, LoopDetector, StallDetector
+from midstream.stream.detectors import (
+    Detector,
+    LoopDetector,
+    Offload,
+    StallDetector,
+    beside,
+    default_detectors,
+)
 from midstream.stream.events import Event, Finding
 from midstream.stream.metrics import Metrics
 from midstream.stream.recording import Recorder
@@ -23,6 +30,8 @@ __all__ = ["MAX_ERRORS", "MAX_FINDINGS", "OUTCOMES", "Denial", "Guard", "Step"]
 #: Findings and messages of errors that a guard keeps; a stop is always kept, the rest is counted.
 MAX_FINDINGS = 1000
 MAX_ERRORS = 100
+#: How soon it looks again for what detectors beside the stream have found, while nothing comes.
+_LOOK_NS = 100_000_000
 #: How a stream can be over, as `Report.outcome` says.
 OUTCOMES = ("ended", "stopped", "failed", "closed")
 
@@ -89,8 +98,11 @@ class Guard:
     Parameters
     ----------
     detectors : iterable of Detector, optional
-        Default ``(LoopDetector(), StallDetector())``; ``()`` for none. A detector belongs to one
-        stream.
+        Default `default_detectors`; ``()`` for none. A detector belongs to one stream. One that is
+        `costly` runs beside it, through an `Offload`.
+    inline : bool, default False
+        Run costly detectors at once, with each event: for recordings, where nothing is delayed and
+        the same findings are to be made with the same event.
     recorder : Recorder, optional
         Gets every event before the detectors do. It is not closed.
     on_finding : callable, optional
@@ -139,6 +151,7 @@ class Guard:
         self,
         detectors: Iterable[Detector] | None = None,
         *,
+        inline: bool = False,
         recorder: Recorder | None = None,
         on_finding: Callable[[Finding], object] | None = None,
         loop: StrangeLoop | None = None,
@@ -148,9 +161,9 @@ class Guard:
         self.stopped: Finding | None = None
         self.metrics = Metrics()
         self.errors: list[str] = []
-        self._detectors = _check_detectors(
-            () if loop is not None and detectors is None else detectors
-        )
+        checked = _check_detectors(() if loop is not None and detectors is None else detectors)
+        self._detectors = beside(checked, inline=inline)
+        self._beside = tuple(d for d in self._detectors if isinstance(d, Offload))
         if recorder is not None and not isinstance(recorder, Recorder):
             raise ArgumentTypeError(f"recorder must be a Recorder, got {type(recorder).__name__}")
         if on_finding is not None and not callable(on_finding):
@@ -233,6 +246,8 @@ class Guard:
             None where no silence does. It may change with every event.
         """
         later = [stall.limit_ns for stall in self._stalls if stall.limit_ns > waited_ns]
+        if any(detector.waiting for detector in self._beside):
+            later.append(waited_ns + _LOOK_NS)
         return min(later, default=None)
 
     def expire(self, waited_ns: int) -> Step:
@@ -249,13 +264,15 @@ class Guard:
             What this silence has told already is not told again.
         """
         made: list[Finding] | None = None
+        for detector in self._beside:
+            made = self._add(detector.poll(), made)
         for stall in self._stalls:
             if waited_ns >= stall.limit_ns and (finding := stall.expire()) is not None:
                 steering = self._steering
                 made = self._add(
                     [finding] if steering is None else steering.judged([finding]), made
                 )
-        if made is None:
+        if not made:
             return NOTHING
         return Step(tuple(made), self.stopped)
 
@@ -332,14 +349,13 @@ class Guard:
         remarks = []
         if self._n_dropped:
             remarks.append(f"{self._n_dropped:,} further findings and errors are not kept")
-        shrunk = sum(detector.shrunk for detector in counters)
-        evicted = sum(detector.evicted for detector in counters)
-        if shrunk:
-            remarks.append(f"memory limit: longest period of a text halved {shrunk:,} times")
         if self._steering is not None:
             remarks += self._steering.remarks
-        if evicted:
-            remarks.append(f"memory limit: a text's past forgotten {evicted:,} times")
+        metrics = self.metrics.to_dict()
+        for detector in self._detectors:
+            remarks += getattr(detector, "remarks", ())
+        if self._beside:
+            metrics["beside"] = {type(d.detector).__name__: dict(d.load) for d in self._beside}
         return Report(
             outcome,
             tuple(self.findings),
@@ -347,7 +363,7 @@ class Guard:
             None if error is None else one_line(error),
             tuple(self.errors),
             max((detector.n_tokens for detector in counters), default=None),
-            self.metrics.to_dict(),
+            metrics,
             tuple(remarks),
         )
 
@@ -383,7 +399,7 @@ class Guard:
 
 def _check_detectors(detectors: Iterable[Detector] | None) -> tuple[Detector, ...]:
     if detectors is None:
-        return LoopDetector(), StallDetector()
+        return default_detectors()
     if not isinstance(detectors, Iterable):
         raise ArgumentTypeError(
             f"detectors must be an iterable of detectors, got {type(detectors).__name__}"
@@ -394,7 +410,7 @@ def _check_detectors(detectors: Iterable[Detector] | None) -> tuple[Detector, ..
         if isinstance(detector, type) or not all(map(callable, methods)):
             shown = detector if isinstance(detector, type) else type(detector).__name__
             raise ArgumentTypeError(f"detectors must have observe and finish, got {shown}")
-        if isinstance(detector, (LoopDetector, StallDetector)) and detector.used:
+        if getattr(detector, "used", False) is True:
             raise ArgumentValueError(
                 f"detectors: this {type(detector).__name__} has seen another stream; make a new one"
             )

@@ -40,8 +40,8 @@ def watch(
     source : Source, or iterable or async iterable of Event, str or bytes
         What to watch; what is no `Source` goes through `from_iterable`.
     detectors : iterable of Detector, optional
-        Default ``(LoopDetector(), StallDetector())``; ``()`` for none. A detector belongs to one
-        watch.
+        Default `default_detectors`; ``()`` for none. A detector belongs to one watch. One that is
+        `costly` runs beside a live stream, through an `Offload`.
     recorder : Recorder, optional
         Gets every event before the detectors do. It is not closed.
     on_finding : callable, optional
@@ -131,6 +131,7 @@ class Watch(AsyncClosing):
         self._source = source if isinstance(source, Source) else _check_source(source)
         self._guard = Guard(
             detectors,
+            inline=not self._source.live,
             recorder=recorder,
             on_finding=on_finding,
             loop=loop,

@@ -3,9 +3,9 @@
 What a detector is
     `Detector`
 In the path, well below a microsecond a token
-    `LoopDetector`, `StallDetector`, `ToolLoopDetector`
+    `LoopDetector`, `StallDetector`, `ToolLoopDetector`; `default_detectors`
 Beside the stream, where a scheduler has time for them
-    `DriftDetector`, with its `DriftTemplate`; `RegimeDetector`
+    `DriftDetector`, with its `DriftTemplate`; `RegimeDetector`; `Offload` and `beside`, which see to it
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from midstream.stream.detectors.defaults import default_detectors
     from midstream.stream.detectors.drifting import DriftDetector, DriftTemplate
     from midstream.stream.detectors.loops import LoopDetector
+    from midstream.stream.detectors.offload import Offload, beside
     from midstream.stream.detectors.protocol import Detector
     from midstream.stream.detectors.regimes import RegimeDetector
     from midstream.stream.detectors.stalls import StallDetector
@@ -27,9 +29,12 @@ __all__ = [
     "DriftDetector",
     "DriftTemplate",
     "LoopDetector",
+    "Offload",
     "RegimeDetector",
     "StallDetector",
     "ToolLoopDetector",
+    "beside",
+    "default_detectors",
 ]
 
 __getattr__, __dir__ = lazy_exports(
@@ -39,8 +44,11 @@ __getattr__, __dir__ = lazy_exports(
         "DriftDetector": "drifting",
         "DriftTemplate": "drifting",
         "LoopDetector": "loops",
+        "Offload": "offload",
         "RegimeDetector": "regimes",
         "StallDetector": "stalls",
         "ToolLoopDetector": "tools",
+        "beside": "offload",
+        "default_detectors": "defaults",
     },
 )

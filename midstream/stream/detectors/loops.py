@@ -152,6 +152,16 @@ class LoopDetector:
         """Bytes that the scanners of all texts hold."""
         return sum(scanner.memory_bytes for scanner in self._scanners.values())
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a report should say about how it worked."""
+        remarks = []
+        if self.shrunk:
+            remarks.append(f"memory limit: longest period of a text halved {self.shrunk:,} times")
+        if self.evicted:
+            remarks.append(f"memory limit: a text's past forgotten {self.evicted:,} times")
+        return tuple(remarks)
+
     def observe(self, event: Event, gap_ns: int = 0) -> Sequence[Finding]:
         """Take the next event.
 

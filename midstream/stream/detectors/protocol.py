@@ -14,7 +14,23 @@ ACTIONS: tuple[Severity, ...] = ("note", "warn", "stop")
 
 
 class Detector(Protocol):
-    """What `watch` asks of a detector. Any object with these two methods will do."""
+    """What `watch` asks of a detector. Any object with these two methods will do.
+
+    Notes
+    -----
+    Where it has them, these are used too:
+
+    ``costly`` : bool
+        True: it takes more than a few microseconds, and runs beside a live stream (`Offload`).
+    ``used`` : bool
+        Whether it has seen a stream: it is refused for another then.
+    ``recall(events)``
+        Takes what happened before the response, without reporting it.
+    ``skip(kind, stream_id, n_chars)``
+        Is told of text that it does not get to see, as its turn came too late.
+    ``remarks`` : tuple of str
+        What a report should say about how it worked.
+    """
 
     def observe(self, event: Event, gap_ns: int) -> Sequence[Finding]:
         """Take the next event, `gap_ns` nanoseconds after the one before; what it decides."""
