@@ -38,7 +38,7 @@ class AnthropicCore(OrderedCore):
         return index if isinstance(index, int) else None
 
     def _unordered(self, payload: Any) -> bool:
-        return not isinstance(payload, dict) or payload.get("type") == "ping"
+        return isinstance(payload, dict) and payload.get("type") == "ping"
 
     def _starts(self, payload: Any) -> bool:
         return isinstance(payload, dict) and payload.get("type") == "content_block_start"

@@ -16,6 +16,13 @@ __all__ = ["ResponsesCore", "assemble", "explode"]
 
 _BEGINS = ("response.created", "response.queued", "response.in_progress")
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
+#: Deltas whose text belongs to an item, under which field and at which place of it.
+_DELTAS = {
+    "response.output_text.delta": ("content", "content_index"),
+    "response.refusal.delta": ("content", "content_index"),
+    "response.reasoning_text.delta": ("content", "content_index"),
+    "response.reasoning_summary_text.delta": ("summary", "summary_index"),
+}
 #: Most characters of open texts that are kept for the response that a stop ends with.
 _MOST_KEPT_CHARS = 1 << 20
 
@@ -33,8 +40,8 @@ class ResponsesCore(OrderedCore):
         self._response: dict[str, Any] = {}
         self._added: dict[int, dict[str, Any]] = {}  # items that are open
         self._done: dict[int, dict[str, Any]] = {}
-        self._texts: dict[tuple[int, int], list[str]] = {}  # of open content parts
-        self._parts: dict[tuple[int, int], dict[str, Any]] = {}
+        self._texts: dict[tuple[int, str, int], list[str]] = {}  # of open parts
+        self._parts: dict[tuple[int, str, int], dict[str, Any]] = {}
         self._kept_chars = 0
         self._messages: dict[str, tuple[int, dict[str, Any]]] = {}  # in place of denied calls
         self._ids: dict[int, Any] = {}  # output index -> id of the item that upstream added
@@ -57,7 +64,7 @@ class ResponsesCore(OrderedCore):
         return True
 
     def _unordered(self, payload: Any) -> bool:
-        return not isinstance(payload, dict)
+        return False  # their numbers are in order
 
     def _sent(self, item: Item) -> Item:
         payload = item.payload
@@ -76,11 +83,12 @@ class ResponsesCore(OrderedCore):
             self._numbered = True
         kind = payload.get("type")
         index = payload.get("output_index")
-        if kind == "response.output_text.delta" or kind == "response.refusal.delta":
+        if kind in _DELTAS and isinstance(index, int):
             text = payload.get("delta")
             if isinstance(text, str) and self._kept_chars < _MOST_KEPT_CHARS:
-                key = (index, payload.get("content_index", 0))
-                self._texts.setdefault(key, []).append(text)  # type: ignore[arg-type]
+                field, number = _DELTAS[kind]
+                key = (index, field, payload.get(number, 0))
+                self._texts.setdefault(key, []).append(text)
                 self._kept_chars += len(text)
         elif not isinstance(index, int):
             if kind in _BEGINS:
@@ -103,7 +111,7 @@ class ResponsesCore(OrderedCore):
         elif kind in ("response.content_part.added", "response.content_part.done"):
             part = payload.get("part")
             if isinstance(part, dict):
-                self._parts[index, payload.get("content_index", 0)] = part
+                self._parts[index, "content", payload.get("content_index", 0)] = part
 
     def _anew(self) -> None:
         """Another response in the same body: its items count anew."""
@@ -160,7 +168,7 @@ class ResponsesCore(OrderedCore):
         calls = [
             at
             for at, item in enumerate(output)
-            if isinstance(item, dict) and str(item.get("type", "")).endswith("_call")
+            if isinstance(item, dict) and _is_call(item)
         ]
         known = self._ids.get(index)
         for at in calls:
@@ -182,41 +190,51 @@ class ResponsesCore(OrderedCore):
         if not self._response:
             return self._failing(reason_of(finding), "midstream_stop")
         self._renumbers = True
-        filtered = self._ending == "filtered"
+        calls = {index for index, item in self._added.items() if _is_call(item)}
+        # Half a call is not to be run: who is told that an item is done may do so.
+        filtered = self._ending == "filtered" or bool(calls)
+        status = "incomplete" if filtered else "completed"
         items: list[Item] = []
         for index, item in sorted(self._added.items()):
-            if item.get("type") == "message":
-                items += self._closed(index, item, "incomplete" if filtered else "completed")
+            if index not in calls:
+                items += self._closed(index, item, status)
         out = [self._sent(item) for item in items]
         response = {
             **self._response,
-            "status": "incomplete" if filtered else "completed",
+            "status": status,
             "incomplete_details": {"reason": "content_filter"} if filtered else None,
             "output": [item for _, item in sorted(self._done.items())],
         }
-        kind = _ENDS[1] if filtered else _ENDS[0]
+        kind = f"response.{status}"
         end = {"type": kind, "response": response, "midstream": told(finding)}
         out.append(self._sent(Item(None, end, kind)))
         return out
 
     def _closed(self, index: int, item: dict[str, Any], status: str) -> Iterator[Item]:
-        """Yield the events that close an open message."""
-        content: list[dict[str, Any]] = []
+        """Yield the events that close an open item."""
+        whole = {**item, "status": status}
+        if item.get("type") == "message":
+            whole["content"] = []
         for key, part in sorted(self._parts.items()):
-            if key[0] != index:
+            if key[:2] != (index, "content") or item.get("type") != "message":
                 continue
             field = "refusal" if part.get("type") == "refusal" else "text"
-            if key in self._texts:
-                text = "".join(self._texts[key])
+            texts = self._texts.pop(key, None)
+            if texts is not None:
+                text = "".join(texts)
                 part = {**part, field: text}
-                place = {"item_id": item.get("id"), "output_index": index, "content_index": key[1]}
+                place = {"item_id": item.get("id"), "output_index": index, "content_index": key[2]}
                 if field == "text":
                     yield _event("output_text.done", **place, text=text, logprobs=[])
                 else:
                     yield _event("refusal.done", **place, refusal=text)
                 yield _event("content_part.done", **place, part=part)
-            content.append(part)
-        whole = {**item, "status": status, "content": content}
+            whole["content"].append(part)
+        for name, kind in (("content", "reasoning_text"), ("summary", "summary_text")):
+            if item.get("type") == "reasoning":
+                mine = [texts for key, texts in sorted(self._texts.items()) if key[:2] == (index, name)]
+                if mine:
+                    whole[name] = [{"type": kind, "text": "".join(texts)} for texts in mine]
         yield _event("output_item.done", output_index=index, item=whole)
 
     def _failing(self, message: str, kind: str) -> list[Item]:
@@ -228,6 +246,10 @@ class ResponsesCore(OrderedCore):
 def _event(kind: str, **fields: Any) -> Item:
     kind = f"response.{kind}"
     return Item(None, {"type": kind, **fields}, kind)
+
+
+def _is_call(item: dict[str, Any]) -> bool:
+    return str(item.get("type", "")).endswith("_call")
 
 
 def _item_of(payload: dict[str, Any]) -> dict[str, Any]:

@@ -291,8 +291,9 @@ class OrderedCore(Core):
         """A payload that names calls which were denied, without them."""
 
     def _notable(self, event: Event) -> bool:
-        if event.kind == "tool_call" and not event.stream_id.endswith("!"):
-            self._calls.add(event.stream_id)
+        call = event.stream_id
+        if event.kind == "tool_call" and call not in self._denied_ids and not call.endswith("!"):
+            self._calls.add(call)
         return False
 
     def _sent(self, item: Item) -> Item:

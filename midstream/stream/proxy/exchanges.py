@@ -1,0 +1,266 @@
+"""One request and its answer, without a socket: what is read of both, and who rewrites the answer.
+
+The proxy and the transports do the same here, and only differ in where the bytes come from.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from midstream._core.errors import ArgumentTypeError, MidstreamError
+from midstream._core.validate import check_choice
+from midstream.stream.events import Event, Finding
+from midstream.stream.proxy.bodies import Framing, Rewriter, make_rewriter
+from midstream.stream.proxy.limits import ProxyLimits
+from midstream.stream.proxy.rewriting import ENDINGS, Ending
+from midstream.stream.proxy.routes import Route
+from midstream.stream.wire import parse_json
+
+if TYPE_CHECKING:
+    from midstream.stream.detectors import Detector
+    from midstream.stream.guard import Guard
+    from midstream.stream.policies import Policy
+    from midstream.stream.recording import Recorder
+
+__all__ = ["Exchange", "Guarding", "Inflater", "RefusalError", "framing_of"]
+
+
+_PIECE = 1 << 16
+
+
+class RefusalError(MidstreamError):
+    """A request or an answer that is not passed on.
+
+    Attributes
+    ----------
+    status : int
+        HTTP status of the refusal.
+    reason : str
+        A word for counters.
+    """
+
+    def __init__(self, status: int, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guarding:
+    """What every stream is looked at with.
+
+    Parameters
+    ----------
+    policies : sequence of Policy
+        Rules; each stream follows them from its conversation's beginning.
+    detectors : callable, optional
+        Makes the detectors of one stream; default: those of `Guard`.
+    ending : {"filtered", "normal", "error"}, default "filtered"
+        How a stream that was stopped ends for the client; see `make_rewriter`.
+    limits : ProxyLimits
+    on_finding : callable, optional
+        Called with each finding the moment it is made.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentValueError
+        One of them cannot be used.
+    """
+
+    policies: Sequence[Policy] = ()
+    detectors: Callable[[], Iterable[Detector]] | None = None
+    ending: Ending = "filtered"
+    limits: ProxyLimits = field(default_factory=ProxyLimits)
+    on_finding: Callable[[Finding], object] | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("ending", self.ending, ENDINGS)
+        if not isinstance(self.limits, ProxyLimits):
+            raise ArgumentTypeError(
+                f"limits must be ProxyLimits, got {type(self.limits).__name__}"
+            )
+        for name in ("detectors", "on_finding"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise ArgumentTypeError(f"{name} must be callable, got {type(value).__name__}")
+        object.__setattr__(self, "policies", tuple(self.policies))
+        self.guard()  # so that what cannot be used is told now, and not by the first stream
+
+    def guard(
+        self,
+        *,
+        recorder: Recorder | None = None,
+        on_finding: Callable[[Finding], object] | None = None,
+    ) -> Guard:
+        """Make the guard of one stream."""
+        from midstream.stream.guard import Guard
+
+        told = self.on_finding
+        if on_finding is not None:
+            mine, theirs = on_finding, told
+
+            def told(finding: Finding) -> None:
+                mine(finding)
+                if theirs is not None:
+                    theirs(finding)
+
+        return Guard(
+            None if self.detectors is None else self.detectors(),
+            policies=self.policies,
+            recorder=recorder,
+            on_finding=told,
+        )
+
+
+class Exchange:
+    """A guarded request and its answer.
+
+    Parameters
+    ----------
+    route : Route
+        Of the request.
+    guarding : Guarding
+        What to look at it with.
+    guard : Guard
+        Of this stream.
+
+    Raises
+    ------
+    RefusalError
+        The request cannot be read: its body is encoded in a way that is not known.
+    """
+
+    def __init__(self, route: Route, guarding: Guarding, guard: Guard) -> None:
+        self.route = route
+        self.guard = guard
+        self.model = ""
+        self._guarding = guarding
+
+    def request(self, body: bytes, encoding: str = "") -> None:
+        """Read a request's body: what was said before belongs to the conversation.
+
+        Parameters
+        ----------
+        body : bytes
+        encoding : str
+            Value of ``Content-Encoding``.
+
+        Raises
+        ------
+        RefusalError
+            An encoding that is not known, or too much once it is decoded.
+        """
+        from midstream.stream.formats import history
+
+        encoding = encoding.strip().lower()
+        if encoding not in ("", "identity"):
+            if encoding not in Inflater.KNOWN:
+                raise RefusalError(
+                    415, f"Content-Encoding {encoding!r} cannot be read", reason="encoding"
+                )
+            inflater = Inflater(self._guarding.limits.max_body_bytes)
+            body = inflater.feed(body)
+        try:
+            asked = parse_json(body.decode("utf-8"))
+        except (ValueError, RecursionError):
+            return  # the upstream will say what it thinks of it
+        if not isinstance(asked, dict):
+            return
+        model = asked.get("model")
+        self.model = model if isinstance(model, str) else ""
+        self.guard.recall(history(asked, self.route.api))
+
+    def answer(
+        self,
+        framing: Framing,
+        on_events: Callable[[list[Event]], object] | None = None,
+    ) -> Rewriter:
+        """Make what the answer goes through."""
+        limits = self._guarding.limits
+        return make_rewriter(
+            self.route.api,
+            self.guard,
+            framing=framing,
+            ending=self._guarding.ending,
+            max_event_bytes=limits.max_event_bytes,
+            max_held_bytes=limits.max_held_bytes,
+            max_answer_bytes=limits.max_answer_bytes,
+            on_events=on_events,
+        )
+
+
+def framing_of(status: int, content_type: str) -> Framing | None:
+    """Say how an answer comes; None where it holds nothing of a model.
+
+    Examples
+    --------
+    >>> framing_of(200, "text/event-stream; charset=utf-8")
+    'sse'
+    >>> framing_of(429, "application/json") is None
+    True
+    """
+    if not 200 <= status < 300:
+        return None
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "text/event-stream":
+        return "sse"
+    if kind in ("application/x-ndjson", "application/ndjson", "application/jsonl"):
+        return "lines"
+    if kind == "application/json" or kind.endswith("+json"):
+        return "json"
+    return None
+
+
+class Inflater:
+    """Undo gzip and deflate as bytes come, up to a size.
+
+    Parameters
+    ----------
+    max_bytes : int, optional
+        Most that may come out in all.
+
+    Examples
+    --------
+    >>> Inflater().feed(zlib.compress(b"Once upon"))
+    b'Once upon'
+    """
+
+    KNOWN = frozenset({"gzip", "x-gzip", "deflate"})
+
+    def __init__(self, max_bytes: int | None = None) -> None:
+        self._max_bytes = max_bytes
+        self._size = 0
+        self._inner: Any = None
+
+    def feed(self, data: bytes) -> bytes:
+        """Bytes that these decode to.
+
+        Raises
+        ------
+        RefusalError
+            They are not what they are said to be, or too much comes out.
+        """
+        if self._inner is None and data:
+            # Two bytes tell gzip and zlib; what some servers call deflate has no head at all.
+            known = data[:2] == b"\x1f\x8b" or (data[0] & 15 == 8 and data[0] >> 4 <= 7)
+            self._inner = zlib.decompressobj(47 if known else -15)
+        out: list[bytes] = []
+        piece = b""
+        try:
+            while data or len(piece) == _PIECE:
+                piece = self._inner.decompress(data, _PIECE)
+                data = self._inner.unconsumed_tail
+                self._size += len(piece)
+                out.append(piece)
+                if self._max_bytes is not None and self._size > self._max_bytes:
+                    raise RefusalError(
+                        413, f"more than {self._max_bytes} bytes once decoded", reason="body"
+                    )
+                if self._inner.eof:
+                    break
+        except zlib.error as error:
+            raise RefusalError(400, f"not what its encoding says: {error}", reason="encoding") from None
+        return b"".join(out)

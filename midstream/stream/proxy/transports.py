@@ -1,0 +1,320 @@
+"""Transports for httpx2 clients, and so for the official SDKs: the proxy's work without a proxy."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+
+from midstream._core.clock import monotonic_ns
+from midstream._core.errors import ArgumentTypeError
+from midstream.stream.proxy.exchanges import (
+    Exchange,
+    Guarding,
+    Inflater,
+    RefusalError,
+    framing_of,
+)
+from midstream.stream.proxy.limits import ProxyLimits
+from midstream.stream.proxy.routes import Route, error_body, route_of
+
+if TYPE_CHECKING:
+    from midstream.stream.detectors import Detector
+    from midstream.stream.events import Finding
+    from midstream.stream.policies import Policy
+    from midstream.stream.proxy.bodies import Framing, Rewriter
+    from midstream.stream.proxy.rewriting import Ending
+
+__all__ = ["GuardTransport", "SyncGuardTransport"]
+
+
+class _Both:
+    """What the two transports share: everything but waiting."""
+
+    def __init__(self, guarding: Guarding) -> None:
+        self._guarding = guarding
+
+    def _begun(self, request: httpx2.Request, route: Route) -> Exchange:
+        exchange = Exchange(route, self._guarding, self._guarding.guard())
+        exchange.request(request.content, request.headers.get("content-encoding", ""))
+        # A compressor holds bytes back, and what is compressed must be undone to be read.
+        request.headers["accept-encoding"] = "identity"
+        return exchange
+
+    def _read(
+        self, response: httpx2.Response, exchange: Exchange
+    ) -> tuple[Framing, Rewriter, Inflater | None] | None:
+        """Say how an answer is to be read; None where it is passed on as it is."""
+        headers = response.headers
+        framing = framing_of(response.status_code, headers.get("content-type", ""))
+        if framing is None:
+            return None
+        encoding = headers.get("content-encoding", "identity").strip().lower()
+        inflater = None
+        if encoding != "identity":
+            if encoding not in Inflater.KNOWN:
+                raise RefusalError(
+                    502, f"the answer's encoding {encoding!r} cannot be read", reason="encoding"
+                )
+            inflater = Inflater()
+        return framing, exchange.answer(framing), inflater
+
+    def _refused(self, route: Route, error: RefusalError) -> httpx2.Response:
+        return httpx2.Response(
+            error.status,
+            headers={"content-type": "application/json"},
+            content=error_body(route.api, error.status, str(error)),
+        )
+
+
+def _kept_headers(response: httpx2.Response) -> list[tuple[bytes, bytes]]:
+    """Headers of an answer that hold for what it is rewritten to."""
+    gone = (b"content-length", b"content-encoding", b"transfer-encoding")
+    return [(name, value) for name, value in response.headers.raw if name.lower() not in gone]
+
+
+class GuardTransport(_Both, httpx2.AsyncBaseTransport):
+    """An httpx2 transport that guards what models answer; for asynchronous clients.
+
+    Given to an official SDK as the transport of its HTTP client, it does what the proxy does:
+    answers pass as they come until a rule acts; then the stream ends in its own protocol's way, or
+    a denied tool call is replaced by text.
+
+    Parameters
+    ----------
+    transport : httpx2.AsyncBaseTransport, optional
+        What does the sending; default ``httpx2.AsyncHTTPTransport()``. Closed with this one.
+    policies, detectors, ending, limits, on_finding
+        As for `Guarding`.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentValueError
+        An argument cannot be used.
+
+    Notes
+    -----
+    Guarded are chat completions, Responses, Anthropic messages, Ollama's and llama.cpp's own
+    endpoints, streamed or not; everything else passes unread. An upstream that breaks off raises
+    what it would raise without. Silence is told when it ends: there is no timer here. Some 10
+    microseconds an event.
+
+    Examples
+    --------
+    >>> import httpx2
+    >>> client = httpx2.AsyncClient(transport=GuardTransport())
+
+    and then ``openai.AsyncOpenAI(http_client=client)``, or ``anthropic.AsyncAnthropic(...)``.
+    """
+
+    def __init__(
+        self,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        *,
+        policies: Sequence[Policy] = (),
+        detectors: Callable[[], Iterable[Detector]] | None = None,
+        ending: Ending = "filtered",
+        limits: ProxyLimits | None = None,
+        on_finding: Callable[[Finding], object] | None = None,
+    ) -> None:
+        if transport is not None and not isinstance(transport, httpx2.AsyncBaseTransport):
+            raise ArgumentTypeError(
+                f"transport must be an httpx2.AsyncBaseTransport, got {type(transport).__name__}"
+            )
+        super().__init__(
+            Guarding(
+                policies=policies,
+                detectors=detectors,
+                ending=ending,
+                limits=ProxyLimits() if limits is None else limits,
+                on_finding=on_finding,
+            )
+        )
+        self._inner = httpx2.AsyncHTTPTransport() if transport is None else transport
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request; its answer is guarded where it is a model's."""
+        route = route_of(request.method, request.url.path)
+        if not route.guarded:
+            return await self._inner.handle_async_request(request)
+        begun_ns = monotonic_ns()
+        await request.aread()
+        try:
+            exchange = self._begun(request, route)
+            response = await self._inner.handle_async_request(request)
+            try:
+                read = self._read(response, exchange)
+                if read is None:
+                    return response
+                framing, rewriter, inflater = read
+                stream = _AsyncStream(response.stream, rewriter, inflater, begun_ns)
+                headers = _kept_headers(response)
+                extensions = response.extensions
+                if framing != "json":
+                    return httpx2.Response(
+                        response.status_code, headers=headers, stream=stream, extensions=extensions
+                    )
+                body = b"".join([piece async for piece in stream])
+            except BaseException:
+                await response.aclose()
+                raise
+            await stream.aclose()
+        except RefusalError as error:
+            return self._refused(route, error)
+        return httpx2.Response(
+            response.status_code, headers=headers, content=body, extensions=extensions
+        )
+
+    async def aclose(self) -> None:
+        """Close what does the sending."""
+        await self._inner.aclose()
+
+
+class SyncGuardTransport(_Both, httpx2.BaseTransport):
+    """`GuardTransport` for synchronous clients; parameters, errors and notes are the same.
+
+    Examples
+    --------
+    >>> import httpx2
+    >>> client = httpx2.Client(transport=SyncGuardTransport())
+    """
+
+    def __init__(
+        self,
+        transport: httpx2.BaseTransport | None = None,
+        *,
+        policies: Sequence[Policy] = (),
+        detectors: Callable[[], Iterable[Detector]] | None = None,
+        ending: Ending = "filtered",
+        limits: ProxyLimits | None = None,
+        on_finding: Callable[[Finding], object] | None = None,
+    ) -> None:
+        if transport is not None and not isinstance(transport, httpx2.BaseTransport):
+            raise ArgumentTypeError(
+                f"transport must be an httpx2.BaseTransport, got {type(transport).__name__}"
+            )
+        super().__init__(
+            Guarding(
+                policies=policies,
+                detectors=detectors,
+                ending=ending,
+                limits=ProxyLimits() if limits is None else limits,
+                on_finding=on_finding,
+            )
+        )
+        self._inner = httpx2.HTTPTransport() if transport is None else transport
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request; its answer is guarded where it is a model's."""
+        route = route_of(request.method, request.url.path)
+        if not route.guarded:
+            return self._inner.handle_request(request)
+        begun_ns = monotonic_ns()
+        request.read()
+        try:
+            exchange = self._begun(request, route)
+            response = self._inner.handle_request(request)
+            try:
+                read = self._read(response, exchange)
+                if read is None:
+                    return response
+                framing, rewriter, inflater = read
+                stream = _SyncStream(response.stream, rewriter, inflater, begun_ns)
+                headers = _kept_headers(response)
+                extensions = response.extensions
+                if framing != "json":
+                    return httpx2.Response(
+                        response.status_code, headers=headers, stream=stream, extensions=extensions
+                    )
+                body = b"".join(stream)
+            except BaseException:
+                response.close()
+                raise
+            stream.close()
+        except RefusalError as error:
+            return self._refused(route, error)
+        return httpx2.Response(
+            response.status_code, headers=headers, content=body, extensions=extensions
+        )
+
+    def close(self) -> None:
+        """Close what does the sending."""
+        self._inner.close()
+
+
+class _Stream:
+    def __init__(
+        self, inner: Any, rewriter: Rewriter, inflater: Inflater | None, begun_ns: int
+    ) -> None:
+        self._inner = inner
+        self._rewriter = rewriter
+        self._inflater = inflater
+        self._begun_ns = begun_ns
+
+    def _fed(self, chunk: bytes) -> bytes:
+        if self._inflater is not None:
+            chunk = self._inflater.feed(chunk)
+        return self._rewriter.feed(chunk, monotonic_ns() - self._begun_ns)
+
+    def _broken(self, error: BaseException) -> None:
+        if isinstance(error, httpx2.HTTPError):
+            # Who reads the stream gets the error itself; the guard is told.
+            self._rewriter.fail(str(error) or type(error).__name__, self._now())
+
+    def _now(self) -> int:
+        return monotonic_ns() - self._begun_ns
+
+
+class _AsyncStream(_Stream, httpx2.AsyncByteStream):
+    """The guarded bytes of an answer."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        rewriter = self._rewriter
+        try:
+            async for chunk in self._inner:
+                out = self._fed(chunk)
+                if out:
+                    yield out
+                if rewriter.over:
+                    break
+            else:
+                out = rewriter.finish(self._now())
+                if out:
+                    yield out
+        except BaseException as error:
+            self._broken(error)
+            raise
+        finally:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        self._rewriter.close()
+        await self._inner.aclose()
+
+
+class _SyncStream(_Stream, httpx2.SyncByteStream):
+    """The guarded bytes of an answer."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        rewriter = self._rewriter
+        try:
+            for chunk in self._inner:
+                out = self._fed(chunk)
+                if out:
+                    yield out
+                if rewriter.over:
+                    break
+            else:
+                out = rewriter.finish(self._now())
+                if out:
+                    yield out
+        except BaseException as error:
+            self._broken(error)
+            raise
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        self._rewriter.close()
+        self._inner.close()
