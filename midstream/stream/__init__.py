@@ -6,10 +6,9 @@ Sources, all async iterators of events
     `from_http`, `from_sse`, `from_openai`, `from_responses`, `from_realtime`, `from_anthropic`,
     `from_ollama`, `from_iterable`, `from_pipe`, `from_quic`, `replay`; `formats` has the mappers
 Watching
-    `watch`, `Watch`, `Report`, `Metrics`; `LoopDetector`, `StallDetector`, or your own `Detector`
+    `watch`, `Watch`, `Report`, `Metrics`; `Guard`, its synchronous core, with `Step` and `Denial`
 Looking for patterns across the borders of chunks
     `PatternSet`, `Scanner`, `Match`
-    `watch`, `Watch`, `Report`, `Metrics`; `Guard`, its synchronous core, with `Step` and `Denial`
 Reading tool calls
     `CallAssembler`, `CallProgress`, `canonical_arguments`
 Detecting
@@ -31,17 +30,40 @@ from typing import TYPE_CHECKING
 from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from midstream.stream.. import formats
-    from midstream.stream.adapting import StreamLoss, StreamRecord, watch_loop, watch_params, watch_presets
+    from midstream.stream import formats
+    from midstream.stream.adapting import (
+        StreamLoss,
+        StreamRecord,
+        watch_loop,
+        watch_params,
+        watch_presets,
+    )
     from midstream.stream.calls import CallAssembler, CallProgress, canonical_arguments
-    from midstream.stream.detectors import Detector, DriftDetector, DriftTemplate, LoopDetector, Offload, RegimeDetector, StallDetector, ToolLoopDetector, beside, default_detectors
+    from midstream.stream.detectors import (
+        Detector,
+        DriftDetector,
+        DriftTemplate,
+        LoopDetector,
+        Offload,
+        RegimeDetector,
+        StallDetector,
+        ToolLoopDetector,
+        beside,
+        default_detectors,
+    )
     from midstream.stream.events import Event, Finding
     from midstream.stream.guard import Denial, Guard, Step
     from midstream.stream.http import from_http
     from midstream.stream.metrics import Metrics
     from midstream.stream.patterns import Match, PatternSet, Scanner
     from midstream.stream.pipe import from_pipe
-    from midstream.stream.providers import from_anthropic, from_ollama, from_openai, from_realtime, from_responses
+    from midstream.stream.providers import (
+        from_anthropic,
+        from_ollama,
+        from_openai,
+        from_realtime,
+        from_responses,
+    )
     from midstream.stream.quic import QuicCode, QuicPublisher, QuicSink, Served, from_quic, to_quic
     from midstream.stream.recording import Recorder, load, replay, shipped_recordings
     from midstream.stream.report import Report

@@ -102,10 +102,7 @@ class AnthropicCore(OrderedCore):
     def _closing(self, finding: Finding) -> list[Item]:
         if not self._begun:
             return self._failing(reason_of(finding), "midstream_stop")
-        out = [
-            _item({"type": "content_block_stop", "index": index})
-            for index in self._open
-        ]
+        out = [_item({"type": "content_block_stop", "index": index}) for index in self._open]
         delta: dict[str, Any] = {"stop_reason": "end_turn", "stop_sequence": None}
         if self._ending == "filtered":
             delta["stop_reason"] = "refusal"

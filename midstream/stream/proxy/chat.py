@@ -279,9 +279,7 @@ class ChatCore(Core):
         """What was released before, and the payload as it came; None where it is not so simple."""
         before = [part for part in parts if isinstance(part, Item)]
         mine = [part for part in parts if isinstance(part, _Part)]
-        if len(mine) != len(atoms) or any(
-            isinstance(part, _Part) for part in parts[: len(before)]
-        ):
+        if len(mine) != len(atoms) or any(isinstance(part, _Part) for part in parts[: len(before)]):
             return None
         for part, atom in zip(mine, atoms, strict=True):
             if part.atom is not atom:
@@ -472,7 +470,9 @@ class LlamaCore(ChatCore):
         if not isinstance(payload.get("content"), str):
             return []
         reason = (payload.get("stop_type") or "eos") if payload.get("stop") else None
-        return [{"index": payload.get("index"), "text": payload["content"], "finish_reason": reason}]
+        return [
+            {"index": payload.get("index"), "text": payload["content"], "finish_reason": reason}
+        ]
 
     def _ids(self, choices: list[Any]) -> list[str]:
         out = ["" if choice["index"] is None else str(choice["index"]) for choice in choices]
@@ -579,9 +579,7 @@ def _atoms(payload: Any, choices: list[Any]) -> list[_Atom]:
         delta = choice.get("delta", choice.get("message"))
         delta = delta if isinstance(delta, dict) else {}
         if choice.get("text") or any(
-            value
-            for name, value in delta.items()
-            if name != "role" and name not in _CALLS
+            value for name, value in delta.items() if name != "role" and name not in _CALLS
         ):
             atoms.append(_Atom("body", position))
         calls = delta.get("tool_calls")
@@ -610,7 +608,9 @@ def _assigned(
         wanted = {"end": "finish", "usage": "usage", "tool_call": "call"}.get(event.kind, "body")
         if wanted == "call":
             choice = choice.rpartition("/")[0]
-        mine = [n for n, atom in enumerate(atoms) if atom.choice >= 0 and ids[atom.choice] == choice]
+        mine = [
+            n for n, atom in enumerate(atoms) if atom.choice >= 0 and ids[atom.choice] == choice
+        ]
         fit = [
             n
             for n in (range(len(atoms)) if wanted == "usage" else mine)

@@ -79,9 +79,7 @@ class Guarding:
     def __post_init__(self) -> None:
         check_choice("ending", self.ending, ENDINGS)
         if not isinstance(self.limits, ProxyLimits):
-            raise ArgumentTypeError(
-                f"limits must be ProxyLimits, got {type(self.limits).__name__}"
-            )
+            raise ArgumentTypeError(f"limits must be ProxyLimits, got {type(self.limits).__name__}")
         for name in ("detectors", "on_finding"):
             value = getattr(self, name)
             if value is not None and not callable(value):
@@ -262,5 +260,7 @@ class Inflater:
                 if self._inner.eof:
                     break
         except zlib.error as error:
-            raise RefusalError(400, f"not what its encoding says: {error}", reason="encoding") from None
+            raise RefusalError(
+                400, f"not what its encoding says: {error}", reason="encoding"
+            ) from None
         return b"".join(out)

@@ -70,8 +70,17 @@ class SSESplitter:
     ['Once upon']
     """
 
-    __slots__ = ("_after", "_begun", "_cr", "_fresh", "_kind", "_max_bytes", "_pieces", "too_long",
-                 "waiting")
+    __slots__ = (
+        "_after",
+        "_begun",
+        "_cr",
+        "_fresh",
+        "_kind",
+        "_max_bytes",
+        "_pieces",
+        "too_long",
+        "waiting",
+    )
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes

@@ -165,11 +165,7 @@ class ResponsesCore(OrderedCore):
 
     def _place(self, output: list[Any], index: int, denial: Denial) -> int | None:
         """Where a denied call stands in the final output; ids may have changed on the way."""
-        calls = [
-            at
-            for at, item in enumerate(output)
-            if isinstance(item, dict) and _is_call(item)
-        ]
+        calls = [at for at, item in enumerate(output) if isinstance(item, dict) and _is_call(item)]
         known = self._ids.get(index)
         for at in calls:
             if denial.call_id is not None and output[at].get("call_id") == denial.call_id:
@@ -232,7 +228,9 @@ class ResponsesCore(OrderedCore):
             whole["content"].append(part)
         for name, kind in (("content", "reasoning_text"), ("summary", "summary_text")):
             if item.get("type") == "reasoning":
-                mine = [texts for key, texts in sorted(self._texts.items()) if key[:2] == (index, name)]
+                mine = [
+                    texts for key, texts in sorted(self._texts.items()) if key[:2] == (index, name)
+                ]
                 if mine:
                     whole[name] = [{"type": kind, "text": "".join(texts)} for texts in mine]
         yield _event("output_item.done", output_index=index, item=whole)
