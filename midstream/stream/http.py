@@ -1,4 +1,4 @@
-"""HTTP: stream a completion from any OpenAI-compatible endpoint."""
+"""HTTP: stream an answer from any OpenAI-compatible, Anthropic or Ollama endpoint."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from midstream._core.errors import (
 from midstream._core.validate import check_int, check_mapping, check_real, check_text
 from midstream.stream.decode import Decoder, NDJSONDecoder, SSEDecoder
 from midstream.stream.events import Event
-from midstream.stream.formats.detecting import AutoMapper
+from midstream.stream.formats.detecting import AutoMapper, mapper_of
 from midstream.stream.sources import Source
 from midstream.stream.sse import DEFAULT_MAX_BYTES
 from midstream.stream.wire import parse_json
@@ -34,6 +34,21 @@ if TYPE_CHECKING:
 
 __all__ = ["endpoint_url", "from_http"]
 
+#: The endpoints of each API that take a request, the usual one first.
+_PATHS = {
+    "chat": ("/chat/completions", "/completions"),
+    "responses": ("/responses",),
+    "anthropic": ("/messages",),
+    "ollama": ("/api/chat", "/api/generate"),
+    "llama": ("/completion",),
+}
+#: APIs whose paths stand below a version.
+_VERSIONED = ("chat", "responses", "anthropic")
+#: What holds the key of an API, unless told otherwise.
+_KEYS = {"anthropic": "ANTHROPIC_API_KEY", "ollama": "OLLAMA_API_KEY"}
+_ANTHROPIC_VERSION = "2023-06-01"
+#: Anthropic wants a limit on what it writes: that of a request which names none.
+_MAX_TOKENS = 4096
 _EXCERPT_CHARS = 200
 _EXCERPT_BYTES = 4096
 _EXCERPT_S = 5.0
@@ -44,6 +59,7 @@ _LINE_TYPES = ("application/x-ndjson", "application/ndjson", "application/jsonl"
 def from_http(
     url: str,
     *,
+    api: str | None = None,
     messages: Sequence[Mapping[str, Any]] | None = None,
     prompt: str | None = None,
     model: str | None = None,
@@ -56,30 +72,38 @@ def from_http(
     max_line_bytes: int = DEFAULT_MAX_BYTES,
     client: httpx2.AsyncClient | None = None,
 ) -> Source:
-    """Ask an OpenAI-compatible endpoint for a completion and stream it.
+    """Ask an OpenAI-compatible, Anthropic or Ollama endpoint for an answer and stream it.
 
     Parameters
     ----------
     url : str
         A server (``http://127.0.0.1:8080``), an API base (``.../v1``), or the whole path
-        (``.../chat/completions``, ``.../completions``, llama.cpp's ``.../completion``). A query
-        is kept.
+        (``.../chat/completions``, ``.../completions``, ``.../responses``, Anthropic's
+        ``.../messages``, Ollama's ``.../api/chat`` and ``.../api/generate``, llama.cpp's
+        ``.../completion``). A query is kept.
+    api : str, optional
+        ``"chat"``, ``"responses"``, ``"anthropic"``, ``"ollama"`` or ``"llama"``; by default the
+        path tells, and where it is a server's or a base, it is ``"chat"``, or ``"anthropic"``
+        where the host is Anthropic's.
     messages : sequence of mappings, optional
         The conversation.
     prompt : str, optional
-        One user message; the prompt itself where the path is that of a legacy completion.
+        One user message; the prompt itself where the endpoint takes one.
     model : str, optional
         Model name.
     body : mapping, optional
         Further fields of the request, or the whole of it; wins over the arguments above. ``stream``
-        is always true.
+        is always true. To Anthropic, ``max_tokens`` is 4096 unless it is here.
     headers : mapping of str to str, optional
-        Further headers; an ``Authorization`` or ``api-key`` of yours replaces the key below.
+        Further headers; an ``Authorization``, ``api-key`` or ``x-api-key`` of yours replaces the
+        key below.
     api_key : str, optional
-        Sent as bearer token; default the environment's ``OPENAI_API_KEY``, none where that is
-        unset; ``""`` sends none. It never appears in a message.
+        Sent as bearer token, to Anthropic as ``x-api-key``; default the environment's
+        ``OPENAI_API_KEY``, ``ANTHROPIC_API_KEY`` or ``OLLAMA_API_KEY``, as the API is; none where
+        that is unset; ``""`` sends none. It never appears in a message.
     include_usage : bool, default True
-        Ask for token counts in the last chunk (``stream_options``); some servers refuse the field.
+        Ask for token counts in the last chunk (``stream_options``) of a completion; some servers
+        refuse the field. Other APIs give them unasked.
     connect_timeout_s : float, default 10.0
         Limit for connecting, in seconds.
     idle_timeout_s : float, default 60.0
@@ -113,15 +137,15 @@ def from_http(
     --------
     >>> source = from_http("http://127.0.0.1:8080", prompt="Tell me a story", model="stories260k")
     """
-    target = endpoint_url(url)
+    api, target = _endpoint(url, api)
     limits = {
         "connect_timeout_s": check_real("connect_timeout_s", connect_timeout_s, low=1e-3),
         "idle_timeout_s": check_real("idle_timeout_s", idle_timeout_s, low=1e-3),
     }
     check_int("max_line_bytes", max_line_bytes, low=1)
     _check_client(client)
-    request = _request_body(target, messages, prompt, model, body, include_usage)
-    sent, secrets = _request_headers(headers, api_key)
+    request = _request_body(api, target, messages, prompt, model, body, include_usage)
+    sent, secrets = _request_headers(api, headers, api_key)
     exchange = _Exchange(target, request, sent, secrets, client, max_line_bytes, **limits)
     created_ns = monotonic_ns()
     return Source(exchange, _Late(exchange, created_ns), started_ns=created_ns)
@@ -138,13 +162,25 @@ def _check_client(client: Any) -> None:
         )
 
 
-def endpoint_url(url: str) -> str:
-    """Complete the URL of a server or an API base to that of its chat completions.
+def endpoint_url(url: str, api: str | None = None) -> str:
+    """Complete the URL of a server or an API base to that of an endpoint.
+
+    Parameters
+    ----------
+    url : str
+        As `from_http` takes it.
+    api : str, optional
+        As `from_http` takes it.
+
+    Returns
+    -------
+    str
 
     Raises
     ------
     ArgumentTypeError, ArgumentValueError
-        Not text; not an http or https URL with a host.
+        Not text; not an http or https URL with a host; an `api` that is not known, or that the
+        path is not of.
 
     Examples
     --------
@@ -152,7 +188,19 @@ def endpoint_url(url: str) -> str:
     'http://127.0.0.1:8080/v1/chat/completions'
     >>> endpoint_url("https://example.org/api/v1/completions")
     'https://example.org/api/v1/completions'
+    >>> endpoint_url("http://127.0.0.1:11434", "ollama")
+    'http://127.0.0.1:11434/api/chat'
     """
+    return _endpoint(url, api)[1]
+
+
+def _endpoint(url: str, api: str | None) -> tuple[str, str]:
+    """Name of the API, and the whole URL."""
+    if api is not None:
+        mapper = mapper_of(check_text("api", api))
+        if mapper is None or mapper.api not in _PATHS:
+            raise ArgumentValueError(f"api must be one of {', '.join(_PATHS)}, got {api!r}")
+        api = mapper.api
     if not isinstance(url, str):
         raise ArgumentTypeError(f"url must be str, got {url!r} ({type(url).__name__})")
     try:
@@ -164,11 +212,17 @@ def endpoint_url(url: str) -> str:
         shown = _shown(parts)
         raise ArgumentValueError(f"url must be http:// or https:// with a host, got {shown!r}")
     path = parts.path.rstrip("/")
-    if not path:
-        path = "/v1/chat/completions"
-    elif not path.endswith(("/completions", "/completion")):
-        path += "/chat/completions"
-    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+    told = next((name for name, ends in _PATHS.items() if path.endswith(ends)), None)
+    if told is not None and api not in (None, told):
+        raise ArgumentValueError(f"api is {api!r}, but {path!r} is a path of {told!r}")
+    if told is None:
+        if api is None:
+            api = "anthropic" if parts.hostname == "api.anthropic.com" else "chat"
+        told, end = api, _PATHS[api][0]
+        if api in _VERSIONED and (not path or (api == "anthropic" and not path.endswith("/v1"))):
+            path += "/v1"
+        path = path.removesuffix("/api") + end if api == "ollama" else path + end
+    return told, urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
 
 
 def _shown(parts: SplitResult) -> str:
@@ -178,6 +232,7 @@ def _shown(parts: SplitResult) -> str:
 
 
 def _request_body(
+    api: str,
     target: str,
     messages: Sequence[Mapping[str, Any]] | None,
     prompt: str | None,
@@ -200,17 +255,20 @@ def _request_body(
         if isinstance(messages, (str, bytes, Mapping)) or not isinstance(messages, Iterable):
             kind = type(messages).__name__
             raise ArgumentTypeError(f"messages must be a sequence of mappings, got {kind}")
-        fields["messages"] = [
+        fields["input" if api == "responses" else "messages"] = [
             dict(check_mapping(f"messages[{number}]", message))
             for number, message in enumerate(messages)
         ]
     elif prompt is not None:
-        path = urlsplit(target).path
-        if path.endswith("/chat/completions"):
+        if api == "responses":
+            fields["input"] = prompt
+        elif urlsplit(target).path.endswith(("/chat/completions", "/messages", "/api/chat")):
             fields["messages"] = [{"role": "user", "content": prompt}]
         else:
             fields["prompt"] = prompt
-    if include_usage:
+    if api == "anthropic":
+        fields["max_tokens"] = _MAX_TOKENS
+    if include_usage and api in ("chat", "llama"):
         fields["stream_options"] = {"include_usage": True}
     fields.update(body or {})
     fields["stream"] = True
@@ -221,7 +279,7 @@ def _request_body(
 
 
 def _request_headers(
-    headers: Mapping[str, str] | None, api_key: str | None
+    api: str, headers: Mapping[str, str] | None, api_key: str | None
 ) -> tuple[dict[str, str], list[str]]:
     """Headers to send, and the values in them that no message may show."""
     sent = {
@@ -230,6 +288,10 @@ def _request_headers(
         "Content-Type": "application/json",
         "User-Agent": "midstream",
     }
+    if api == "anthropic":
+        sent["anthropic-version"] = _ANTHROPIC_VERSION
+    elif api == "ollama":
+        sent["Accept"] = "application/x-ndjson"
     given = {} if headers is None else dict(check_mapping("headers", headers))
     secrets: list[str] = []
     for name, value in given.items():
@@ -240,11 +302,16 @@ def _request_headers(
         sent = {key: old for key, old in sent.items() if key.lower() != name.lower()}
         secrets += [value, value.rpartition(" ")[2]]
     own = any(name.lower() in ("authorization", "api-key", "x-api-key") for name in given)
-    key = api_key if api_key is not None else os.environ.get("OPENAI_API_KEY", "")
+    key = api_key
+    if key is None:
+        key = os.environ.get(_KEYS.get(api, "OPENAI_API_KEY"), "")
     key = check_text("api_key", key).strip()  # keys come from files, with a line end
     if key and not own:
         _check_header("api_key", key)
-        sent["Authorization"] = f"Bearer {key}"
+        if api == "anthropic":
+            sent["x-api-key"] = key
+        else:
+            sent["Authorization"] = f"Bearer {key}"
         secrets.append(key)
     return {**sent, **given}, [secret for secret in secrets if len(secret) >= 8]
 

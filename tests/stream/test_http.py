@@ -133,6 +133,22 @@ def test_urls():
         "https://h/d/chat/completions?api-version=1": "https://h/d/chat/completions?api-version=1",
     }.items():
         assert endpoint_url(url) == wanted
+    for url, api, wanted in (
+        ("http://h", "messages", "http://h/v1/messages"),
+        ("https://api.anthropic.com", None, "https://api.anthropic.com/v1/messages"),
+        ("https://api.anthropic.com/v1/", None, "https://api.anthropic.com/v1/messages"),
+        ("https://h/anthropic", "anthropic", "https://h/anthropic/v1/messages"),
+        ("https://h/v1/messages?beta=true", None, "https://h/v1/messages?beta=true"),
+        ("http://h", "responses", "http://h/v1/responses"),
+        ("http://h/openai/v1", "responses", "http://h/openai/v1/responses"),
+        ("http://h/v1/responses", "responses", "http://h/v1/responses"),
+        ("http://h:11434", "ollama", "http://h:11434/api/chat"),
+        ("http://h/api", "ollama", "http://h/api/chat"),
+        ("http://h/api/generate", None, "http://h/api/generate"),
+        ("http://h", "llama", "http://h/completion"),
+        ("http://h", "chat.completions", "http://h/v1/chat/completions"),
+    ):
+        assert endpoint_url(url, api) == wanted
 
 
 @pytest.mark.parametrize(
@@ -155,11 +171,18 @@ def test_arguments():
         ({"prompt": "a", "max_line_bytes": 0}, ArgumentValueError, "max_line_bytes"),
         ({"prompt": "a", "api_key": 5}, ArgumentTypeError, "api_key"),
         ({"prompt": "a", "headers": {"a": 5}}, ArgumentTypeError, "headers"),
+        ({"prompt": "a", "api": "gopher"}, ArgumentValueError, "api must be one of .*'gopher'"),
+        ({"prompt": "a", "api": "google"}, ArgumentValueError, "api must be one of .*'google'"),
+        ({"prompt": "a", "api": 5}, ArgumentTypeError, "api"),
     ):
         with pytest.raises(error, match=match):
             from_http(url, **options)
     with pytest.raises(ArgumentTypeError, match="url"):
         from_http(5, prompt="a")
+    with pytest.raises(
+        ArgumentValueError, match="api is 'anthropic', but '/v1/responses' is a path"
+    ):
+        from_http(url + "/v1/responses", prompt="a", api="anthropic")
     for options in ({"api_key": f"{KEY}\n{KEY}"}, {"headers": {"x-key": KEY + "é"}}):
         with pytest.raises(ArgumentValueError) as caught:
             from_http(url, prompt="a", **options)
@@ -683,3 +706,209 @@ async def test_a_reset_connection_says_so():
     assert joined(events) == "Once"
     assert "connection broken after event 1: " in str(error)
     assert os.strerror(errno.ECONNRESET) in str(error)
+
+
+# -- other APIs
+
+
+def anthropic_story():
+    payloads = [
+        {"type": "message_start", "message": {"content": [], "usage": {"input_tokens": 3}}},
+        {
+            "type": "content_block_start",
+            "index": 0,
+            "content_block": {"type": "text", "text": ""},
+        },
+        {
+            "type": "content_block_delta",
+            "index": 0,
+            "delta": {"type": "text_delta", "text": "Once"},
+        },
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn"},
+            "usage": {"output_tokens": 2},
+        },
+        {"type": "message_stop"},
+    ]
+    return "".join(
+        f"event: {one['type']}\ndata: {json.dumps(one)}\n\n" for one in payloads
+    ).encode()
+
+
+def responses_story():
+    payloads = [
+        {"type": "response.created", "response": {"status": "in_progress"}},
+        {"type": "response.output_text.delta", "output_index": 0, "delta": "Once"},
+        {"type": "response.completed", "response": {"status": "completed"}},
+    ]
+    return "".join(
+        f"event: {one['type']}\ndata: {json.dumps(one)}\n\n" for one in payloads
+    ).encode()
+
+
+OLLAMA_STORY = (
+    b'{"model":"m","message":{"role":"assistant","content":"Once"},"done":false}\n'
+    b'{"model":"m","message":{"role":"assistant","content":""},"done":true,"done_reason":"stop"}\n'
+)
+GENERATE_STORY = b'{"response":"Once","done":false}\n{"response":"","done":true}\n'
+NDJSON = "Content-Type: application/x-ndjson"
+
+
+@pytest.mark.parametrize(
+    ("api", "kind", "story", "path", "reason", "sent"),
+    [
+        (
+            "anthropic",
+            SSE,
+            anthropic_story(),
+            "/v1/messages",
+            "end_turn",
+            {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4096},
+        ),
+        ("responses", SSE, responses_story(), "/v1/responses", "completed", {"input": "Hi"}),
+        (
+            "ollama",
+            NDJSON,
+            OLLAMA_STORY,
+            "/api/chat",
+            "stop",
+            {"messages": [{"role": "user", "content": "Hi"}]},
+        ),
+    ],
+)
+async def test_other_apis(monkeypatch, api, kind, story, path, reason, sent):
+    names = {"anthropic": "ANTHROPIC_API_KEY", "responses": "OPENAI_API_KEY"}
+    for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OLLAMA_API_KEY"):
+        mine = names.get(api, "OLLAMA_API_KEY") == name
+        monkeypatch.setenv(name, KEY if mine else "not for this one")
+
+    async def answer(exchange):
+        await exchange.chunked(kind)
+        for at in range(0, len(story), 11):
+            await exchange.chunk(story[at : at + 11])
+        await exchange.chunk(b"")
+
+    events, error, server = await ask(answer, api=api, model="m")
+    assert error is None
+    assert joined(events) == "Once"
+    assert [event.text for event in events if event.kind == "end"] == [reason]
+    (exchange,) = server.exchanges
+    assert exchange.path == path
+    assert exchange.json == {"model": "m", "stream": True, **sent}
+    assert "not for this one" not in str(exchange.headers)
+    if api == "anthropic":
+        assert exchange.headers["x-api-key"] == KEY
+        assert exchange.headers["anthropic-version"] == "2023-06-01"
+        assert "authorization" not in exchange.headers
+    else:
+        assert exchange.headers["authorization"] == f"Bearer {KEY}"
+        assert "x-api-key" not in exchange.headers
+        assert "anthropic-version" not in exchange.headers
+
+
+async def test_other_apis_take_what_is_given():
+    messages = [{"role": "user", "content": "Ho"}]
+
+    async def answer(exchange):
+        await exchange.chunked(SSE)
+        await exchange.chunk(anthropic_story())
+        await exchange.chunk(b"")
+
+    headers = {"X-Api-Key": KEY, "Anthropic-Version": "2030-01-01", "anthropic-beta": "b"}
+    _, error, server = await ask(
+        answer,
+        api="anthropic",
+        prompt=None,
+        messages=messages,
+        body={"max_tokens": 7, "system": "Be brief."},
+        headers=headers,
+    )
+    assert error is None
+    (exchange,) = server.exchanges
+    assert exchange.json == {
+        "messages": messages,
+        "max_tokens": 7,
+        "system": "Be brief.",
+        "stream": True,
+    }
+    assert exchange.headers["anthropic-version"] == "2030-01-01"
+    assert exchange.headers["x-api-key"] == KEY
+    _, _, server = await ask(answer, api="responses", prompt=None, messages=messages)
+    assert server.exchanges[0].json["input"] == messages
+
+
+async def test_ollama_generate():
+    async def answer(exchange):
+        await exchange.chunked(NDJSON)
+        await exchange.chunk(GENERATE_STORY)
+        await exchange.chunk(b"")
+
+    async with Server(answer) as server:
+        events, error = await collect(from_http(server.url + "/api/generate", prompt="Hi"))
+        (exchange,) = server.exchanges
+    assert error is None
+    assert joined(events) == "Once"
+    assert exchange.json == {"prompt": "Hi", "stream": True}
+
+
+@pytest.mark.parametrize(
+    ("api", "story"),
+    [("anthropic", anthropic_story()), ("responses", responses_story()), ("ollama", OLLAMA_STORY)],
+)
+async def test_other_apis_cut_mid_stream(api, story):
+    async def answer(exchange):
+        await exchange.head("200 OK", NDJSON if api == "ollama" else SSE)
+        await exchange.send(story[: story.index(b"Once") + 60])
+
+    events, error, _ = await ask(answer, api=api)
+    assert joined(events) == "Once"
+    assert isinstance(error, EndpointError)
+    assert "closed" in str(error)
+    assert all(event.kind != "error" for event in events)
+
+
+async def test_other_apis_whole_answers():
+    bodies = {
+        "anthropic": {
+            "type": "message",
+            "role": "assistant",
+            "content": [{"type": "text", "text": "Once"}],
+            "stop_reason": "end_turn",
+        },
+        "responses": {
+            "object": "response",
+            "status": "completed",
+            "output": [
+                {
+                    "type": "message",
+                    "content": [{"type": "output_text", "text": "Once"}],
+                }
+            ],
+        },
+        "ollama": {"message": {"content": "Once"}, "done": True},
+    }
+    for api, body in bodies.items():
+
+        async def answer(exchange, body=body):
+            await exchange.head("200 OK", "Content-Type: application/json")
+            await exchange.send(json.dumps(body).encode())
+
+        events, error, _ = await ask(answer, api=api)
+        assert error is None
+        assert joined(events) == "Once"
+        assert events[-1].kind == "end"
+
+
+async def test_a_refused_key_is_not_shown():
+    async def answer(exchange):
+        key = exchange.headers["x-api-key"]
+        body = {"type": "error", "error": {"type": "authentication_error", "message": f"bad {key}"}}
+        await exchange.head("401 Unauthorized", "Content-Type: application/json")
+        await exchange.send(json.dumps(body).encode())
+
+    _, error, _ = await ask(answer, api="anthropic", api_key=KEY)
+    assert isinstance(error, EndpointError)
+    assert KEY not in str(error)
+    assert "[hidden]" in str(error)
