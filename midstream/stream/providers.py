@@ -242,18 +242,14 @@ def _unwrap(item: Any) -> Any:
     long stream would cost the square of its length.
     """
     kind = getattr(item, "type", None)
-    if not isinstance(kind, str):
+    if not isinstance(kind, str) or not hasattr(item, "model_dump"):
         return item
     if kind == "content_block_stop":
         return plain(item, ("content_block",))
     if kind == "message_stop":
         return plain(item, ("message",))
-    if hasattr(item, "snapshot"):
-        if kind == "chunk":
-            return item.chunk
-        if kind in DERIVED or kind.startswith(_CHAT_DERIVED):
-            return None
-        return plain(item, ("snapshot",))
-    if kind in DERIVED and hasattr(item, "model_dump"):
+    if kind == "chunk" and hasattr(item, "chunk"):
+        return item.chunk
+    if kind in DERIVED or kind.startswith(_CHAT_DERIVED):
         return None
-    return None if kind.startswith(_CHAT_DERIVED) and hasattr(item, "model_dump") else item
+    return plain(item, ("snapshot",)) if hasattr(item, "snapshot") else item
