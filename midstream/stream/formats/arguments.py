@@ -39,19 +39,23 @@ class ArgumentsWriter:
     ',"days":[3]}'
     """
 
-    __slots__ = ("_at", "_counts", "_kinds", "_string")
+    __slots__ = ("_at", "_counts", "_kinds", "_last", "_string")
 
     def __init__(self) -> None:
         self._kinds: list[str] = []  # of the open containers, "{" or "["
         self._counts: list[int] = []  # their members so far
         self._at: list[str | int] = []  # steps that lead from each to the next
         self._string: list[str | int] | None = None  # path of the text that is open
+        self._last: tuple[Any, list[str | int]] = (None, [])  # a path as it came, and its steps
 
     def piece(self, arg: Any) -> str:
         """JSON text that one of them adds; none where it is no such thing."""
         if not isinstance(arg, dict):
             return ""
-        path = _path(arg.get("jsonPath"))
+        place = arg.get("jsonPath")
+        if place != self._last[0]:
+            self._last = (place, _path(place))
+        path = self._last[1]
         kind = next((name for name in _VALUES if name in arg), None)
         if not path or kind is None:
             return ""

@@ -66,8 +66,11 @@ class AssistantsMapper(PayloadMapper):
             fields, event = inner, name
         kind = fields.get("object")
         if not isinstance(kind, str) or not kind.startswith("thread"):
-            if fields is payload or not self._error(out, fields, t_ns, event):
+            if fields is payload:
                 self._error(out, payload, t_ns, event)
+            elif event == "error":
+                self._failed = True
+                self._add(out, "error", t_ns, payload, error_text(fields))
             return
         self.known = True
         if kind == "thread.message.delta":

@@ -7,29 +7,49 @@ from typing import Any
 
 __all__ = ["token_counts"]
 
-#: What providers call the tokens they read, without those from a cache where these are told apart.
-_INPUT = (
-    *("input_tokens", "prompt_tokens", "inputTokens", "promptTokenCount", "total_input_tokens"),
-    *("prompt_eval_count", "tokens_evaluated"),
+_CACHED = "cached_tokens"
+_REASONING = "reasoning_tokens"
+#: What providers call their counts -> the common name, and the name of a count it adds to.
+_NAMES: dict[str, tuple[str | None, str | None]] = {
+    **dict.fromkeys(
+        (
+            *("input_tokens", "prompt_tokens", "inputTokens", "promptTokenCount"),
+            *("total_input_tokens", "prompt_eval_count", "tokens_evaluated"),
+        ),
+        ("input_tokens", None),
+    ),
+    **dict.fromkeys(
+        (
+            *("output_tokens", "completion_tokens", "outputTokens", "candidatesTokenCount"),
+            *("total_output_tokens", "eval_count", "tokens_predicted"),
+        ),
+        ("output_tokens", None),
+    ),
+    **dict.fromkeys(("total_tokens", "totalTokens", "totalTokenCount"), ("total_tokens", None)),
+    # Anthropic and Bedrock count what comes from a cache, or goes there, apart from the input.
+    **dict.fromkeys(("cache_read_input_tokens", "cacheReadInputTokens"), (_CACHED, "input_tokens")),
+    **dict.fromkeys(
+        ("cache_creation_input_tokens", "cacheWriteInputTokens"), (None, "input_tokens")
+    ),
+    # Google counts thoughts apart from the output, and what tools read apart from the prompt.
+    **dict.fromkeys(("toolUsePromptTokenCount", "total_tool_use_tokens"), (None, "input_tokens")),
+    **dict.fromkeys(("thoughtsTokenCount", "total_thought_tokens"), (_REASONING, "output_tokens")),
+    **dict.fromkeys(
+        (
+            *("cached_tokens", "cachedContentTokenCount", "total_cached_tokens"),
+            "prompt_cache_hit_tokens",
+        ),
+        (_CACHED, None),
+    ),
+    **dict.fromkeys(("reasoning_tokens", "thinking_tokens"), (_REASONING, None)),
+}
+#: Objects inside that tell what part of a count is from a cache, or reasoning.
+_DETAILS = frozenset(
+    {
+        *("prompt_tokens_details", "input_tokens_details", "input_token_details"),
+        *("completion_tokens_details", "output_tokens_details", "output_token_details"),
+    }
 )
-_OUTPUT = (
-    *("output_tokens", "completion_tokens", "outputTokens", "candidatesTokenCount"),
-    *("total_output_tokens", "eval_count", "tokens_predicted"),
-)
-_TOTAL = ("total_tokens", "totalTokens", "totalTokenCount")
-#: Read in addition to the input above.
-_MORE_INPUT = (
-    *("cache_read_input_tokens", "cache_creation_input_tokens"),  # Anthropic
-    *("cacheReadInputTokens", "cacheWriteInputTokens"),  # Bedrock
-    *("toolUsePromptTokenCount", "total_tool_use_tokens"),  # Google
-)
-#: Written in addition to the output above.
-_MORE_OUTPUT = ("thoughtsTokenCount", "total_thought_tokens")  # Google
-_CACHED = (
-    *("cached_tokens", "cache_read_input_tokens", "cacheReadInputTokens"),
-    *("cachedContentTokenCount", "total_cached_tokens", "prompt_cache_hit_tokens"),
-)
-_REASONING = ("reasoning_tokens", "thoughtsTokenCount", "total_thought_tokens", "thinking_tokens")
 
 
 def token_counts(usage: Mapping[str, Any]) -> dict[str, int]:
@@ -50,7 +70,8 @@ def token_counts(usage: Mapping[str, Any]) -> dict[str, int]:
 
     Notes
     -----
-    3 microseconds. What is no count (negative, no number, no whole number) is not known.
+    2 microseconds. What is no count (negative, no number, no whole number) is not known. Where a
+    provider gives a count by two names, the first counts.
 
     Examples
     --------
@@ -59,52 +80,56 @@ def token_counts(usage: Mapping[str, Any]) -> dict[str, int]:
     >>> token_counts({"input_tokens": 2, "cache_read_input_tokens": 40, "output_tokens": 5})
     {'input_tokens': 42, 'output_tokens': 5, 'total_tokens': 47, 'cached_tokens': 40}
     """
+    found: dict[str, int] = {}
+    more: dict[str, int] = {}
     inner = usage.get("tokens")
     if isinstance(inner, Mapping):  # Cohere keeps what was billed apart
-        usage = {**usage, **inner}
+        _read(inner, found, more)
+    _read(usage, found, more)
+    read, written = found.get("input_tokens"), found.get("output_tokens")
+    if more:
+        if read is not None:
+            read += more.get("input_tokens", 0)
+        if written is not None or "output_tokens" in more:
+            written = (written or 0) + more.get("output_tokens", 0)
     counts: dict[str, int] = {}
-    read = _first(usage, _INPUT)
     if read is not None:
-        counts["input_tokens"] = read + _sum(usage, _MORE_INPUT)
-    written = _first(usage, _OUTPUT)
-    more = _sum(usage, _MORE_OUTPUT)
-    if written is not None or more:
-        counts["output_tokens"] = (written or 0) + more
-    total = _first(usage, _TOTAL)
-    if total is None and len(counts) == 2:
-        total = sum(counts.values())
+        counts["input_tokens"] = read
+    if written is not None:
+        counts["output_tokens"] = written
+    total = found.get("total_tokens")
+    if total is None and read is not None and written is not None:
+        total = read + written
     if total is not None:
         counts["total_tokens"] = total
-    details = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
-    cached = _first(usage, _CACHED, details)
-    if cached:
-        counts["cached_tokens"] = cached
-    details = ("completion_tokens_details", "output_tokens_details", "output_token_details")
-    reasoning = _first(usage, _REASONING, details)
-    if reasoning:
-        counts["reasoning_tokens"] = reasoning
+    for name in (_CACHED, _REASONING):
+        if found.get(name):
+            counts[name] = found[name]
     return counts
 
 
-def _first(
-    usage: Mapping[str, Any], names: tuple[str, ...], details: tuple[str, ...] = ()
-) -> int | None:
-    for name in names:
-        count = _count(usage.get(name))
-        if count is not None:
-            return count
-    for detail in details:
-        inner = usage.get(detail)
-        if isinstance(inner, Mapping):
-            return _first(inner, names)
-    return None
+def _read(usage: Mapping[str, Any], found: dict[str, int], more: dict[str, int]) -> None:
+    for name, value in usage.items():
+        names = _NAMES.get(name)
+        if names is None:
+            if name in _DETAILS and isinstance(value, Mapping):
+                _read_details(value, found)
+            continue
+        if type(value) is not int:
+            if type(value) is not float or not value.is_integer():
+                continue
+            value = int(value)
+        if not 0 <= value < 1 << 63:
+            continue
+        own, whole = names
+        if own is not None and own not in found:
+            found[own] = value
+        if whole is not None:
+            more[whole] = more.get(whole, 0) + value
 
 
-def _sum(usage: Mapping[str, Any], names: tuple[str, ...]) -> int:
-    return sum([_count(usage[name]) or 0 for name in names if name in usage])
-
-
-def _count(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1 << 63:
-        return None
-    return int(value) if value == int(value) else None
+def _read_details(details: Mapping[str, Any], found: dict[str, int]) -> None:
+    for name in ("cached_tokens", "reasoning_tokens", "thinking_tokens"):
+        value = details.get(name)
+        if type(value) is int and 0 <= value < 1 << 63:
+            found.setdefault(_CACHED if name == _CACHED else _REASONING, value)

@@ -56,7 +56,7 @@ class GoogleMapper(PayloadMapper):
     [('text', 'Once', '0')]
     """
 
-    __slots__ = ("_candidates", "_tokens")
+    __slots__ = ("_candidates", "_counts")
 
     api: ClassVar[str] = "google"
     title: ClassVar[str] = "a generated content"
@@ -65,7 +65,7 @@ class GoogleMapper(PayloadMapper):
     def __init__(self) -> None:
         super().__init__()
         self._candidates: dict[str, _Candidate] = {}
-        self._tokens: dict[str, int] = {}
+        self._counts: dict[str, Any] = {}
 
     def _unended(self) -> bool:
         return any(not one.ended for one in self._candidates.values())
@@ -83,10 +83,9 @@ class GoogleMapper(PayloadMapper):
         if isinstance(feedback, dict) and text_or_none(feedback.get("blockReason")) is not None:
             self._end(out, self._find("0"), feedback["blockReason"], "0", t_ns, payload)
         usage = payload.get("usageMetadata")
-        if isinstance(usage, dict):
-            tokens = token_counts(usage)
-            if tokens and tokens != self._tokens:
-                self._tokens = tokens
+        if isinstance(usage, dict) and usage != self._counts:
+            self._counts = usage
+            if token_counts(usage):
                 self._usage(out, usage, t_ns, payload)
 
     def _find(self, stream_id: str) -> _Candidate:

@@ -382,6 +382,9 @@ class ResponsesMapper(PayloadMapper):
         if self._held:
             self._release(out, t_ns, payload)
         error = response.get("error")
+        details = response.get("status_details")
+        if not error and isinstance(details, dict):  # where Realtime has it
+            error = details.get("error")
         if error:
             self._add(out, "error", t_ns, payload, error_text(error), None, answer.prefix)
         answer.ended = True

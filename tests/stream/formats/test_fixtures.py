@@ -6,7 +6,7 @@ import json
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream.chat import cut
 
@@ -167,6 +167,7 @@ def without_times(events):
     return [event._replace(t_ns=0) for event in events]
 
 
+@settings(deadline=None)  # a long body in single bytes takes its time
 @given(st.data())
 def test_how_a_body_is_cut_does_not_matter(wire, data):
     row, body = wire[data.draw(st.integers(0, len(wire) - 1))]
@@ -177,6 +178,7 @@ def test_how_a_body_is_cut_does_not_matter(wire, data):
     assert sniffed == whole
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_stream_may_break_off_anywhere(wire, data):
     row, body = wire[data.draw(st.integers(0, len(wire) - 1))]
@@ -205,6 +207,7 @@ def spoilt(value, draw, chance):
     return value
 
 
+@settings(deadline=None)
 @given(st.data(), st.randoms(use_true_random=False))
 def test_spoilt_payloads_do_not_raise(wire, data, chance):
     row, body = wire[data.draw(st.integers(0, len(wire) - 1))]
@@ -237,6 +240,7 @@ def test_spoilt_payloads_do_not_raise(wire, data, chance):
     assemble(events)
 
 
+@settings(deadline=None)
 @given(st.data(), st.randoms(use_true_random=False))
 def test_spoilt_bytes_do_not_raise(wire, data, chance):
     row, body = wire[data.draw(st.integers(0, len(wire) - 1))]
