@@ -24,6 +24,7 @@ from typing import Any
 from midstream.apps.live import LiveText
 from midstream.apps.output import Output, one_line
 from midstream.stream import Event, Finding, Report
+from midstream.stream.formats import choice_of, detect
 
 __all__ = ["JsonShow", "Show", "TextShow", "make_show"]
 
@@ -40,7 +41,12 @@ _STYLES = {
     "note": "bold blue",
 }
 #: Finish reasons that need no mention.
-_USUAL_ENDS = frozenset({"", "stop", "tool_calls", "function_call"})
+_USUAL_ENDS = frozenset(
+    {
+        *("", "stop", "tool_calls", "function_call", "end_turn", "tool_use", "completed"),
+        *("requires_action", "eos", "STOP", "COMPLETE", "TOOL_CALL"),
+    }
+)
 _OUTCOME_STYLES = {"stopped": "bold red", "failed": "bold red", "ended": "green"}
 
 
@@ -111,9 +117,13 @@ class TextShow(Show):
         self._channel: tuple[str, str] = ("text", "")
         self._choices: set[str] = set()
         self._answering: str | None = None  # the choice that `answer` gets
+        self._api: str | None = None  # where payloads tell
 
     def _show_event(self, event: Event) -> None:
         kind, text = event.kind, event.text
+        if self._api is None and event.data is not None:
+            found = detect(event.data)
+            self._api = None if found is None else found.api
         if kind in _ANSWER:
             if not text:
                 return
@@ -143,7 +153,7 @@ class TextShow(Show):
 
     def _write_answer(self, answer: Output, event: Event) -> None:
         """Pass one choice on: several in one pipe could not be told apart."""
-        choice = event.stream_id or "0"
+        choice = choice_of(event.stream_id, self._api) or "0"
         if self._answering is None:  # a stream of our events may name its texts otherwise
             self._answering = "0" if choice.isdecimal() else choice
         if choice == self._answering:
@@ -160,7 +170,7 @@ class TextShow(Show):
 
     def _choice(self, event: Event) -> str:
         """Return the label of one answer where there are several."""
-        choice = event.stream_id or "0"
+        choice = choice_of(event.stream_id, self._api) or "0"
         self._choices.add(choice)
         return f"choice {choice}: " if len(self._choices) > 1 else ""
 
@@ -180,7 +190,7 @@ class TextShow(Show):
         self.notes.table(rows, {"outcome": _OUTCOME_STYLES.get(report.outcome, "yellow")})
         self._channel = ("text", "")
         self._choices.clear()
-        self._answering = None
+        self._answering = self._api = None
 
 
 class JsonShow(Show):

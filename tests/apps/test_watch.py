@@ -178,6 +178,21 @@ class TestStandardInput:
             "(ended: length)",
         ]
 
+    def test_parts_of_one_answer_are_all_of_it(self):
+        deltas = [("thinking_delta", "thinking", 0, "Hm. "), ("text_delta", "text", 1, "Once ")]
+        deltas += [("text_delta", "text", 3, "upon a time.")]
+        payloads = [
+            {"type": "content_block_delta", "index": at, "delta": {"type": kind, key: text}}
+            for kind, key, at, text in deltas
+        ]
+        payloads.append({"type": "message_delta", "delta": {"stop_reason": "end_turn"}})
+        done = run_process("watch", "-", stdin=sse(*payloads, done=False))
+        assert done.status == 0
+        assert done.out == "Once upon a time."
+        assert "choice" not in done.err
+        assert "ended: " not in done.err
+        assert "reasoning: Hm." in done.err
+
     def test_of_several_choices_the_first_is_the_answer(self):
         def said(index, text, finish=None):
             return {

@@ -12,8 +12,8 @@ Mappers
 What came before
     `history` reads the messages of a request as events
 What comes of them
-    `assemble` puts events together into `Answers` with their `Call` objects; `token_counts` has
-    counts of all providers under common names
+    `assemble` puts events together into `Answers` with their `Call` objects; `choice_of` tells
+    several answers of one stream apart; `token_counts` has counts under common names
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from midstream.stream.formats.answers import Answers, Call, assemble
+    from midstream.stream.formats.answers import Answers, Call, assemble, choice_of
     from midstream.stream.formats.anthropic import AnthropicMapper
     from midstream.stream.formats.assistants import AssistantsMapper
     from midstream.stream.formats.base import PayloadMapper
@@ -66,6 +66,7 @@ __all__ = [
     "RealtimeMapper",
     "ResponsesMapper",
     "assemble",
+    "choice_of",
     "detect",
     "history",
     "mapper_of",
@@ -94,6 +95,7 @@ __getattr__, __dir__ = lazy_exports(
         "RealtimeMapper": "realtime",
         "ResponsesMapper": "responses",
         "assemble": "answers",
+        "choice_of": "answers",
         "detect": "detecting",
         "history": "requests",
         "mapper_of": "detecting",

@@ -8,9 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from midstream.stream.events import Event
+from midstream.stream.formats.detecting import detect
 
-__all__ = ["Answers", "Call", "assemble"]
+__all__ = ["Answers", "Call", "assemble", "choice_of"]
 
+#: APIs that may give several answers at once, of which each has a stream id.
+_WITH_CHOICES = frozenset({"chat", "google", "llama"})
+#: Stream id of a choice, at the beginning of that of a part or call of it.
+_ID = re.compile(r"([^/:]*).*", re.DOTALL)
 #: Stream id of the second and further responses of one connection: their number and the rest.
 _LATER = re.compile(r"r\d+\.")
 
@@ -61,6 +66,8 @@ class Answers:
         Counts under common names, of the last usage event of each response, added up.
     errors : list of str
         Texts of ``error`` events.
+    api : str or None
+        Short name of the API, where the events' payloads tell.
     """
 
     texts: dict[str, str] = field(default_factory=dict)
@@ -71,6 +78,7 @@ class Answers:
     finish_reasons: dict[str, str] = field(default_factory=dict)
     usage: dict[str, int] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
+    api: str | None = None
 
     @property
     def text(self) -> str:
@@ -94,7 +102,12 @@ class Answers:
 
     def _choice(self) -> str:
         """Stream id of the first choice; none where the parts of one answer have their own."""
+        if self.api is not None and self.api not in _WITH_CHOICES:
+            return ""
         ends = self.finish_reasons
+        if self.api is not None:
+            said = [*ends, *self.texts, *self.reasoning]
+            ends = dict.fromkeys([choice_of(stream_id, self.api) for stream_id in said], "")
         if not ends or any(not _LATER.sub("", stream_id) for stream_id in ends):
             return ""
         return min(ends, key=lambda stream_id: (len(stream_id), stream_id))
@@ -108,6 +121,32 @@ class Answers:
                 if not choice or stream_id == choice or stream_id.startswith(f"{choice}:")
             ]
         )
+
+
+def choice_of(stream_id: str, api: str | None) -> str:
+    """Tell which of several answers a stream id belongs to.
+
+    Parameters
+    ----------
+    stream_id : str
+        Of an event.
+    api : str or None
+        Short name of the API its stream is of, as `detect` tells it.
+
+    Returns
+    -------
+    str
+        The choice's own stream id; ``""`` where an API gives one answer, whose parts have stream
+        ids of their own. Where the API is not known, each stream id counts as an answer.
+
+    Examples
+    --------
+    >>> choice_of("1/0", "chat"), choice_of("2", "anthropic"), choice_of("poet", None)
+    ('1', '', 'poet')
+    """
+    if api is None:
+        return stream_id
+    return _ID.sub(r"\1", stream_id) if api in _WITH_CHOICES else ""
 
 
 def assemble(events: Iterable[Event]) -> Answers:
@@ -125,8 +164,8 @@ def assemble(events: Iterable[Event]) -> Answers:
 
     Notes
     -----
-    About 0.5 microseconds an event. Where an API has choices (chat completions, Google), their
-    ``end`` events tell; of a stream that was cut off before the first, all texts are joined.
+    About 0.5 microseconds an event. Whether an API has choices (chat completions, Google,
+    llama.cpp), the payloads tell; without them, the stream ids of ``end`` events do.
 
     Examples
     --------
@@ -148,6 +187,9 @@ def assemble(events: Iterable[Event]) -> Answers:
     answers = Answers()
     counts: dict[str, Any] = {}
     for event in events:
+        if answers.api is None and event.data is not None:
+            found = detect(event.data)
+            answers.api = None if found is None else found.api
         kind, _, _, text, name, data, stream_id, call_id = event
         if kind in pieces:
             if text:
