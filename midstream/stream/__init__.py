@@ -8,7 +8,8 @@ Sources, all async iterators of events
 Watching
     `watch`, `Watch`, `Report`, `Metrics`; `Guard`, its synchronous core, with `Step` and `Denial`
 Looking for patterns across the borders of chunks
-    `PatternSet`, `Scanner`, `Match`
+    `PatternSet`, `Scanner`, `Match`; `Redactor` and `redact` for secrets, whose kinds are
+    `SECRET_KINDS`: `CREDENTIALS` and `PERSONAL`
 Reading tool calls
     `CallAssembler`, `CallProgress`, `canonical_arguments`
 Detecting
@@ -66,11 +67,21 @@ if TYPE_CHECKING:
     )
     from midstream.stream.quic import QuicCode, QuicPublisher, QuicSink, Served, from_quic, to_quic
     from midstream.stream.recording import Recorder, load, replay, shipped_recordings
+    from midstream.stream.redaction import (
+        CREDENTIALS,
+        PERSONAL,
+        SECRET_KINDS,
+        Redactor,
+        redact,
+    )
     from midstream.stream.report import Report
     from midstream.stream.sources import Source, from_iterable, from_sse
     from midstream.stream.watching import Watch, watch
 
 __all__ = [
+    "CREDENTIALS",
+    "PERSONAL",
+    "SECRET_KINDS",
     "CallAssembler",
     "CallProgress",
     "Denial",
@@ -89,6 +100,7 @@ __all__ = [
     "QuicPublisher",
     "QuicSink",
     "Recorder",
+    "Redactor",
     "RegimeDetector",
     "Report",
     "Scanner",
@@ -115,6 +127,7 @@ __all__ = [
     "from_responses",
     "from_sse",
     "load",
+    "redact",
     "replay",
     "shipped_recordings",
     "to_quic",
@@ -127,6 +140,9 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "CREDENTIALS": "redaction",
+        "PERSONAL": "redaction",
+        "SECRET_KINDS": "redaction",
         "CallAssembler": "calls",
         "CallProgress": "calls",
         "Denial": "guard",
@@ -145,6 +161,7 @@ __getattr__, __dir__ = lazy_exports(
         "QuicPublisher": "quic",
         "QuicSink": "quic",
         "Recorder": "recording",
+        "Redactor": "redaction",
         "RegimeDetector": "detectors",
         "Report": "report",
         "Scanner": "patterns",
@@ -171,6 +188,7 @@ __getattr__, __dir__ = lazy_exports(
         "from_responses": "providers",
         "from_sse": "sources",
         "load": "recording",
+        "redact": "redaction",
         "replay": "recording",
         "shipped_recordings": "recording",
         "to_quic": "quic",

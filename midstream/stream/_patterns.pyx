@@ -685,6 +685,23 @@ cdef class PatternScanner:
                 first = found.start
         return self.n_chars - first
 
+    def holding(self):
+        """What may still become a match from furthest back: its name and start, or None."""
+        cdef int64_t first = self.n_chars
+        cdef int i, holder = -1
+        cdef Part part
+        for i in range(self.n_parts):
+            if (<State>self.states[i]).n_groups and self.found[i].starts[0] < first:
+                first = self.found[i].starts[0]
+                holder = i
+            if self.found[i].end >= 0 and self.found[i].start < first:
+                first = self.found[i].start
+                holder = i
+        if holder < 0:
+            return None
+        part = self.table.parts[holder]
+        return part.name, first
+
     def under_way(self):
         """Matches that are certain, but not where they end: ``(name, start)`` each."""
         cdef int i

@@ -194,6 +194,8 @@ class Scanner(PatternScanner):
     finish()
         Take note that the text is over; the matches that this made certain, by start. The scanner
         is as new then.
+    holding()
+        Name and start of what may still become a match from furthest back, or None.
     under_way()
         Name and start of each match that is there, but may come to end later or start earlier.
     reset()
