@@ -379,7 +379,6 @@ cdef class PatternTable:
         self.kinds = []
         for c in range(128):
             self.ascii[c] = self.classify(c)
-        self.width = 16
         self.clear()
 
     def __dealloc__(self):
@@ -453,8 +452,9 @@ cdef class PatternTable:
     cdef int clear(self) except -1:
         """Forget all states; scanners find theirs anew by what it is made of."""
         cdef Part part
-        while self.width < len(self.members):
-            self.width *= 2
+        if self.width < len(self.members):
+            # Room for some more, which other scripts bring.
+            self.width = len(self.members) + 8
         self.generation += 1
         self.keys = []
         self.rows = {}
