@@ -316,8 +316,12 @@ class CallAssembler:
         if before is not None and (not slash or _is_settled(before)):
             self._finish(before)
         if event.data is not None:
-            self._custom.update(_custom_calls(event.data, stream_id))
-        custom = stream_id in self._custom or event.name in self._free_text
+            self._custom |= _custom_calls(event.data, event)
+        custom = (
+            stream_id in self._custom
+            or event.call_id in self._custom
+            or event.name in self._free_text
+        )
         reader = None if custom else ArgumentReader(**self._limits)
         call = CallProgress(stream_id, event.name, event.call_id, reader)
         if len(self._calls) >= self._max_calls:
@@ -423,23 +427,22 @@ def _is_settled(call: CallProgress) -> bool:
     return call._reader.complete or call._reader.would_complete
 
 
-def _custom_calls(data: Any, stream_id: str) -> set[str]:
-    """Which calls of a payload are of tools that take free text."""
+def _custom_calls(data: Any, event: Event) -> set[str]:
+    """Which calls of a payload are of tools that take free text: their ids, or where they are."""
     if not isinstance(data, Mapping):
         return set()
     item = data.get("item")
     if isinstance(item, Mapping):
-        return {stream_id} if item.get("type") == "custom_tool_call" else set()
+        return {event.stream_id} if item.get("type") == "custom_tool_call" else set()
     if data.get("type") == "response.custom_tool_call_input.delta":
-        return {stream_id}
-    found = set()
-    head = stream_id.rpartition("/")[0].rpartition(".")[0]
+        return {event.stream_id}
+    found: set[str] = set()
     for choice in _list(data.get("choices")):
         delta = choice.get("delta") if isinstance(choice, Mapping) else None
         for call in _list(delta.get("tool_calls") if isinstance(delta, Mapping) else None):
             if isinstance(call, Mapping) and (call.get("type") == "custom" or call.get("custom")):
-                place = f"{choice.get('index', 0)}/{call.get('index', 0)}"
-                found.add(f"{head}.{place}" if head else place)
+                call_id = call.get("id")
+                found.add(call_id if isinstance(call_id, str) and call_id else event.stream_id)
     return found
 
 

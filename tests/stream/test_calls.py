@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from midstream.errors import ArgumentTypeError, ArgumentValueError
 from midstream.stream import CallAssembler, Event, canonical_arguments
+from midstream.stream.decode import NDJSONDecoder, SSEDecoder
 
 LEAVES = (
     st.none()
@@ -356,3 +357,67 @@ def test_canonical_text():
     assert canonical_arguments("") == "{}"
     assert canonical_arguments(" not json ") == "not json"
     assert canonical_arguments("[" * 10_000) == "[" * 10_000
+
+
+# Recorded streams
+
+
+def parsed(arguments):
+    try:
+        return json.loads(arguments) if arguments else {}
+    except ValueError:
+        return arguments
+
+
+@pytest.mark.parametrize("size", [1 << 20, 5])
+def test_calls_of_recorded_streams(shared_data, size):
+    typed = {"apply_patch", "local_shell", "shell", "tool_search"}
+    expected = json.loads(shared_data("wire/expected.json").read_text())
+    n_calls = n_malformed = n_free = 0
+    for row in json.loads(shared_data("wire/index.json").read_text()):
+        if row["file"] not in expected:
+            continue
+        body = shared_data("wire/" + row["file"]).read_bytes()
+        decoder = SSEDecoder() if row["file"].endswith(".sse") else NDJSONDecoder()
+        assembler, calls = CallAssembler(), []
+        for event in [*decoder.feed(body, 0), *decoder.end(0)]:
+            pieces = [event]
+            if event.kind == "tool_call" and len(event.text) > size:
+                texts = [event.text[at : at + size] for at in range(0, len(event.text), size)]
+                pieces = [event._replace(text=text) for text in texts]
+            for one in pieces:
+                call = assembler.take(one)
+                if call is not None and call not in calls:
+                    calls.append(call)
+            if event.kind == "end":
+                assembler.close()
+        assembler.close()
+        plain = [call for call in calls if not call.provider_run and call.name not in typed]
+        assert [
+            (call.name, call.value if call.complete else call.arguments_text) for call in plain
+        ] == [
+            (call["name"], parsed(call["arguments"]))
+            for call in expected[row["file"]]["tool_calls"]
+        ], row["file"]
+        n_calls += len(plain)
+        n_malformed += sum(call.malformed is not None for call in calls)
+        n_free += sum(call.free_text for call in calls)
+    # One file is cut off inside a string; one has a call of a custom tool.
+    assert (n_calls, n_malformed, n_free) == (57, 1, 1)
+
+
+def test_several_custom_calls_of_one_payload():
+    heads = [
+        {"index": 3, "id": "c1", "type": "custom", "custom": {"name": "sql", "input": ""}},
+        {"index": 7, "id": "c2", "type": "custom", "custom": {"name": "sh", "input": ""}},
+    ]
+    tails = [{"index": 7, "custom": {"input": "ls"}}, {"index": 3, "custom": {"input": "SELECT 1"}}]
+    body = b"".join(
+        b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"tool_calls": calls}}]}).encode()
+        + b"\n\n"
+        for calls in (heads, tails)
+    )  # fmt: skip
+    assembler = CallAssembler()
+    for event in SSEDecoder().feed(body, 0):
+        assembler.take(event)
+    assert [call.value for call in assembler.close()] == ["SELECT 1", "ls"]
