@@ -1,15 +1,25 @@
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Self
 
 from typing_extensions import disjoint_base
 
 from midstream._core.regex import Pattern
 from midstream.stream.patterns import Match
 
-M = TypeVar("M")
+@disjoint_base
+class State: ...
 
 @disjoint_base
-class PatternTable(Generic[M]):
+class Step: ...
+
+@disjoint_base
+class Part:
+    @property
+    def name(self) -> str: ...
+    def __new__(cls, name: str, pattern: Pattern, sets: dict[Any, Any]) -> Self: ...
+
+@disjoint_base
+class PatternTable:
     @property
     def generation(self) -> int: ...
     @property
@@ -17,7 +27,7 @@ class PatternTable(Generic[M]):
     def __new__(
         cls,
         patterns: Sequence[tuple[str, Pattern]],
-        match: Callable[[str, int, int], M],
+        match: Callable[[str, int, int], Match],
         *,
         memory_limit_bytes: int,
     ) -> Self: ...
@@ -31,7 +41,7 @@ class PatternScanner:
     def held(self) -> int: ...
     @property
     def memory_bytes(self) -> int: ...
-    def __new__(cls, table: PatternTable[Any], *, early: bool, max_behind: int) -> Self: ...
+    def __new__(cls, table: PatternTable, *, early: bool, max_behind: int) -> Self: ...
     def reset(self) -> None: ...
     def holding(self) -> tuple[str, int] | None: ...
     def under_way(self) -> list[tuple[str, int]]: ...

@@ -339,7 +339,7 @@ cdef class PatternTable:
     Any number of threads may scan with one.
     """
 
-    cdef readonly tuple parts
+    cdef tuple parts
     cdef object match
     cdef list sets
     cdef object lock
@@ -833,7 +833,7 @@ cdef class PatternScanner:
         self.reset()
         if matches is None:
             return NOTHING
-        matches.sort(key=span)
+        matches.sort(key=lambda match: match[1:])
         return matches
 
     cdef int renew(self) except -1:
@@ -1002,7 +1002,3 @@ cdef class PatternScanner:
             if self.found[i].end >= 0 and self.found[i].end + self.max_behind < self.deadline:
                 self.deadline = self.found[i].end + self.max_behind
         return 0
-
-
-def span(match):
-    return match.start, match.end
