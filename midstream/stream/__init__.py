@@ -9,7 +9,7 @@ Watching
     `watch`, `Watch`, `Report`, `Metrics`; `Guard`, its synchronous core, with `Step` and `Denial`
 Looking for patterns across the borders of chunks
     `PatternSet`, `Scanner`, `Match`; `Redactor` and `redact` for secrets, whose kinds are
-    `SECRET_KINDS`: `CREDENTIALS` and `PERSONAL`
+    `SECRET_KINDS`: `CREDENTIALS` and `PERSONAL`; `secret_patterns`
 Reading tool calls
     `CallAssembler`, `CallProgress`, `canonical_arguments`
 Detecting
@@ -73,6 +73,7 @@ if TYPE_CHECKING:
         SECRET_KINDS,
         Redactor,
         redact,
+        secret_patterns,
     )
     from midstream.stream.report import Report
     from midstream.stream.sources import Source, from_iterable, from_sse
@@ -129,6 +130,7 @@ __all__ = [
     "load",
     "redact",
     "replay",
+    "secret_patterns",
     "shipped_recordings",
     "to_quic",
     "watch",
@@ -190,6 +192,7 @@ __getattr__, __dir__ = lazy_exports(
         "load": "recording",
         "redact": "redaction",
         "replay": "recording",
+        "secret_patterns": "redaction",
         "shipped_recordings": "recording",
         "to_quic": "quic",
         "watch": "watching",

@@ -11,7 +11,7 @@ from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_int, check_mapping, check_text, did_you_mean
 from midstream.stream.patterns import Match, PatternSet
 
-__all__ = ["CREDENTIALS", "PERSONAL", "SECRET_KINDS", "Redactor", "redact"]
+__all__ = ["CREDENTIALS", "PERSONAL", "SECRET_KINDS", "Redactor", "redact", "secret_patterns"]
 
 
 class _Kind(NamedTuple):
@@ -296,8 +296,25 @@ class Redactor:
                 out.append(self._hide())
         return "".join(out)
 
+    def release(self) -> str:
+        """Pass on what is held without being a secret yet, since a reader has waited long enough.
+
+        What is certain to be part of a secret stays. Should the rest of one follow, it is replaced,
+        but its beginning is out.
+
+        Returns
+        -------
+        str
+            What was held, up to where a secret is under way.
+        """
+        self.new = []
+        if self._hidden >= 0:
+            return ""
+        certain = [start for _, start in self._scanner.under_way()]
+        return self._release(min(certain, default=self._scanner.n_chars))
+
     def flush(self) -> str:
-        """Take note that the text is over, or is to be passed on whatever it may become.
+        """Take note that the text is over.
 
         Returns
         -------
@@ -345,6 +362,10 @@ class Redactor:
             self._add(name, begin + first, begin + last)
 
     def _add(self, name: str, start: int, end: int) -> None:
+        if self._hidden < 0 and start < self._start:
+            start = self._start  # the beginning was released
+            if end <= start:
+                return
         if start > self._hidden >= 0 or self._hidden < 0:
             start = self._unescaped(start, end)
             self.new.append(Match(name, start, end))
@@ -467,6 +488,34 @@ def redact(
     """
     redactor = Redactor(kinds, patterns=patterns, placeholder=placeholder)
     return redactor.feed(check_text("text", text)) + redactor.flush()
+
+
+def secret_patterns(kinds: Collection[str] = CREDENTIALS) -> dict[str, str]:
+    """Regular expressions of kinds of secret, for a `PatternSet` that tells of them early.
+
+    Parameters
+    ----------
+    kinds : collection of str, default `CREDENTIALS`
+        Some of `SECRET_KINDS`. Of card numbers and IBANs, it takes `Redactor` to look at the check
+        digits; of what stands before a secret, such as ``Bearer``, to leave it.
+
+    Returns
+    -------
+    dict of str to str
+        Kind -> regular expression.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentValueError
+        No such kind.
+
+    Examples
+    --------
+    >>> scanner = PatternSet(secret_patterns(["aws-key-id"])).scanner()
+    >>> scanner.feed("key: AKIAIOSFODNN7EXAMPLE")
+    [Match(name='aws-key-id', start=5, end=25)]
+    """
+    return {kind: _KINDS[kind].pattern for kind in _checked(kinds)}
 
 
 def _checked(kinds: Collection[str]) -> tuple[str, ...]:

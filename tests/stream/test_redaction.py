@@ -12,7 +12,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from midstream.errors import ArgumentTypeError, ArgumentValueError, ExpressionError
-from midstream.stream import CREDENTIALS, PERSONAL, SECRET_KINDS, Match, Redactor, redact
+from midstream.stream import (
+    CREDENTIALS,
+    PERSONAL,
+    SECRET_KINDS,
+    Match,
+    PatternSet,
+    Redactor,
+    redact,
+    secret_patterns,
+)
 
 LETTERS = string.ascii_letters + string.digits
 
@@ -211,6 +220,39 @@ def test_what_is_held():
     assert redactor.counts == {"openai-key": 2}
 
 
+def test_what_is_released_before_it_is_certain():
+    redactor = Redactor(["openai-key", "email"])
+    assert redactor.feed("ask sk-abc") == "ask "
+    assert redactor.release() == "sk-abc"
+    assert redactor.held == 0
+    assert redactor.feed("def") == ""
+    assert redactor.release() == "def"
+    assert redactor.feed("g" * 40) == ""
+    assert redactor.release() == ""  # certain by now
+    assert redactor.feed("h ") == "[redacted:openai-key] "
+    assert redactor.new == [Match("openai-key", 13, 54)]
+    assert redactor.feed("bob@example.org") == ""
+    assert redactor.release() == ""
+    assert redactor.feed("\\") == "[redacted:email]\\"
+    assert redactor.feed("nann") + redactor.release() == "nann"
+    assert redactor.feed("@example.org") + redactor.flush() == "[redacted:email]"
+
+
+@given(st.lists(SCRAPS, max_size=6), st.lists(st.booleans(), min_size=6, max_size=6))
+def test_release_loses_nothing(scraps, times):
+    redactor = Redactor(placeholder="")
+    text, n_out, n_gone = "".join(scraps), 0, 0
+    for scrap, release in zip(scraps, times, strict=False):
+        n_out += len(redactor.feed(scrap))
+        n_gone += sum(match.end - match.start for match in redactor.new)
+        if release:
+            n_out += len(redactor.release())
+            assert n_out + redactor.held <= len(text)
+    n_out += len(redactor.flush())
+    n_gone += sum(match.end - match.start for match in redactor.new)
+    assert n_out <= len(text) <= n_out + n_gone
+
+
 def test_overlapping_secrets_become_one():
     patterns = {"first": "abc+", "second": "cd+", "inner": "b"}
     for size in (1, 2, 3, 9):
@@ -280,6 +322,17 @@ def test_a_long_key_is_left_out_to_its_end():
         assert "".join(redacted(text, cuts, max_held=2048)) == "[redacted:private-key]\nafter"
     cut_off = redacted(text[:30_000], range(0, 30_000, 100), max_held=2048)
     assert "".join(cut_off) == "[redacted:private-key]"
+
+
+def test_patterns_of_kinds():
+    assert set(secret_patterns()) == set(CREDENTIALS)
+    found = PatternSet(secret_patterns(SECRET_KINDS))
+    for kind in SECRET_KINDS:
+        scanner = found.scanner()
+        told = [*scanner.feed(text_of(kind)), *scanner.finish()]
+        assert kind in {match.name for match in told}
+    with pytest.raises(ArgumentValueError, match="did you mean 'email'"):
+        secret_patterns(["emial"])
 
 
 def test_arguments_that_cannot_be_used():
