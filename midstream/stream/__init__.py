@@ -7,6 +7,9 @@ Sources, all async iterators of events
     `from_ollama`, `from_iterable`, `from_pipe`, `from_quic`, `replay`; `formats` has the mappers
 Watching
     `watch`, `Watch`, `Report`, `Metrics`; `Guard`, its synchronous core, with `Step` and `Denial`
+Policies
+    `Policy`, `PolicySet`, `load_policies`, `PolicyFile`, `lint_policies`; `ready_policies`,
+    `ready_rules`; `PolicyProblem`, `PolicyWarning`, `ReadyRule`
 Looking for patterns across the borders of chunks
     `PatternSet`, `Scanner`, `Match`; `Redactor` and `redact` for secrets, whose kinds are
     `SECRET_KINDS`: `CREDENTIALS` and `PERSONAL`; `secret_patterns`
@@ -52,12 +55,13 @@ if TYPE_CHECKING:
         beside,
         default_detectors,
     )
-    from midstream.stream.events import Event, Finding
-    from midstream.stream.guard import Denial, Guard, Step
+    from midstream.stream.events import Denial, Event, Finding
+    from midstream.stream.guard import Guard, Step
     from midstream.stream.http import from_http
     from midstream.stream.metrics import Metrics
     from midstream.stream.patterns import Match, PatternSet, Scanner
     from midstream.stream.pipe import from_pipe
+    from midstream.stream.policies import Policy, PolicySet
     from midstream.stream.providers import (
         from_anthropic,
         from_ollama,
@@ -76,6 +80,16 @@ if TYPE_CHECKING:
         secret_patterns,
     )
     from midstream.stream.report import Report
+    from midstream.stream.rulefiles import (
+        PolicyFile,
+        PolicyProblem,
+        PolicyWarning,
+        ReadyRule,
+        lint_policies,
+        load_policies,
+        ready_policies,
+        ready_rules,
+    )
     from midstream.stream.sources import Source, from_iterable, from_sse
     from midstream.stream.watching import Watch, watch
 
@@ -97,9 +111,15 @@ __all__ = [
     "Metrics",
     "Offload",
     "PatternSet",
+    "Policy",
+    "PolicyFile",
+    "PolicyProblem",
+    "PolicySet",
+    "PolicyWarning",
     "QuicCode",
     "QuicPublisher",
     "QuicSink",
+    "ReadyRule",
     "Recorder",
     "Redactor",
     "RegimeDetector",
@@ -127,7 +147,11 @@ __all__ = [
     "from_realtime",
     "from_responses",
     "from_sse",
+    "lint_policies",
     "load",
+    "load_policies",
+    "ready_policies",
+    "ready_rules",
     "redact",
     "replay",
     "secret_patterns",
@@ -143,11 +167,9 @@ __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "CREDENTIALS": "redaction",
-        "PERSONAL": "redaction",
-        "SECRET_KINDS": "redaction",
         "CallAssembler": "calls",
         "CallProgress": "calls",
-        "Denial": "guard",
+        "Denial": "events",
         "Detector": "detectors",
         "DriftDetector": "detectors",
         "DriftTemplate": "detectors",
@@ -158,14 +180,22 @@ __getattr__, __dir__ = lazy_exports(
         "Match": "patterns",
         "Metrics": "metrics",
         "Offload": "detectors",
+        "PERSONAL": "redaction",
         "PatternSet": "patterns",
+        "Policy": "policies",
+        "PolicyFile": "rulefiles",
+        "PolicyProblem": "rulefiles",
+        "PolicySet": "policies",
+        "PolicyWarning": "rulefiles",
         "QuicCode": "quic",
         "QuicPublisher": "quic",
         "QuicSink": "quic",
+        "ReadyRule": "rulefiles",
         "Recorder": "recording",
         "Redactor": "redaction",
         "RegimeDetector": "detectors",
         "Report": "report",
+        "SECRET_KINDS": "redaction",
         "Scanner": "patterns",
         "Served": "quic",
         "Source": "sources",
@@ -189,7 +219,11 @@ __getattr__, __dir__ = lazy_exports(
         "from_realtime": "providers",
         "from_responses": "providers",
         "from_sse": "sources",
+        "lint_policies": "rulefiles",
         "load": "recording",
+        "load_policies": "rulefiles",
+        "ready_policies": "rulefiles",
+        "ready_rules": "rulefiles",
         "redact": "redaction",
         "replay": "recording",
         "secret_patterns": "redaction",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
-__all__ = ["KINDS", "SEVERITIES", "TEXT_KINDS", "Event", "Finding", "Kind", "Severity"]
+__all__ = ["KINDS", "SEVERITIES", "TEXT_KINDS", "Denial", "Event", "Finding", "Kind", "Severity"]
 
 Kind = Literal[
     "text", "reasoning", "tool_call", "tool_result", "audio", "video", "usage", "error", "end"
@@ -124,3 +124,28 @@ class Finding:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON-ready dict of all fields."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Denial:
+    """A tool call that a policy forbids.
+
+    Parameters
+    ----------
+    stream_id : str
+        Of the call's events: those that were held are to be dropped, those to come too.
+    call_id : str or None
+        The provider's id of the call, for an answer in its place.
+    name : str or None
+        The tool.
+    finding : Finding
+        Which policy, and why.
+    text : str
+        For the model to read in place of the tool's result: rule, reason and repair.
+    """
+
+    stream_id: str
+    call_id: str | None
+    name: str | None
+    finding: Finding
+    text: str

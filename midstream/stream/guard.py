@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RefusedError
 from midstream._core.validate import check_choice
 from midstream.stream.detectors import (
     Detector,
@@ -16,13 +15,16 @@ from midstream.stream.detectors import (
     beside,
     default_detectors,
 )
-from midstream.stream.events import Event, Finding
+from midstream.stream.events import Denial, Event, Finding
 from midstream.stream.metrics import Metrics
 from midstream.stream.recording import Recorder
 from midstream.stream.report import Report
 
 if TYPE_CHECKING:
+    from midstream.logic import Obligation
     from midstream.meta.loop import StrangeLoop
+    from midstream.stream.enforcing import Enforcer
+    from midstream.stream.rulefiles import PoliciesLike
     from midstream.stream.steering import Steering
 
 __all__ = ["MAX_ERRORS", "MAX_FINDINGS", "OUTCOMES", "Denial", "Guard", "Step"]
@@ -34,31 +36,10 @@ MAX_ERRORS = 100
 _LOOK_NS = 100_000_000
 #: How a stream can be over, as `Report.outcome` says.
 OUTCOMES = ("ended", "stopped", "failed", "closed")
-
-
-@dataclass(frozen=True, slots=True)
-class Denial:
-    """A tool call that a policy forbids.
-
-    Parameters
-    ----------
-    stream_id : str
-        Of the call's events: those that were held are to be dropped, those to come too.
-    call_id : str or None
-        The provider's id of the call, for an answer in its place.
-    name : str or None
-        The tool.
-    finding : Finding
-        Which policy, and why.
-    text : str
-        For the model to read in place of the tool's result: rule, reason and repair.
-    """
-
-    stream_id: str
-    call_id: str | None
-    name: str | None
-    finding: Finding
-    text: str
+#: What to do with an event, as an `Enforcer` says.
+PASS, HOLD, DROP = range(3)
+#: Later than any deadline.
+NEVER_NS = 1 << 62
 
 
 class Step(NamedTuple):
@@ -69,16 +50,18 @@ class Step(NamedTuple):
     findings : tuple of Finding
         In the order of detectors, then policies.
     stop : Finding or None
-        The one for which the stream must be closed, after this event is handed on.
+        The one for which the stream must be closed, after this event is handed on (if it is).
     hold : bool
         The event is a piece of a tool call that may still be denied: keep it, and hand it on when
         a later step names its `Event.stream_id` in `released`, or drop it when one denies it.
-        Also True for pieces of a call that is denied already: nothing will release them.
     released : tuple of str
         Stream ids of which everything held is to be handed on now, in order. The event of this
         step comes after it.
     denied : tuple of Denial
         Calls of which everything held is to be dropped now.
+    dropped : bool
+        The event is not to be passed on at all: a piece of a call that is denied, now or before, or
+        what holds text that a policy forbids, with a `stop`. `hold` is True too.
     """
 
     findings: tuple[Finding, ...] = ()
@@ -86,28 +69,33 @@ class Step(NamedTuple):
     hold: bool = False
     released: tuple[str, ...] = ()
     denied: tuple[Denial, ...] = ()
+    dropped: bool = False
 
 
-#: What most events lead to.
+#: What most events lead to, a piece of a call that may still be denied, and one of a denied call.
 NOTHING = Step()
+HELD = Step(hold=True)
+DROPPED = Step(hold=True, dropped=True)
 
 
 class Guard:
-    """Detectors and a recorder over one stream of events: the synchronous core of `watch`.
+    """Detectors, policies and a recorder over one stream: the synchronous core of `watch`.
 
     Parameters
     ----------
     detectors : iterable of Detector, optional
         Default `default_detectors`; ``()`` for none. A detector belongs to one stream. One that is
         `costly` runs beside it, through an `Offload`.
-    inline : bool, default False
-        Run costly detectors at once, with each event: for recordings, where nothing is delayed and
-        the same findings are to be made with the same event.
+    policies : PolicySet, Policy, path, name, or iterable of them; or PolicyFile
+        Rules that events must keep: policies, a TOML file of rules, names of ready rules.
     recorder : Recorder, optional
-        Gets every event before the detectors do. It is not closed.
+        Gets every event, also those that are denied, before the detectors do. It is not closed.
     on_finding : callable, optional
         Called with each finding the moment it is made. What it raises comes out of the method that
         made the finding.
+    inline : bool, default False
+        Run costly detectors at once, with each event: for recordings, where nothing is delayed and
+        the same findings are to be made with the same event.
     loop : StrangeLoop, optional
         As for `watch`.
     interventions : iterable of str, optional
@@ -119,6 +107,8 @@ class Guard:
         In order, the first 1,000 and a stop; `on_finding` gets them all.
     stopped : Finding or None
         The finding for which the stream must be closed.
+    denied : list of Denial
+        Tool calls that were denied, the first 1,000.
     metrics : Metrics
         Counts and times so far.
     errors : list of str
@@ -150,15 +140,17 @@ class Guard:
     def __init__(
         self,
         detectors: Iterable[Detector] | None = None,
-        *,
-        inline: bool = False,
+        policies: PoliciesLike = (),
         recorder: Recorder | None = None,
         on_finding: Callable[[Finding], object] | None = None,
+        *,
+        inline: bool = False,
         loop: StrangeLoop | None = None,
         interventions: Iterable[str] | None = None,
     ) -> None:
         self.findings: list[Finding] = []
         self.stopped: Finding | None = None
+        self.denied: list[Denial] = []
         self.metrics = Metrics()
         self.errors: list[str] = []
         checked = _check_detectors(() if loop is not None and detectors is None else detectors)
@@ -179,6 +171,17 @@ class Guard:
         elif interventions is not None:
             raise ArgumentValueError("interventions need a loop, got None")
         self._stalls = tuple(d for d in self._detectors if isinstance(d, StallDetector))
+        self._enforcer: Enforcer | None = None
+        blocks = any(getattr(detector, "action", None) == "block" for detector in self._detectors)
+        if blocks or policies != ():
+            # Only who has rules needs the package that judges them.
+            from midstream.stream.enforcing import Enforcer
+            from midstream.stream.rulefiles import as_policies
+
+            chosen = as_policies(policies)
+            if blocks or len(chosen):
+                self._enforcer = Enforcer(chosen, hold_calls=blocks)
+        self._begun = False
         self._last_ns = 0
         self._n_dropped = 0  # findings and errors beyond what is kept
         self._over = False
@@ -192,6 +195,41 @@ class Guard:
     def steering(self) -> Steering | None:
         """What ties the stream to its loop; None without one."""
         return self._steering
+
+    @property
+    def open_obligations(self) -> list[Obligation]:
+        """What policies are owed: rules that would be broken if the run ended now."""
+        return [] if self._enforcer is None else self._enforcer.open_obligations
+
+    def recall(self, events: Iterable[Event]) -> None:
+        """Take what happened before this stream: the messages of the request that it answers.
+
+        Parameters
+        ----------
+        events : iterable of Event
+            In order: texts (with the `name` ``"user"`` where the user wrote them), calls with whole
+            arguments, results. Times do not matter.
+
+        Raises
+        ------
+        RefusedError
+            The stream has begun.
+
+        Notes
+        -----
+        Nothing is found, denied or recorded. Policies take it as what has been, but for calls that
+        they would have denied, and detectors that have a ``recall`` of their own do. Counts of
+        characters and tokens begin with the stream.
+        """
+        if self._begun:
+            raise RefusedError("recall: the stream has begun", reason="running")
+        events = tuple(events)
+        for detector in self._detectors:
+            recall = getattr(detector, "recall", None)
+            if callable(recall):
+                recall(events)
+        if self._enforcer is not None:
+            self._enforcer.recall(events)
 
     def take(self, event: Event, gap_ns: int | None = None) -> Step:
         """Look at the next event.
@@ -217,6 +255,7 @@ class Guard:
         if gap_ns < 0:
             gap_ns = 0
         self._last_ns = event.t_ns
+        self._begun = True
         if self._recorder is not None:
             self._recorder.write(event)
         self.metrics.take(event, gap_ns)
@@ -227,9 +266,38 @@ class Guard:
             found = observe(event, gap_ns)
             if found:
                 made = self._add(found, made)
+        if self._enforcer is not None:
+            return self._enforce(self._enforcer, event, made)
         if made is None:
             return NOTHING
         return Step(tuple(made), self.stopped)
+
+    def _enforce(self, enforcer: Enforcer, event: Event, made: list[Finding] | None) -> Step:
+        """Let the policies have a look at an event, and at what was found in it."""
+        hold = enforcer.take(event, () if made is None else made)
+        if made is None and not (enforcer.findings or enforcer.released or enforcer.denied):
+            return (NOTHING, HELD, DROPPED)[hold]
+        return self._step(enforcer, made, hold)
+
+    def _step(self, enforcer: Enforcer, made: list[Finding] | None, hold: int) -> Step:
+        """Keep what an enforcer has decided, and put it into a step."""
+        made = self._add(enforcer.findings, made)
+        if self.stopped is None and not self._over:
+            self.stopped = enforcer.stop
+        for denial in enforcer.denied:
+            if len(self.denied) < MAX_FINDINGS:
+                self.denied.append(denial)
+            else:
+                self._n_dropped += 1
+        stop = None if self._over else self.stopped
+        return Step(
+            tuple(made),
+            stop,
+            hold > 0,
+            tuple(enforcer.released),
+            tuple(enforcer.denied),
+            hold == DROP,
+        )
 
     def due_ns(self, waited_ns: int = 0) -> int | None:
         """When silence is to be told.
@@ -245,10 +313,12 @@ class Guard:
             Nanoseconds of silence, more than `waited_ns`, at which `expire` has something to say;
             None where no silence does. It may change with every event.
         """
-        later = [stall.limit_ns for stall in self._stalls if stall.limit_ns > waited_ns]
+        limits = [stall.limit_ns for stall in self._stalls]
+        if self._enforcer is not None and self._enforcer.due_ns < NEVER_NS:
+            limits.append(self._enforcer.due_ns - self._last_ns)
         if any(detector.waiting for detector in self._beside):
-            later.append(waited_ns + _LOOK_NS)
-        return min(later, default=None)
+            limits.append(waited_ns + _LOOK_NS)
+        return min((limit for limit in limits if limit > waited_ns), default=None)
 
     def expire(self, waited_ns: int) -> Step:
         """Take note that nothing has come for so long; what that decides.
@@ -272,6 +342,11 @@ class Guard:
                 made = self._add(
                     [finding] if steering is None else steering.judged([finding]), made
                 )
+        enforcer = self._enforcer
+        if enforcer is not None:
+            enforcer.pass_time(self._last_ns + waited_ns, () if made is None else made)
+            if made or enforcer.findings:
+                return self._step(enforcer, made, PASS)
         if not made:
             return NOTHING
         return Step(tuple(made), self.stopped)
@@ -292,7 +367,9 @@ class Guard:
         Returns
         -------
         Step
-            What only the end decides. Nothing is stopped any more. Asked again: nothing.
+            What only the end decides: the last token of a text, calls that are not whole, and
+            where the stream has ended by itself, with all calls answered, what policies are owed
+            and have not got. Nothing is stopped any more. After a stop, and asked again: nothing.
 
         Raises
         ------
@@ -318,11 +395,18 @@ class Guard:
                     self._add(detector.finish(), made)
                 except Exception as error:  # noqa: BLE001 - the caller's detector or callback
                     failures.append(error)
+        step = Step(tuple(made)) if made else NOTHING
+        if self.stopped is None and self._enforcer is not None:
+            try:
+                self._enforcer.finish(made, judge=outcome == "ended")
+                step = self._step(self._enforcer, made, PASS)
+            except Exception as error:  # noqa: BLE001 - the caller's function or callback
+                failures.append(error)
         if failures:
             for further in failures[1:]:
                 self.remember(one_line(further))
             raise failures[0]
-        return Step(tuple(made)) if made else NOTHING
+        return step
 
     def remember(self, message: str) -> None:
         """Keep the message of an error for the report, if there is room."""
@@ -356,6 +440,8 @@ class Guard:
             remarks += getattr(detector, "remarks", ())
         if self._beside:
             metrics["beside"] = {type(d.detector).__name__: dict(d.load) for d in self._beside}
+        if self._enforcer is not None:
+            remarks += self._enforcer.remarks
         return Report(
             outcome,
             tuple(self.findings),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from collections import deque
 from collections.abc import AsyncIterable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,15 +12,17 @@ from midstream._core.clock import NS_PER_S, monotonic_ns, s_from_ns
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream.stream.closing import AsyncClosing
 from midstream.stream.detectors import Detector
-from midstream.stream.events import Event, Finding
-from midstream.stream.guard import Guard, one_line
+from midstream.stream.events import Denial, Event, Finding
+from midstream.stream.guard import NOTHING, Guard, Step, one_line
 from midstream.stream.metrics import Metrics
 from midstream.stream.recording import Recorder
 from midstream.stream.report import Report
 from midstream.stream.sources import Source, from_iterable
 
 if TYPE_CHECKING:
+    from midstream.logic import Obligation
     from midstream.meta.loop import StrangeLoop
+    from midstream.stream.rulefiles import PoliciesLike
 
 __all__ = ["Watch", "watch"]
 
@@ -28,6 +31,8 @@ def watch(
     source: Source | AsyncIterable[Any] | Iterable[Any],
     *,
     detectors: Iterable[Detector] | None = None,
+    policies: PoliciesLike = (),
+    history: Iterable[Event] = (),
     recorder: Recorder | None = None,
     on_finding: Callable[[Finding], object] | None = None,
     loop: StrangeLoop | None = None,
@@ -42,8 +47,13 @@ def watch(
     detectors : iterable of Detector, optional
         Default `default_detectors`; ``()`` for none. A detector belongs to one watch. One that is
         `costly` runs beside a live stream, through an `Offload`.
+    policies : Policy, PolicySet, PolicyFile, path, name, or iterable of them
+        Rules that the stream must keep: policies, TOML files of rules, names of ready rules.
+    history : iterable of Event, optional
+        What happened before, as `Guard.recall` takes it: calls and results of the conversation
+        that the stream continues.
     recorder : Recorder, optional
-        Gets every event before the detectors do. It is not closed.
+        Gets every event of the source before the detectors do. It is not closed.
     on_finding : callable, optional
         Called with each finding the moment it is made, also while no event comes. What it raises
         ends the watch.
@@ -76,6 +86,13 @@ def watch(
     closed before. Errors of the source come through after all that had arrived; `Watch.report`
     is there in any case.
 
+    Pieces of a tool call that a policy may still deny are kept back until its verdict falls, while
+    other events pass. They are then handed out in order or, where it is denied, dropped: in their
+    place comes one event of kind ``error``, with the tool's `name`, `stream_id` and `call_id`, as
+    `text` what to tell the model, and the `Denial` as `data`. The stream goes on. An event with
+    which a forbidden text is complete is dropped, and the stream stopped. No other event is
+    changed, kept back or added.
+
     With a `loop`, a stream that ends or breaks by itself is settled before the iteration ends. One
     that was stopped is settled when you tell its `Watch.outcome`: nobody else knows whether what
     would have come was worth having. What is closed or cancelled counts as unknown, and where
@@ -101,6 +118,8 @@ def watch(
     return Watch(
         source,
         detectors=detectors,
+        policies=policies,
+        history=history,
         recorder=recorder,
         on_finding=on_finding,
         loop=loop,
@@ -122,6 +141,8 @@ class Watch(AsyncClosing):
         source: Source | AsyncIterable[Any] | Iterable[Any],
         *,
         detectors: Iterable[Detector] | None = None,
+        policies: PoliciesLike = (),
+        history: Iterable[Event] = (),
         recorder: Recorder | None = None,
         on_finding: Callable[[Finding], object] | None = None,
         loop: StrangeLoop | None = None,
@@ -131,13 +152,18 @@ class Watch(AsyncClosing):
         self._source = source if isinstance(source, Source) else _check_source(source)
         self._guard = Guard(
             detectors,
+            policies,
+            recorder,
+            on_finding,
             inline=not self._source.live,
-            recorder=recorder,
-            on_finding=on_finding,
             loop=loop,
             interventions=interventions,
         )
         self._steering = self._guard.steering
+        self._guard.recall(history)
+        self._held: dict[str, list[Event]] = {}
+        self._ready: deque[Event] = deque()
+        self._late: Exception | None = None
         self._outcome = "running"
         self._error: Exception | None = None
         self._last_ns = 0
@@ -155,6 +181,16 @@ class Watch(AsyncClosing):
         return self._guard.stopped
 
     @property
+    def denied(self) -> list[Denial]:
+        """Tool calls that were denied, in order, the first 1,000."""
+        return self._guard.denied
+
+    @property
+    def open_obligations(self) -> list[Obligation]:
+        """What policies are owed: rules that would be broken if the run ended now."""
+        return self._guard.open_obligations
+
+    @property
     def metrics(self) -> Metrics:
         """Counts and times so far."""
         return self._guard.metrics
@@ -163,8 +199,19 @@ class Watch(AsyncClosing):
         return self
 
     async def __anext__(self) -> Event:
-        if self._outcome != "running":
-            raise StopAsyncIteration
+        while not self._ready:
+            if self._outcome != "running":
+                if self._late is not None:
+                    error, self._late = self._late, None
+                    raise error
+                raise StopAsyncIteration
+            event = await self._next()
+            if event is not None:
+                return event
+        return self._ready.popleft()
+
+    async def _next(self) -> Event | None:
+        """Take the next event; what is to be handed out, if it is that and nothing else."""
         held_ns = 0
         alarm = self._alarm
         if alarm is not None:
@@ -180,26 +227,33 @@ class Watch(AsyncClosing):
                     self._over()
                 finally:
                     await self._settle()
-            raise
+            return None
         except Exception as error:
             self._error = error
             self._end("failed", broken=True)
             await self._settle()
-            raise
+            if not self._ready:
+                raise
+            self._late = error  # after what was kept back, and is to pass
+            return None
         except BaseException:  # cancelled: the source has closed itself
             self._end("closed")
             raise
         if alarm is not None:
             alarm.waiting_since_ns = 0
         try:
-            self._take(event, held_ns)
+            step = self._take(event, held_ns)
         except Exception as error:
             # The caller's own detector, recorder or callback failed; the stream did not.
             self._error = error
             self._end("failed")
             await self._close()
             raise
-        if self.stopped is not None:
+        passed: Event | None = event
+        if step is not NOTHING:
+            self._arrange(step, event)
+            passed = None
+        if step.stop is not None:
             failure = self._end("stopped")
             await self._close()
             if failure is not None:
@@ -208,7 +262,33 @@ class Watch(AsyncClosing):
                 self._steering.work()
         if alarm is not None:
             self._left_ns = monotonic_ns()
-        return event
+        return passed
+
+    def _arrange(self, step: Step, event: Event | None = None) -> None:
+        """Put in order what a step lets pass: held pieces, denials, the event itself."""
+        ready, held = self._ready, self._held
+        for stream_id in step.released:
+            ready.extend(held.pop(stream_id, ()))
+        for denial in step.denied:
+            held.pop(denial.stream_id, None)
+            finding = denial.finding
+            ready.append(
+                Event(
+                    "error",
+                    finding.seq,
+                    finding.t_ns,
+                    denial.text,
+                    denial.name,
+                    denial,
+                    denial.stream_id,
+                    denial.call_id,
+                )
+            )
+        if event is not None and not step.dropped:
+            if step.hold:
+                held.setdefault(event.stream_id, []).append(event)
+            else:
+                ready.append(event)
 
     async def aclose(self) -> None:
         """Close the source now. Safe to repeat.
@@ -220,6 +300,8 @@ class Watch(AsyncClosing):
             the source is closed by then.
         """
         failure = self._end("closed") if self._outcome == "running" else None
+        self._ready.clear()
+        self._late = None
         await self._source.aclose()
         if failure is not None:
             raise failure
@@ -275,10 +357,10 @@ class Watch(AsyncClosing):
         """
         return self._guard.report(self._outcome, self._error)
 
-    def _take(self, event: Event, held_ns: int) -> None:
+    def _take(self, event: Event, held_ns: int) -> Step:
         gap_ns = event.t_ns - self._last_ns - held_ns
         self._last_ns = event.t_ns
-        self._guard.take(event, gap_ns)
+        return self._guard.take(event, gap_ns)
 
     def _over(self) -> None:
         """The source says that it is over: by itself, or because the alarm closed it."""
@@ -305,7 +387,7 @@ class Watch(AsyncClosing):
                 silence_ns = monotonic_ns() - alarm.waiting_since_ns
             alarm.cancel()
         try:
-            self._guard.finish(outcome, broken=broken, silence_ns=silence_ns)
+            self._arrange(self._guard.finish(outcome, broken=broken, silence_ns=silence_ns))
         except Exception as error:  # noqa: BLE001 - handed to the caller, once all is shut
             if self._error is None:
                 self._error = error
