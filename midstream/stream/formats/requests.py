@@ -34,10 +34,11 @@ def history(body: Mapping[str, Any], api: str) -> list[Event]:
     -------
     list of Event
         Texts of the assistant (``text``), its ``tool_call`` events, each whole, and the
-        ``tool_result`` events with the name, id and stream id of their call. What the user said
-        and what the system asks for is no text of the model, and left out, as is reasoning. Each
-        has `t_ns` 0; the stream ids begin with ``"h"`` and the number of the message, so that none
-        is one of the answer's. `data` is the message, or its block, on the first event of it.
+        ``tool_result`` events with the name, id and stream id of their call. What the user said is
+        a ``text`` with the `name` ``"user"``, which tells it from the model's; what the system asks
+        for is left out, as is reasoning. Each has `t_ns` 0; the stream ids begin with ``"h"`` and
+        the number of the message, so that none is one of the answer's. `data` is the message, or
+        its block, on the first event of it.
 
     Raises
     ------
@@ -57,8 +58,11 @@ def history(body: Mapping[str, Any], api: str) -> list[Event]:
     ...     {"role": "assistant", "content": None, "tool_calls": [call]},
     ...     {"role": "tool", "tool_call_id": "call_1", "content": "Sunny."},
     ... ]}
-    >>> [(event.kind, event.name, event.text, event.stream_id) for event in history(body, "chat")]
-    [('tool_call', 'weather', '{}', 'h1/0'), ('tool_result', 'weather', 'Sunny.', 'h1/0')]
+    >>> for event in history(body, "chat"):
+    ...     print(event.kind, event.name, event.text, event.stream_id)
+    text user How is the weather? h0
+    tool_call weather {} h1/0
+    tool_result weather Sunny. h1/0
     """
     check_mapping("body", body)
     mapper = mapper_of(check_text("api", api))
@@ -70,7 +74,9 @@ def history(body: Mapping[str, Any], api: str) -> list[Event]:
     if read is not None:
         key, tell = read
         items = body.get(key)
-        if isinstance(items, list):
+        if isinstance(items, str):  # the Responses API takes a text for a user's message
+            teller.text(items, "h0", body, "user")
+        elif isinstance(items, list):
             for number, item in enumerate(items):
                 if isinstance(item, dict):
                     tell(teller, f"h{number}", item)
@@ -101,10 +107,10 @@ class _Teller:
         self.events.append(event)
         return event
 
-    def text(self, text: str, stream_id: str, data: Any) -> None:
-        """What the model said."""
-        if text:
-            self._add("text", text, stream_id, data)
+    def text(self, text: str, stream_id: str, data: Any, role: Any = "assistant") -> None:
+        """What the model or the user said; a role that is neither is left out."""
+        if text and role in ("assistant", "model", "user"):
+            self._add("text", text, stream_id, data, "user" if role == "user" else None)
 
     def call(self, stream_id: str, name: Any, arguments: Any, call_id: Any, data: Any) -> None:
         """A call that it made."""
@@ -152,6 +158,8 @@ def _chat(teller: _Teller, place: str, message: dict[str, Any]) -> None:
                 arguments = function.get("arguments", function.get("input"))
                 name = function.get("name")
                 teller.call(f"{place}/{index}", name, arguments, call.get("id"), message)
+    elif role == "user":
+        teller.text(_said(message.get("content")), place, message, role)
     elif role in ("tool", "function"):
         name = message.get("name") or message.get("tool_name")
         text = part_text(message.get("content"))
@@ -179,8 +187,7 @@ def _said(content: Any) -> str:
 def _responses(teller: _Teller, place: str, item: dict[str, Any]) -> None:
     kind = item.get("type")
     if kind in (None, "message"):
-        if item.get("role") == "assistant":
-            teller.text(_said(item.get("content")), place, item)
+        teller.text(_said(item.get("content")), place, item, item.get("role"))
         return
     name = call_name(item)
     call_id = item.get("call_id") or item.get("id")
@@ -196,10 +203,9 @@ def _responses(teller: _Teller, place: str, item: dict[str, Any]) -> None:
 
 def _anthropic(teller: _Teller, place: str, message: dict[str, Any]) -> None:
     content = message.get("content")
-    says = message.get("role") == "assistant"
+    role = message.get("role")
     if isinstance(content, str):
-        if says:
-            teller.text(content, place, message)
+        teller.text(content, place, message, role)
         return
     if not isinstance(content, list):
         return
@@ -208,8 +214,8 @@ def _anthropic(teller: _Teller, place: str, message: dict[str, Any]) -> None:
             continue
         kind = block.get("type")
         stream_id = f"{place}/{index}"
-        if kind == "text" and says:
-            teller.text(_said([block]), stream_id, block)
+        if kind == "text":
+            teller.text(_said([block]), stream_id, block, role)
         elif isinstance(kind, str) and kind in _ANTHROPIC_CALLS:
             stream_id += _ANTHROPIC_CALLS[kind]
             teller.call(stream_id, block.get("name"), block.get("input"), block.get("id"), block)
@@ -226,8 +232,8 @@ def _google(teller: _Teller, place: str, content: dict[str, Any]) -> None:
         if not isinstance(part, dict):
             continue
         stream_id = f"{place}/{index}"
-        if content.get("role") == "model":
-            teller.text(_said([part]), place, part)
+        # Google's requests may leave the user's role out.
+        teller.text(_said([part]), place, part, content.get("role", "user"))
         call = part.get("functionCall")
         if isinstance(call, dict):
             teller.call(stream_id, call.get("name"), call.get("args"), call.get("id"), part)
@@ -245,8 +251,7 @@ def _bedrock(teller: _Teller, place: str, message: dict[str, Any]) -> None:
         if not isinstance(block, dict):
             continue
         stream_id = f"{place}/{index}"
-        if message.get("role") == "assistant":
-            teller.text(_said([block]), stream_id, block)
+        teller.text(_said([block]), stream_id, block, message.get("role"))
         use = block.get("toolUse")
         if isinstance(use, dict):
             name, call_id = use.get("name"), use.get("toolUseId")

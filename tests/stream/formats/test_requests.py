@@ -42,6 +42,7 @@ def test_chat():
     }
     events = history(body, "chat")
     assert brief(events) == [
+        ("text", "user", "Hi", "h1", None),
         ("text", None, "Let me not.", "h2", None),
         ("tool_call", "f", '{"x": 1}', "h2/0", "a"),
         ("tool_call", "g", "SELECT 1", "h2/1", "b"),
@@ -51,8 +52,8 @@ def test_chat():
         ("tool_call", "old", "", "h6/0", None),
         ("tool_result", "old", "it worked", "h6/0", None),
     ]
-    assert [event.data is first for event in events[:3]] == [True, False, False]
-    assert events[1].data is None
+    assert [event.data is first for event in events[1:4]] == [True, False, False]
+    assert events[2].data is None
 
 
 def test_responses():
@@ -80,6 +81,7 @@ def test_responses():
         ],
     }
     assert brief(history(body, "responses")) == [
+        ("text", "user", "Hi", "h0", None),
         ("text", None, "Hello.", "h1", None),
         ("tool_call", "f", "{}", "h3", "c1"),
         ("tool_result", "f", "ok", "h3", "c1"),
@@ -89,7 +91,7 @@ def test_responses():
         ("tool_result", "web_search", '{"u":1}', "h7!", "ws"),
         ("text", None, "Bye.", "h8", None),
     ]
-    assert history({"input": "Hi"}, "responses") == []
+    assert brief(history({"input": "Hi"}, "responses")) == [("text", "user", "Hi", "h0", None)]
 
 
 def test_anthropic():
@@ -124,7 +126,9 @@ def test_anthropic():
     }
     events = history(body, "messages")
     assert brief(events) == [
+        ("text", "user", "Hi", "h0", None),
         ("text", None, "Hello.", "h1", None),
+        ("text", "user", "And?", "h2/0", None),
         ("text", None, "Look:", "h3/1", None),
         ("tool_call", "f", '{"x":1}', "h3/2", "t1"),
         ("tool_call", "web_search", "{}", "h3/3!", "s1"),
@@ -170,6 +174,7 @@ def test_google():
         ]
     }
     assert brief(history(body, "google")) == [
+        ("text", "user", "Hi", "h0", None),
         ("text", None, "Look:", "h1", None),
         ("tool_call", "f", '{"x":1}', "h1/2", None),
         ("tool_result", "f", '{"y":2}', "h1/2", None),
@@ -187,6 +192,7 @@ def test_bedrock():
         ]
     }
     assert brief(history(body, "bedrock")) == [
+        ("text", "user", "Hi", "h0/0", None),
         ("text", None, "Look:", "h1/0", None),
         ("tool_call", "f", '{"x":1}', "h1/1", "u"),
         ("tool_result", "f", 'ok{"json":{"y":2}}', "h1/1", "u"),
@@ -236,14 +242,12 @@ def test_agent_runs_come_through(shared_data):
     """A recorded run, written as each API's request would have it, gives the same steps."""
     rows = shared_data("agents/tau_airline.jsonl").read_text().splitlines()[:20]
     for row in map(json.loads, rows):
-        steps = [step for step in row["events"] if step["type"] != "user"]
+        texts = {"assistant_text": None, "user": "user"}
         wanted = [
-            (
-                "text" if step["type"] == "assistant_text" else step["type"],
-                step.get("name"),
-                step.get("call_id"),
-            )
-            for step in steps
+            ("text", texts[step["type"]], None)
+            if step["type"] in texts
+            else (step["type"], step["name"], step["call_id"])
+            for step in row["events"]
         ]
         for api, body in (
             ("chat", {"messages": [_chat(step) for step in row["events"]]}),
