@@ -567,7 +567,7 @@ class Enforcer:
         self._quiet()
         call_id, text = event.call_id, event.text
         name, arguments, call = event.name, None, None
-        made = None if call_id is None else self._made.pop(call_id, None)
+        made = self._made.pop(_answer_to(event.stream_id, call_id), None)
         if made is not None:
             arguments, call = made[1:]
             name = made[0] if name is None else name
@@ -857,10 +857,10 @@ class Enforcer:
             for verdict in self._admit(self._watchers, step):
                 if verdict.rule not in call.told:
                     self._report_call(call, verdict, None)
-        if progress.call_id is not None:
-            self._made[progress.call_id] = progress.name, arguments, step.get("call")
-            if len(self._made) > _MOST_CALLS:
-                self._made.popitem(last=False)
+        key = _answer_to(stream_id, progress.call_id)
+        self._made[key] = progress.name, arguments, step.get("call")
+        if len(self._made) > _MOST_CALLS:
+            self._made.popitem(last=False)
         if not progress.provider_run:
             self._waiting += 1
         if call.held:
@@ -1097,6 +1097,11 @@ def _without(step: dict[str, Any], paths: Iterable[str]) -> dict[str, Any]:
         else:
             place.pop(path[-1], None)
     return step
+
+
+def _answer_to(stream_id: str, call_id: str | None) -> str:
+    """What a call and its result have in common."""
+    return f"\0{stream_id}" if call_id is None else call_id
 
 
 def _identity(name: str | None, arguments: Any) -> str:
