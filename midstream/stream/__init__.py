@@ -17,7 +17,7 @@ Reading tool calls
     `CallAssembler`, `CallProgress`, `canonical_arguments`
 Detecting
     `LoopDetector`, `StallDetector`, `ToolLoopDetector`; `DriftDetector` with a `DriftTemplate`,
-    `RegimeDetector`; `default_detectors`; or your own `Detector`, `beside` the stream in an
+    `RegimeDetector`, `EarlyWarning` with a `WarningModel`; `default_detectors`; or your own `Detector`, `beside` the stream in an
     `Offload` where it is costly
 Adapting, by a strange loop around the watch
     `watch_loop`; its parts `watch_params`, `watch_presets`, `StreamLoss`, `StreamRecord`
@@ -47,11 +47,13 @@ if TYPE_CHECKING:
         Detector,
         DriftDetector,
         DriftTemplate,
+        EarlyWarning,
         LoopDetector,
         Offload,
         RegimeDetector,
         StallDetector,
         ToolLoopDetector,
+        WarningModel,
         beside,
         default_detectors,
     )
@@ -103,6 +105,7 @@ __all__ = [
     "Detector",
     "DriftDetector",
     "DriftTemplate",
+    "EarlyWarning",
     "Event",
     "Finding",
     "Guard",
@@ -132,6 +135,7 @@ __all__ = [
     "StreamLoss",
     "StreamRecord",
     "ToolLoopDetector",
+    "WarningModel",
     "Watch",
     "beside",
     "canonical_arguments",
@@ -173,6 +177,7 @@ __getattr__, __dir__ = lazy_exports(
         "Detector": "detectors",
         "DriftDetector": "detectors",
         "DriftTemplate": "detectors",
+        "EarlyWarning": "detectors",
         "Event": "events",
         "Finding": "events",
         "Guard": "guard",
@@ -204,6 +209,7 @@ __getattr__, __dir__ = lazy_exports(
         "StreamLoss": "adapting",
         "StreamRecord": "adapting",
         "ToolLoopDetector": "detectors",
+        "WarningModel": "detectors",
         "Watch": "watching",
         "beside": "detectors",
         "canonical_arguments": "calls",

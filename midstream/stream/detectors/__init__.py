@@ -5,7 +5,9 @@ What a detector is
 In the path, well below a microsecond a token
     `LoopDetector`, `StallDetector`, `ToolLoopDetector`; `default_detectors`
 Beside the stream, where a scheduler has time for them
-    `DriftDetector`, with its `DriftTemplate`; `RegimeDetector`; `Offload` and `beside`, which see to it
+    `DriftDetector`, with its `DriftTemplate`; `EarlyWarning`, with its `WarningModel`
+    `RegimeDetector`
+    `Offload` and `beside`, which see to it
 """
 
 from __future__ import annotations
@@ -23,16 +25,19 @@ if TYPE_CHECKING:
     from midstream.stream.detectors.regimes import RegimeDetector
     from midstream.stream.detectors.stalls import StallDetector
     from midstream.stream.detectors.tools import ToolLoopDetector
+    from midstream.stream.detectors.warning import EarlyWarning, WarningModel
 
 __all__ = [
     "Detector",
     "DriftDetector",
     "DriftTemplate",
+    "EarlyWarning",
     "LoopDetector",
     "Offload",
     "RegimeDetector",
     "StallDetector",
     "ToolLoopDetector",
+    "WarningModel",
     "beside",
     "default_detectors",
 ]
@@ -43,11 +48,13 @@ __getattr__, __dir__ = lazy_exports(
         "Detector": "protocol",
         "DriftDetector": "drifting",
         "DriftTemplate": "drifting",
+        "EarlyWarning": "warning",
         "LoopDetector": "loops",
         "Offload": "offload",
         "RegimeDetector": "regimes",
         "StallDetector": "stalls",
         "ToolLoopDetector": "tools",
+        "WarningModel": "warning",
         "beside": "offload",
         "default_detectors": "defaults",
     },
