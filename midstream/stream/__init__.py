@@ -16,9 +16,9 @@ Looking for patterns across the borders of chunks
 Reading tool calls
     `CallAssembler`, `CallProgress`, `canonical_arguments`
 Detecting
-    `LoopDetector`, `StallDetector`, `ToolLoopDetector`; `DriftDetector` with a `DriftTemplate`,
-    `RegimeDetector`, `EarlyWarning` with a `WarningModel`; `default_detectors`; or your own `Detector`, `beside` the stream in an
-    `Offload` where it is costly
+    `LoopDetector`, `StallDetector`, `ToolLoopDetector`, which are the `default_detectors`;
+    `DriftDetector` with a `DriftTemplate`, `RegimeDetector`, `EarlyWarning` with a `WarningModel`,
+    or your own `Detector`: `beside` the stream in an `Offload` where it is costly
 Adapting, by a strange loop around the watch
     `watch_loop`; its parts `watch_params`, `watch_presets`, `StreamLoss`, `StreamRecord`
 Recording

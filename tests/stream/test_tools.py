@@ -12,7 +12,7 @@ from reference.agent_runs import Variation, airline_runs, events_of, react_runs,
 
 from midstream.stream import Event, Finding, ToolLoopDetector
 
-RUNS = 30
+RUNS = 20
 KINDS = [(v.kind, v.loops) for v in variations(random.Random(0))]
 
 
@@ -248,3 +248,20 @@ def test_findings_do_not_depend_on_chunking(data) -> None:
 def test_bad_arguments_are_named(arguments, message) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         ToolLoopDetector(**arguments)
+
+
+def test_who_asks_again_is_answered_again() -> None:
+    answered = events_of([[("order", '{"id": 7}', "on its way")]])
+    asked = [Event("text", 0, 0, "Where is it?", "user")]
+    detector = ToolLoopDetector()
+    detector.recall([*asked, *answered, *asked, *answered, *asked])
+    (found,) = detector.observe(Event("tool_call", 0, 0, '{"id": 7}', "order", None, "0/0", "new"))
+    # The third time, and not a loop for certain: what came in between was new.
+    assert (found.severity, found.copies) == ("warn", 3)
+
+
+def test_long_results_are_compared_as_they_are() -> None:
+    for tail, severities in (("", ["warn", "stop"]), ("{0}", ["warn"])):
+        long = "word " * 40_000
+        turns = [[("read", "{}", long + tail.format(turn))] for turn in range(4)]
+        assert [f.severity for _, f in scan(events_of(turns))] == severities
