@@ -12,15 +12,17 @@ from hashlib import sha256
 from midstream.stream import Event, ToolLoopDetector
 
 from ._timing import Peer
+from .watch import words
 
 CALLS = 400
 
 
 def conversation(calls: int = CALLS) -> list[Event]:
-    """Calls of 120 characters, one event each, with results of 300."""
-    events = []
+    """Calls of some 120 characters, one event each, with results of 300."""
+    events, text = [], words(14 * calls)
     for n in range(calls):
-        arguments = json.dumps({"path": f"src/part_{n}.py", "start": n, "text": "word " * 14})
+        said = "".join(text[14 * n : 14 * n + 14])
+        arguments = json.dumps({"path": f"src/part_{n}.py", "start": n, "text": said})
         result = f"{n}: " + "line of a file " * 20
         events.append(Event("tool_call", 2 * n, 0, arguments, "read", None, "0/0", f"call_{n}"))
         events.append(Event("tool_result", 2 * n + 1, 0, result, "read", None, "", f"call_{n}"))

@@ -55,7 +55,7 @@ class ToolLoopDetector:
     polling : collection of str, default `POLLING`
         Patterns (as of `fnmatch`, over lower-case names) of tools that may be called as often as
         they like.
-    max_calls : int, default 1024
+    max_calls : int, default 256
         Different calls that are remembered, the newest.
 
     Raises
@@ -109,7 +109,7 @@ class ToolLoopDetector:
         near_stop_copies: int = 6,
         max_cycle: int = 16,
         polling: Collection[str] = POLLING,
-        max_calls: int = 1024,
+        max_calls: int = 256,
     ) -> None:
         self.action: Severity = check_choice("action", action, SEVERITIES)
         self._found = check_int("found_copies", found_copies, low=2, high=1 << 16)
