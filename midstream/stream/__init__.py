@@ -22,7 +22,7 @@ Detecting
 Adapting, by a strange loop around the watch
     `watch_loop`; its parts `watch_params`, `watch_presets`, `StreamLoss`, `StreamRecord`
 Recording
-    `Recorder`, `load`, `shipped_recordings`
+    `Recorder`, `load`, `read_recording`, `Recording`, `shipped_recordings`
 Publishing over QUIC
     `QuicPublisher` for a server, `to_quic` and `QuicSink` for a stream; `QuicCode`, `Served`
 """
@@ -72,7 +72,14 @@ if TYPE_CHECKING:
         from_responses,
     )
     from midstream.stream.quic import QuicCode, QuicPublisher, QuicSink, Served, from_quic, to_quic
-    from midstream.stream.recording import Recorder, load, replay, shipped_recordings
+    from midstream.stream.recording import (
+        Recorder,
+        Recording,
+        load,
+        read_recording,
+        replay,
+        shipped_recordings,
+    )
     from midstream.stream.redaction import (
         CREDENTIALS,
         PERSONAL,
@@ -124,6 +131,7 @@ __all__ = [
     "QuicSink",
     "ReadyRule",
     "Recorder",
+    "Recording",
     "Redactor",
     "RegimeDetector",
     "Report",
@@ -154,6 +162,7 @@ __all__ = [
     "lint_policies",
     "load",
     "load_policies",
+    "read_recording",
     "ready_policies",
     "ready_rules",
     "redact",
@@ -197,6 +206,7 @@ __getattr__, __dir__ = lazy_exports(
         "QuicSink": "quic",
         "ReadyRule": "rulefiles",
         "Recorder": "recording",
+        "Recording": "recording",
         "Redactor": "redaction",
         "RegimeDetector": "detectors",
         "Report": "report",
@@ -228,6 +238,7 @@ __getattr__, __dir__ = lazy_exports(
         "lint_policies": "rulefiles",
         "load": "recording",
         "load_policies": "rulefiles",
+        "read_recording": "recording",
         "ready_policies": "rulefiles",
         "ready_rules": "rulefiles",
         "redact": "redaction",

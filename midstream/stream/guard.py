@@ -89,7 +89,8 @@ class Guard:
     policies : PolicySet, Policy, path, name, or iterable of them; or PolicyFile
         Rules that events must keep: policies, a TOML file of rules, names of ready rules.
     recorder : Recorder, optional
-        Gets every event, also those that are denied, before the detectors do. It is not closed.
+        Gets every event, also those that are denied, before the detectors do, every finding, and
+        how the stream ended. It is not closed. What it could not write is in the report.
     on_finding : callable, optional
         Called with each finding the moment it is made. What it raises comes out of the method that
         made the finding.
@@ -402,6 +403,8 @@ class Guard:
                 step = self._step(self._enforcer, made, PASS)
             except Exception as error:  # noqa: BLE001 - the caller's function or callback
                 failures.append(error)
+        if self._recorder is not None:
+            self._recorder.settle(outcome, self.errors[-1] if broken and self.errors else None)
         if failures:
             for further in failures[1:]:
                 self.remember(one_line(further))
@@ -442,6 +445,8 @@ class Guard:
             metrics["beside"] = {type(d.detector).__name__: dict(d.load) for d in self._beside}
         if self._enforcer is not None:
             remarks += self._enforcer.remarks
+        if self._recorder is not None:
+            remarks += self._recorder.remarks
         return Report(
             outcome,
             tuple(self.findings),
@@ -464,6 +469,8 @@ class Guard:
                 self._n_dropped += 1
             if finding.severity == "stop" and self.stopped is None and not self._over:
                 self.stopped = finding
+            if self._recorder is not None and not self._recorder.closed:
+                self._recorder.write_finding(finding)
             if self._on_finding is not None:
                 self._on_finding(finding)
         return made

@@ -726,16 +726,16 @@ class _FeedDecoder(RecordingDecoder):
             self.error = EndpointError("ended before the first line", place=self._place)
         return super().end(t_ns, broken=broken or self.error is not None)
 
-    def _event(self, row: dict[str, Any]) -> list[Event]:
+    def _other(self, row: dict[str, Any], size: int, crc32: int) -> list[Event]:
         failed = row.get("failed")
         if isinstance(failed, str):
             self.error = EndpointError(
                 f"the server's source failed: {failed[:_FAILED_CHARS]}", place=self._place
             )
             return []
-        return super()._event(row)
+        return super()._other(row, size, crc32)
 
-    def _fail(self, message: str) -> list[Event]:
+    def _fail(self, message: str, *, torn: bool = False) -> list[Event]:
         if self.error is None:
             place = f"{self._place}, line {max(self.number, 1)}"
             self.error = MalformedStreamError(message, place=place)

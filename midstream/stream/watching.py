@@ -53,7 +53,9 @@ def watch(
         What happened before, as `Guard.recall` takes it: calls and results of the conversation
         that the stream continues.
     recorder : Recorder, optional
-        Gets every event of the source before the detectors do. It is not closed.
+        Gets every event of the source before the detectors do, every finding, and how the stream
+        ended. It is not closed. Where its file cannot be written the stream goes on, and the report
+        says so.
     on_finding : callable, optional
         Called with each finding the moment it is made, also while no event comes. What it raises
         ends the watch.

@@ -68,7 +68,7 @@ def test_what_is_recorded_is_replayed(tmp_path_factory, events):
     assert load(path) == events
     assert asyncio.run(collect(replay(path))) == (events, None)
     header = json.loads(path.read_text().splitlines()[0])
-    assert header["midstream"] == 1
+    assert header["midstream"] == 2
     assert header["source"] == "a test"
     assert header["created"].endswith("+00:00")
 
@@ -257,7 +257,7 @@ GOOD = [HEADER, line(0), line(1)]
         ([*GOOD, '{"seq": 2, "t_ns": null, "kind": "text"}'], "\n", "4", "t_ns must be", 2),
         ([*GOOD, '{"seq": 2, "t_ns": 1, "kind": "text", "text": 1}'], "\n", "4", "text must be", 2),
         ([*GOOD, "[" * 100_000], "\n", "4", "nested too deeply", 2),
-        (['{"midstream": 2}', line(0)], "\n", "1", "version 2 of the format", 0),
+        (['{"midstream": 3}', line(0)], "\n", "1", "version 3 of the format", 0),
         (["Once upon a time"], "\n", "1", "not JSON", 0),
         ([line(0)], "\n", "1", 'neither a header ("midstream")', 0),
         ([raw(0, chunk("a")), '{"t": 1}'], "\n", "2", 'has no "data"', 1),
