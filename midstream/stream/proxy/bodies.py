@@ -7,9 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-from midstream._core.errors import ArgumentTypeError
 from midstream._core.validate import check_choice, check_int
-from midstream.stream.events import Event, Finding
+from midstream.stream.events import Finding
 from midstream.stream.proxy import anthropic, chat, responses
 from midstream.stream.proxy.frames import Frame, LineSplitter, SSESplitter, compact, sse_bytes
 from midstream.stream.proxy.rewriting import ENDINGS, Core, Ending, Item
@@ -99,12 +98,10 @@ class StreamRewriter(Rewriter):
         core: Core,
         splitter: SSESplitter | LineSplitter,
         encode: Callable[[str, Any], bytes],
-        on_events: Callable[[list[Event]], object] | None,
     ) -> None:
         super().__init__(core)
         self._splitter = splitter
         self._encode = encode
-        self._on_events = on_events
         self._last: Item | None = None  # what became of the last event, where it did not pass
         self._done = False
 
@@ -173,8 +170,6 @@ class StreamRewriter(Rewriter):
             if event.data is not None:
                 payload = event.data
                 break
-        if self._on_events is not None:
-            self._on_events(events)
         acts = core.look(payload, events)
         self._last = None
         if core.mapper.done and not self._done:
@@ -210,13 +205,11 @@ class WholeRewriter(Rewriter):
         explode: Callable[[dict[str, Any]], Iterable[dict[str, Any]]],
         assemble: Callable[[dict[str, Any], list[Item]], dict[str, Any]],
         max_bytes: int,
-        on_events: Callable[[list[Event]], object] | None,
     ) -> None:
         super().__init__(core)
         self._explode = explode
         self._assemble = assemble
         self._max_bytes = max_bytes
-        self._on_events = on_events
         self._pieces: list[bytes] = []
         self._size = 0
 
@@ -252,8 +245,6 @@ class WholeRewriter(Rewriter):
             count += 1
             item = Item(True, payload)
             events = core.mapper.events(payload, t_ns)
-            if self._on_events is not None:
-                self._on_events(events)
             acts = core.look(payload, events)
             items += [item] if acts is None else core.act(payload, events, item, acts)
             if core.over:
@@ -308,7 +299,6 @@ def make_rewriter(
     max_event_bytes: int = DEFAULT_MAX_BYTES,
     max_held_bytes: int = DEFAULT_MAX_BYTES,
     max_answer_bytes: int = 4 * DEFAULT_MAX_BYTES,
-    on_events: Callable[[list[Event]], object] | None = None,
 ) -> Rewriter:
     r"""Make what stands between an upstream's bytes and a client's.
 
@@ -326,8 +316,6 @@ def make_rewriter(
     max_event_bytes, max_held_bytes, max_answer_bytes : int
         Most bytes of one event or line, of calls that wait for their verdict, and of an answer
         that is one JSON value. What is larger ends the stream with an error.
-    on_events : callable, optional
-        Called with the events of each payload before the guard is asked.
 
     Returns
     -------
@@ -359,15 +347,13 @@ def make_rewriter(
         ("max_answer_bytes", max_answer_bytes),
     ):
         check_int(name, value, low=1)
-    if on_events is not None and not callable(on_events):
-        raise ArgumentTypeError(f"on_events must be callable, got {type(on_events).__name__}")
     core = make_core(api, guard, ending=ending, max_held_bytes=max_held_bytes)
     if framing == "json":
         explode, assemble = _WHOLE[api]
-        return WholeRewriter(core, explode, assemble, max_answer_bytes, on_events)
+        return WholeRewriter(core, explode, assemble, max_answer_bytes)
     if framing == "sse":
-        return StreamRewriter(core, SSESplitter(max_event_bytes), sse_bytes, on_events)
-    return StreamRewriter(core, LineSplitter(max_event_bytes), _line_bytes, on_events)
+        return StreamRewriter(core, SSESplitter(max_event_bytes), sse_bytes)
+    return StreamRewriter(core, LineSplitter(max_event_bytes), _line_bytes)
 
 
 def _line_bytes(name: str, payload: Any) -> bytes:

@@ -476,7 +476,7 @@ class LlamaCore(ChatCore):
 
     def _ids(self, choices: list[Any]) -> list[str]:
         out = ["" if choice["index"] is None else str(choice["index"]) for choice in choices]
-        self._wire.update({stream_id: None for stream_id in out})
+        self._wire.update(dict.fromkeys(out))
         return out
 
     def _joined(
@@ -533,7 +533,7 @@ def assemble(answer: dict[str, Any], items: Iterable[Item]) -> dict[str, Any]:
         payload = item.payload
         if payload == _DONE:
             continue
-        if "error" in payload and payload["error"]:
+        if payload.get("error"):
             return {"error": payload["error"]}
         if "midstream" in payload:
             out["midstream"] = payload["midstream"]
@@ -625,8 +625,7 @@ def _assigned(
 def _entry(choices: list[Any], atom: _Atom) -> dict[str, Any]:
     choice = choices[atom.choice]
     delta = choice.get("delta", choice.get("message"))
-    entry = delta["function_call"] if atom.entry < 0 else delta["tool_calls"][atom.entry]
-    return entry  # type: ignore[no-any-return] # a dict, or there were no such atom
+    return delta["function_call"] if atom.entry < 0 else delta["tool_calls"][atom.entry]
 
 
 def _entries(choices: list[Any]) -> Iterator[dict[str, Any]]:

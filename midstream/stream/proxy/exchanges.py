@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from midstream._core.errors import ArgumentTypeError, MidstreamError
 from midstream._core.validate import check_choice
-from midstream.stream.events import Event, Finding
+from midstream.stream.events import Finding
 from midstream.stream.proxy.bodies import Framing, Rewriter, make_rewriter
 from midstream.stream.proxy.limits import ProxyLimits
 from midstream.stream.proxy.rewriting import ENDINGS, Ending
@@ -171,11 +171,7 @@ class Exchange:
         self.model = model if isinstance(model, str) else ""
         self.guard.recall(history(asked, self.route.api))
 
-    def answer(
-        self,
-        framing: Framing,
-        on_events: Callable[[list[Event]], object] | None = None,
-    ) -> Rewriter:
+    def answer(self, framing: Framing) -> Rewriter:
         """Make what the answer goes through."""
         limits = self._guarding.limits
         return make_rewriter(
@@ -186,7 +182,6 @@ class Exchange:
             max_event_bytes=limits.max_event_bytes,
             max_held_bytes=limits.max_held_bytes,
             max_answer_bytes=limits.max_answer_bytes,
-            on_events=on_events,
         )
 
 

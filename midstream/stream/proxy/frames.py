@@ -110,7 +110,7 @@ class SSESplitter:
                     out.append(Frame(b"\n", tail=after == _EVENT))
                     start = position = position + 1
                     continue
-                if first == _LF or first == _CR:
+                if first in (_LF, _CR):
                     end = position + 1
                     kind = _COMMENT
                 elif first == _COLON:
@@ -164,7 +164,7 @@ class SSESplitter:
                 if mark == _LF:
                     position += 1
                     continue
-            if self._fresh and (mark == _LF or mark == _CR):
+            if self._fresh and (mark in (_LF, _CR)):
                 return position + 1
             end = _line_end(chunk, position, False)
             self._fresh = end >= 0

@@ -8,7 +8,7 @@ text, how a stream is cut at a character and ended. It does not know bytes: the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from midstream.stream.events import TEXT_KINDS, Event, Finding
@@ -218,6 +218,7 @@ class Core(ABC):
         """Take note of a ``tool_call`` or ``end``; whether its payload needs a closer look."""
         return False
 
+    @abstractmethod
     def _seen(self, payload: Any) -> None:
         """Take note of what the client gets, for the stream's end."""
 

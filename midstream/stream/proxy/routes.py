@@ -118,10 +118,8 @@ class Upstream:
             )
         if parts.query or parts.fragment:
             raise ArgumentValueError("upstream must have no query and no fragment")
-        base = parts.path.rstrip("/").encode(
-            "ascii", "strict" if parts.path.isascii() else "ignore"
-        )
-        if not parts.path.isascii() or (base and _tricks(base) is not None):
+        base = parts.path.rstrip("/").encode("utf-8")
+        if base and _tricks(base) is not None:
             raise ArgumentValueError(f"upstream has a path that cannot be used: {parts.path!r}")
         self.scheme = parts.scheme
         self.host = host
