@@ -1,7 +1,8 @@
 """The proxy: what guards a language model's answers on their way to any client.
 
 Serving
-    `Proxy`, an ASGI application; `ProxyLimits`, `ProxyMetrics`
+    `Proxy`, an ASGI application; `ProxyServer`, an HTTP server for it; `ProxyLimits`,
+    `ProxyMetrics`
 Without a server, inside a client
     `GuardTransport`, `SyncGuardTransport` for the official SDKs' HTTP clients; `guard_stream`
     around a stream that an SDK returned
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from midstream.stream.proxy.bodies import Rewriter, make_rewriter
     from midstream.stream.proxy.exposition import ProxyMetrics
     from midstream.stream.proxy.limits import ProxyLimits
+    from midstream.stream.proxy.serving import ProxyServer
     from midstream.stream.proxy.transports import GuardTransport, SyncGuardTransport
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "Proxy",
     "ProxyLimits",
     "ProxyMetrics",
+    "ProxyServer",
     "Rewriter",
     "SyncGuardTransport",
     "make_rewriter",
@@ -39,6 +42,7 @@ __getattr__, __dir__ = lazy_exports(
         "Proxy": "application",
         "ProxyLimits": "limits",
         "ProxyMetrics": "exposition",
+        "ProxyServer": "serving",
         "Rewriter": "bodies",
         "SyncGuardTransport": "transports",
         "make_rewriter": "bodies",

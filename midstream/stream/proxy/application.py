@@ -59,9 +59,6 @@ _HOP_BY_HOP = frozenset(
 )
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _OWN = "/-/"
-#: Connections to the upstream that are kept while nobody needs them, and for how long.
-_SPARE_CONNECTIONS = 64
-_SPARE_S = 30.0
 
 
 class Proxy:
@@ -179,6 +176,11 @@ class Proxy:
         return self._upstream.url + self._upstream.path
 
     @property
+    def limits(self) -> ProxyLimits:
+        """What it takes at most."""
+        return self._limits
+
+    @property
     def policies(self) -> tuple[Policy, ...]:
         """The rules of streams that begin from now on; may be set."""
         return tuple(self._guarding.policies)
@@ -252,15 +254,9 @@ class Proxy:
                 "write": None,
             }
         if self._transport is None:
-            self._transport = httpx2.AsyncHTTPTransport(
-                verify=self._upstream.scheme == "https",
-                trust_env=False,  # neither proxies nor keys of this machine's user
-                limits=httpx2.Limits(
-                    max_connections=None,
-                    max_keepalive_connections=_SPARE_CONNECTIONS,
-                    keepalive_expiry=_SPARE_S,
-                ),
-            )
+            from midstream.stream.proxy.connecting import DirectTransport
+
+            self._transport = DirectTransport()
         return self._transport
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -107,7 +107,7 @@ class Guarding:
 
         return Guard(
             None if self.detectors is None else self.detectors(),
-            policies=self.policies,
+            **({"policies": self.policies} if self.policies else {}),
             recorder=recorder,
             on_finding=told,
         )

@@ -28,6 +28,8 @@ class ProxyLimits:
         it 431.
     max_streams : int, default 1000
         Requests in flight at once; beyond it 429.
+    max_connections : int, default 4096
+        Connections to a `ProxyServer`, idle ones too; beyond it 503.
     max_event_bytes : int, default 8 MiB
         One event of an answer; beyond it the stream ends with an error.
     max_held_bytes : int, default 8 MiB
@@ -63,6 +65,7 @@ class ProxyLimits:
     max_header_bytes: int = 64 * 1024
     max_headers: int = 100
     max_streams: int = 1000
+    max_connections: int = 4096
     max_event_bytes: int = 8 * _MIB
     max_held_bytes: int = 8 * _MIB
     max_answer_bytes: int = 32 * _MIB
