@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from midstream.stream.proxy.limits import ProxyLimits
     from midstream.stream.proxy.serving import ProxyServer
     from midstream.stream.proxy.transports import GuardTransport, SyncGuardTransport
+    from midstream.stream.proxy.wrapping import guard_stream
 
 __all__ = [
     "GuardTransport",
@@ -32,6 +33,7 @@ __all__ = [
     "ProxyServer",
     "Rewriter",
     "SyncGuardTransport",
+    "guard_stream",
     "make_rewriter",
 ]
 
@@ -45,6 +47,7 @@ __getattr__, __dir__ = lazy_exports(
         "ProxyServer": "serving",
         "Rewriter": "bodies",
         "SyncGuardTransport": "transports",
+        "guard_stream": "wrapping",
         "make_rewriter": "bodies",
     },
 )
