@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterable
 
 import numpy as np
-
 from benchmarks.detectors import text_events
+
 from midstream.stream import (
     Event,
     Guard,
