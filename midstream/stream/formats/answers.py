@@ -183,6 +183,7 @@ def assemble(events: Iterable[Event]) -> Answers:
     """
     pieces: dict[str, dict[str, list[str]]] = {"text": {}, "reasoning": {}, "audio": {}}
     calls: dict[str, Call] = {}
+    by_id: dict[str, Call] = {}
     arguments: dict[str, list[str]] = {}
     answers = Answers()
     counts: dict[str, Any] = {}
@@ -200,13 +201,14 @@ def assemble(events: Iterable[Event]) -> Answers:
                 call = calls[stream_id] = Call(stream_id)
                 arguments[stream_id] = []
             call.name = name if name is not None else call.name
-            call.call_id = call_id if call_id is not None else call.call_id
+            if call_id is not None:
+                call.call_id = call_id
+                by_id[call_id] = call
             arguments[stream_id].append(text)
         elif kind == "tool_result":
-            call = next(
-                (one for one in calls.values() if one.call_id == call_id and call_id is not None),
-                calls.get(stream_id),
-            )
+            call = calls.get(stream_id) if call_id is None else by_id.get(call_id)
+            if call is None:
+                call = calls.get(stream_id)
             if call is not None:
                 call.result = (call.result or "") + text
             else:

@@ -180,8 +180,10 @@ class AssistantsMapper(PayloadMapper):
         number = self._number(fields)
         if self._held:
             self._release(out, t_ns, payload, str(number))
-        for (step, _), part in list(self._calls.items()):
-            if step == number and part.kind == "code_interpreter" and part.said:
+        index = 0
+        while (part := self._calls.get((number, index))) is not None:
+            index += 1
+            if part.kind == "code_interpreter" and part.said:
                 part.said = False
                 self._add(
                     out, "tool_call", t_ns, payload, '"}', part.name, part.stream_id, part.call_id

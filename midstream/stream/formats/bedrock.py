@@ -43,7 +43,7 @@ class BedrockMapper(PayloadMapper):
     [('text', 'Once', '0')]
     """
 
-    __slots__ = ("_blocks", "_ended", "_open")
+    __slots__ = ("_blocks", "_called", "_ended", "_open")
 
     api: ClassVar[str] = "bedrock"
     title: ClassVar[str] = "a Bedrock conversation"
@@ -52,6 +52,7 @@ class BedrockMapper(PayloadMapper):
     def __init__(self) -> None:
         super().__init__()
         self._blocks: dict[int, Part] = {}
+        self._called: dict[str, Part] = {}  # by the call's id
         self._open = False
         self._ended = False
 
@@ -113,6 +114,8 @@ class BedrockMapper(PayloadMapper):
             part.name = text_or_none(use.get("name"))
             part.call_id = text_or_none(use.get("toolUseId"))
             part.given = use.get("input")
+            if part.call_id is not None:
+                keep(self._called, part.call_id, part)
             self._add(out, "tool_call", t_ns, payload, "", part.name, part.stream_id, part.call_id)
         result = start.get("toolResult")
         if isinstance(result, dict):
@@ -122,9 +125,9 @@ class BedrockMapper(PayloadMapper):
         """Learn which call the result of a block is of."""
         part.kind = "toolResult"
         part.call_id = text_or_none(result.get("toolUseId"))
-        for call in self._blocks.values():
-            if call.kind == "toolUse" and call.call_id == part.call_id:
-                part.name, part.stream_id = call.name, call.stream_id
+        call = self._called.get(part.call_id) if part.call_id else None
+        if call is not None:
+            part.name, part.stream_id = call.name, call.stream_id
 
     def _delta(
         self, out: list[Event], fields: dict[str, Any], t_ns: int, payload: dict[str, Any]

@@ -41,7 +41,7 @@ class InteractionsMapper(PayloadMapper):
     [('text', 'Once', '1')]
     """
 
-    __slots__ = ("_ended", "_open", "_steps")
+    __slots__ = ("_called", "_ended", "_open", "_steps")
 
     api: ClassVar[str] = "interactions"
     title: ClassVar[str] = "an interaction"
@@ -50,6 +50,7 @@ class InteractionsMapper(PayloadMapper):
     def __init__(self) -> None:
         super().__init__()
         self._steps: dict[int, Part] = {}
+        self._called: dict[str, Part] = {}  # by the call's id
         self._open = False
         self._ended = False
 
@@ -95,12 +96,14 @@ class InteractionsMapper(PayloadMapper):
             step.call_id = text_or_none(fields.get("id")) or text_or_none(fields.get("call_id"))
             step.given = fields.get("arguments")
             step.stream_id += "" if here else "!"
+            if step.call_id is not None:
+                keep(self._called, step.call_id, step)
             self._call(out, step, "", t_ns, payload)
         elif step.kind.endswith("_result"):
             step.call_id = text_or_none(fields.get("call_id"))
-            for call in self._steps.values():
-                if call.kind.endswith("_call") and call.call_id == step.call_id:
-                    step.name, step.stream_id = call.name, call.stream_id
+            call = self._called.get(step.call_id) if step.call_id else None
+            if call is not None:
+                step.name, step.stream_id = call.name, call.stream_id
             if "result" in fields:
                 self._result(out, step, fields["result"], t_ns, payload)
         elif isinstance(fields.get("text"), str):

@@ -25,11 +25,12 @@ Handler = Callable[[Any, list[Event], dict[str, Any], int], None]
 class Answer:
     """One response while it comes: its output items and the parts of their content."""
 
-    __slots__ = ("ended", "items", "parts", "places", "prefix", "started")
+    __slots__ = ("called", "ended", "items", "parts", "places", "prefix", "started")
 
     def __init__(self, prefix: str) -> None:
         self.prefix = prefix
         self.items: dict[int, TypedCall] = {}  # by output index
+        self.called: dict[str, TypedCall] = {}  # by the call's id
         self.places: dict[str, int] = {}  # item id -> output index
         self.parts: dict[tuple[int, Any, str], Part] = {}
         self.started = False
@@ -270,6 +271,8 @@ class ResponsesMapper(PayloadMapper):
         call.begin(item)
         keep(answer.items, index, call)
         if name is not None:
+            if call.call_id is not None:
+                keep(answer.called, call.call_id, call)
             self._say(out, call, "", t_ns, payload)
         return call
 
@@ -310,11 +313,7 @@ class ResponsesMapper(PayloadMapper):
             if result is not None:
                 self._result(out, call, result, t_ns, payload)
         elif isinstance(kind, str) and kind.endswith("_output"):
-            known = next(
-                (one for one in answer.items.values() if one.name and one.call_id == call.call_id),
-                call,
-            )
-            known.call_id = call.call_id
+            known = answer.called.get(call.call_id, call) if call.call_id else call
             self._result(out, known, part_text(item.get("output")), t_ns, payload)
 
     def _result(
@@ -392,6 +391,7 @@ class ResponsesMapper(PayloadMapper):
         self._add(out, "end", t_ns, payload, status, None, answer.prefix)
         self._usage(out, response.get("usage"), t_ns, payload, answer.prefix)
         answer.items.clear()
+        answer.called.clear()
         answer.parts.clear()
         answer.places.clear()
 
