@@ -142,6 +142,7 @@ def watch(
     model: opt.Model = None,
     header: opt.Header = None,
     body: opt.Body = None,
+    api: opt.Api = None,
     api_key_env: opt.ApiKeyEnv = None,
     idle_timeout: opt.IdleTimeout = None,
     ca: opt.Ca = None,
@@ -160,7 +161,7 @@ def watch(
 
     A loop closes the source as soon as it is certain; an endpoint then stops generating.
     """
-    request = inputs.Request(prompt, messages, model, header, body, api_key_env, idle_timeout)
+    request = inputs.Request(prompt, messages, model, header, body, api, api_key_env, idle_timeout)
     _follow(
         source,
         _Look(json_lines, events, no_color),
@@ -229,6 +230,7 @@ def record(
     model: opt.Model = None,
     header: opt.Header = None,
     body: opt.Body = None,
+    api: opt.Api = None,
     api_key_env: opt.ApiKeyEnv = None,
     idle_timeout: opt.IdleTimeout = None,
     ca: opt.Ca = None,
@@ -242,7 +244,7 @@ def record(
     no_color: opt.NoColor = False,
 ) -> None:
     """Record a stream with the arrival time of every event, without looking for anything."""
-    request = inputs.Request(prompt, messages, model, header, body, api_key_env, idle_timeout)
+    request = inputs.Request(prompt, messages, model, header, body, api, api_key_env, idle_timeout)
     _follow(
         source,
         _Look(json_lines, events, no_color),
@@ -273,6 +275,7 @@ def serve(
     model: opt.Model = None,
     header: opt.Header = None,
     body: opt.Body = None,
+    api: opt.Api = None,
     api_key_env: opt.ApiKeyEnv = None,
     idle_timeout: opt.IdleTimeout = None,
     ca: opt.Ca = None,
@@ -292,7 +295,7 @@ def serve(
     """
     from midstream.apps.serve import serve as run
 
-    request = inputs.Request(prompt, messages, model, header, body, api_key_env, idle_timeout)
+    request = inputs.Request(prompt, messages, model, header, body, api, api_key_env, idle_timeout)
     status = run(
         source,
         inputs.Identified(certificate, key, development),

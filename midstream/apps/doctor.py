@@ -291,8 +291,8 @@ def _surroundings(topic: str) -> Iterator[Check]:
     yield Check(topic, "terminal", None, detail)
     no_color = "set: no colours" if os.environ.get("NO_COLOR") else "not set"
     yield Check(topic, "NO_COLOR", None, no_color)
-    key = "set" if os.environ.get("OPENAI_API_KEY") else "not set"
-    yield Check(topic, "OPENAI_API_KEY", None, key)
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "OLLAMA_API_KEY"):
+        yield Check(topic, name, None, "set" if os.environ.get(name) else "not set")
 
 
 _TOPICS: dict[str, Callable[[str], Iterator[Check]]] = {

@@ -44,6 +44,7 @@ class Request:
     model: str | None = None
     header: list[str] | None = None
     body: Path | None = None
+    api: str | None = None
     api_key_env: str | None = None
     idle_timeout: float | None = None
 
@@ -59,6 +60,7 @@ class Request:
         timeout_s = _IDLE_TIMEOUT_S if self.idle_timeout is None else self.idle_timeout
         return from_http(
             url,
+            api=self.api,
             prompt=self.prompt,
             messages=messages,
             model=self.model,

@@ -214,12 +214,21 @@ Body = Annotated[
         help="JSON file with further fields of the request, or the whole of it.",
     ),
 ]
+Api = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=_ASK,
+        show_default="as the path says, else chat",
+        help="What the endpoint speaks: chat, responses, anthropic, ollama or llama.",
+    ),
+]
 ApiKeyEnv = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
         rich_help_panel=_ASK,
-        show_default="OPENAI_API_KEY",
+        show_default="OPENAI_API_KEY, ANTHROPIC_API_KEY or OLLAMA_API_KEY",
         help="Environment variable that holds the API key.",
     ),
 ]

@@ -28,7 +28,15 @@ STYLE = re.compile(r"\x1b\[[0-9;]*m")
 
 def environment(**more):
     """This environment, without what changes what the program shows or asks."""
-    dropped = {"NO_COLOR", "FORCE_COLOR", "OPENAI_API_KEY", "COLUMNS", "LINES", "COLORTERM"}
+    dropped = {
+        "NO_COLOR",
+        "FORCE_COLOR",
+        "OPENAI_API_KEY",
+        "ANTHROPIC_API_KEY",
+        "COLUMNS",
+        "LINES",
+        "COLORTERM",
+    }
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     return {**kept, "TERM": "xterm-256color", "PYTHONUTF8": "1", **more}
 

@@ -109,6 +109,31 @@ async def test_the_key_comes_from_the_environment_and_is_not_shown(options, vari
     assert not kept.exists()
 
 
+async def test_anthropic_and_ollama():
+    delta = {"type": "text_delta", "text": "Once."}
+    payloads = [
+        {"type": "content_block_delta", "index": 0, "delta": delta},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+    ]
+    sent = sse(*payloads, done=False)
+    key = {"ANTHROPIC_API_KEY": "sk-a-very-secret-key"}
+    async with Server(answer_with("200 OK", [SSE], sent)) as server:
+        done = await run_async("watch", server.url, *ASK, "--api", "anthropic", env=key)
+    assert (done.status, done.out) == (0, "Once.")
+    (exchange,) = server.exchanges
+    assert exchange.path == "/v1/messages"
+    assert exchange.headers["x-api-key"] == key["ANTHROPIC_API_KEY"]
+    line = json.dumps({"message": {"content": "Once."}, "done": True}).encode() + b"\n"
+    said = answer_with("200 OK", ["Content-Type: application/x-ndjson"], line)
+    async with Server(said) as server:
+        done = await run_async("watch", server.url + "/api/chat", *ASK, "--model", "tiny")
+    assert (done.status, done.out) == (0, "Once.")
+    assert server.exchanges[0].json["model"] == "tiny"
+    done = await run_async("watch", "http://127.0.0.1:1", *ASK, "--api", "gopher")
+    assert done.status == 2
+    assert "gopher" in done.err
+
+
 async def test_nothing_secret_of_the_url_is_shown_or_kept(tmp_path):
     kept = tmp_path / "kept.jsonl"
     async with Server(tell_story) as server:
