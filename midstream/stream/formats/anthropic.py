@@ -9,6 +9,7 @@ from midstream.stream.events import Event
 from midstream.stream.formats.base import (
     Part,
     PayloadMapper,
+    as_index,
     compact,
     error_text,
     keep,
@@ -129,9 +130,7 @@ class AnthropicMapper(PayloadMapper):
 
     def _block_start(self, out: list[Event], payload: dict[str, Any], t_ns: int) -> None:
         block = payload.get("content_block")
-        index = payload.get("index")
-        if type(index) is not int:
-            index = self._last + 1 if self._blocks else 0
+        index = as_index(payload.get("index"), self._last + 1 if self._blocks else 0)
         if isinstance(block, dict):
             self._start(out, block, index, t_ns, payload)
 
@@ -187,9 +186,7 @@ class AnthropicMapper(PayloadMapper):
         delta = payload.get("delta")
         if not isinstance(delta, dict):
             return
-        index = payload.get("index")
-        if type(index) is not int:
-            index = self._last
+        index = as_index(payload.get("index"), self._last)
         part = self._blocks.get(index)
         if part is None:
             part = Part(f"{self._prefix}{index}")
@@ -214,8 +211,7 @@ class AnthropicMapper(PayloadMapper):
                 self._add(out, "reasoning", t_ns, payload, text, None, part.stream_id)
 
     def _block_stop(self, out: list[Event], payload: dict[str, Any], t_ns: int) -> None:
-        index = payload.get("index")
-        part = self._blocks.get(index if type(index) is int else self._last)
+        part = self._blocks.get(as_index(payload.get("index"), self._last))
         if part is not None:
             self._stop(out, part, t_ns, payload)
 

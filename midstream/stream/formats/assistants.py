@@ -8,6 +8,7 @@ from midstream.stream.events import Event
 from midstream.stream.formats.base import (
     Part,
     PayloadMapper,
+    as_index,
     compact,
     error_text,
     keep,
@@ -109,8 +110,7 @@ class AssistantsMapper(PayloadMapper):
         for position, content in enumerate(contents):
             if not isinstance(content, dict):
                 continue
-            index = content.get("index")
-            index = index if type(index) is int else position
+            index = as_index(content.get("index"), position)
             text = content.get("text")
             if isinstance(text, dict):
                 text = text.get("value")
@@ -129,8 +129,7 @@ class AssistantsMapper(PayloadMapper):
             return
         for position, call in enumerate(calls):
             if isinstance(call, dict):
-                index = call.get("index")
-                key = (number, index if type(index) is int else position)
+                key = (number, as_index(call.get("index"), position))
                 self._call(out, call, key, t_ns, payload)
 
     def _call(

@@ -13,6 +13,7 @@ __all__ = [
     "MOST_KEPT",
     "Part",
     "PayloadMapper",
+    "as_index",
     "compact",
     "error_text",
     "keep",
@@ -23,6 +24,8 @@ __all__ = [
 _DONE = "[DONE]"
 #: Channels in which half a character may wait for the other at one time.
 _MOST_HELD = 256
+#: Above any index. Python writes integers of many digits slowly, and of some thousand not at all.
+_MOST_INDEX = 1 << 31
 
 #: Texts, calls or answers of one kind that a mapper remembers; the oldest are forgotten first.
 MOST_KEPT = 65_536
@@ -305,6 +308,11 @@ class Part:
         self.said = False  # whether a piece of its text or arguments came
 
 
+def as_index(value: Any, otherwise: int) -> int:
+    """Return what can be an index of something; `otherwise` for all else."""
+    return value if type(value) is int and 0 <= value < _MOST_INDEX else otherwise
+
+
 def keep(kept: dict[Any, Any], key: Any, value: Any) -> None:
     """Remember something that a peer can name as often as it likes: a bounded number of times."""
     if len(kept) >= MOST_KEPT and key not in kept:
@@ -325,7 +333,13 @@ def compact(value: Any) -> str:
     >>> compact({"city": "Zürich", "days": [1, 2]})
     '{"city":"Zürich","days":[1,2]}'
     """
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    return _encode(value)
+
+
+# One encoder for all: `json.dumps` with options makes one a call.
+_encode = json.JSONEncoder(
+    ensure_ascii=False, separators=(",", ":"), default=str, skipkeys=True
+).encode
 
 
 def part_text(content: Any) -> str:

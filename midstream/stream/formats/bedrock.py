@@ -8,6 +8,7 @@ from midstream.stream.events import Event
 from midstream.stream.formats.base import (
     Part,
     PayloadMapper,
+    as_index,
     compact,
     error_text,
     keep,
@@ -88,8 +89,7 @@ class BedrockMapper(PayloadMapper):
             self._error(out, payload, t_ns, event)
 
     def _index(self, fields: dict[str, Any]) -> int:
-        index = fields.get("contentBlockIndex")
-        return index if type(index) is int else 0
+        return as_index(fields.get("contentBlockIndex"), 0)
 
     def _part(self, index: int) -> Part:
         self.known = True

@@ -11,7 +11,14 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from midstream.stream.events import Event
-from midstream.stream.formats.base import MOST_KEPT, PayloadMapper, compact, error_text, keep
+from midstream.stream.formats.base import (
+    MOST_KEPT,
+    PayloadMapper,
+    as_index,
+    compact,
+    error_text,
+    keep,
+)
 
 __all__ = ["ChatMapper"]
 
@@ -84,8 +91,7 @@ class ChatMapper(PayloadMapper):
         t_ns: int,
         payload: dict[str, Any],
     ) -> None:
-        index = choice.get("index")
-        stream_id = str(position if index is None else index)
+        stream_id = str(as_index(choice.get("index"), position))
         before = len(out)
         delta = choice.get("delta")
         if delta is None and "delta" not in choice:

@@ -8,6 +8,7 @@ from midstream.stream.events import Event
 from midstream.stream.formats.base import (
     Part,
     PayloadMapper,
+    as_index,
     compact,
     error_text,
     keep,
@@ -68,8 +69,7 @@ class CohereMapper(PayloadMapper):
             self._end(out, delta, t_ns, payload)
             return
         self._open = not self._ended
-        index = payload.get("index")
-        index = index if type(index) is int else 0
+        index = as_index(payload.get("index"), 0)
         if kind in ("content-delta", "content-start"):
             content = message.get("content")
             if isinstance(content, dict):

@@ -41,7 +41,8 @@ _NAMES = {
 _ANTHROPIC = ("message_start", "message_delta", "message_stop", "content_block_")
 _COHERE = ("message-", "content-", "tool-call-", "tool-plan-", "citation-")
 _REALTIME = (
-    *("session.", "conversation.", "input_audio_buffer.", "output_audio_buffer.", "rate_limits."),
+    *("session.", "conversation.item.", "conversation.created", "input_audio_buffer."),
+    *("output_audio_buffer.", "rate_limits."),
     *("response.done", "response.text.", "response.output_audio", "response.audio_transcript."),
     "transcription_session.",
 )

@@ -10,6 +10,7 @@ from midstream.stream.formats.base import (
     MOST_KEPT,
     Part,
     PayloadMapper,
+    as_index,
     compact,
     keep,
     part_text,
@@ -103,8 +104,7 @@ class GoogleMapper(PayloadMapper):
         t_ns: int,
         payload: dict[str, Any],
     ) -> None:
-        index = candidate.get("index")
-        stream_id = str(position if type(index) is not int else index)
+        stream_id = str(as_index(candidate.get("index"), position))
         state = self._find(stream_id)
         content = candidate.get("content")
         parts = content.get("parts") if isinstance(content, dict) else None

@@ -8,6 +8,7 @@ from midstream.stream.events import Event
 from midstream.stream.formats.base import (
     Part,
     PayloadMapper,
+    as_index,
     compact,
     error_text,
     keep,
@@ -75,8 +76,7 @@ class InteractionsMapper(PayloadMapper):
     def _step(self, payload: dict[str, Any]) -> Part:
         self.known = True
         self._open = not self._ended
-        index = payload.get("index")
-        index = index if type(index) is int else 0
+        index = as_index(payload.get("index"), 0)
         step = self._steps.get(index)
         if step is None:
             step = Part(str(index))

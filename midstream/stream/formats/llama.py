@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from midstream.stream.events import Event
-from midstream.stream.formats.base import PayloadMapper, keep, text_or_none
+from midstream.stream.formats.base import (
+    PayloadMapper,
+    as_index,
+    keep,
+    text_or_none,
+)
 
 __all__ = ["LlamaMapper"]
 
@@ -51,8 +56,8 @@ class LlamaMapper(PayloadMapper):
         stop = payload.get("stop")
         if not isinstance(content, str) or not isinstance(stop, bool):
             return
-        index = payload.get("index")
-        stream_id = "" if index is None else str(index)
+        index = as_index(payload.get("index"), -1)
+        stream_id = "" if index < 0 else str(index)
         if content or not stop:
             self._add(out, "text", t_ns, payload, content, None, stream_id)
         if not stop:

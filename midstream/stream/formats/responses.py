@@ -9,6 +9,7 @@ from midstream.stream.events import Event, Kind
 from midstream.stream.formats.base import (
     Part,
     PayloadMapper,
+    as_index,
     error_text,
     keep,
     part_text,
@@ -119,24 +120,23 @@ class ResponsesMapper(PayloadMapper):
     # Deltas
 
     def _place(self, answer: Answer, payload: dict[str, Any]) -> int:
-        index = payload.get("output_index")
-        if type(index) is int:
+        index = as_index(payload.get("output_index"), -1)
+        if index >= 0:
             return index
         item_id = payload.get("item_id")
-        if isinstance(item_id, str):
-            index = answer.places.get(item_id)
-            if index is None:
-                index = len(answer.places)
-                keep(answer.places, item_id, index)
-            return index
-        return 0
+        if not isinstance(item_id, str):
+            return 0
+        known = answer.places.get(item_id)
+        if known is None:
+            known = len(answer.places)
+            keep(answer.places, item_id, known)
+        return known
 
     def _part(self, payload: dict[str, Any], inner: Any, mark: str = "") -> Part:
         """Find the part of an item's content that a payload belongs to."""
         answer = self._of(payload)
         index = self._place(answer, payload)
-        if type(inner) is not int:
-            inner = 0
+        inner = as_index(inner, 0)
         key = (index, inner, mark)
         part = answer.parts.get(key)
         if part is None:

@@ -143,6 +143,18 @@ def test_all_mappers_share_what_is_common(mapper):
     assert made.known
     assert made.unknown() is None
     assert made.flush(0) == []
+    for index in (10**5000, -1, True, "x", [1], None):  # what cannot be one is none
+        for payload in (
+            {"choices": [{"index": index, "delta": {"content": "a"}}]},
+            {"content": "a", "stop": False, "index": index},
+            {"candidates": [{"index": index, "content": {"parts": [{"text": "a"}]}}]},
+            {"contentBlockDelta": {"contentBlockIndex": index, "delta": {"text": "a"}}},
+            {"type": "content_block_delta", "index": index, "delta": {"type": "text_delta"}},
+            {"type": "response.output_text.delta", "output_index": index, "content_index": index},
+            {"type": "content-delta", "index": index, "delta": {}},
+            {"event_type": "step.delta", "index": index, "delta": {"text": "a"}},
+        ):
+            assert {event.stream_id for event in made.events(payload, 0)} <= {"", "0"}
     made.seq = 40
     assert made.failure("x", 3)[1:4] == (40, 3, "x")
     assert made.seq == 41
