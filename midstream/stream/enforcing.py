@@ -362,6 +362,8 @@ class Enforcer:
         self, step: dict[str, Any], start: int = 0, end: int = 0, call: _Call | None = None
     ) -> None:
         """Tell the books of something that is no call, and act on what it breaks."""
+        if self.stop is not None:
+            return  # what comes behind a stop in the same event would not have come
         if self._guards is not None:
             broken = self._admit(self._guards, step)
             if broken:
@@ -437,7 +439,7 @@ class Enforcer:
         if scanner is not None:
             matches = scanner.feed(text)
             if matches:
-                self._matched(matches, kind, stream_id, None)
+                self._matched(matches, kind, stream_id, None, chars - scanner.n_chars)
 
     def _meter(
         self,
@@ -448,7 +450,7 @@ class Enforcer:
         call: _Call | None,
     ) -> None:
         """Count characters and look for patterns, with a step wherever a limit is reached."""
-        while text:
+        while text and self.stop is None:
             part = text
             chars = self._chars + len(text)
             if self._recalling:
@@ -461,14 +463,21 @@ class Enforcer:
             if scanner is not None and not (call is not None and call.denied):
                 matches = scanner.feed(part)
                 if matches:
-                    self._matched(matches, channel, stream_id, call)
+                    self._matched(matches, channel, stream_id, call, chars - scanner.n_chars)
             if chars >= self._next_chars:
                 self._set_meter()
                 self._happen(self._step("usage", stream_id))
 
     def _matched(
-        self, matches: Iterable[Any], channel: str, stream_id: str, call: _Call | None, **more: Any
+        self,
+        matches: Iterable[Any],
+        channel: str,
+        stream_id: str,
+        call: _Call | None,
+        origin: int | None = None,
+        **more: Any,
     ) -> None:
+        """Tell of patterns that were found in a text which began when `origin` were written."""
         for regex, start, end in matches:
             if call is not None:
                 if call.denied:
@@ -484,6 +493,9 @@ class Enforcer:
                 end=end,
                 **more,
             )
+            if origin is not None and not self._recalling:
+                step["chars"] = origin + end
+                step["tokens"] = self._tokens(origin + end)
             self._happen(step, start, end, call)
 
     def _switch(self, key: tuple[str, str]) -> Scanner | None:
@@ -504,10 +516,11 @@ class Enforcer:
         """Take note that the texts of a choice are over, or all of them."""
         for key in [key for key in self._scanners if _belongs(key[1], choice)]:
             scanner = self._scanners.pop(key)
+            origin = self._chars - scanner.n_chars
             matches = scanner.finish()
             if matches:
                 call = self._calls.get(key[1]) if key[0] == "tool_call" else None
-                self._matched(matches, *key, call)
+                self._matched(matches, *key, call, origin)
         self._key, self._scanner, self._begun = ("", ""), None, False
 
     def _quiet(self) -> None:
@@ -639,13 +652,15 @@ class Enforcer:
                 self._settle(call)
             return 0
         for part in call.parts(event.text):
+            if self.stop is not None:
+                break
             if call.denied:
                 self._meter(part, None, "tool_call", stream_id, call)
                 continue
             self._assembler.take(event._replace(text=part))
             call.chars += len(part)
             self._scan(call, part)
-            if self._assembler.changed and not call.denied:
+            if self._assembler.changed and not call.denied and self.stop is None:
                 self._look(call)
         if self._some_wait:
             self._settle_waiting()
@@ -814,7 +829,8 @@ class Enforcer:
                 if scanner is not None:
                     if key == self._key:
                         self._key, self._scanner = ("", ""), None
-                    self._matched(scanner.finish(), *key, call)
+                    origin = self._chars - scanner.n_chars
+                    self._matched(scanner.finish(), *key, call, origin)
                 if not call.denied:
                     self._settle(call)
 
@@ -822,7 +838,11 @@ class Enforcer:
         """The call is whole, or can never be read: take the verdict, and let it go."""
         progress = call.progress
         stream_id = progress.stream_id
-        if call.judged or not (progress.complete or progress.malformed is not None):
+        if (
+            self.stop is not None
+            or call.judged
+            or not (progress.complete or progress.malformed is not None)
+        ):
             return
         if progress.name is None and not progress.ended:
             return  # all may still turn on it
