@@ -24,7 +24,7 @@ from midstream._core.errors import (
 from midstream._core.toml import read_toml
 from midstream._core.validate import check_choice, check_path, check_real, did_you_mean
 from midstream.logic import lint_rules
-from midstream.stream.policies import Policy, PolicySet, conditions_of, field_tests
+from midstream.stream.policies import Policy, PolicySet, field_tests
 
 __all__ = [
     "PoliciesLike",
@@ -724,30 +724,31 @@ def _is_number(value: Any) -> bool:
 
 
 def _unknown_tools(policy: Policy, tools: Sequence[str]) -> Iterator[PolicyProblem]:
+    """Names that are no tool's, and lists with ``*`` of which nothing is."""
     told = set()
-    for condition in conditions_of(policy):
+    for condition in (*policy.atoms.values(), policy.when):
         for path, test in field_tests(condition):
-            if path != "name" or _is_about_findings(condition):
+            if path == "tool":
+                names = [test] if isinstance(test, str) else list(test)
+            elif path == "name" and not _is_about_findings(condition):
+                names = list(_names(test))
+            else:
                 continue
-            for name in _names(test):
+            wild = path == "tool" and any("*" in name for name in names)
+            if wild and not any(_fits(name, tool) for name in names for tool in tools):
+                names = [" ".join(names)]
+            elif wild:
+                names = [name for name in names if "*" not in name and len(names) == 1]
+            for name in names:
                 if name not in tools and name not in told:
                     told.add(name)
-                    yield PolicyProblem(
-                        "unknown_tool",
-                        (policy.name,),
-                        f"there is no tool {name!r}{did_you_mean(name, tools)}",
-                        True,
-                    )
-            pattern = test.get("matches") if isinstance(test, Mapping) else None
-            if (
-                isinstance(pattern, str)
-                and pattern not in told
-                and not _matches_any(pattern, tools)
-            ):
-                told.add(pattern)
-                yield PolicyProblem(
-                    "unknown_tool", (policy.name,), f"no tool fits {pattern!r}", True
-                )
+                    message = f"there is no tool {name!r}{did_you_mean(name, tools)}"
+                    yield PolicyProblem("unknown_tool", (policy.name,), message, True)
+
+
+def _fits(pattern: str, name: str) -> bool:
+    """Whether a name is one that a pattern with ``*`` stands for."""
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name) is not None
 
 
 def _names(test: Any) -> Iterator[str]:
@@ -761,10 +762,3 @@ def _names(test: Any) -> Iterator[str]:
 
 def _is_about_findings(condition: Any) -> bool:
     return isinstance(condition, Mapping) and condition.get("kind") == "finding"
-
-
-def _matches_any(pattern: str, tools: Sequence[str]) -> bool:
-    from midstream._core.regex import Pattern
-
-    compiled = Pattern(pattern)
-    return any(compiled.search(name) for name in tools)
