@@ -20,7 +20,8 @@ Detecting
     `DriftDetector` with a `DriftTemplate`, `RegimeDetector`, `EarlyWarning` with a `WarningModel`,
     or your own `Detector`: `beside` the stream in an `Offload` where it is costly
 Adapting, by a strange loop around the watch
-    `watch_loop`; its parts `watch_params`, `watch_presets`, `StreamLoss`, `StreamRecord`
+    `watch_loop`; its parts `watch_params`, `watch_presets`, `StreamLoss`, `StreamRecord`; for the
+    other detectors `detector_params`, `detectors_with`, `RunLoss` of a `LabelledRun`
 Recording
     `Recorder`, `load`, `read_recording`, `Recording`, `shipped_recordings`
 Publishing over QUIC
@@ -48,14 +49,18 @@ if TYPE_CHECKING:
         DriftDetector,
         DriftTemplate,
         EarlyWarning,
+        LabelledRun,
         LoopDetector,
         Offload,
         RegimeDetector,
+        RunLoss,
         StallDetector,
         ToolLoopDetector,
         WarningModel,
         beside,
         default_detectors,
+        detector_params,
+        detectors_with,
     )
     from midstream.stream.events import Denial, Event, Finding
     from midstream.stream.guard import Guard, Step
@@ -116,6 +121,7 @@ __all__ = [
     "Event",
     "Finding",
     "Guard",
+    "LabelledRun",
     "LoopDetector",
     "Match",
     "Metrics",
@@ -135,6 +141,7 @@ __all__ = [
     "Redactor",
     "RegimeDetector",
     "Report",
+    "RunLoss",
     "Scanner",
     "Served",
     "Source",
@@ -148,6 +155,8 @@ __all__ = [
     "beside",
     "canonical_arguments",
     "default_detectors",
+    "detector_params",
+    "detectors_with",
     "formats",
     "from_anthropic",
     "from_http",
@@ -190,6 +199,7 @@ __getattr__, __dir__ = lazy_exports(
         "Event": "events",
         "Finding": "events",
         "Guard": "guard",
+        "LabelledRun": "detectors",
         "LoopDetector": "detectors",
         "Match": "patterns",
         "Metrics": "metrics",
@@ -210,6 +220,7 @@ __getattr__, __dir__ = lazy_exports(
         "Redactor": "redaction",
         "RegimeDetector": "detectors",
         "Report": "report",
+        "RunLoss": "detectors",
         "SECRET_KINDS": "redaction",
         "Scanner": "patterns",
         "Served": "quic",
@@ -224,6 +235,8 @@ __getattr__, __dir__ = lazy_exports(
         "beside": "detectors",
         "canonical_arguments": "calls",
         "default_detectors": "detectors",
+        "detector_params": "detectors",
+        "detectors_with": "detectors",
         "formats": ".",
         "from_anthropic": "providers",
         "from_http": "http",

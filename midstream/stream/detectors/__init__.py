@@ -8,6 +8,8 @@ Beside the stream, where a scheduler has time for them
     `DriftDetector`, with its `DriftTemplate`; `EarlyWarning`, with its `WarningModel`
     `RegimeDetector`
     `Offload` and `beside`, which see to it
+Thresholds that a strange loop may turn
+    `detector_params`, `detectors_with`; `RunLoss` of a `LabelledRun`
 """
 
 from __future__ import annotations
@@ -19,6 +21,12 @@ from midstream._core.lazy import lazy_exports
 if TYPE_CHECKING:
     from midstream.stream.detectors.defaults import default_detectors
     from midstream.stream.detectors.drifting import DriftDetector, DriftTemplate
+    from midstream.stream.detectors.knobs import (
+        LabelledRun,
+        RunLoss,
+        detector_params,
+        detectors_with,
+    )
     from midstream.stream.detectors.loops import LoopDetector
     from midstream.stream.detectors.offload import Offload, beside
     from midstream.stream.detectors.protocol import Detector
@@ -32,14 +40,18 @@ __all__ = [
     "DriftDetector",
     "DriftTemplate",
     "EarlyWarning",
+    "LabelledRun",
     "LoopDetector",
     "Offload",
     "RegimeDetector",
+    "RunLoss",
     "StallDetector",
     "ToolLoopDetector",
     "WarningModel",
     "beside",
     "default_detectors",
+    "detector_params",
+    "detectors_with",
 ]
 
 __getattr__, __dir__ = lazy_exports(
@@ -49,13 +61,17 @@ __getattr__, __dir__ = lazy_exports(
         "DriftDetector": "drifting",
         "DriftTemplate": "drifting",
         "EarlyWarning": "warning",
+        "LabelledRun": "knobs",
         "LoopDetector": "loops",
         "Offload": "offload",
         "RegimeDetector": "regimes",
+        "RunLoss": "knobs",
         "StallDetector": "stalls",
         "ToolLoopDetector": "tools",
         "WarningModel": "warning",
         "beside": "offload",
         "default_detectors": "defaults",
+        "detector_params": "knobs",
+        "detectors_with": "knobs",
     },
 )

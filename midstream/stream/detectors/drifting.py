@@ -247,6 +247,8 @@ class DriftDetector:
         What it should look like; anything else is learned from by `DriftTemplate.learn`.
     action : {"warn", "stop", "note"}, default "warn"
         Severity of a finding.
+    threshold : float, optional
+        Distance beyond which a window drifts; by default the template's.
     kinds : collection of str, default ("text",)
         Kinds of event whose text is looked at, each text on its own.
     max_texts : int, default 64
@@ -286,6 +288,7 @@ class DriftDetector:
         template: DriftTemplate | Iterable[str | Iterable[Event]],
         action: Severity = "warn",
         *,
+        threshold: float | None = None,
         kinds: Collection[Kind] = _TEXT,
         max_texts: int = 64,
     ) -> None:
@@ -295,6 +298,9 @@ class DriftDetector:
         if not isinstance(template, DriftTemplate):
             template = DriftTemplate.learn(template, kinds=kinds)
         self.template = template
+        if threshold is not None:
+            threshold = check_real("threshold", threshold, low=0)
+        self.threshold = template.threshold if threshold is None else threshold
         self._texts: OrderedDict[tuple[Kind, str], _Text] = OrderedDict()
         #: Segments that were compared.
         self.n_segments = 0
@@ -394,7 +400,7 @@ class DriftDetector:
             del text.rows[0]
         rows = np.array([row for _, row in text.rows])
         distance = template.distance(rows)
-        beyond = distance > template.threshold
+        beyond = distance > self.threshold
         if beyond == text.told:
             text.streak = 0
             return None
@@ -433,10 +439,10 @@ class DriftDetector:
             text.since,
             end,
             f"the {kind} is unlike its template since character {text.since}: distance "
-            f"{distance:.2f}, usual are up to {template.threshold:.2f} ({said})",
+            f"{distance:.2f}, usual are up to {self.threshold:.2f} ({said})",
             {
                 "distance": distance,
-                "threshold": template.threshold,
+                "threshold": self.threshold,
                 "features": odd,
                 "channel": kind,
                 "stream_id": stream_id,
