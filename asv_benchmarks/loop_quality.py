@@ -20,7 +20,7 @@ from benchmarks.peers_loops import DriftRule, HashRule, TailRule
 from rich.console import Console
 from rich.table import Table
 
-from midstream.stream import Event, LoopDetector, load
+from midstream.stream import Event, LoopDetector, RegimeDetector, load
 
 TOKEN = re.compile(r" ?\w+| ?[^\w\s]|\s+")
 
@@ -37,9 +37,20 @@ class Ours:
         return any(finding.severity in self.severities for finding in found)
 
 
+class Regime:
+    """Flags a text where its run settles, whatever its words are."""
+
+    def __init__(self):
+        self.detector = RegimeDetector()
+
+    def update(self, token):
+        return bool(self.detector.observe(Event("text", 0, 0, token), 0))
+
+
 RULES = {
     "midstream, found": lambda: Ours("note", "warn", "stop"),
     "midstream, stopped": lambda: Ours("stop"),
+    "midstream, regime": Regime,
     "ai2070-l0, drift": DriftRule,
     "gemini-cli's shape": HashRule,
     "vLLM's shape": TailRule,
