@@ -265,3 +265,35 @@ def test_long_results_are_compared_as_they_are() -> None:
         long = "word " * 40_000
         turns = [[("read", "{}", long + tail.format(turn))] for turn in range(4)]
         assert [f.severity for _, f in scan(events_of(turns))] == severities
+
+
+def test_choices_of_one_response_are_no_repetition_of_each_other() -> None:
+    detector = ToolLoopDetector()
+    found = []
+    for choice in range(6):
+        event = Event("tool_call", choice, 0, '{"a": 1}', "find", None, f"{choice}/0", f"c{choice}")
+        found += detector.observe(event)
+    assert found == []
+    # In the next response, each repeats what was done.
+    detector.observe(Event("tool_result", 9, 0, "none", "find", None, "", "c0"))
+    for choice in range(2):
+        event = Event("tool_call", choice, 0, '{"a": 1}', "find", None, f"{choice}/0", f"d{choice}")
+        found += detector.observe(event)
+    assert [f.severity for f in found] == ["warn"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.lists(st.text("abcdefgh", min_size=4, max_size=12), min_size=1, max_size=3), max_size=40
+    )
+)
+def test_calls_that_all_differ_and_tell_something_new_are_no_loop(asked) -> None:
+    known: set[str] = set()
+    turns = []
+    for texts in asked:
+        fresh = [text for text in dict.fromkeys(texts) if text not in known]
+        known.update(fresh)
+        if fresh:
+            turns.append([("find", json.dumps({"q": text}), f"about {text}") for text in fresh])
+    assert scan(events_of(turns)) == []

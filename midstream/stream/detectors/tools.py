@@ -71,7 +71,8 @@ class ToolLoopDetector:
 
     What counts as new: the first result of a call that is not empty (a tool for thinking returns
     nothing), and a result that is not that of the time before. Calls that the model makes at once,
-    before it has any result, are no repetition of each other unless they are equal.
+    before it has any result, are no repetition of each other unless they are equal and of one
+    choice.
 
     Where no results are seen, as in a response alone, only the calls count.
 
@@ -153,6 +154,7 @@ class ToolLoopDetector:
         self._turn = 0
         self._answered = False
         self._in_turn: list[_Known] = []
+        self._choice: str | None = None
         #: How often something new was learned.
         self._progress = 0
         self._telling = 0
@@ -303,14 +305,27 @@ class ToolLoopDetector:
         seq, t_ns = (arguments.seq, arguments.t_ns) if event is None else (event.seq, event.t_ns)
         text = arguments.text
         canonical = text if arguments.cut else canonical_arguments(text)
-        verdict = self._call(arguments.name or "", canonical, arguments.call_id)
+        choice, slash, _ = arguments.stream_id.rpartition("/")
+        # Messages of a conversation are one behind the other, whatever they are called.
+        beside = slash != "" and not choice.startswith("h") and self._is_beside(choice)
+        verdict = self._call(arguments.name or "", canonical, arguments.call_id, beside)
         if verdict is None or self._silent:
             return []
         return [self._finding(verdict, arguments, canonical, seq, t_ns)]
 
     # Calls and results to verdicts.
 
-    def _call(self, name: str, canonical: str, call_id: str | None) -> _Verdict | None:
+    def _is_beside(self, choice: str) -> bool:
+        """Whether a choice is another answer to the question that the turn's first one answers."""
+        if self._answered:
+            self._end_turn()
+        if self._choice is None:
+            self._choice = choice
+        return choice != self._choice
+
+    def _call(
+        self, name: str, canonical: str, call_id: str | None, beside: bool
+    ) -> _Verdict | None:
         self.n_calls += 1
         if self._answered:
             self._end_turn()
@@ -320,15 +335,18 @@ class ToolLoopDetector:
         key, near_key = _keys(name, canonical)
         exact, new = self._known(self._exact, key)
         nearly, near_new = self._known(self._nearly, near_key)
+        if beside and exact.turn == self._turn:
+            self._wait_for(_Made(name, call_id, exact, nearly, False))
+            return None  # only one of the answers will be acted upon
         again = self._repeat(exact, new)
         near_again = False
         if nearly.turn != self._turn or near_new:
             near_again = self._repeat(nearly, near_new)
             nearly.turn = self._turn
-            if self._near:
+            if self._near and not beside:
                 self._near_cycles.update(near_key)
         # Words to itself between calls do not break a cycle.
-        if not (new and self._void.get(name, False)):
+        if not (beside or (new and self._void.get(name, False))):
             self._cycles.update(key)
         exact.turn = self._turn
         self._in_turn += (exact, nearly)
@@ -412,6 +430,7 @@ class ToolLoopDetector:
         for known in self._in_turn:
             known.progress = self._progress
         self._in_turn.clear()
+        self._choice = None
         self._turn += 1
 
     def _wait_for(self, made: _Made) -> None:
