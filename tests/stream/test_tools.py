@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from reference.agent_runs import Variation, airline_runs, events_of, react_runs, variations
 
 from midstream.stream import Event, Finding, ToolLoopDetector
+from midstream.stream.formats.detecting import AutoMapper
 
 RUNS = 20
 KINDS = [(v.kind, v.loops) for v in variations(random.Random(0))]
@@ -297,3 +298,44 @@ def test_calls_that_all_differ_and_tell_something_new_are_no_loop(asked) -> None
         if fresh:
             turns.append([("find", json.dumps({"q": text}), f"about {text}") for text in fresh])
     assert scan(events_of(turns)) == []
+
+
+def test_where_results_are_not_seen_nothing_is_certain() -> None:
+    def rolls(count, ends):
+        events = []
+        for n in range(count):
+            events.append(Event("tool_call", 0, 0, "{}", "roll", None, f"{n}", f"call_{n}"))
+            events += [Event("end", 0, 0, "tool_use")] * ends
+        return events
+
+    # In several responses, each of which was answered; and in one.
+    assert {f.severity for _, f in scan(rolls(20, 1))} == {"warn"}
+    assert [f.severity for _, f in scan(rolls(4, 0))] == ["warn", "stop"]
+
+
+def wire_events(shared_data):
+    """Events of every recorded stream of a provider, by file, with what it should come to."""
+    expected = json.loads(shared_data("wire/expected.json").read_text())
+    for row in json.loads(shared_data("wire/index.json").read_text()):
+        if row["file"].endswith(".jsonl"):
+            mapper = AutoMapper()
+            text = shared_data("wire/" + row["file"]).read_text(encoding="utf-8")
+            lines = text.splitlines()
+            yield (
+                row["file"],
+                [event for n, line in enumerate(lines) for event in mapper.decode(line, n)],
+                expected.get(row["file"]),
+            )
+
+
+def test_calls_of_every_provider_are_seen_and_none_is_stopped(shared_data) -> None:
+    files = 0
+    for file, events, expected in wire_events(shared_data):
+        detector = ToolLoopDetector()
+        found = [f for event in events for f in detector.observe(event)]
+        assert "stop" not in {f.severity for f in [*found, *detector.finish()]}, file
+        if expected is not None:
+            calls = expected["tool_calls"] + expected.get("server_tool_calls", [])
+            assert detector.n_calls == len(calls), file
+            files += bool(calls)
+    assert files > 20

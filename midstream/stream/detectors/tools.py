@@ -74,7 +74,8 @@ class ToolLoopDetector:
     before it has any result, are no repetition of each other unless they are equal and of one
     choice.
 
-    Where no results are seen, as in a response alone, only the calls count.
+    Within a response the calls alone count. Where it was answered, and the answers are not seen,
+    nothing is certain: another roll of the dice is the same call again.
 
     `recall` takes what happened before the response: it is remembered, not reported. A loop that
     goes on is reported with its second and third copy, and whenever its copies have doubled; the
@@ -330,13 +331,13 @@ class ToolLoopDetector:
         if self._answered:
             self._end_turn()
         if self._is_polling(name):
-            self._wait_for(_Made(name, call_id, None, None, False))
+            self._wait_for(_Made(name, call_id, self._turn, None, None, False))
             return None
         key, near_key = _keys(name, canonical)
         exact, new = self._known(self._exact, key)
         nearly, near_new = self._known(self._nearly, near_key)
         if beside and exact.turn == self._turn:
-            self._wait_for(_Made(name, call_id, exact, nearly, False))
+            self._wait_for(_Made(name, call_id, self._turn, exact, nearly, False))
             return None  # only one of the answers will be acted upon
         again = self._repeat(exact, new)
         near_again = False
@@ -350,7 +351,7 @@ class ToolLoopDetector:
             self._cycles.update(key)
         exact.turn = self._turn
         self._in_turn += (exact, nearly)
-        self._wait_for(_Made(name, call_id, exact, nearly, near_new))
+        self._wait_for(_Made(name, call_id, self._turn, exact, nearly, near_new))
         return self._judge(exact, nearly, again, near_again)
 
     def _judge(
@@ -383,6 +384,8 @@ class ToolLoopDetector:
             level = _HINT
         else:
             return None
+        if exact.unseen:
+            level = min(level, _FOUND)
         if exact.changes and exact.copies < self._certain:
             return None  # this call has brought something new before
         return _Verdict("tool_loop", level, exact.copies, 1, exact)
@@ -397,6 +400,8 @@ class ToolLoopDetector:
             if copies < self._near_found or known.sort == "done":
                 return None
             level = _CERTAIN if copies >= self._near_certain else _FOUND
+        if known.unseen:
+            level = min(level, _FOUND)
         return _Verdict(kind, level, int(copies), period, known)
 
     def _judge_near(self, nearly: _Known) -> _Verdict | None:
@@ -408,7 +413,7 @@ class ToolLoopDetector:
         if copies < self._near_found:
             return None
         level = _HINT if copies == self._near_found else _FOUND
-        if copies >= self._near_certain:
+        if copies >= self._near_certain and not nearly.unseen:
             level = _CERTAIN
         return _Verdict("near_tool_loop", level, copies, 1, nearly)
 
@@ -424,9 +429,12 @@ class ToolLoopDetector:
     def _end_turn(self) -> None:
         self._answered = False
         for made in self._pending.values():
+            if made.turn != self._turn or made.exact is None or made.nearly is None:
+                continue
             # Nobody saw what came of it: a call never made before may have brought anything.
-            if made.first and made.nearly is not None and made.nearly.turn == self._turn:
-                self._progress += 1
+            self._progress += made.first
+            made.exact.unseen += 1
+            made.nearly.unseen += 1
         for known in self._in_turn:
             known.progress = self._progress
         self._in_turn.clear()
@@ -456,6 +464,9 @@ class ToolLoopDetector:
         exact, nearly = made.exact, made.nearly
         if exact is None or nearly is None:
             return
+        if made.turn != self._turn:  # it comes late
+            exact.unseen = max(0, exact.unseen - 1)
+            nearly.unseen = max(0, nearly.unseen - 1)
         digest = self._remembered(text)
         unlike = nearly.result is not None and not self._alike(digest, nearly.result)
         if exact.result is not None:
@@ -580,6 +591,7 @@ class _Known:
         "told_copies",
         "told_level",
         "turn",
+        "unseen",
     )
 
     def __init__(self) -> None:
@@ -587,8 +599,10 @@ class _Known:
         self.copies = 1
         self.direct = 1
         self.result: bytes | None = None
-        #: Results since it last changed, this one included, and how often it did.
+        #: Results since it last changed, this one included; calls of earlier turns of which none
+        #: was seen; and how often it changed.
         self.answers = 0
+        self.unseen = 0
         self.changes = 0
         self.sort: Sort = "said"
         #: The newest turn in which it was made, and the progress when that turn was answered.
@@ -601,7 +615,7 @@ class _Known:
     def restart(self) -> None:
         """Its result has changed: what was counted before is no repetition."""
         self.copies = self.direct = 1
-        self.answers = 0
+        self.answers = self.unseen = 0
         self.changes += 1
         self.told_level = self.told_copies = 0
 
@@ -619,6 +633,7 @@ class _Made(NamedTuple):
 
     name: str
     call_id: str | None
+    turn: int
     exact: _Known | None
     nearly: _Known | None
     first: bool
