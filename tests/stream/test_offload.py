@@ -163,6 +163,28 @@ def test_what_a_detector_raises_comes_out_once() -> None:
     assert detector.n_shed >= 1
 
 
+def test_many_streams_on_few_workers_lose_and_reorder_nothing() -> None:
+    inners = [Recording() for _ in range(8)]
+    with Scheduler("edf", workers=3) as scheduler:
+        made = [
+            Offload(inner, scheduler=scheduler, delay_s=0, deadline_s=60, max_pending=64)
+            for inner in inners
+        ]
+        told: list[list[Finding]] = [[] for _ in made]
+        for event in events(["x"] * 1500):
+            for detector, found in zip(made, told, strict=True):
+                found += detector.observe(event, 0)
+        for detector, found in zip(made, told, strict=True):
+            found += detector.finish()
+    for detector, found in zip(made, told, strict=True):
+        inner = detector.detector
+        seen = [event.seq for event in inner.seen]
+        assert seen == sorted(set(seen))
+        assert len(seen) + detector.n_shed == detector.n_events == 1500
+        assert sum(n for _, _, n in inner.skipped) == detector.n_shed_chars == detector.n_shed
+        assert [f.seq for f in found if f.kind == "odd"] == seen
+
+
 def test_only_costly_detectors_are_wrapped() -> None:
     made = beside([*default_detectors(), RegimeDetector()], inline=True)
     assert [type(d).__name__ for d in made] == [

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.agent_runs import Variation, airline_runs, events_of, react_runs, variations
 
-from midstream.stream import Event, Finding, ToolLoopDetector
+from midstream.stream import Event, Finding, Guard, ToolLoopDetector
 from midstream.stream.formats.detecting import AutoMapper
 
 RUNS = 20
@@ -339,3 +339,20 @@ def test_calls_of_every_provider_are_seen_and_none_is_stopped(shared_data) -> No
             assert detector.n_calls == len(calls), file
             files += bool(calls)
     assert files > 20
+
+
+def test_a_guard_denies_the_third_call_before_it_is_passed_on() -> None:
+    guard = Guard([ToolLoopDetector("block")])
+    guard.recall(events_of([[("find", '{"a": 1}', "none")]] * 2))
+    steps = [
+        guard.take(Event("tool_call", seq, seq, piece, "find", None, "0/0", "new"))
+        for seq, piece in enumerate(('{"a"', ": 1", "}"))
+    ]
+    assert [step.hold for step in steps] == [True, True, True]
+    (denial,) = steps[-1].denied
+    assert (denial.call_id, denial.finding.severity) == ("new", "block")
+    assert "find is called again with the same arguments: 3 times" in denial.text
+    assert guard.stopped is None
+    # Another call passes.
+    step = guard.take(Event("tool_call", 4, 4, '{"a": 2}', "find", None, "0/1", "other"))
+    assert not step.denied
