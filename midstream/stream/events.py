@@ -77,7 +77,9 @@ class Finding:
     Parameters
     ----------
     kind : str
-        ``"loop"`` (exact repetition), ``"near_loop"`` (repetition with small edits), ``"stall"``.
+        ``"loop"`` (exact repetition), ``"near_loop"`` (repetition with small edits), ``"stall"``;
+        ``"tool_loop"`` and ``"near_tool_loop"`` (of tool calls), ``"drift"``, ``"regime"``,
+        ``"early_warning"``; ``"policy"``.
     severity : str
         One of `SEVERITIES`; ``"block"`` means that a tool call was denied, ``"stop"`` that the
         watch closed the source.
@@ -93,7 +95,9 @@ class Finding:
         What the verdict rests on. Loops carry ``period`` and ``copies`` (tokens, fractional
         copies), ``period_chars``, ``unit`` (one copy's text, shortened), ``channel`` and
         ``stream_id`` (which text), ``tokens`` (of that text so far) and ``wasted_tokens`` (of
-        these, all copies but the first).
+        these, all copies but the first). Loops of tool calls carry ``copies``, ``period_calls``,
+        ``name``, ``unit`` (the call, shortened), ``call_id`` and ``wasted_calls``. What others
+        carry is said at them.
 
     Examples
     --------
