@@ -42,7 +42,7 @@ async def _drain(iterator) -> None:
 class WatchTokens:
     """Microseconds a token, one event a token."""
 
-    params = ("source alone", "no detectors", "both detectors", "strange loop")
+    params = ("source alone", "no detectors", "default detectors", "strange loop")
     param_names = ("around",)
     unit = "us/token"
 

@@ -183,6 +183,19 @@ def variations(rng: random.Random, before: list[Turn] | None = None) -> Iterator
         3,
     )
     yield made(
+        "a cycle whose results change",
+        False,
+        [
+            turn
+            for i in range(copies)
+            for turn in (
+                [("run", _text({"what": "tests"}), f"{9 - i} failed")],
+                [("fix", _text({"what": "next"}), f"changed {_words(rng, 3)}")],
+            )
+        ],
+        6,
+    )
+    yield made(
         "pages",
         False,
         [[(name, _text(body | {"page": i}), _words(rng, 40))] for i in range(copies)],

@@ -251,7 +251,7 @@ class DriftDetector:
         Distance beyond which a window drifts; by default the template's.
     kinds : collection of str, default ("text",)
         Kinds of event whose text is looked at, each text on its own.
-    max_texts : int, default 64
+    max_texts : int, default 16
         Texts that are followed at once; the one longest without news is forgotten.
 
     Raises
@@ -290,7 +290,7 @@ class DriftDetector:
         *,
         threshold: float | None = None,
         kinds: Collection[Kind] = _TEXT,
-        max_texts: int = 64,
+        max_texts: int = 16,
     ) -> None:
         self.action: Severity = check_choice("action", action, ACTIONS)
         self._kinds = _check_kinds(kinds)

@@ -38,7 +38,7 @@ class RegimeDetector:
     determinism, recurrence, entropy : float, default 0.75, 0.12 and 0.45
         What counts as close to a cycle: at least so much of what recurs does so in order, at least
         so many pairs of phrases recur, and permutation entropy is at most this.
-    max_texts : int, default 64
+    max_texts : int, default 16
         Texts that are followed at once; the one longest without news is forgotten.
 
     Raises
@@ -88,7 +88,7 @@ class RegimeDetector:
         determinism: float = 0.75,
         recurrence: float = 0.12,
         entropy: float = 0.45,
-        max_texts: int = 64,
+        max_texts: int = 16,
     ) -> None:
         self.action: Severity = check_choice("action", action, ACTIONS)
         if not isinstance(kinds, Collection) or isinstance(kinds, str):
