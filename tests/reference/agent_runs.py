@@ -196,6 +196,12 @@ def variations(rng: random.Random, before: list[Turn] | None = None) -> Iterator
         6,
     )
     yield made(
+        "scrolling",
+        False,
+        [[("scroll", _text({"by": 300}), rng.choice(["", "ok", "Done."]))]] * copies,
+        3,
+    )
+    yield made(
         "pages",
         False,
         [[(name, _text(body | {"page": i}), _words(rng, 40))] for i in range(copies)],
@@ -237,7 +243,7 @@ def variations(rng: random.Random, before: list[Turn] | None = None) -> Iterator
         False,
         [
             turn
-            for i in range(min(copies, 5))
+            for i in range(2 * copies)
             for turn in (
                 [("run_tests", "{}", "1 failed, 40 passed in 2.31s")],
                 [("edit", _text({"path": "a.py", "text": _words(rng, 20)}), "ok")],

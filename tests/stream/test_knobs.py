@@ -40,10 +40,10 @@ def test_defaults_are_the_detectors_own() -> None:
 def test_knobs_that_contradict_each_other_are_brought_in_line() -> None:
     params = detector_params()
     settings = params.settings(
-        tool_stop_copies=12, tool_scattered_copies=3, tool_near_copies=24, tool_near_stop_copies=3
+        tool_stop_copies=12, tool_done_stop_copies=3, tool_near_copies=24, tool_near_stop_copies=3
     )
     tools = detectors_with(settings)[0]
-    assert (tools._certain, tools._scattered) == (12, 12)
+    assert (tools._certain, tools._done) == (12, 12)
     assert (tools._near_found, tools._near_certain) == (24, 24)
 
 
@@ -63,7 +63,7 @@ def test_what_runs_cost() -> None:
     good, bad = run(rng, 5, bad=False), run(rng, 20, bad=True)
     assert loss(params.defaults, good) == 1.0
     assert loss(params.defaults, bad) == 1.0  # stopped while it was normal
-    patient = params.settings(tool_stop_copies=7, tool_scattered_copies=7)
+    patient = params.settings(tool_stop_copies=7)
     assert loss(patient, good) <= 0.15
     assert loss(patient, bad) <= 0.3
     assert loss(params.settings(on_tool_loop="warn"), bad) == 1.0
@@ -73,10 +73,7 @@ def test_what_runs_cost() -> None:
 def test_a_strange_loop_finds_thresholds_that_suit() -> None:
     params = detector_params()
     loss = RunLoss()
-    candidates = [
-        params.settings(tool_stop_copies=copies, tool_scattered_copies=max(6, copies))
-        for copies in (2, 5, 7, 12)
-    ]
+    candidates = [params.settings(tool_stop_copies=copies) for copies in (2, 5, 7, 12)]
     loop = StrangeLoop(
         params,
         evaluator=loss,

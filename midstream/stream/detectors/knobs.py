@@ -24,7 +24,8 @@ __all__ = ["LabelledRun", "RunLoss", "detector_params", "detectors_with"]
 #: Name, bounds, default, unit and meaning of every number.
 _KNOBS: tuple[tuple[str, Any, Any, Any, str, str], ...] = (
     ("tool_stop_copies", 2, 24, 3, "copies", "of a call that are certain"),
-    ("tool_scattered_copies", 3, 96, 6, "copies", "the same, with news in between"),
+    ("tool_scattered_copies", 2, 96, 6, "copies", "with news in between that are a warning"),
+    ("tool_done_stop_copies", 3, 96, 10, "copies", "that are certain where things were done"),
     ("tool_near_copies", 2, 24, 3, "copies", "of a call, nearly, that are found"),
     ("tool_near_stop_copies", 3, 96, 6, "copies", "of a call, nearly, that are certain"),
     ("regime_patience", 1, 24, 3, "looks", "that must agree on a regime"),
@@ -59,7 +60,7 @@ def detector_params(
     Returns
     -------
     ParamSpace
-        14 knobs.
+        15 knobs.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def detectors_with(
     Parameters
     ----------
     settings : Settings or mapping
-        Of `detector_params`: all 14 knobs. Where fewer copies are certain than are found, as many
+        Of `detector_params`: all 15 knobs. Where fewer copies are certain than are found, as many
         are found.
     template : DriftTemplate, optional
         With it, drift is looked for too.
@@ -127,7 +128,8 @@ def detectors_with(
         ToolLoopDetector(
             s["on_tool_loop"],
             stop_copies=stop,
-            scattered_copies=max(stop, s["tool_scattered_copies"]),
+            scattered_copies=s["tool_scattered_copies"],
+            done_stop_copies=max(stop, s["tool_done_stop_copies"]),
             near_copies=near,
             near_stop_copies=max(near, s["tool_near_stop_copies"]),
         ),

@@ -40,16 +40,19 @@ class ToolLoopDetector:
         Copies of a call, or of a cycle, that make a finding: with nothing new in between a
         ``"warn"``, else a ``"note"``.
     stop_copies : int, default 3
-        Copies that are certain where nothing new came in between; otherwise a ``"warn"``.
+        Copies that are certain where nothing new came in between.
     scattered_copies : int, default 6
-        Copies that are certain whatever came in between, all with the same result.
+        Copies that are a ``"warn"`` where something new did: tests are run again after each change.
+    done_stop_copies : int, default 10
+        What takes the place of `stop_copies` where the result only says that something was done
+        (``"ok"``, ``"saved"``, nothing at all): a page is scrolled, a key is pressed again.
     near : bool, default True
         Look for near-repetition too.
     near_copies : int, default 3
         Near copies that are found; one more is a ``"warn"``.
     near_stop_copies : int, default 6
-        Near copies that are certain. Where the common result says that something was done
-        (``"ok"``, ``"saved"``), as in a batch, they never are, and are a ``"note"`` from 8 on.
+        Near copies that are certain. Where the result only says that something was done, as in a
+        batch, they never are, and are a ``"note"`` from 8 on.
     max_cycle : int, default 16
         Longest cycle, in calls.
     polling : collection of str, default `POLLING`
@@ -106,6 +109,7 @@ class ToolLoopDetector:
         found_copies: int = 2,
         stop_copies: int = 3,
         scattered_copies: int = 6,
+        done_stop_copies: int = 10,
         near: bool = True,
         near_copies: int = 3,
         near_stop_copies: int = 6,
@@ -117,16 +121,19 @@ class ToolLoopDetector:
         self._found = check_int("found_copies", found_copies, low=2, high=1 << 16)
         self._certain = check_int("stop_copies", stop_copies, low=2, high=1 << 16)
         self._scattered = check_int("scattered_copies", scattered_copies, low=2, high=1 << 16)
+        self._done = check_int("done_stop_copies", done_stop_copies, low=2, high=1 << 16)
         self._near_found = check_int("near_copies", near_copies, low=2, high=1 << 16)
         self._near_certain = check_int("near_stop_copies", near_stop_copies, low=2, high=1 << 16)
         for name, least, at_least in (
             ("stop_copies", "found_copies", self._found),
-            ("scattered_copies", "stop_copies", self._certain),
+            ("scattered_copies", "found_copies", self._found),
+            ("done_stop_copies", "stop_copies", self._certain),
             ("near_stop_copies", "near_copies", self._near_found),
         ):
             value = {
                 "stop_copies": self._certain,
                 "scattered_copies": self._scattered,
+                "done_stop_copies": self._done,
                 "near_stop_copies": self._near_certain,
             }[name]
             if value < at_least:
@@ -265,7 +272,12 @@ class ToolLoopDetector:
 
     def _take_result(self, event: Event) -> Sequence[Finding]:
         # Calls that are answered are complete, whatever their arguments look like.
-        found = self._close(None, event)
+        found: list[Finding] = []
+        for name, arguments in list(self._open.items()):
+            if arguments.is_within_json and event.call_id not in (None, arguments.call_id):
+                continue
+            found += self._complete(arguments, event)
+            del self._open[name]
         result = self._result
         if result is not None and not result.goes_on(event):
             self._settle()
@@ -287,10 +299,8 @@ class ToolLoopDetector:
                 del self._open[name]
         return found
 
-    def _close(self, stream_id: str | None, event: Event | None) -> list[Finding]:
-        """All calls of a choice are over; None or "": all calls."""
-        if not self._open:
-            return []
+    def _close(self, stream_id: str, event: Event | None) -> list[Finding]:
+        """All calls of a choice are over; "": all calls."""
         found: list[Finding] = []
         for name, arguments in list(self._open.items()):
             if not stream_id or name == stream_id or name.rpartition("/")[0] == stream_id:
@@ -359,50 +369,53 @@ class ToolLoopDetector:
     ) -> _Verdict | None:
         best: _Verdict | None = None
         if again:
-            best = self._judge_call(exact)
+            best = self._judge_call(exact, nearly.sort)
         run = self._cycles.run
         if run is not None and run.period > 1:
-            cycle = self._judge_cycle("tool_loop", exact, run.period, run.copies)
+            cycle = self._judge_cycle(exact, nearly.sort, run.period, run.copies)
             best = _worse(best, cycle)
         if self._near and not again:
             if near_again:
                 best = _worse(best, self._judge_near(nearly))
             run = self._near_cycles.run
             if run is not None and run.period > 1:
-                cycle = self._judge_cycle("near_tool_loop", nearly, run.period, run.copies)
+                cycle = self._judge_near_cycle(nearly, run.period, run.copies)
                 best = _worse(best, cycle)
         if best is None or not best.known.tell(best.level, best.copies, self._telling):
             return None
         return best
 
-    def _judge_call(self, exact: _Known) -> _Verdict | None:
-        if exact.direct >= self._certain or exact.copies >= self._scattered:
-            level: Level = _CERTAIN
-        elif exact.copies >= self._certain or exact.direct >= self._found:
-            level = _FOUND
-        elif exact.copies >= self._found:
-            level = _HINT
-        else:
+    def _judge_call(self, exact: _Known, sort: Sort) -> _Verdict | None:
+        if exact.copies < self._found:
             return None
-        if exact.unseen:
-            level = min(level, _FOUND)
         if exact.changes and exact.copies < self._certain:
             return None  # this call has brought something new before
+        level: Level = _HINT
+        if exact.direct >= self._found or exact.copies >= self._scattered:
+            level = _FOUND
+        if exact.direct >= self._needed(sort) and not exact.unseen:
+            level = _CERTAIN
         return _Verdict("tool_loop", level, exact.copies, 1, exact)
 
     def _judge_cycle(
-        self, kind: LoopKind, known: _Known, period: int, copies: float
+        self, exact: _Known, sort: Sort, period: int, copies: float
     ) -> _Verdict | None:
         if copies < self._found:
             return None
-        level = _CERTAIN if copies >= self._certain else _FOUND
-        if kind == "near_tool_loop":
-            if copies < self._near_found or known.sort == "done":
-                return None
-            level = _CERTAIN if copies >= self._near_certain else _FOUND
-        if known.unseen:
-            level = min(level, _FOUND)
-        return _Verdict(kind, level, int(copies), period, known)
+        certain = copies >= self._needed(sort) and not exact.unseen
+        level: Level = _CERTAIN if certain else _FOUND
+        return _Verdict("tool_loop", level, int(copies), period, exact)
+
+    def _judge_near_cycle(self, nearly: _Known, period: int, copies: float) -> _Verdict | None:
+        if copies < self._near_found or nearly.sort == "done":
+            return None
+        certain = copies >= self._near_certain and not nearly.unseen
+        level: Level = _CERTAIN if certain else _FOUND
+        return _Verdict("near_tool_loop", level, int(copies), period, nearly)
+
+    def _needed(self, sort: Sort) -> int:
+        """Copies that are certain."""
+        return self._done if sort == "done" else self._certain
 
     def _judge_near(self, nearly: _Known) -> _Verdict | None:
         copies = nearly.direct
