@@ -23,7 +23,8 @@ Adapting, by a strange loop around the watch
     `watch_loop`; its parts `watch_params`, `watch_presets`, `StreamLoss`, `StreamRecord`; for the
     other detectors `detector_params`, `detectors_with`, `RunLoss` of a `LabelledRun`
 Recording
-    `Recorder`, `load`, `read_recording`, `Recording`, `shipped_recordings`
+    `Recorder`, `load`, `read_recording`, `Recording`, `shipped_recordings`; many of them in a
+    `RecordingsFolder`, and to be searched in a `Library` (`Entry`, `Hit`)
 Publishing over QUIC
     `QuicPublisher` for a server, `to_quic` and `QuicSink` for a stream; `QuicCode`, `Served`
 """
@@ -78,8 +79,12 @@ if TYPE_CHECKING:
     )
     from midstream.stream.quic import QuicCode, QuicPublisher, QuicSink, Served, from_quic, to_quic
     from midstream.stream.recording import (
+        Entry,
+        Hit,
+        Library,
         Recorder,
         Recording,
+        RecordingsFolder,
         load,
         read_recording,
         replay,
@@ -118,10 +123,13 @@ __all__ = [
     "DriftDetector",
     "DriftTemplate",
     "EarlyWarning",
+    "Entry",
     "Event",
     "Finding",
     "Guard",
+    "Hit",
     "LabelledRun",
+    "Library",
     "LoopDetector",
     "Match",
     "Metrics",
@@ -138,6 +146,7 @@ __all__ = [
     "ReadyRule",
     "Recorder",
     "Recording",
+    "RecordingsFolder",
     "Redactor",
     "RegimeDetector",
     "Report",
@@ -196,10 +205,13 @@ __getattr__, __dir__ = lazy_exports(
         "DriftDetector": "detectors",
         "DriftTemplate": "detectors",
         "EarlyWarning": "detectors",
+        "Entry": "recording",
         "Event": "events",
         "Finding": "events",
         "Guard": "guard",
+        "Hit": "recording",
         "LabelledRun": "detectors",
+        "Library": "recording",
         "LoopDetector": "detectors",
         "Match": "patterns",
         "Metrics": "metrics",
@@ -217,6 +229,7 @@ __getattr__, __dir__ = lazy_exports(
         "ReadyRule": "rulefiles",
         "Recorder": "recording",
         "Recording": "recording",
+        "RecordingsFolder": "recording",
         "Redactor": "redaction",
         "RegimeDetector": "detectors",
         "Report": "report",

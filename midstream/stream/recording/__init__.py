@@ -2,8 +2,11 @@ r"""Recordings: what a stream said and when; written as it comes, and played bac
 
 Writing and reading
     `Recorder`; `replay`, `load`, `read_recording`, `Recording`, `shipped_recordings`
+Keeping many
+    `RecordingsFolder`, a folder that no name leads out of; `Library` (`Entry`, `Hit`, `Reindexed`),
+    one that can be searched
 Parts
-    `RecordingDecoder`, `header_line`, `event_line`
+    `TextRedactor`, `RecordingDecoder`, `header_line`, `event_line`
 
 Notes
 -----
@@ -54,6 +57,8 @@ from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from midstream.stream.recording.decoding import RecordingDecoder
+    from midstream.stream.recording.folders import RecordingsFolder
+    from midstream.stream.recording.library import Entry, Hit, Library, Reindexed
     from midstream.stream.recording.lines import event_line, header_line
     from midstream.stream.recording.reading import (
         Recording,
@@ -62,12 +67,19 @@ if TYPE_CHECKING:
         replay,
         shipped_recordings,
     )
+    from midstream.stream.recording.redacting import TextRedactor
     from midstream.stream.recording.writing import Recorder
 
 __all__ = [
+    "Entry",
+    "Hit",
+    "Library",
     "Recorder",
     "Recording",
     "RecordingDecoder",
+    "RecordingsFolder",
+    "Reindexed",
+    "TextRedactor",
     "event_line",
     "header_line",
     "load",
@@ -79,9 +91,15 @@ __all__ = [
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
+        "Entry": "library",
+        "Hit": "library",
+        "Library": "library",
         "Recorder": "writing",
         "Recording": "reading",
         "RecordingDecoder": "decoding",
+        "RecordingsFolder": "folders",
+        "Reindexed": "library",
+        "TextRedactor": "redacting",
         "event_line": "lines",
         "header_line": "lines",
         "load": "reading",

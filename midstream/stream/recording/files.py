@@ -10,7 +10,19 @@ from typing import BinaryIO
 
 from midstream._core.errors import RecordingError
 
-__all__ = ["READ_BYTES", "Members", "Pieces", "cause_of", "next_part", "part_of", "split_name"]
+__all__ = [
+    "READ_BYTES",
+    "Members",
+    "Opener",
+    "Pieces",
+    "cause_of",
+    "next_part",
+    "part_of",
+    "split_name",
+]
+
+#: Opens a file of a recording for reading.
+Opener = Callable[[Path], BinaryIO]
 
 READ_BYTES = 16 * 1024
 _GZIP = b"\x1f\x8b"
@@ -66,6 +78,10 @@ def next_part(path: Path) -> Path:
     return path.with_name(f"{found['stem']}.{int(found['part']) + 1}{ending}")
 
 
+def _open(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
 class Members:
     """Bytes of a gzip file that comes in pieces, as far as they are whole.
 
@@ -113,21 +129,25 @@ class Pieces:
 
     Parameters
     ----------
-    name : str
-        The file.
+    path : Path
+        The first file.
     goes_on : callable, optional
         Asked at the end of a file whether another part of the recording follows.
     torn : callable, optional
         Told of packed bytes that break off or are none, in place of an error.
+    opener : callable, optional
+        Opens a file; by default without more ado.
     """
 
     def __init__(
         self,
-        name: str,
+        path: Path,
         goes_on: Callable[[], bool] | None = None,
         torn: Callable[[str], None] | None = None,
+        opener: Opener | None = None,
     ) -> None:
-        self._path = Path(name)
+        self._path = path
+        self._open = _open if opener is None else opener
         self._goes_on = goes_on
         self._torn = torn
         self._file: BinaryIO | None = None
@@ -154,7 +174,7 @@ class Pieces:
 
     def _pieces(self) -> Iterator[bytes]:
         while True:
-            self._file = self._path.open("rb", buffering=0)
+            self._file = self._open(self._path)
             with self._file as file:
                 piece = file.read(READ_BYTES)
                 if piece[:2] == _GZIP:

@@ -16,11 +16,20 @@ from midstream._core.errors import ArgumentValueError
 from midstream._core.validate import check_path, check_real
 from midstream.stream.events import Event, Finding
 from midstream.stream.recording.decoding import RecordingDecoder
-from midstream.stream.recording.files import Pieces
+from midstream.stream.recording.files import Opener, Pieces
 from midstream.stream.recording.lines import END_NS
 from midstream.stream.sources import Source
 
-__all__ = ["Recording", "load", "read_recording", "replay", "shipped_recordings"]
+__all__ = [
+    "Recording",
+    "load",
+    "opened",
+    "read_from",
+    "read_recording",
+    "replay",
+    "replay_from",
+    "shipped_recordings",
+]
 
 _NO_LIMIT = 2**63
 
@@ -61,14 +70,7 @@ def replay(
     >>> asyncio.run(count())
     601
     """
-    name = check_path("path", path)
-    if speed is not None:
-        speed = check_real("speed", speed, low=0.0)
-        if speed == 0.0:
-            raise ArgumentValueError("speed must be above 0, got 0")
-    if speed is None:
-        return Source(*_opened(name, recover), turn=1, live=False)
-    return _Paced(name, speed, recover)
+    return replay_from(Path(check_path("path", path)), speed, recover)
 
 
 def load(path: str | os.PathLike[str], *, recover: bool = False) -> list[Event]:
@@ -101,7 +103,7 @@ def load(path: str | os.PathLike[str], *, recover: bool = False) -> list[Event]:
     >>> load(shipped_recordings()["healthy-03"])[-1].text
     'stop'
     """
-    return _read(check_path("path", path), recover)[0]
+    return _read(Path(check_path("path", path)), recover)[0]
 
 
 def read_recording(path: str | os.PathLike[str], *, recover: bool = False) -> Recording:
@@ -135,12 +137,16 @@ def read_recording(path: str | os.PathLike[str], *, recover: bool = False) -> Re
     >>> len(recording.events), recording.complete
     (355, False)
     """
-    name = check_path("path", path)
-    events, decoder = _read(name, recover, most_findings=_NO_LIMIT)
+    return read_from(Path(check_path("path", path)), recover)
+
+
+def read_from(path: Path, recover: bool, opener: Opener | None = None) -> Recording:
+    """`read_recording` of files that `opener` opens."""
+    events, decoder = _read(path, recover, opener)
     ending = decoder.ending or {}
     outcome, error = ending.get("outcome"), ending.get("error")
     return Recording(
-        Path(name),
+        path,
         decoder.header,
         events,
         decoder.findings,
@@ -150,6 +156,20 @@ def read_recording(path: str | os.PathLike[str], *, recover: bool = False) -> Re
         decoder.lost,
         tuple(decoder.problems),
     )
+
+
+def replay_from(
+    path: Path, speed: float | None, recover: bool, opener: Opener | None = None
+) -> Source:
+    """`replay` of files that `opener` opens."""
+    if speed is not None:
+        speed = check_real("speed", speed, low=0.0)
+        if speed == 0.0:
+            raise ArgumentValueError("speed must be above 0, got 0")
+    pieces, decoder = opened(path, recover, opener, most_findings=1000)
+    if speed is None:
+        return Source(pieces, decoder, turn=1, live=False)
+    return _Paced(pieces, decoder, speed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,8 +242,8 @@ class _Paced(Source):
 
     __slots__ = ("_begin_ns", "_speed")
 
-    def __init__(self, name: str, speed: float, recover: bool) -> None:
-        super().__init__(*_opened(name, recover), turn=1, live=False)
+    def __init__(self, pieces: Pieces, decoder: RecordingDecoder, speed: float) -> None:
+        super().__init__(pieces, decoder, turn=1, live=False)
         self._speed = speed
         self._begin_ns: int | None = None
 
@@ -238,21 +258,19 @@ class _Paced(Source):
         return event
 
 
-def _opened(
-    name: str, recover: bool, most_findings: int | None = None
+def opened(
+    path: Path, recover: bool, opener: Opener | None = None, *, most_findings: int = _NO_LIMIT
 ) -> tuple[Pieces, RecordingDecoder]:
-    """Pieces of a file, not opened yet, and what decodes them."""
-    decoder = RecordingDecoder(name, recover=recover)
-    if most_findings is not None:
-        decoder = RecordingDecoder(name, recover=recover, most_findings=most_findings)
-    pieces = Pieces(name, lambda: decoder.goes_on, decoder.torn if recover else None)
-    return pieces, decoder
+    """Pieces of a recording, not opened yet, and what decodes them."""
+    decoder = RecordingDecoder(str(path), recover=recover, most_findings=most_findings)
+    torn = decoder.torn if recover else None
+    return Pieces(path, lambda: decoder.goes_on, torn, opener), decoder
 
 
 def _read(
-    name: str, recover: bool, most_findings: int | None = None
+    path: Path, recover: bool, opener: Opener | None = None
 ) -> tuple[list[Event], RecordingDecoder]:
-    pieces, decoder = _opened(name, recover, most_findings)
+    pieces, decoder = opened(path, recover, opener)
     events: list[Event] = []
     try:
         for piece in pieces:
