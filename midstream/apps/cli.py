@@ -1,4 +1,4 @@
-"""The command line: ``midstream demo | watch | record | replay | serve | check | loop | doctor``.
+"""The command line: ``midstream demo | watch | record | replay | serve | proxy | check | ...``.
 
 Exit status
     0
@@ -308,6 +308,55 @@ def serve(
         streams=streams,
         format=format,
         speed=speed,
+        json_lines=json_lines,
+        color=_color(no_color),
+    )
+    raise typer.Exit(status)
+
+
+@app.command(
+    epilog="[bold]Exit status:[/] 2 wrong usage, rules that cannot be used; 3 the address "
+    "cannot be used; 128 + n ended by signal n."
+)
+def proxy(
+    upstream: opt.Upstream,
+    rules: opt.Rules = None,
+    host: opt.Host = "127.0.0.1",
+    port: opt.HttpPort = 8790,
+    ending: opt.EndingOption = opt.Ending.FILTERED,
+    on_loop: opt.OnLoop = opt.Action.STOP,
+    on_stall: opt.OnStall = opt.Action.WARN,
+    record: opt.RecordFolder = None,
+    limit: opt.Limit = None,
+    allow_host: opt.AllowHost = None,
+    drain: opt.Drain = 30.0,
+    certificate: opt.Certificate = None,
+    key: opt.Key = None,
+    json_lines: opt.ServeJson = False,
+    no_color: opt.NoColor = False,
+) -> None:
+    """Guard a model's answers on their way to any client that can change its base URL.
+
+    Answers pass at once and unchanged until a rule acts: a stop closes the upstream and ends the
+    client's stream as its protocol has it, a denied tool call is replaced by text that says why.
+    /-/health and /-/metrics tell how it is.
+    """
+    from midstream.apps.proxy import serve as run
+
+    status = run(
+        upstream,
+        rules=rules,
+        host=host,
+        port=port,
+        ending=ending.value,
+        on_loop=on_loop,
+        on_stall=on_stall,
+        recordings=record,
+        limits=limit or (),
+        hosts=allow_host or (),
+        drain_s=drain,
+        certificate=certificate,
+        key=key,
         json_lines=json_lines,
         color=_color(no_color),
     )

@@ -12,6 +12,7 @@ __all__ = [
     "MAX_SPEED",
     "MIN_SPEED",
     "Action",
+    "AllowHost",
     "ApiKeyEnv",
     "AxisChoice",
     "Body",
@@ -21,17 +22,22 @@ __all__ = [
     "Development",
     "Dialect",
     "DialectOption",
+    "Drain",
+    "Ending",
+    "EndingOption",
     "Events",
     "FirstChunkWithin",
     "Force",
     "Format",
     "Header",
     "Host",
+    "HttpPort",
     "IdleTimeout",
     "InputFormat",
     "Insecure",
     "Json",
     "Key",
+    "Limit",
     "LoopJson",
     "MaxPeriod",
     "MaxReaders",
@@ -49,6 +55,8 @@ __all__ = [
     "Port",
     "Prompt",
     "Record",
+    "RecordFolder",
+    "Rules",
     "Semantics",
     "SemanticsOption",
     "ServeJson",
@@ -57,6 +65,7 @@ __all__ = [
     "Speed",
     "StallAfter",
     "Streams",
+    "Upstream",
 ]
 
 #: Bounds of speeds: above 0 and short of eternity.
@@ -70,6 +79,14 @@ class Action(StrEnum):
     WARN = "warn"
     NOTE = "note"
     OFF = "off"
+
+
+class Ending(StrEnum):
+    """How a stream that a rule stopped ends for its client."""
+
+    FILTERED = "filtered"
+    NORMAL = "normal"
+    ERROR = "error"
 
 
 class AxisChoice(StrEnum):
@@ -290,6 +307,76 @@ Port = Annotated[
     int,
     typer.Option(
         min=0, max=65535, rich_help_panel=_SERVE, help="UDP port to listen at, 0 for a free one."
+    ),
+]
+HttpPort = Annotated[
+    int,
+    typer.Option(
+        min=0, max=65535, rich_help_panel=_SERVE, help="Port to listen at, 0 for a free one."
+    ),
+]
+Upstream = Annotated[
+    str,
+    typer.Option(
+        metavar="URL",
+        show_default=False,
+        help="The model's server (https://api.openai.com, http://127.0.0.1:8080, ...). Nothing "
+        "else can be reached through the proxy.",
+    ),
+]
+Rules = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        show_default=False,
+        help="TOML file of rules; read again when it changes. A broken one leaves the old rules.",
+    ),
+]
+EndingOption = Annotated[
+    Ending,
+    typer.Option(
+        "--ending",
+        help="How a stopped stream ends for its client: as one that a content filter cut, as one "
+        "that came to its end, or with an error.",
+    ),
+]
+RecordFolder = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        file_okay=False,
+        show_default=False,
+        help="Record every guarded stream into this folder, under an id made by the proxy.",
+    ),
+]
+Limit = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE",
+        rich_help_panel=_SERVE,
+        show_default=False,
+        help="Set a limit, as max_streams=100 or idle_timeout_s=30; may be repeated. A wrong name "
+        "lists them.",
+    ),
+]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME",
+        rich_help_panel=_SERVE,
+        show_default="this machine's, where only it can connect; else all",
+        help="Name under which it may be asked; may be repeated.",
+    ),
+]
+Drain = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        min=0,
+        rich_help_panel=_SERVE,
+        help="How long streams may go on after SIGTERM or Ctrl-C.",
     ),
 ]
 Name = Annotated[

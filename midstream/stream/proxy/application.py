@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from midstream.stream.proxy.exchanges import (
 )
 from midstream.stream.proxy.exposition import ProxyMetrics
 from midstream.stream.proxy.limits import ProxyLimits
+from midstream.stream.proxy.rewriting import rule_of
 from midstream.stream.proxy.routes import Route, Upstream, error_body, route_of
 
 if TYPE_CHECKING:
@@ -31,12 +33,14 @@ if TYPE_CHECKING:
 
     from midstream.stream.detectors import Detector
     from midstream.stream.events import Finding
-    from midstream.stream.policies import Policy
     from midstream.stream.proxy.bodies import Framing, Rewriter
     from midstream.stream.proxy.rewriting import Ending
     from midstream.stream.recording import Recorder
+    from midstream.stream.rulefiles import PoliciesLike
 
 __all__ = ["Proxy"]
+
+logger = logging.getLogger(__name__)
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -73,8 +77,8 @@ class Proxy:
     ----------
     upstream : str
         URL of the server, ``https://api.openai.com`` for example. Nothing else can be reached.
-    policies : sequence of Policy, optional
-        Rules.
+    policies : PolicySet, Policy, path, name, or iterable of them; or PolicyFile, optional
+        Rules, as for `Guard`. A `PolicyFile` is read again when it changes.
     detectors : callable, optional
         Makes the detectors of one stream, as ``lambda: [LoopDetector()]``; default: those of
         `Guard`.
@@ -125,7 +129,7 @@ class Proxy:
         self,
         upstream: str,
         *,
-        policies: Sequence[Policy] = (),
+        policies: PoliciesLike = (),
         detectors: Callable[[], Iterable[Detector]] | None = None,
         ending: Ending = "filtered",
         limits: ProxyLimits | None = None,
@@ -181,12 +185,12 @@ class Proxy:
         return self._limits
 
     @property
-    def policies(self) -> tuple[Policy, ...]:
+    def policies(self) -> PoliciesLike:
         """The rules of streams that begin from now on; may be set."""
-        return tuple(self._guarding.policies)
+        return self._guarding.policies
 
     @policies.setter
-    def policies(self, policies: Sequence[Policy]) -> None:
+    def policies(self, policies: PoliciesLike) -> None:
         old = self._guarding
         self._guarding = Guarding(
             policies=policies,
@@ -293,6 +297,12 @@ class Proxy:
             task.uncancel()
             flight.over = True  # nothing calls it off any more
             await self._left(flight, leave)
+        except Exception:
+            # A detector, a policy or a callback failed. What is not judged does not pass.
+            logger.exception("%s: a stream could not be judged", flight.id or "a request")
+            self._failed("internal")
+            flight.over = True
+            await self._left(flight, _Leave("internal", "the proxy failed"))
         finally:
             flight.over = True
             self.metrics.streams_active -= 1
@@ -400,8 +410,7 @@ class Proxy:
             flight.recorder = self._recorder(self._folder / f"{flight.id}.jsonl", flight.route)
 
         def found(finding: Finding) -> None:
-            rule = str(finding.evidence.get("policy") or finding.kind)
-            self.metrics.verdict(rule, finding.severity)
+            self.metrics.verdict(rule_of(finding), finding.severity)
             if self._on_finding is not None:
                 self._on_finding(flight.id, finding)
 
@@ -531,12 +540,13 @@ class Proxy:
         if leave.reason == "gone":
             self._failed("client_gone")
             return
-        self._failed(leave.reason)
+        if leave.reason not in ("internal", "stopped"):
+            self._failed(leave.reason)
         if leave.reason == "client_stalled":
             return
         rewriter = flight.rewriter
         if not flight.started:
-            status = {"request": 408, "cut": 503}.get(leave.reason, 504)
+            status = {"request": 408, "cut": 503, "internal": 500}.get(leave.reason, 504)
             await self._refuse(flight, RefusalError(status, leave.message, reason=leave.reason))
         elif rewriter is not None:
             out = leave.last or rewriter.fail(leave.message, monotonic_ns() - flight.begun_ns)
@@ -572,10 +582,10 @@ class Proxy:
         if rewriter is None:
             return
         for denial in rewriter.denied:
-            metrics.denied[str(denial.finding.evidence.get("policy") or "other"),] += 1
+            metrics.denied[rule_of(denial.finding),] += 1
         stopped = rewriter.stopped
         if stopped is not None:
-            metrics.stops[str(stopped.evidence.get("policy") or stopped.kind),] += 1
+            metrics.stops[rule_of(stopped),] += 1
             if exchange.guard.metrics.usage is None:
                 metrics.tokens[api,] += exchange.guard.metrics.chars // 4
 
@@ -590,7 +600,7 @@ class Proxy:
             told = {
                 "status": "draining" if self._draining else "ok",
                 "streams": self.metrics.streams_active,
-                "policies": len(self._guarding.policies),
+                "policies": self._guarding.n_policies,
             }
             body = json.dumps(told).encode("ascii")
         elif path == "/-/metrics":

@@ -371,12 +371,16 @@ def _merged(answer: dict[str, Any], items: list[Item]) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for item in items:
         payload = item.payload
-        message = {**out.get("message", {})}
+        message: dict[str, Any] = {**out.get("message", {})}
         for name, value in payload.get("message", {}).items():
             said = message.get(name)
-            if isinstance(said, (str, list)) and type(said) is type(value):
-                value = said + value if name != "role" else value
-            message[name] = value
+            both: Any = (said, value)
+            if name != "role" and all(isinstance(one, str) for one in both):
+                message[name] = both[0] + both[1]
+            elif all(isinstance(one, list) for one in both):
+                message[name] = [*both[0], *both[1]]
+            else:
+                message[name] = value
         for name in ("content", "response"):
             if isinstance(out.get(name), str) and isinstance(payload.get(name), str):
                 payload = {**payload, name: out[name] + payload[name]}

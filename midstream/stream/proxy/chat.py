@@ -625,7 +625,10 @@ def _assigned(
 def _entry(choices: list[Any], atom: _Atom) -> dict[str, Any]:
     choice = choices[atom.choice]
     delta = choice.get("delta", choice.get("message"))
-    return delta["function_call"] if atom.entry < 0 else delta["tool_calls"][atom.entry]
+    entry: dict[str, Any] = (  # a dict, or there were no such atom
+        delta["function_call"] if atom.entry < 0 else delta["tool_calls"][atom.entry]
+    )
+    return entry
 
 
 def _entries(choices: list[Any]) -> Iterator[dict[str, Any]]:

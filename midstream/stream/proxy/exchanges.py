@@ -6,7 +6,7 @@ The proxy and the transports do the same here, and only differ in where the byte
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,8 @@ from midstream.stream.wire import parse_json
 if TYPE_CHECKING:
     from midstream.stream.detectors import Detector
     from midstream.stream.guard import Guard
-    from midstream.stream.policies import Policy
     from midstream.stream.recording import Recorder
+    from midstream.stream.rulefiles import PoliciesLike
 
 __all__ = ["Exchange", "Guarding", "Inflater", "RefusalError", "framing_of"]
 
@@ -54,8 +54,8 @@ class Guarding:
 
     Parameters
     ----------
-    policies : sequence of Policy
-        Rules; each stream follows them from its conversation's beginning.
+    policies : PolicySet, Policy, path, name, or iterable of them; or PolicyFile
+        Rules, as for `Guard`; each stream follows them from its conversation's beginning.
     detectors : callable, optional
         Makes the detectors of one stream; default: those of `Guard`.
     ending : {"filtered", "normal", "error"}, default "filtered"
@@ -70,7 +70,7 @@ class Guarding:
         One of them cannot be used.
     """
 
-    policies: Sequence[Policy] = ()
+    policies: PoliciesLike = ()
     detectors: Callable[[], Iterable[Detector]] | None = None
     ending: Ending = "filtered"
     limits: ProxyLimits = field(default_factory=ProxyLimits)
@@ -84,8 +84,21 @@ class Guarding:
             value = getattr(self, name)
             if value is not None and not callable(value):
                 raise ArgumentTypeError(f"{name} must be callable, got {type(value).__name__}")
-        object.__setattr__(self, "policies", tuple(self.policies))
+        if self.policies != ():
+            from midstream.stream.rulefiles import PolicyFile, as_policies
+
+            if not isinstance(self.policies, PolicyFile):  # compiled once for all streams
+                object.__setattr__(self, "policies", as_policies(self.policies))
         self.guard()  # so that what cannot be used is told now, and not by the first stream
+
+    @property
+    def n_policies(self) -> int:
+        """How many rules there are."""
+        if self.policies == ():
+            return 0
+        from midstream.stream.rulefiles import as_policies
+
+        return len(as_policies(self.policies))
 
     def guard(
         self,
@@ -107,7 +120,7 @@ class Guarding:
 
         return Guard(
             None if self.detectors is None else self.detectors(),
-            **({"policies": self.policies} if self.policies else {}),
+            self.policies,
             recorder=recorder,
             on_finding=told,
         )

@@ -402,14 +402,22 @@ def block_of(stream_id: str) -> int:
 
 def reason_of(finding: Finding) -> str:
     """One line for a client: which rule, and what it says."""
-    rule = finding.evidence.get("policy") or finding.kind
-    return f"stopped by midstream ({rule}): {finding.message}"
+    message = finding.message
+    rule = finding.evidence.get("rule")
+    if rule is not None and message.startswith(f"{rule}: "):
+        message = message[len(rule) + 2 :]
+    return f"stopped by midstream ({rule_of(finding)}): {message}"
+
+
+def rule_of(finding: Finding) -> str:
+    """Name of the policy, or else kind of what was found."""
+    return str(finding.evidence.get("rule") or finding.kind)
 
 
 def told(finding: Finding) -> dict[str, Any]:
     """What programs may read about a stop, in the last payload."""
     return {
         "kind": finding.kind,
-        "rule": finding.evidence.get("policy"),
+        "rule": finding.evidence.get("rule"),
         "message": finding.message,
     }

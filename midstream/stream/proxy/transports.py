@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -22,9 +22,9 @@ from midstream.stream.proxy.routes import Route, error_body, route_of
 if TYPE_CHECKING:
     from midstream.stream.detectors import Detector
     from midstream.stream.events import Finding
-    from midstream.stream.policies import Policy
     from midstream.stream.proxy.bodies import Framing, Rewriter
     from midstream.stream.proxy.rewriting import Ending
+    from midstream.stream.rulefiles import PoliciesLike
 
 __all__ = ["GuardTransport", "SyncGuardTransport"]
 
@@ -112,7 +112,7 @@ class GuardTransport(_Both, httpx2.AsyncBaseTransport):
         self,
         transport: httpx2.AsyncBaseTransport | None = None,
         *,
-        policies: Sequence[Policy] = (),
+        policies: PoliciesLike = (),
         detectors: Callable[[], Iterable[Detector]] | None = None,
         ending: Ending = "filtered",
         limits: ProxyLimits | None = None,
@@ -184,7 +184,7 @@ class SyncGuardTransport(_Both, httpx2.BaseTransport):
         self,
         transport: httpx2.BaseTransport | None = None,
         *,
-        policies: Sequence[Policy] = (),
+        policies: PoliciesLike = (),
         detectors: Callable[[], Iterable[Detector]] | None = None,
         ending: Ending = "filtered",
         limits: ProxyLimits | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from midstream.stream.detectors import Detector
     from midstream.stream.events import Finding
     from midstream.stream.guard import Denial
-    from midstream.stream.policies import Policy
+    from midstream.stream.rulefiles import PoliciesLike
 
 __all__ = ["AsyncGuardedStream", "GuardedStream", "guard_stream"]
 
@@ -31,7 +31,7 @@ _APIS = ("chat", "responses", "anthropic")
 def guard_stream(
     stream: Any,
     *,
-    policies: Sequence[Policy] = (),
+    policies: PoliciesLike = (),
     detectors: Callable[[], Iterable[Detector]] | None = None,
     ending: Literal["filtered", "normal"] = "filtered",
     request: Mapping[str, Any] | None = None,
@@ -365,11 +365,14 @@ def _as_event(like: Any, item: Item) -> Any:
 @cache
 def _kinds(package: str) -> dict[str, Any]:
     """The SDK's class for each type of event."""
-    union: Any
     if package == "anthropic":
-        from anthropic.types import RawMessageStreamEvent as union
+        from anthropic.types import RawMessageStreamEvent
+
+        union: Any = RawMessageStreamEvent
     else:
-        from openai.types.responses import ResponseStreamEvent as union
+        from openai.types.responses import ResponseStreamEvent
+
+        union = ResponseStreamEvent
     out = {}
     for kind in get_args(get_args(union)[0]):
         for name in get_args(kind.model_fields["type"].annotation):

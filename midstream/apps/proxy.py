@@ -1,0 +1,336 @@
+"""``midstream proxy``: guards a language model's answers on their way to any client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import queue
+import signal
+import sys
+import threading
+from collections.abc import Collection, Sequence
+from dataclasses import fields
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, cast
+
+import typer
+
+from midstream.apps.inputs import make_detectors
+from midstream.apps.live import LiveText
+from midstream.apps.options import Action
+from midstream.apps.output import Output, OutputClosed, OutputFailed, one_line, tell_error
+from midstream.apps.session import FAILED, NOTHING
+from midstream.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    ConfigurationError,
+    MidstreamError,
+)
+
+if TYPE_CHECKING:
+    from midstream.stream import Detector, Finding
+    from midstream.stream.proxy import Proxy, ProxyLimits, ProxyServer
+
+__all__ = ["serve"]
+
+#: Lines that wait for somebody to read them; what comes on top is dropped and counted.
+_MOST_LINES = 10_000
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+def serve(
+    upstream: str,
+    *,
+    rules: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    ending: str = "filtered",
+    on_loop: Action = Action.STOP,
+    on_stall: Action = Action.WARN,
+    recordings: Path | None = None,
+    limits: Sequence[str] = (),
+    hosts: Collection[str] = (),
+    drain_s: float = 30.0,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    json_lines: bool = False,
+    color: bool = True,
+) -> int:
+    """Serve the proxy until a signal comes.
+
+    SIGINT and SIGTERM let streams in flight go on for `drain_s` seconds; a second signal ends them
+    at once. SIGHUP has the rules read again.
+
+    Parameters
+    ----------
+    upstream : str
+        URL of the server.
+    rules : Path, optional
+        TOML file of rules, read again when it changes.
+    host, port
+        Where to listen.
+    ending : str
+        How stopped streams end for their clients.
+    on_loop, on_stall : Action
+        What loops and silences lead to.
+    recordings : Path, optional
+        Folder for recordings.
+    limits : sequence of str
+        ``NAME=VALUE`` each, of `ProxyLimits`.
+    hosts : collection of str
+        Further names under which it may be asked, where it listens on this machine only.
+    drain_s : float
+    certificate, key : Path, optional
+        For HTTPS, in PEM.
+    json_lines : bool, default False
+        What happens as JSON lines.
+    color : bool, default True
+        Colours, where there is a terminal.
+
+    Returns
+    -------
+    int
+        Exit status.
+
+    Raises
+    ------
+    typer.BadParameter
+        An option cannot be used.
+    ImportError
+        The extra ``proxy`` is not installed.
+    """
+    from midstream.stream.proxy import Proxy, ProxyServer
+    from midstream.stream.rulefiles import PolicyFile
+
+    told = _Told(Output(sys.stdout, "standard output"), json_lines=json_lines, color=color)
+    policies: PolicyFile | tuple[()] = ()
+    if rules is not None:
+        try:
+            policies = PolicyFile(rules, on_problem=told.rules_broken)
+        except (ConfigurationError, OSError) as error:
+            raise typer.BadParameter(f"--rules: {error}") from None
+
+    def detectors() -> list[Detector]:
+        return _detectors(on_loop, on_stall)
+
+    try:
+        proxy = Proxy(
+            upstream,
+            policies=policies,
+            detectors=detectors,
+            ending=cast("Any", ending),
+            limits=_limits(limits),
+            recordings=recordings,
+            hosts=_hosts(host, hosts),
+            on_finding=told.finding,
+        )
+        tls = None
+        if certificate is not None:
+            tls = (str(certificate), str(certificate if key is None else key))
+        server = ProxyServer(proxy, host, port, drain_s=drain_s, tls=tls)
+    except (ArgumentTypeError, ArgumentValueError) as error:
+        raise typer.BadParameter(str(error)) from None
+    except OSError as error:  # of the certificate
+        raise typer.BadParameter(f"--certificate: {error}") from None
+    run = _Run(proxy, server, told, None if rules is None else cast("PolicyFile", policies))
+    with told:
+        try:
+            _asyncio_run(run)
+        except OSError as error:
+            tell_error(f"{host}:{port}: {error.strerror or error}")
+            return FAILED
+        except MidstreamError as error:
+            tell_error(error)
+            return FAILED
+        told.row("served", requests=sum(proxy.metrics.requests.values()))
+    return 128 + run.signalled if run.signalled else NOTHING
+
+
+def _asyncio_run(run: _Run) -> None:
+    factory = None
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(run.main())
+
+
+def _detectors(on_loop: Action, on_stall: Action) -> list[Detector]:
+    """Detectors of one stream."""
+    from midstream.stream import ToolLoopDetector
+
+    made = make_detectors(
+        on_loop,
+        on_stall,
+        min_copies=3,
+        max_period=4096,
+        near=True,
+        stall_after=2.0,
+        first_chunk_within=30.0,
+    )
+    if on_loop is not Action.OFF:
+        made.append(ToolLoopDetector())
+    return made
+
+
+def _limits(texts: Sequence[str]) -> ProxyLimits:
+    from midstream.stream.proxy import ProxyLimits
+
+    names = [field.name for field in fields(ProxyLimits)]
+    given: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        name = name.strip()
+        if not equals or name not in names:
+            raise typer.BadParameter(
+                f"--limit: {text!r} is not NAME=VALUE with one of {', '.join(names)}"
+            )
+        try:
+            given[name] = float(value) if name.endswith("_s") else int(value)
+        except ValueError:
+            raise typer.BadParameter(f"--limit: {name} must be a number, got {value!r}") from None
+    return ProxyLimits(**given)
+
+
+def _hosts(host: str, more: Collection[str]) -> list[str] | None:
+    """Names under which it may be asked; None for all, where others may reach it anyway."""
+    shown = f"[{host}]" if ":" in host else host
+    if shown.lower() in _LOOPBACK or more:
+        return [*_LOOPBACK, shown, *more]
+    return None
+
+
+class _Run:
+    """One run of the server."""
+
+    def __init__(self, proxy: Proxy, server: ProxyServer, told: _Told, rules: Any) -> None:
+        self.signalled = 0
+        self._proxy = proxy
+        self._server = server
+        self._told = told
+        self._rules = rules
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def main(self) -> None:
+        """Serve until a signal."""
+        self._loop = asyncio.get_running_loop()
+        old = {}
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            # What nohup or a shell's background job ignores stays ignored.
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                old[number] = signal.signal(number, self._handle)
+        telling = self._loop.create_task(self._tell_start())
+        try:
+            await self._server.serve()
+        finally:
+            telling.cancel()
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    async def _tell_start(self) -> None:
+        await self._server.started.wait()
+        host, port = self._server.address
+        shown = f"[{host}]" if ":" in host else host
+        self._told.row("proxying", url=f"http://{shown}:{port}", upstream=self._proxy.upstream)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._take, number)
+
+    def _take(self, number: int) -> None:
+        if number == getattr(signal, "SIGHUP", None):
+            self._reload()
+        elif self.signalled:
+            self._proxy.cut()
+        else:
+            self.signalled = number
+            self._told.row("draining", streams=self._proxy.metrics.streams_active)
+            self._server.stop()
+
+    def _reload(self) -> None:
+        if self._rules is None:
+            return
+        if self._rules.reload(force=True):
+            self._proxy.metrics.reloads["read",] += 1
+            self._told.row("rules", version=self._rules.version)
+        else:
+            self._proxy.metrics.reloads["broken",] += 1
+
+
+class _Told:
+    """What the proxy says of itself: written beside it, so that no reader can hold it up.
+
+    Neither keys nor texts of streams are in it: of a finding, which rule, how severe and where.
+    """
+
+    def __init__(self, stdout: Output, *, json_lines: bool, color: bool) -> None:
+        self._stdout = stdout
+        self._live = None if json_lines else LiveText(stdout, color=color)
+        self._rows: queue.Queue[dict[str, Any] | None] = queue.Queue(_MOST_LINES)
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._write, name="midstream-told", daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(queue.Full):
+            self._rows.put_nowait(None)
+        self._thread.join(timeout=5)
+
+    def row(self, kind: str, **told: Any) -> None:
+        """Tell something, now or when it can be written."""
+        try:
+            self._rows.put_nowait({"type": kind, **told})
+        except queue.Full:
+            self._dropped += 1
+
+    def finding(self, request: str, finding: Finding) -> None:
+        """Tell of a finding."""
+        self.row(
+            "finding",
+            id=request,
+            kind=finding.kind,
+            severity=finding.severity,
+            rule=finding.evidence.get("rule"),
+            start=finding.start,
+            end=finding.end,
+        )
+
+    def rules_broken(self, problem: str) -> None:
+        """Tell that the file of rules cannot be used any more."""
+        self.row("rules_broken", problem=problem)
+
+    def _write(self) -> None:
+        while (row := self._rows.get()) is not None:
+            if self._dropped:
+                row["dropped_before"], self._dropped = self._dropped, 0
+            try:
+                if self._live is None:
+                    self._stdout.write(json.dumps(row) + "\n")
+                else:
+                    self._live.line(*_line(row))
+            except (OutputClosed, OutputFailed):
+                return  # nobody reads; the proxy goes on
+
+
+def _line(row: dict[str, Any]) -> tuple[str, str]:
+    """What a person reads of a row, and its style."""
+    kind = row["type"]
+    if kind == "proxying":
+        return f"guarding {row['upstream']} at {row['url']}", "bold"
+    if kind == "finding":
+        what = row["rule"] or row["kind"]
+        style = "bold red" if row["severity"] in ("stop", "block") else "yellow"
+        return f"{row['severity']}: {one_line(str(what))} in {row['id']}", style
+    if kind == "rules":
+        return f"rules read again: version {row['version']}", ""
+    if kind == "rules_broken":
+        return f"the old rules stay: {one_line(row['problem'])}", "bold red"
+    if kind == "draining":
+        return f"ending; {row['streams']:,} requests in flight", ""
+    return f"{row['requests']:,} requests served", ""
