@@ -315,8 +315,8 @@ def serve(
 
 
 @app.command(
-    epilog="[bold]Exit status:[/] 2 wrong usage, rules that cannot be used; 3 the address cannot be "
-    "cannot be used; 128 + n ended by signal n."
+    epilog="[bold]Exit status:[/] 2 wrong usage, rules that cannot be used; 3 an address "
+    "that cannot be used; 128 + n ended by signal n."
 )
 def proxy(
     upstream: opt.Upstream,

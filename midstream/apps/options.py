@@ -56,6 +56,7 @@ __all__ = [
     "Prompt",
     "Record",
     "RecordFolder",
+    "Redact",
     "Rules",
     "Semantics",
     "SemanticsOption",
@@ -350,6 +351,10 @@ RecordFolder = Annotated[
         show_default=False,
         help="Record every guarded stream into this folder, under an id made by the proxy.",
     ),
+]
+Redact = Annotated[
+    bool,
+    typer.Option("--redact/--no-redact", help="Replace secrets in recordings."),
 ]
 Limit = Annotated[
     list[str] | None,

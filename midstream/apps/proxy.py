@@ -50,6 +50,7 @@ def serve(
     on_loop: Action = Action.STOP,
     on_stall: Action = Action.WARN,
     recordings: Path | None = None,
+    redact: bool = True,
     limits: Sequence[str] = (),
     hosts: Collection[str] = (),
     drain_s: float = 30.0,
@@ -77,6 +78,8 @@ def serve(
         What loops and silences lead to.
     recordings : Path, optional
         Folder for recordings.
+    redact : bool, default True
+        Replace secrets in recordings.
     limits : sequence of str
         ``NAME=VALUE`` each, of `ProxyLimits`.
     hosts : collection of str
@@ -123,6 +126,7 @@ def serve(
             ending=cast("Any", ending),
             limits=_limits(limits),
             recordings=recordings,
+            redact=redact,
             hosts=_hosts(host, hosts),
             on_finding=told.finding,
         )
@@ -282,10 +286,10 @@ class _Told:
             self._rows.put_nowait(None)
         self._thread.join(timeout=5)
 
-    def row(self, kind: str, **told: Any) -> None:
+    def row(self, type_: str, /, **told: Any) -> None:
         """Tell something, now or when it can be written."""
         try:
-            self._rows.put_nowait({"type": kind, **told})
+            self._rows.put_nowait({"type": type_, **told})
         except queue.Full:
             self._dropped += 1
 

@@ -89,6 +89,8 @@ class Proxy:
     recordings : path, optional
         Folder for a recording of every guarded stream, under an id made here, which the client
         gets as the header ``x-midstream-id``. It is made if it is not there.
+    redact : bool, default True
+        Replace secrets in recordings, as `Redactor` knows them.
     hosts : collection of str, optional
         Values of the ``Host`` header that are served, without port; others get 421. None serves
         all. A server on one's own machine without it can be reached by any web page.
@@ -134,6 +136,7 @@ class Proxy:
         ending: Ending = "filtered",
         limits: ProxyLimits | None = None,
         recordings: str | os.PathLike[str] | None = None,
+        redact: bool = True,
         hosts: Collection[str] | None = None,
         on_finding: Callable[[str, Finding], object] | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
@@ -149,6 +152,7 @@ class Proxy:
         if on_finding is not None and not callable(on_finding):
             raise ArgumentTypeError(f"on_finding must be callable, got {on_finding!r}")
         self._on_finding = on_finding
+        self._redact = bool(redact)
         self._folder: Path | None = None
         if recordings is not None:
             self._folder = Path(check_path("recordings", recordings))
@@ -366,12 +370,12 @@ class Proxy:
         content: bytes | AsyncIterator[bytes]
         if route.guarded or length == 0 or (length is None and scope["method"] == "GET"):
             flight.wait("request")
-            content = await _read_body(receive, most)
+            content = body = await _read_body(receive, most)
             flight.follow(receive)
+            if route.guarded:
+                exchange = self._begin(flight, body, encoding)
         else:
             content = _upload(receive, most, flight)
-        if route.guarded:
-            exchange = self._begin(flight, content, encoding)
         transport = self._connect()
         assert self._url is not None
         request = httpx2.Request(
@@ -421,16 +425,16 @@ class Proxy:
         return exchange
 
     def _recorder(self, path: Path, route: Route) -> Recorder | None:
-        from midstream.stream.proxy.keeping import KeptRecorder
+        from midstream.stream.recording import Recorder
+        from midstream.stream.redaction import Redactor
 
         try:
-            return KeptRecorder(path, f"proxy: {route.api}", self._recording_failed)
-        except RecordingError:
-            self._recording_failed()
+            return Recorder(
+                path, source=f"proxy: {route.api}", redactor=Redactor if self._redact else None
+            )
+        except RecordingError:  # the stream matters more
+            self._failed("recording")
             return None
-
-    def _recording_failed(self) -> None:
-        self._failed("recording")
 
     def _failed(self, reason: str) -> None:
         self.metrics.failures[reason,] += 1
@@ -571,6 +575,9 @@ class Proxy:
 
     def _account(self, flight: _Flight) -> None:
         """Put what a stream came to into the counters."""
+        recorder = flight.recorder
+        if recorder is not None and recorder.lost:
+            self._failed("recording")
         exchange = flight.exchange
         if exchange is None:
             return

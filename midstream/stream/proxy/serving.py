@@ -100,7 +100,7 @@ class ProxyServer:
         protocol = type("BoundProtocol", (_Protocol,), {"limits": proxy.limits})
         self._server = _Server(
             uvicorn.Config(
-                proxy,  # type: ignore[arg-type] # ASGI's messages as plain dicts
+                proxy,
                 http=protocol,
                 ws="none",
                 lifespan="on",
@@ -131,7 +131,7 @@ class ProxyServer:
             listener.bind(address)
             listener.listen(_BACKLOG)
             self.address = listener.getsockname()[:2]
-            self._server.on_start = self.started.set
+            self._server.listening = self.started
             await self._server.serve(sockets=[listener])
         finally:
             listener.close()
@@ -147,8 +147,7 @@ class ProxyServer:
 class _Server(uvicorn.Server):
     """uvicorn's server, which leaves signals to its caller and says when it listens."""
 
-    def on_start(self) -> None:
-        """Called when it listens."""
+    listening: asyncio.Event | None = None
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -156,7 +155,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
-        self.on_start()
+        if self.listening is not None:
+            self.listening.set()
 
 
 class _HeadError(Exception):
