@@ -139,6 +139,9 @@ class SSESplitter:
                 raw = b"".join((*self._pieces, raw))
                 self._pieces.clear()
                 self.waiting = 0
+            if len(raw) > self._max_bytes:
+                self.too_long = True
+                return out
             out.append(self._frame(raw) if kind == _EVENT else Frame(raw))
             self._begun = True
             self._kind = _BETWEEN
@@ -252,6 +255,9 @@ class LineSplitter:
             if self._buffer:
                 line = b"".join((*self._buffer, line))
                 self._buffer.clear()
+            if len(line) >= self._max_bytes:
+                self.too_long = True
+                return out
             out.append(_line(line + b"\n"))
         if rest:
             self._buffer.append(rest)
