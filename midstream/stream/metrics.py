@@ -30,7 +30,7 @@ class Metrics:
     duration_ns : int
         From the request to the newest event.
     usage : dict or None
-        Token counts as the provider gave them last.
+        Token counts as the provider gave them, each as it came last.
 
     Notes
     -----
@@ -79,8 +79,8 @@ class Metrics:
             self.chars += len(event.text)
         elif kind == "usage" and isinstance(event.data, dict):
             usage = event.data.get("usage", event.data)
-            if isinstance(usage, dict):
-                self.usage = usage
+            if isinstance(usage, dict):  # some tell what was read first, what was written last
+                self.usage = usage if self.usage is None else {**self.usage, **usage}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dict; times in seconds, None where nothing was measured."""

@@ -452,23 +452,24 @@ async def test_metrics_count_chunks_and_times() -> None:
         Event("text", 1, 210 * ms, "a"),
         Event("tool_call", 2, 210 * ms, "{}", "lookup"),
         Event("text", 3, 260 * ms, "b"),
-        Event("usage", 4, 260 * ms, data=usage),
-        Event("end", 5, 260 * ms, "stop"),
+        Event("usage", 4, 260 * ms, data={"usage": {"prompt_tokens": 2, "completion_tokens": 1}}),
+        Event("usage", 5, 260 * ms, data=usage),
+        Event("end", 6, 260 * ms, "stop"),
     ]
     guard = watch(replayed := list(events), detectors=())
     await through(guard)
     metrics = guard.report().metrics
-    assert len(replayed) == metrics["events"] == 6
+    assert len(replayed) == metrics["events"] == 7
     assert metrics["chunks"] == 3
     assert metrics["chars"] == 7
     assert metrics["time_to_first_chunk_s"] == 0.2
     assert metrics["duration_s"] == 0.26
     assert metrics["time_per_chunk_s"]["max"] == pytest.approx(0.05, rel=0.02)
-    assert metrics["usage"] == usage["usage"]
+    assert metrics["usage"] == {"prompt_tokens": 2, **usage["usage"]}
     assert metrics["events_by_kind"] == {
         "reasoning": 1,
         "text": 2,
         "tool_call": 1,
-        "usage": 1,
+        "usage": 2,
         "end": 1,
     }
