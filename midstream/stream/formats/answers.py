@@ -88,10 +88,12 @@ class Answers:
     @property
     def finish_reason(self) -> str | None:
         """Why it ended, of the last response's first choice; None where it did not."""
+        choice = self._choice()
+        one = self.api is not None and self.api not in _WITH_CHOICES
         reasons = [
             reason
             for stream_id, reason in self.finish_reasons.items()
-            if _LATER.sub("", stream_id) in ("", self._choice())
+            if one or _LATER.sub("", stream_id) in ("", choice)
         ]
         return reasons[-1] if reasons else None
 

@@ -8,7 +8,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stream.chat import cut
+from stream.chat import collect, cut
 
 from midstream._core.errors import MidstreamError
 from midstream.stream.decode import NDJSONDecoder, SSEDecoder
@@ -16,6 +16,7 @@ from midstream.stream.events import KINDS
 from midstream.stream.formats import AutoMapper, assemble, mapper_of
 from midstream.stream.pipe import SniffDecoder
 from midstream.stream.recording import RecordingDecoder
+from midstream.stream.sources import from_sse
 
 #: Calls of the Responses API that the client runs, but that are no functions.
 TYPED = {"apply_patch", "local_shell", "shell", "tool_search"}
@@ -163,10 +164,6 @@ def test_results_of_the_providers_own_tools(wire):
     assert found["echo"].result == "Tool echo: hello world"
 
 
-def without_times(events):
-    return [event._replace(t_ns=0) for event in events]
-
-
 @settings(deadline=None)  # a long body in single bytes takes its time
 @given(st.data())
 def test_how_a_body_is_cut_does_not_matter(wire, data):
@@ -176,6 +173,17 @@ def test_how_a_body_is_cut_does_not_matter(wire, data):
     assert decoded(decoder_for(row), cut(body, sizes)) == whole
     sniffed = decoded(SniffDecoder("pipe"), cut(body, sizes))
     assert sniffed == whole
+
+
+async def test_sources_are_no_exception(wire):
+    chance = random.Random(3)
+    for row, body in chance.sample(wire, 30):
+        if row["file"].endswith(".sse"):
+            pieces = cut(body, [chance.randrange(1, 400) for _ in range(7)])
+            events, error = await collect(from_sse(pieces))
+            assert error is None
+            whole = decoded(SSEDecoder(), [body])
+            assert [event._replace(t_ns=0) for event in events] == whole, row["file"]
 
 
 @settings(deadline=None)
