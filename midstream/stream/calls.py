@@ -1,4 +1,12 @@
-"""Tool calls put together from their pieces, and what is certain of them meanwhile."""
+"""Tool calls put together from their pieces, and what is certain of them meanwhile.
+
+Why a reader of our own below, and not ijson: its push parser does not show a string before its end,
+and reads the beginning again at each piece (200 times as long for a file's text in pieces of 4
+characters; as long as ours for many small values); it refuses integers beyond 64 bits, and writes
+lone surrogates as question marks. A parser of partial JSON that begins anew at each piece, such as
+jiter, takes 20 to 50 times as long for 10,000 characters, and ever longer. ``peers_calls`` in
+``asv_benchmarks`` has the runs.
+"""
 
 from __future__ import annotations
 
