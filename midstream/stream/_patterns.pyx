@@ -356,6 +356,8 @@ cdef class PatternTable:
     cdef int32_t *next
     cdef list keys         # states of the parts, by row
     cdef dict rows         # the same, back
+    cdef tuple initial     # states at the beginning of a text, and their row; None: not known yet
+    cdef int initial_row
     cdef Act *acts
     cdef int32_t *act_head # triples: row, first act, number of acts
     cdef int n_acts, max_acts, n_heads, max_heads
@@ -458,6 +460,7 @@ cdef class PatternTable:
         self.generation += 1
         self.keys = []
         self.rows = {}
+        self.initial = None
         PyMem_Free(self.next)
         PyMem_Free(self.acts)
         PyMem_Free(self.act_head)
@@ -646,12 +649,17 @@ cdef class PatternScanner:
 
     def reset(self):
         """Be as new: the next character is the first of a text."""
+        cdef PatternTable table = self.table
         cdef Part part
         cdef int i
-        with self.table.lock:
-            self.states = tuple([part.start(EDGE) for part in self.table.parts])
-            self.row = self.table.row_of(self.states)
-            self.generation = self.table.generation
+        if table.initial is None:
+            with table.lock:
+                states = tuple([part.start(EDGE) for part in table.parts])
+                table.initial_row = table.row_of(states)
+                table.initial = states
+        self.states = table.initial
+        self.row = table.initial_row
+        self.generation = table.generation
         for i in range(self.n_parts):
             self.found[i].end = -1
             self.found[i].ends = False
@@ -818,6 +826,8 @@ cdef class PatternScanner:
         for i in range(self.n_parts):
             found = &self.found[i]
             state = self.states[i]
+            if found.end < 0 and not state.waits:
+                continue
             while True:
                 with self.table.lock:
                     step = self.table.step(i, state, END_OF_TEXT)

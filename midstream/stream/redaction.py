@@ -222,8 +222,7 @@ class Redactor:
     ) -> None:
         self._placeholder = check_text("placeholder", placeholder)
         self._max_held = check_int("max_held", max_held, low=1024, high=1 << 30)
-        self._set = _compiled(_checked(kinds), _own(patterns))
-        self._order = {name: place for place, name in enumerate(self._set.patterns)}
+        self._set, self._order = _compiled(_checked(kinds), _own(patterns))
         self._scanner = self._set.scanner()
         #: Kind -> how many were replaced.
         self.counts: dict[str, int] = {}
@@ -521,6 +520,8 @@ def secret_patterns(kinds: Collection[str] = CREDENTIALS) -> dict[str, str]:
 def _checked(kinds: Collection[str]) -> tuple[str, ...]:
     if not isinstance(kinds, Collection) or isinstance(kinds, (str, bytes)):
         raise ArgumentTypeError(f"kinds must be a collection of str, got {kinds!r}")
+    if kinds is SECRET_KINDS:
+        return SECRET_KINDS
     for kind in kinds:
         if kind not in _KINDS:
             raise ArgumentValueError(
@@ -540,9 +541,10 @@ def _own(patterns: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled(kinds: tuple[str, ...], patterns: tuple[tuple[str, str], ...]) -> PatternSet:
-    return PatternSet(
-        {kind: _KINDS[kind].pattern for kind in kinds} | dict(patterns),
-        early=False,
-        max_behind=_MAX_BEHIND,
-    )
+def _compiled(
+    kinds: tuple[str, ...], patterns: tuple[tuple[str, str], ...]
+) -> tuple[PatternSet, dict[str, int]]:
+    """The patterns, and which of them goes before which."""
+    found = {kind: _KINDS[kind].pattern for kind in kinds} | dict(patterns)
+    order = {name: place for place, name in enumerate(found)}
+    return PatternSet(found, early=False, max_behind=_MAX_BEHIND), order
