@@ -16,9 +16,12 @@ from midstream.stream import (
     CREDENTIALS,
     PERSONAL,
     SECRET_KINDS,
+    Event,
+    Guard,
     Match,
     PatternSet,
     Redactor,
+    ready_policies,
     redact,
     secret_patterns,
 )
@@ -333,6 +336,20 @@ def test_patterns_of_kinds():
         assert kind in {match.name for match in told}
     with pytest.raises(ArgumentValueError, match="did you mean 'email'"):
         secret_patterns(["emial"])
+
+
+@pytest.mark.parametrize("kind", CREDENTIALS)
+def test_the_ready_rule_knows_the_kinds(kind):
+    before, secret = SECRETS[kind]
+    content = f"KEY:\n{before}{secret}{'@db:5432' * (kind == 'url-password')} "
+    for event in (
+        Event("text", 0, 0, content),
+        Event("tool_call", 0, 0, json.dumps({"content": content}), "write", None, "0/0", "c1"),
+    ):
+        guard = Guard(policies=ready_policies("no-secret"))
+        found = [*guard.take(event).findings, *guard.finish().findings]
+        # What has no beginning of its own would be found in examples of code as well.
+        assert len(found) == (kind not in {"aws-secret", "bearer-token"})
 
 
 def test_arguments_that_cannot_be_used():
