@@ -87,6 +87,7 @@ cdef enum:
     EQ, NE, GT, GE, LT, LE, IN, NOT_IN, CONTAINS, STARTS_WITH, ENDS_WITH, MATCHES, EXISTS
 
 cdef object MISSING = object()
+cdef object HIDDEN = object()
 
 #: For `Engine.outlook`: values of unknown conditions that are tried, and keys that one may turn
 #: out to be.
@@ -183,6 +184,7 @@ cdef class Test:
     cdef int field
     cdef uint64_t stamp
     cdef bint result
+    cdef int state  # in `fill_known`: 2 where it is not known
 
     def __init__(self, tuple path, int op, object operand):
         self.path = path
@@ -560,6 +562,20 @@ cdef class Conditions:
                 )
         return 0
 
+    cdef object known(self, object event, int field, object unknown, list problems):
+        """The value of a field, MISSING where there is none, or HIDDEN where it may still come."""
+        if self.stamps[field] != self.stamp:
+            path = <tuple>self.paths[field]
+            value = HIDDEN
+            if not unknown(path):
+                try:
+                    value = plain(get_path(event, path))
+                except (ArgumentTypeError, ArgumentValueError) as error:
+                    problems.append((path, str(error)))
+            self.values[field] = value
+            self.stamps[field] = self.stamp
+        return self.values[field]
+
     cdef list fill_known(self, object event, object unknown, uint64_t *letter, list problems):
         """Set the bits that are true whatever is still unknown; those that this decides.
 
@@ -567,38 +583,32 @@ cdef class Conditions:
         as unknown.
         """
         cdef Test test
-        cdef int bit, state
-        cdef dict results = {}
-        cdef dict unknowns = {}
+        cdef int bit, state, k
+        cdef object value
         maybe = []
+        self.stamp += 1
         if self.bit_of:
             self.add_named(event, letter)
-        for row, bit in zip(self.conditions, self.bits):
+        for k in range(len(self.bits)):
+            bit = self.bits[k]
             state = 1
-            for item in <tuple>row:
+            for item in <tuple>self.conditions[k]:
                 test = <Test>item
-                result = results.get(test)
-                if result is None:
-                    path = test.path
-                    hidden = unknowns.get(path)
-                    if hidden is None:
-                        hidden = unknowns[path] = bool(unknown(path))
-                    if hidden:
-                        result = 2
+                if test.stamp != self.stamp:
+                    test.stamp = self.stamp
+                    value = self.known(event, test.field, unknown, problems)
+                    if value is HIDDEN:
+                        test.state = 2
                     else:
                         try:
-                            value = get_path(event, path)
-                            if test.op != EXISTS:
-                                value = plain(value)
-                            result = int(test.holds(value))
+                            test.state = test.holds(value)
                         except (ArgumentTypeError, ArgumentValueError) as error:
-                            problems.append((path, str(error)))
-                            result = 2
-                    results[test] = result
-                if result == 0:
+                            problems.append((test.path, str(error)))
+                            test.state = 2
+                if test.state == 0:
                     state = 0
                     break
-                if result == 2:
+                if test.state == 2:
                     state = 2
             if state == 1:
                 letter[bit >> 6] |= <uint64_t>1 << (bit & 63)
@@ -1112,10 +1122,11 @@ cdef class Engine:
         finally:
             self.busy = False
 
-    def outlook(self, object event, object time, object unknown, tuple leaves):
+    def outlook(self, object event, object time, object unknown, list leaves):
         """What an event breaks of which only a part is known; nothing changes.
 
-        `leaves` has, for each group, a tuple with the bits of the event that each rule reads.
+        `leaves` has, for each group, the bits of the event that its rules read, the slots of its
+        rules, and by slot the bits that each reads.
         Returns what is broken in any case, as `step` does; (group, rule) of what the rest decides;
         (path, message) of fields that cannot be tested; whether the rest makes no difference.
         """
@@ -1128,7 +1139,10 @@ cdef class Engine:
             memset(self.letter, 0, self.words * sizeof(uint64_t))
             problems = []
             self.conditions.step = self.n_steps
-            maybe = frozenset(self.conditions.fill_known(event, unknown, self.letter, problems))
+            try:
+                maybe = frozenset(self.conditions.fill_known(event, unknown, self.letter, problems))
+            finally:
+                self.conditions.forget()
             certain = []
             open_ = []
             settled = True
@@ -1159,16 +1173,19 @@ cdef class Engine:
                     hidden = True
                 if key is MISSING:
                     return 1
-        by_bits = {}
-        for slot, bits in enumerate(leaves):
-            if bits is not None:
-                by_bits.setdefault(tuple(sorted(maybe & bits)), []).append(slot)
         self.same = True
         settled = True
+        union, everyone, of_slot = leaves
+        apart = maybe.isdisjoint(union)
+        if apart:
+            by_bits = {(): everyone}
+        else:
+            by_bits = {}
+            for slot in everyone:
+                by_bits.setdefault(tuple(sorted(maybe & of_slot[slot])), []).append(slot)
         if hidden:  # it is all the same where the event is none of the group's
             memcpy(letter, self.letter, self.words * sizeof(uint64_t))
-            settled = (not ms_rb_gate(&group.program.program, letter)
-                       and all(not maybe & bits for bits in leaves if bits is not None))
+            settled = apart and not ms_rb_gate(&group.program.program, letter)
         if not hidden:
             slice_ = group.only if group.key is None else <Slice>group.slices.get(key)
             slices = [group.fresh() if slice_ is None else slice_]
@@ -1189,7 +1206,7 @@ cdef class Engine:
                     certain.append(found)
         return settled and (hidden or self.same)
 
-    cdef dict try_all(self, Group group, size_t g, list slices, tuple bits, list slots,
+    cdef dict try_all(self, Group group, size_t g, list slices, tuple bits, object slots,
                       double now):
         """For each rule that some values of these bits break: True, or, if all do, the change."""
         cdef Slice slice_
@@ -1217,7 +1234,9 @@ cdef class Engine:
                     n = ms_rb_step(&group.program.program, group.scratch.data, slice_.data,
                                    letter, self.n_steps, now, group.spare,
                                    group.spare + group.program.n_rules, self.changes)
-                changes = self.collect(g, n, self.n_steps, &ignored) or [] if n else []
+                if n == 0 and not bits:
+                    continue  # nothing is broken, and there is nothing to compare it with
+                changes = self.collect(g, n, self.n_steps, &ignored) or () if n else ()
                 if bits and self.same:
                     left = PyBytes_FromStringAndSize(
                         <char *>(group.scratch.data if concerned else slice_.data), slice_.size

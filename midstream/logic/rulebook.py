@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["Finding", "Obligation", "Outcome", "Outlook", "RuleBook", "RuleCounts"]
 
 Key = str | int | None
+_Leaves = tuple[frozenset[int], tuple[int, ...], dict[int, frozenset[int]]]
 
 _VERDICTS = tuple(Verdict)
 _MAGIC = b"midstream rule book 2\n"
@@ -440,6 +441,8 @@ class RuleBook:
             evict=_EVICT.index(evict),
             blocking=tuple(blocking),
         )
+        #: For `outlook`, once it was asked; copies share it.
+        self._leaves: list[_Leaves] = []
         self._begin()
 
     def _begin(self) -> None:
@@ -449,7 +452,6 @@ class RuleBook:
         self._n_refused = 0
         self._fulfilments: dict[tuple[int, int], tuple[int, ...]] = {}
         self._fingerprint: str | None = None
-        self._leaves: tuple[tuple[frozenset[int] | None, ...], ...] | None = None
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -606,29 +608,31 @@ class RuleBook:
         """
         if not callable(unknown):
             raise ArgumentTypeError(f"unknown must be callable, got {unknown!r:.60}")
-        if self._leaves is None:
-            self._leaves = tuple(self._leaves_of(group) for group in self._assembly.groups)
-        found, undecided, problems, settled = self._engine.outlook(
-            event, time, unknown, self._leaves
-        )
-        found.sort(key=lambda change: (change[0], change[2]))
+        leaves = self._leaves
+        if not leaves:
+            leaves += [self._leaves_of(group) for group in self._assembly.groups]
+        found, undecided, problems, settled = self._engine.outlook(event, time, unknown, leaves)
+        allowed: bool | None = True
+        broken: tuple[Finding, ...] = ()
+        names: tuple[str, ...] = ()
         groups = self._assembly.groups
-        broken = self._outcome(found, False, False)
-        rules = [groups[g].plans[slot].rule for g, slot in undecided]
-        allowed: bool | None = broken.allowed
-        if allowed and any(rule.action in ("block", "stop") for rule in rules):
-            allowed = None
-        return Outlook(
-            broken.findings,
-            tuple(rule.name for rule in rules),
-            tuple((".".join(path), message) for path, message in problems),
-            allowed,
-            settled,
-        )
+        if undecided:
+            rules = [groups[g].plans[slot].rule for g, slot in undecided]
+            names = tuple(rule.name for rule in rules)
+            if any(rule.action in ("block", "stop") for rule in rules):
+                allowed = None
+        if found:
+            found.sort(key=lambda change: (change[0], change[2]))
+            outcome = self._outcome(found, False, False)
+            broken = outcome.findings
+            if not outcome.allowed:
+                allowed = False
+        told = tuple((".".join(path), message) for path, message in problems) if problems else ()
+        return Outlook(broken, names, told, allowed, settled)
 
-    def _leaves_of(self, group: GroupPlan) -> tuple[frozenset[int] | None, ...]:
-        """For each slot, the bits of an event that decide what its rule reads; None: no rule."""
-        leaves: list[frozenset[int] | None] = [None] * group.program.n_rules
+    def _leaves_of(self, group: GroupPlan) -> _Leaves:
+        """The bits of an event that decide what a group's rules read: all, and for each slot."""
+        leaves = {}
         for plan in group.plans:
             rule = plan.rule
             trees = [tree for tree in rule_trees(rule).values() if tree is not None]
@@ -644,7 +648,7 @@ class RuleBook:
                 else:
                     trees += tree.args
             leaves[plan.slot] = frozenset(bits)
-        return tuple(leaves)
+        return frozenset().union(*leaves.values()), tuple(leaves), leaves
 
     def step_many(
         self,
@@ -1033,6 +1037,7 @@ class RuleBook:
         twin._on_finding = self._on_finding
         twin._assembly = self._assembly
         twin._engine = self._engine.copy()
+        twin._leaves = self._leaves
         twin._begin()
         return twin
 

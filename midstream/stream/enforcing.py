@@ -34,6 +34,7 @@ _MOST_RESULT_CHARS = 1 << 20
 #: Longer texts of calls are told apart by a digest.
 _MOST_IDENTITY_CHARS = 200
 _NEVER_NS = 1 << 62
+#: What matters within strings of JSON.
 _MARK = re.compile(r'["\\]')
 
 
@@ -115,7 +116,11 @@ class _Call:
         return path
 
     def parts(self, text: str) -> Iterator[str]:
-        """Pieces behind which something can be fixed, the same for any cut of the text."""
+        """Pieces behind which something can be fixed, the same for any cut of the text.
+
+        Strings up to their end, and outside of them single characters: each can complete a value,
+        or be the one with which the arguments are no JSON any more.
+        """
         if self.progress.free_text:
             yield text
             return
@@ -135,12 +140,12 @@ class _Call:
                 if mark is None:
                     at = n
                     break
+                at = mark.end()
                 if mark[0] == '"':
                     self.in_string = False
-                    at = mark.end()
                     break
                 self.escapes = True
-                at = mark.end() + 1
+                at += 1
                 if at > n:
                     self.escaped = True
                     at = n
@@ -627,7 +632,7 @@ class Enforcer:
             if known is not None and known != call_id:
                 call = None  # another call in the place of one that is over
         if call is None:
-            progress = self._assembler.take(event._replace(text=""))
+            progress = self._assembler.take(event._replace(text="") if event.text else event)
             self._close_calls(self._assembler.ended)
             if progress is None:  # no tool call
                 return 0
@@ -657,7 +662,11 @@ class Enforcer:
             if call.denied:
                 self._meter(part, None, "tool_call", stream_id, call)
                 continue
-            self._assembler.take(event._replace(text=part))
+            self._assembler.take(
+                event
+                if len(part) == len(event.text)
+                else Event("tool_call", event.seq, event.t_ns, part, None, None, stream_id, call_id)
+            )
             call.chars += len(part)
             self._scan(call, part)
             if self._assembler.changed and not call.denied and self.stop is None:
@@ -735,8 +744,8 @@ class Enforcer:
     def _may_match(self, call: _Call) -> bool:
         """Whether a text pattern in its arguments could forbid a call."""
         guards = self._guards
-        if guards is None:
-            return False
+        if guards is None or self._set.any_call_pattern:
+            return guards is not None
         return any(
             guards.outlook(
                 self._step(

@@ -347,15 +347,17 @@ class PolicySet:
             }
             if wanted:
                 self.patterns[channel] = PatternSet(wanted)
-        #: Patterns by which a call's arguments can be forbidden.
-        self.call_patterns = tuple(
-            dict.fromkeys(
-                regex
-                for policy in forbidding
-                for regex, where in policy.patterns.items()
-                if "tool_call" in where
-            )
-        )
+        #: A pattern can forbid any call; those that can forbid some, by name or state.
+        self.any_call_pattern = False
+        self.call_patterns: tuple[str, ...] = ()
+        for policy in forbidding:
+            for regex, where in policy.patterns.items():
+                if "tool_call" not in where:
+                    continue
+                if _is_bare(policy, regex):
+                    self.any_call_pattern = True
+                elif regex not in self.call_patterns:
+                    self.call_patterns += (regex,)
         #: Values of chars, tokens and t at which a step is due, ascending.
         self.limits = {meter: _limits(self.policies, meter) for meter in _METERS}
         #: Paths below ``arguments`` that decide something, as tuples.
@@ -405,6 +407,7 @@ def _plain(place: str, condition: Any, patterns: dict[str, set[str]], depth: int
     if depth > 20 or not isinstance(condition, Mapping):
         return condition  # a function, or for the rule to complain about
     plain: dict[str, Any] = {}
+    tools: list[dict[str, Any]] = []
     for key, value in condition.items():
         if key == "not":
             plain[key] = _plain(f"{place}.not", value, patterns, depth + 1)
@@ -420,7 +423,7 @@ def _plain(place: str, condition: Any, patterns: dict[str, set[str]], depth: int
         elif key == "tool":
             if "name" in condition:
                 raise ArgumentValueError(f"{place} has both 'tool' and 'name'")
-            plain["name"] = _tool_test(f"{place}.tool", value)
+            tools = _tool_tests(f"{place}.tool", value)
             plain.setdefault("kind", condition.get("kind", "tool_call"))
         elif key == "in":
             if "pattern" not in condition:
@@ -448,6 +451,10 @@ def _plain(place: str, condition: Any, patterns: dict[str, set[str]], depth: int
             if key == "kind":
                 _check_kind(f"{place}.kind", value)
             plain[key] = value
+    if len(tools) == 1:
+        plain["name"] = tools[0]["name"]
+    elif tools:
+        return {"all": [plain, {"any": tools}]}
     return plain
 
 
@@ -460,16 +467,30 @@ def _channels(place: str, value: Any) -> tuple[str, ...]:
     return tuple(channel for channel in CHANNELS if channel in wanted)
 
 
-def _tool_test(place: str, value: Any) -> Any:
+def _tool_tests(place: str, value: Any) -> list[dict[str, Any]]:
+    """Conditions of which one fits the name of such a tool: no more work than there need be."""
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, (list, tuple)) or not all(isinstance(one, str) for one in names):
         raise ArgumentTypeError(f"{place} must be a name of a tool or a list, got {value!r:.60}")
     if not names or not all(names):
         raise ArgumentValueError(f"{place} must name a tool, got {value!r:.60}")
-    if any("*" in one for one in names):
-        parts = (".*".join(map(re.escape, one.split("*"))) for one in names)
-        return {"matches": f"^(?:{'|'.join(parts)})$"}
-    return names[0] if len(names) == 1 else {"in": list(names)}
+    exact = [one for one in names if "*" not in one]
+    tests = []
+    if exact:
+        tests.append({"name": exact[0] if len(exact) == 1 else {"in": exact}})
+    for one in names:
+        if one.strip("*") == "":
+            tests.append({"name": {"exists": True}})
+        elif "*" in one.strip("*"):  # stars within
+            text = ".*".join(map(re.escape, one.split("*")))
+            tests.append({"name": {"matches": f"(?s)^{text}$"}})
+        elif one.startswith("*") and one.endswith("*"):
+            tests.append({"name": {"contains": one.strip("*")}})
+        elif one.startswith("*"):
+            tests.append({"name": {"ends_with": one.strip("*")}})
+        elif one.endswith("*"):
+            tests.append({"name": {"starts_with": one.strip("*")}})
+    return tests
 
 
 def _check_field(place: str, key: str) -> None:
@@ -586,6 +607,32 @@ def _has_function(policy: Policy) -> bool:
             elif key == "count":
                 todo.append(value["of"])
     return False
+
+
+def _is_bare(policy: Policy, regex: str) -> bool:
+    """Whether a pattern counts wherever it is found, whatever the tool."""
+    found = [
+        condition
+        for condition in _flat(policy.rule.atoms.values())
+        if condition.get("pattern") == regex
+    ]
+    return bool(found) and any(set(one) <= {"kind", "pattern", "channel"} for one in found)
+
+
+def _flat(conditions: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
+    """Conditions, and those within them."""
+    todo = list(conditions)
+    while todo:
+        one = todo.pop()
+        if isinstance(one, Mapping):
+            yield one
+            for key, value in one.items():
+                if key in ("any", "all"):
+                    todo += value
+                elif key == "not":
+                    todo.append(value)
+                elif key == "count":
+                    todo.append(value["of"])
 
 
 def _limits(policies: Iterable[Policy], meter: str) -> tuple[float, ...]:
