@@ -37,8 +37,8 @@ class ToolLoopDetector:
         Severity of a certain loop. What is only found is a ``"warn"`` under the first two, else a
         ``"note"``.
     found_copies : int, default 2
-        Copies of a call, or of a cycle, that make a finding: with nothing new in between a
-        ``"warn"``, else a ``"note"``.
+        Copies that make a finding: of a call that failed, or found nothing, with nothing new in
+        between, and of a cycle, a ``"warn"``; else a ``"note"``.
     stop_copies : int, default 3
         Copies that are certain where nothing new came in between.
     scattered_copies : int, default 6
@@ -391,7 +391,9 @@ class ToolLoopDetector:
         if exact.changes and exact.copies < self._certain:
             return None  # this call has brought something new before
         level: Level = _HINT
-        if exact.direct >= self._found or exact.copies >= self._scattered:
+        # A call that worked may well be made once more; one that failed will fail again.
+        many = self._found if sort == "failed" else self._certain
+        if exact.direct >= many or exact.copies >= self._scattered:
             level = _FOUND
         if exact.direct >= self._needed(sort) and not exact.unseen:
             level = _CERTAIN
@@ -586,7 +588,7 @@ class ToolLoopDetector:
 
 Level = Literal[1, 2, 3]
 LoopKind = Literal["tool_loop", "near_tool_loop"]
-Sort = Literal["said", "done"]
+Sort = Literal["said", "done", "failed"]
 
 
 class _Known:
@@ -710,10 +712,12 @@ def _differ_in_volatile(one: list[str], other: list[str]) -> bool:
 
 
 def _sort_of(result: str) -> Sort:
-    """Whether a result says that something was done, as each call of a batch does."""
+    """Whether a result tells of failure, or only that something was done, as those of a batch."""
     if result.isspace() or not result:
         return "done"  # who says nothing has nothing to complain of
-    if len(result) > _MAX_DONE_CHARS or _FAILED.search(result) is not None:
+    if _FAILED.search(result, 0, _MAX_DONE_CHARS) is not None or result.strip() in _NOTHING:
+        return "failed"
+    if len(result) > _MAX_DONE_CHARS:
         return "said"
     return "done" if _DONE.search(result) is not None else "said"
 
@@ -749,6 +753,7 @@ _VOLATILE = re.compile(
     r"|\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"
     r"|\b(?=[0-9a-fA-F]*[0-9])[0-9a-fA-F]{16,}\b"
 )
+_NOTHING = frozenset({"[]", "{}", "null", "()"})
 _FAILED = re.compile(
     r"(?i)\berr(?:or)?s?\b|\bfail|\bnot\b|\bno\b|\bnone\b|\bcould\b|\bcannot\b|\bcan't\b|\binvalid"
     r"|\bdenied|\bexception|\btime[d ]*out|\bunable|\bmissing|\bunknown"
