@@ -115,6 +115,7 @@ class Offload:
         self.n_events = 0
         self.n_shed = 0
         self.n_shed_chars = 0
+        self._busy_ns = 0
 
     @property
     def used(self) -> bool:
@@ -134,12 +135,13 @@ class Offload:
 
     @property
     def load(self) -> Mapping[str, int]:
-        """Events that came, were shed, and wait; for a report's metrics."""
+        """Events that came, were shed, and wait, and nanoseconds that the rest took a worker."""
         return {
             "events": self.n_events,
             "shed_events": self.n_shed,
             "shed_chars": self.n_shed_chars,
             "pending": len(self._pending),
+            "busy_ns": self._busy_ns,
         }
 
     @property
@@ -287,6 +289,7 @@ class Offload:
                 self._ready.extend(self.detector.observe(event, gap_ns))
             except Exception as error:  # noqa: BLE001 - the detector's; raised where it is used
                 self._failure, self._broken = error, True
+            self._busy_ns += monotonic_ns() - now_ns
 
     def _shed(self, waiting: _Waiting | _Gap, *, tell: bool = True) -> None:
         gap = waiting if isinstance(waiting, _Gap) else _Gap.of(waiting.event)
