@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from midstream.stream import Event, StallDetector
 
@@ -79,3 +81,20 @@ def test_pieces_of_one_chunk_are_no_rhythm() -> None:
 def test_bad_arguments_are_named(arguments, message) -> None:
     with pytest.raises(ValueError, match=message):
         StallDetector(**arguments)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 4000), max_size=60), st.data())
+def test_findings_do_not_depend_on_how_an_arrival_is_cut(gaps_ms, data) -> None:
+    def told(pieces_of):
+        detector, found, t_ns, seq = StallDetector(first_s=3), [], 0, 0
+        for gap_ms, pieces in zip(gaps_ms, pieces_of, strict=True):
+            t_ns += gap_ms * MS
+            for piece in range(pieces):
+                event = Event("text", seq, t_ns, "word ")
+                found += detector.observe(event, 0 if piece else gap_ms * MS)
+                seq += 1
+        return [(f.t_ns, f.message, dict(f.evidence)) for f in found]
+
+    pieces_of = [data.draw(st.integers(1, 4)) for _ in gaps_ms]
+    assert told(pieces_of) == told([1] * len(gaps_ms))
