@@ -372,7 +372,7 @@ class StreamRecord:
             _check_event(index, event, before_ns)
             kind, seq, before_ns, text, name, data, stream_id, call_id = event
             if data is not None or call_id is not None:
-                event = Event(kind, seq, before_ns, text, name, None, stream_id)
+                event = Event(kind, seq, before_ns, text, name, None, stream_id, call_id)
             if kind in TEXT_KINDS:
                 total += len(text)
                 texts.append(text)
@@ -414,7 +414,11 @@ class StreamRecord:
 
     def to_bytes(self) -> bytes:
         """All of it: equal records give equal bytes."""
-        rows = [[e.kind, e.seq, e.t_ns, e.text, e.name, e.stream_id] for e in self.events]
+        rows = [
+            [e.kind, e.seq, e.t_ns, e.text, e.name, e.stream_id]
+            + ([] if e.call_id is None else [e.call_id])
+            for e in self.events
+        ]
         body = [_FORMAT, self.end_ns, self.cut, self.useful_chars, self.stop_was_wrong, rows]
         return json.dumps(body, separators=(",", ":")).encode("ascii")
 
@@ -432,8 +436,8 @@ class StreamRecord:
             if kind != _FORMAT:
                 raise ValueError(f"it begins with {kind!r:.40}")
             events = tuple(
-                Event(kind, seq, t_ns, text, name, None, stream_id)
-                for kind, seq, t_ns, text, name, stream_id in rows
+                Event(kind, seq, t_ns, text, name, None, stream_id, *call_id)
+                for kind, seq, t_ns, text, name, stream_id, *call_id in rows
             )
             record = cls(events, end_ns, cut, useful_chars, wrong)
         except (ValueError, TypeError, RecursionError) as error:
@@ -669,7 +673,7 @@ def _check_space(params: ParamSpace) -> ParamSpace:
 def _check_event(index: int, event: Event, before_ns: int) -> None:
     if not isinstance(event, Event):
         raise ArgumentTypeError(f"events[{index}] must be an Event, got {type(event).__name__}")
-    kind, seq, t_ns, text, name, _, stream_id, _ = event
+    kind, seq, t_ns, text, name, _, stream_id, call_id = event
     if kind not in KINDS:
         raise ArgumentValueError(f"events[{index}].kind is {kind!r:.40}")
     if type(t_ns) is not int or not 0 <= t_ns < 1 << 63:
@@ -678,8 +682,10 @@ def _check_event(index: int, event: Event, before_ns: int) -> None:
         raise ArgumentValueError(f"events[{index}].t_ns goes back from {before_ns} to {t_ns}")
     if type(text) is not str or type(stream_id) is not str:
         raise ArgumentTypeError(f"events[{index}]: text and stream_id must be str")
-    if type(seq) is not int or not (name is None or type(name) is str):
-        raise ArgumentTypeError(f"events[{index}]: seq must be an int, name a str or None")
+    if type(seq) is not int or any(type(one) not in (str, type(None)) for one in (name, call_id)):
+        raise ArgumentTypeError(
+            f"events[{index}]: seq must be an int, call_id and name a str or None"
+        )
 
 
 def _missing_knob(settings: Mapping[str, Any]) -> ArgumentValueError:

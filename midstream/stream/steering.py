@@ -123,8 +123,8 @@ class Steering:
         self._session = loop.begin(time_ns=time.time_ns())
         self.loops, self.stalls = detectors_of(self._session.settings)
         self._find_loops, self._find_stalls = self.loops.observe, self.stalls.observe
-        #: Kind, text, name, stream and silence before, of each event; none where it got too long.
-        self._rows: MutableSequence[tuple[Kind, str, str | None, str, int]] = []
+        #: Kind, text, name, stream, call and silence before, of each event; none where too long.
+        self._rows: MutableSequence[tuple[Kind, str, str | None, str, str | None, int]] = []
         self._n_chars = 0
         self._room = MAX_CHARS
         self._tickets: list[int] = []
@@ -166,9 +166,9 @@ class Steering:
 
     def observe(self, event: Event, gap_ns: int) -> Sequence[Finding]:
         """Take the next event: keep it, and find what the two detectors find."""
-        kind, _, _, text, name, _, stream_id, _ = event
+        kind, _, _, text, name, _, stream_id, call_id = event
         rows = self._rows
-        rows.append((kind, text, name, stream_id, gap_ns))
+        rows.append((kind, text, name, stream_id, call_id, gap_ns))
         self._n_chars += len(text)
         if len(rows) > MAX_EVENTS or self._n_chars > self._room > 0:
             self._rows, self._room = deque(maxlen=0), 0
@@ -372,9 +372,9 @@ class Steering:
         if not self._room:
             return None
         events, t_ns = [], 0
-        for seq, (kind, text, name, stream_id, gap_ns) in enumerate(self._rows):
+        for seq, (kind, text, name, stream_id, call_id, gap_ns) in enumerate(self._rows):
             t_ns += gap_ns
-            events.append(Event(kind, seq, t_ns, text, name, None, stream_id))
+            events.append(Event(kind, seq, t_ns, text, name, None, stream_id, call_id))
         return StreamRecord(tuple(events), t_ns + self._silence_ns, self._over == "stopped")
 
     def _judge(self, record: StreamRecord | None, reward: float | None = None) -> None:

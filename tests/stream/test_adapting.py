@@ -297,3 +297,20 @@ def test_damaged_records_are_refused_or_records() -> None:
         damaged[rng.randrange(len(data))] = rng.randrange(256)
         with suppress(ArgumentValueError):
             assert StreamRecord.from_bytes(bytes(damaged)).to_bytes() == bytes(damaged)
+
+
+def test_records_keep_the_ids_of_calls() -> None:
+    events = tuple(
+        Event("tool_call", n, n, '{"a": "some words of a call"}', "find", None, "0/0", f"call_{n}")
+        for n in range(60)
+    )
+    record = StreamRecord(events)
+    again = StreamRecord.from_bytes(record.to_bytes())
+    assert again == record
+    assert again.events == events
+    params = watch_params()
+    # Calls that repeat each other are no loop in a text.
+    assert StreamLoss().stop(params.defaults, again) is None
+    without = StreamRecord(tuple(event._replace(call_id=None) for event in events))
+    assert StreamLoss().stop(params.defaults, without) is not None
+    assert b"call_0" not in without.to_bytes()

@@ -345,3 +345,27 @@ def test_repeats_are_not_stopped_before_their_third_copy(samples) -> None:
         for finding in scan([sample["text"]]):
             if finding.severity == "stop" and finding.start <= sample["end_char"]:
                 assert finding.end >= third_copy, sample["id"]
+
+
+def test_calls_with_one_stream_id_are_texts_of_their_own() -> None:
+    def told(call_ids):
+        detector = LoopDetector()
+        text = '{"path": "notes and other things.txt", "with": "all the words"}'
+        found = [
+            finding
+            for call_id in call_ids
+            for piece in (text[:20], text[20:])
+            for finding in detector.observe(
+                Event("tool_call", 0, 0, piece, "read", None, "0/0", call_id)
+            )
+        ]
+        return found + list(detector.finish()), detector.n_tokens
+
+    apart, n_apart = told([f"call_{n}" for n in range(40)])
+    assert apart == []
+    together, n_together = told([None] * 40)
+    assert {f.kind for f in together} == {"loop"}
+    assert n_apart >= n_together  # of these, nothing is scanned behind the stop
+    inside = LoopDetector()
+    looping = Event("tool_call", 0, 0, "the same again, " * 40, "say", None, "0/0", "one")
+    assert [f.severity for f in inside.observe(looping)] == ["warn", "stop"]

@@ -21,7 +21,8 @@ RawFinding = tuple[str, int, int, int, int, float, int, str, int]
 class LoopDetector:
     """Find exact and near repetition in every text of a stream.
 
-    Each text (answer, reasoning, one tool call's arguments, ...) is scanned on its own. A run is
+    Each text (answer, reasoning, one tool call's arguments, ...) is scanned on its own: calls that
+    repeat each other are for `ToolLoopDetector` to find. A run is
     reported when it is found, and once more when it is certain enough to stop for; only the latter
     where both happen with the same token.
 
@@ -131,6 +132,7 @@ class LoopDetector:
         self._scanner: LoopScanner | None = None
         self._forgotten: OrderedDict[tuple[Kind, str], tuple[int, int]] = OrderedDict()
         self._forgotten_tokens = 0
+        self._calls: dict[str, str] = {}
         self._seq = 0
         self._t_ns = 0
         #: Times that a text was forgotten, or its longest period halved, for the memory limit.
@@ -175,16 +177,21 @@ class LoopDetector:
         -------
         sequence of Finding
         """
-        kind, self._seq, self._t_ns, text, _, _, stream_id, _ = event
+        kind, self._seq, self._t_ns, text, _, _, stream_id, call_id = event
         if not text or kind not in self._kinds:
             return ()
+        found: list[Finding] = []
+        if call_id is not None and kind == "tool_call" and self._calls.get(stream_id) != call_id:
+            found = self._begin_call(stream_id, call_id)
         scanner = self._scanner
         if scanner is None or stream_id != self._key[1] or kind != self._key[0]:
             scanner = self._switch(kind, stream_id)
         raw = scanner.feed(text)
         if scanner.grew:
             self._trim(scanner)
-        return self._findings(raw, self._key) if raw else ()
+        if raw:
+            found += self._findings(raw, self._key)
+        return found
 
     def finish(self) -> Sequence[Finding]:
         """Judge the last token of every text, which only the end makes whole."""
@@ -193,6 +200,24 @@ class LoopDetector:
             for key, scanner in self._scanners.items()
             for finding in self._findings(scanner.finish(), key)
         ]
+
+    def _begin_call(self, stream_id: str, call_id: str) -> list[Finding]:
+        """A call has begun: one that had its stream id before is another text, and over."""
+        others = self._calls.pop(stream_id, None) is not None
+        self._calls[stream_id] = call_id
+        if len(self._calls) > _MAX_FORGOTTEN:
+            del self._calls[next(iter(self._calls))]
+        if not others:
+            return []
+        key: tuple[Kind, str] = ("tool_call", stream_id)
+        self._forgotten.pop(key, None)  # its tokens stay counted
+        scanner = self._scanners.pop(key, None)
+        if scanner is None:
+            return []
+        self._forgotten_tokens += scanner.n_tokens
+        if self._key == key:
+            self._scanner = None
+        return self._findings(scanner.finish(), key)
 
     def _switch(self, kind: Kind, stream_id: str) -> LoopScanner:
         key = (kind, stream_id)
