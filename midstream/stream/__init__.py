@@ -24,7 +24,8 @@ Adapting, by a strange loop around the watch
     other detectors `detector_params`, `detectors_with`, `RunLoss` of a `LabelledRun`
 Recording
     `Recorder`, `load`, `read_recording`, `Recording`, `shipped_recordings`; many of them in a
-    `RecordingsFolder`, and to be searched in a `Library` (`Entry`, `Hit`)
+    `RecordingsFolder`, and to be searched in a `Library` (`Entry`, `Hit`); `export_sse` and
+    `import_sse` for the formats of providers
 Publishing over QUIC
     `QuicPublisher` for a server, `to_quic` and `QuicSink` for a stream; `QuicCode`, `Served`
 """
@@ -85,6 +86,8 @@ if TYPE_CHECKING:
         Recorder,
         Recording,
         RecordingsFolder,
+        export_sse,
+        import_sse,
         load,
         read_recording,
         replay,
@@ -166,6 +169,7 @@ __all__ = [
     "default_detectors",
     "detector_params",
     "detectors_with",
+    "export_sse",
     "formats",
     "from_anthropic",
     "from_http",
@@ -177,6 +181,7 @@ __all__ = [
     "from_realtime",
     "from_responses",
     "from_sse",
+    "import_sse",
     "lint_policies",
     "load",
     "load_policies",
@@ -250,6 +255,7 @@ __getattr__, __dir__ = lazy_exports(
         "default_detectors": "detectors",
         "detector_params": "detectors",
         "detectors_with": "detectors",
+        "export_sse": "recording",
         "formats": ".",
         "from_anthropic": "providers",
         "from_http": "http",
@@ -261,6 +267,7 @@ __getattr__, __dir__ = lazy_exports(
         "from_realtime": "providers",
         "from_responses": "providers",
         "from_sse": "sources",
+        "import_sse": "recording",
         "lint_policies": "rulefiles",
         "load": "recording",
         "load_policies": "rulefiles",

@@ -5,6 +5,8 @@ Writing and reading
 Keeping many
     `RecordingsFolder`, a folder that no name leads out of; `Library` (`Entry`, `Hit`, `Reindexed`),
     one that can be searched
+In and out
+    `export_sse`, `import_sse`
 Parts
     `TextRedactor`, `RecordingDecoder`, `header_line`, `event_line`
 
@@ -57,6 +59,7 @@ from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from midstream.stream.recording.decoding import RecordingDecoder
+    from midstream.stream.recording.exporting import export_sse, import_sse
     from midstream.stream.recording.folders import RecordingsFolder
     from midstream.stream.recording.library import Entry, Hit, Library, Reindexed
     from midstream.stream.recording.lines import event_line, header_line
@@ -81,7 +84,9 @@ __all__ = [
     "Reindexed",
     "TextRedactor",
     "event_line",
+    "export_sse",
     "header_line",
+    "import_sse",
     "load",
     "read_recording",
     "replay",
@@ -101,7 +106,9 @@ __getattr__, __dir__ = lazy_exports(
         "Reindexed": "library",
         "TextRedactor": "redacting",
         "event_line": "lines",
+        "export_sse": "exporting",
         "header_line": "lines",
+        "import_sse": "exporting",
         "load": "reading",
         "read_recording": "reading",
         "replay": "reading",
