@@ -211,6 +211,7 @@ class _Connection(asyncio.Protocol):
         "_size",
         "_started",
         "_status",
+        "_surplus",
         "_transport",
         "_waiter",
         "_writable",
@@ -239,6 +240,7 @@ class _Connection(asyncio.Protocol):
         self._complete = False
         self._length_known = False
         self._keep_alive = False
+        self._surplus = False
         self._body: list[bytes] = []
 
     # Of the connection.
@@ -277,7 +279,8 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._complete:
-            self.close()  # nobody asked: what follows an answer may be another's
+            self._surplus = True
+            self.close()
             return
         try:
             self._parser.feed_data(data)
@@ -309,10 +312,17 @@ class _Connection(asyncio.Protocol):
 
     # Of the parser.
 
+    def on_message_begin(self) -> None:
+        if self._complete:
+            self._surplus = True  # nobody asked: what follows an answer may be another's
+
     def on_status(self, reason: bytes) -> None:
-        self._reason += reason
+        if not self._surplus:
+            self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._surplus:
+            return
         self._size += len(name) + len(value)
         if self._size > _MOST_HEAD_BYTES:
             self._error = httpx2.RemoteProtocolError("the head of the answer is too large")
@@ -320,6 +330,8 @@ class _Connection(asyncio.Protocol):
         self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        if self._surplus:
+            return
         status = self._parser.get_status_code()
         if 100 <= status < 200:  # says nothing yet
             self._headers = []
@@ -411,7 +423,8 @@ class _Connection(asyncio.Protocol):
         """Let go of the answer: keep the connection for the next, or close it."""
         if self._transport is None:
             return
-        if self._complete and self._keep_alive and not self._paused and not self._body:
+        whole = self._complete and not self._surplus and not self._body
+        if whole and self._keep_alive and not self._paused:
             self._owner.spare(self)
         else:
             self.close()
