@@ -17,7 +17,7 @@ from midstream.stream.formats.base import (
     text_or_none,
 )
 
-__all__ = ["AnthropicMapper"]
+__all__ = ["DERIVED", "AnthropicMapper"]
 
 _CALLS = {"tool_use": "", "server_tool_use": "!", "mcp_tool_use": "!"}
 #: What a stream object of the SDK says beside the events that came over the wire.

@@ -192,8 +192,8 @@ class AutoMapper(PayloadMapper):
             if found is None or (self._only and found.api not in self._only):
                 return super().events(payload, t_ns, event=event)
             inner = self.inner = found()
-            inner.count, inner._failed = self.count, self._failed
-        inner.seq = self.seq
+            inner._failed = self._failed
+        inner.seq, inner.count = self.seq, self.count
         out = inner.events(payload, t_ns, event=event)
         self.seq = inner.seq
         self.count = inner.count

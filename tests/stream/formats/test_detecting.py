@@ -84,7 +84,7 @@ def test_the_undecided_pass_and_are_counted():
     events += mapper.flush(0)
     assert [kind for kind, _, _ in brief(events)] == ["text", "error", "error", "text", "text"]
     assert [event.seq for event in events] == list(range(5))
-    assert mapper.inner.count == 4
+    assert mapper.count == 4
     assert mapper.decode("[DONE]", 0) == []
     assert mapper.done
 
@@ -95,6 +95,10 @@ def test_a_cut_counts_all_payloads():
     mapper.events(chunk("a"), 0)
     mapper.decode("{", 0)
     assert mapper.cut().startswith("closed mid-stream after event 3: ")
+    mapper.events(chunk("b"), 0)
+    assert mapper.cut().startswith("closed mid-stream after event 4: ")
+    (bad,) = mapper.decode("{", 0)
+    assert bad.text.startswith("event 5: not JSON")
     mapper.decode("[DONE]", 0)
     assert mapper.cut() is None
 
