@@ -129,12 +129,12 @@ class PayloadMapper:
             return [self.failure(f"{self._where(offset)}: {detail}: {cause}", t_ns, text)]
         if problem:
             events.append(self.failure(f"{self._where(offset)}: {problem}", t_ns))
+        count, seq = self.count, self.seq
         self.count -= 1  # `events` counts it again
-        seq = self.seq
         try:
             events += self.events(payload, t_ns, event=event)
         except RecursionError:  # parsed with the stack's last frames, but not shown with them
-            self.seq = seq
+            self.count, self.seq = count, seq
             message = f"{self._where(offset)}: nested too deeply"
             events.append(self.failure(message, t_ns, text))
         return events

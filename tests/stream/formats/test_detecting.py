@@ -134,6 +134,11 @@ def test_all_mappers_share_what_is_common(mapper):
     assert bad.text.startswith("event 3 at byte 7: invalid UTF-8; not JSON either")
     first, second = made.decode("[1]", 5, problem="invalid UTF-8")
     assert (first.kind, second.kind, second.data) == ("error", "text", [1])
+    for depth in range(100, 1200, 37):
+        before = made.count
+        nested = "[" * depth + "]" * depth
+        made.decode(f'{{"error": {{"a": {nested}}}, "type": "error"}}', 0)
+        assert made.count == before + 1
     (deep,) = made.decode("[" * 100_000, 0)
     assert "nested too deeply" in deep.text
     (named,) = made.events({"detail": "quota"}, 0, event="error")
