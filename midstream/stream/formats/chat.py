@@ -22,6 +22,9 @@ from midstream.stream.formats.base import (
 
 __all__ = ["ChatMapper"]
 
+#: Counts among llama.cpp's timings.
+_TIMINGS = ("prompt_n", "cache_n", "predicted_n")
+
 
 class ChatMapper(PayloadMapper):
     """Turn the payloads of one chat-completions stream into events.
@@ -80,6 +83,10 @@ class ChatMapper(PayloadMapper):
         usage = payload.get("usage")
         if usage is None and "x_groq" in payload and isinstance(payload["x_groq"], dict):
             usage = payload["x_groq"].get("usage")
+        if usage is None and "timings" in payload and out and out[-1].kind == "end":
+            timings = payload["timings"]  # of llama.cpp, which may send no usage
+            if isinstance(timings, dict):
+                usage = {name: timings[name] for name in _TIMINGS if name in timings}
         if usage is not None:
             self._usage(out, usage, t_ns, payload)
 

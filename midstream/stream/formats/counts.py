@@ -14,20 +14,23 @@ _NAMES: dict[str, tuple[str | None, str | None]] = {
     **dict.fromkeys(
         (
             *("input_tokens", "prompt_tokens", "inputTokens", "promptTokenCount"),
-            *("total_input_tokens", "prompt_eval_count", "tokens_evaluated"),
+            *("total_input_tokens", "prompt_eval_count", "tokens_evaluated", "prompt_n"),
         ),
         ("input_tokens", None),
     ),
     **dict.fromkeys(
         (
             *("output_tokens", "completion_tokens", "outputTokens", "candidatesTokenCount"),
-            *("total_output_tokens", "eval_count", "tokens_predicted"),
+            *("total_output_tokens", "eval_count", "tokens_predicted", "predicted_n"),
         ),
         ("output_tokens", None),
     ),
     **dict.fromkeys(("total_tokens", "totalTokens", "totalTokenCount"), ("total_tokens", None)),
-    # Anthropic and Bedrock count what comes from a cache, or goes there, apart from the input.
-    **dict.fromkeys(("cache_read_input_tokens", "cacheReadInputTokens"), (_CACHED, "input_tokens")),
+    # Anthropic, Bedrock and llama.cpp count what comes from a cache apart from the input, and the
+    # former what goes there.
+    **dict.fromkeys(
+        ("cache_read_input_tokens", "cacheReadInputTokens", "cache_n"), (_CACHED, "input_tokens")
+    ),
     **dict.fromkeys(
         ("cache_creation_input_tokens", "cacheWriteInputTokens"), (None, "input_tokens")
     ),

@@ -278,6 +278,22 @@ def test_usage_always_holds_its_counts():
         assert usage.data["usage"] == counts
 
 
+def test_timings_of_llama_cpp_are_counts():
+    timings = {"prompt_n": 3, "cache_n": 20, "predicted_n": 4, "predicted_ms": 1.5}
+    events = mapped(
+        {**chunk("a"), "timings": timings}, {**chunk(finish="stop"), "timings": timings}
+    )
+    assert [event.kind for event in events] == ["text", "end", "usage"]
+    assert events[2].data == {
+        "usage": {"prompt_n": 3, "cache_n": 20, "predicted_n": 4},
+        "tokens": {"input_tokens": 23, "output_tokens": 4, "total_tokens": 27, "cached_tokens": 20},
+    }
+    usage = {"prompt_tokens": 23, "completion_tokens": 4}
+    events = mapped({**chunk(finish="stop"), "timings": timings, "usage": usage})
+    assert events[1].data["usage"] == usage
+    assert len(mapped({**chunk(finish="stop"), "timings": 5})) == 1
+
+
 def test_numbers_that_json_does_not_have():
     text = '{"choices": [{"delta": {"content": "a"}, "score": -Infinity}], "usage": {"n": NaN}}'
     found, usage = ChatMapper().decode(text, 0)
