@@ -21,6 +21,7 @@ class RealtimeMapper(ResponsesMapper):
 
     - deltas of text are ``text`` events, of the transcript ``audio`` events; audio itself is an
       ``audio`` event with empty text;
+    - what a session that translates says is ``audio`` likewise, with the stream id ``""``;
     - calls are ``tool_call`` events, an output that the client sends for one a ``tool_result``;
     - ``response.done`` gives the ``end`` event, whose text is the status, and the usage;
     - what the user said is no text of the model: transcripts of it pass with empty text;
@@ -111,6 +112,12 @@ class RealtimeMapper(ResponsesMapper):
         text = part_text(item.get("output"))
         self._add(out, "tool_result", t_ns, payload, text, name, stream_id, call_id)
 
+    def _translated(self, out: list[Event], payload: dict[str, Any], t_ns: int) -> None:
+        """What a session that translates says, for as long as it lasts."""
+        is_audio = payload["type"] == "session.output_audio.delta"
+        text = None if is_audio else text_or_none(payload.get("delta"))
+        self._add(out, "audio", t_ns, payload, text or "")
+
     def _failure(self, out: list[Event], payload: dict[str, Any], t_ns: int) -> None:
         error = payload.get("error")
         self._add(out, "error", t_ns, payload, error_text(error if error else payload))
@@ -131,6 +138,8 @@ _MORE: dict[str, Handler] = {
     "response.output_audio_transcript.done": RealtimeMapper._transcript_done,
     "response.audio_transcript.delta": RealtimeMapper._transcript_delta,
     "response.audio_transcript.done": RealtimeMapper._transcript_done,
+    "session.output_audio.delta": RealtimeMapper._translated,
+    "session.output_transcript.delta": RealtimeMapper._translated,
     "conversation.item.added": RealtimeMapper._conversation_item,
     "conversation.item.created": RealtimeMapper._conversation_item,
     "conversation.item.done": RealtimeMapper._conversation_item,

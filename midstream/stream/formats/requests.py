@@ -11,7 +11,7 @@ from midstream._core.validate import check_mapping, check_text
 from midstream.stream.events import Event, Kind
 from midstream.stream.formats.base import compact, part_text, text_or_none
 from midstream.stream.formats.detecting import MAPPERS, mapper_of
-from midstream.stream.formats.typed import call_name, call_value, result_of, runs_here
+from midstream.stream.formats.typed import call_name, call_value, output_of, result_of, runs_here
 
 __all__ = ["history"]
 
@@ -197,8 +197,10 @@ def _responses(teller: _Teller, place: str, item: dict[str, Any]) -> None:
         result = result_of(item)
         if result is not None:
             teller.result(result, stream_id, item, call_id, name)
-    elif isinstance(kind, str) and kind.endswith("_output"):
-        teller.result(part_text(item.get("output")), place, item, call_id)
+        return
+    output = output_of(item)
+    if output is not None:
+        teller.result(output, place, item, call_id)
 
 
 def _anthropic(teller: _Teller, place: str, message: dict[str, Any]) -> None:

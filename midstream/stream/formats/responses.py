@@ -12,10 +12,16 @@ from midstream.stream.formats.base import (
     as_index,
     error_text,
     keep,
-    part_text,
     text_or_none,
 )
-from midstream.stream.formats.typed import TypedCall, call_name, call_value, result_of, runs_here
+from midstream.stream.formats.typed import (
+    TypedCall,
+    call_name,
+    call_value,
+    output_of,
+    result_of,
+    runs_here,
+)
 
 __all__ = ["Answer", "Handler", "ResponsesMapper"]
 
@@ -312,9 +318,11 @@ class ResponsesMapper(PayloadMapper):
             result = result_of(item)
             if result is not None:
                 self._result(out, call, result, t_ns, payload)
-        elif isinstance(kind, str) and kind.endswith("_output"):
-            known = answer.called.get(call.call_id, call) if call.call_id else call
-            self._result(out, known, part_text(item.get("output")), t_ns, payload)
+        else:
+            output = output_of(item)
+            if output is not None:
+                known = answer.called.get(call.call_id, call) if call.call_id else call
+                self._result(out, known, output, t_ns, payload)
 
     def _result(
         self, out: list[Event], call: TypedCall, text: str, t_ns: int, payload: dict[str, Any]

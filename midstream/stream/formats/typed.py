@@ -11,7 +11,7 @@ from typing import Any
 
 from midstream.stream.formats.base import Part, compact, part_text, text_or_none
 
-__all__ = ["TypedCall", "call_name", "call_value", "result_of", "runs_here"]
+__all__ = ["TypedCall", "call_name", "call_value", "output_of", "result_of", "runs_here"]
 
 #: Fields of an item that are not its arguments.
 _ENVELOPE = frozenset(
@@ -19,6 +19,7 @@ _ENVELOPE = frozenset(
         *("id", "type", "status", "call_id", "name", "namespace", "server_label", "execution"),
         *("outputs", "results", "result", "output", "error", "container_id", "environment"),
         *("approval_request_id", "pending_safety_checks", "caller", "created_by", "agent"),
+        "fingerprint",
     }
 )
 #: Calls that the client runs.
@@ -41,7 +42,7 @@ def call_name(item: dict[str, Any]) -> str | None:
     kind = item.get("type")
     if not isinstance(kind, str):
         return None
-    if kind.endswith("_call") or kind == "mcp_approval_request":
+    if kind.endswith("_call") or kind in ("mcp_approval_request", "program"):
         name = text_or_none(item.get("name"))
         return name if name is not None else kind.removesuffix("_call")
     return None
@@ -92,6 +93,21 @@ def result_of(item: dict[str, Any]) -> str | None:
         if value is not None and value != []:
             return part_text(value)
     return None
+
+
+def output_of(item: dict[str, Any]) -> str | None:
+    """Text of an item that is a call's output; None where it is none.
+
+    Examples
+    --------
+    >>> output_of({"type": "function_call_output", "call_id": "c", "output": "18 degrees"})
+    '18 degrees'
+    """
+    kind = item.get("type")
+    if not isinstance(kind, str) or not kind.endswith("_output"):
+        return None
+    found = (item[name] for name in ("output", "result", "outputs", "tools") if name in item)
+    return part_text(next(found, None))
 
 
 class TypedCall(Part):

@@ -130,6 +130,21 @@ def test_responses_may_overlap():
     assert said(events) == [("text", "a", "0")]
 
 
+def test_a_session_that_translates():
+    mapper = RealtimeMapper()
+    events = mapped(
+        mapper,
+        {"type": "session.input_transcript.delta", "event_id": "e", "delta": "what the user said"},
+        {"type": "session.output_transcript.delta", "event_id": "e", "delta": "Hel"},
+        {"type": "session.output_audio.delta", "event_id": "e", "delta": "UklGRg=="},
+        {"type": "session.output_transcript.delta", "event_id": "e", "delta": "lo"},
+        {"type": "session.output_transcript.delta", "event_id": "e", "delta": None},
+    )
+    assert assemble(events).audio == {"": "Hello"}
+    assert [event.kind for event in events] == ["text", *["audio"] * 4]
+    assert mapper.cut() is None
+
+
 def test_an_error_does_not_excuse_a_cut():
     mapper = RealtimeMapper()
     error = {"type": "error", "event_id": "e", "error": {"type": "invalid", "message": "no"}}

@@ -254,12 +254,18 @@ def test_patches_and_commands_become_json(ending):
             {"commands": ["ls"]},
             True,
         ),
+        (
+            {"type": "program", "call_id": "c", "code": "1", "fingerprint": "f"},
+            "program",
+            {"code": "1"},
+            True,
+        ),
         ({"type": "future_call", "thing": 1}, "future", {"thing": 1}, True),
     ],
 )
 def test_calls_of_built_in_tools(item, name, arguments, provider_run):
     events = mapped(ResponsesMapper(), added(0, id="i", type=item["type"]), done(0, id="i", **item))
-    if name == "echo" or not provider_run or "environment" in item:  # told by the whole item
+    if {"name", "call_id", "environment", "execution"} & item.keys():  # told by the whole item
         events = mapped(ResponsesMapper(), done(0, id="i", **item))
     (call,) = assemble(events).calls
     assert (call.name, call.provider_run) == (name, provider_run)
@@ -298,6 +304,22 @@ def test_outputs_are_results():
     (call,) = assemble(events).calls
     assert call.result == '{"stdout":"x"}'
     assert brief(events)[-1] == ("tool_result", '{"stdout":"x"}', "0")
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "text"),
+    [
+        ("program_output", {"result": "42"}, "42"),
+        ("tool_search_output", {"tools": [{"name": "f"}]}, '{"name":"f"}'),
+        ("future_output", {}, ""),
+    ],
+)
+def test_other_outputs_are_results(kind, fields, text):
+    call = {"type": "program", "id": "p", "call_id": "a", "code": "1"}
+    output = {"type": kind, "id": "o", "call_id": "a", **fields}
+    events = mapped(ResponsesMapper(), done(0, **call), done(1, **output))
+    assert events[-1][0:1] + events[-1][3:5] == ("tool_result", text, "program")
+    assert (events[-1].stream_id, events[-1].call_id) == ("0!", "a")
 
 
 def test_how_it_ends():
