@@ -16,6 +16,7 @@ from stream.chat import chunk, collect, cut, joined, sse, story, within
 from midstream._core.clock import monotonic_ns
 from midstream._core.errors import (
     ArgumentTypeError,
+    ArgumentValueError,
     MalformedStreamError,
 )
 from midstream.stream.events import Event
@@ -569,6 +570,24 @@ async def test_sdk_chunks_keep_unknown_keys_and_wrong_types():
 
 
 # -- from_sse
+
+
+async def test_the_api_of_a_body():
+    delta = {
+        "type": "content_block_delta",
+        "index": 0,
+        "delta": {"type": "text_delta", "text": "a"},
+    }
+    body = sse(delta, done=False)
+    for api in (None, "anthropic", "messages"):
+        assert joined((await collect(from_sse(body, api=api)))[0]) == "a"
+    events, _ = await collect(from_sse(body, api="chat"))
+    assert joined(events) == ""
+    assert events[-1].text == f"1 events, none of them of a chat completion, in {len(body)} bytes"
+    with pytest.raises(ArgumentValueError, match="api must be one of"):
+        from_sse(body, api="gopher")
+    with pytest.raises(ArgumentTypeError, match="api"):
+        from_sse(body, api=5)
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=8), st.sampled_from(["\n", "\r", "\r\n"]))
