@@ -472,6 +472,9 @@ cdef class PatternTable:
         self.n_rows = self.max_rows = self.n_acts = self.max_acts = 0
         self.n_heads = self.max_heads = self.n_sources = self.max_sources = 0
         for part in self.parts:
+            # Without the steps, which lead in circles, the states go at once.
+            for state in part.states.values():
+                (<State>state).next.clear()
             part.states = {}
             part.state_bytes = 0
         return 0
