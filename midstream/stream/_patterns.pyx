@@ -433,6 +433,7 @@ cdef class PatternTable:
     cdef int class_of(self, uint32_t c) except -1:
         """The same, looked up."""
         cdef uint16_t *page
+        cdef int found = 0
         if c < 128:
             return self.ascii[c]
         page = self.pages[c >> 8]

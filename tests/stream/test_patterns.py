@@ -6,7 +6,7 @@ import pickle
 import random
 import re
 import threading
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 from hypothesis import example, given, settings
@@ -176,6 +176,39 @@ def test_when(pattern, text, early, late):
     for wanted, is_early in ((early, True), (late, False)):
         ((place, _),) = told(PatternSet({"x": pattern}, early=is_early), text)
         assert place == wanted
+
+
+def test_no_character_later_than_it_is_certain():
+    """Before, some continuation gives another first match; all short ones are tried."""
+    rng = random.Random(1)
+    endings = ["".join(word) for n in range(5) for word in product("abc", repeat=n)]
+
+    def some(depth):
+        draw = rng.random()
+        if depth == 0 or draw < 0.35:
+            return rng.choice(["a", "b", ".", "[ab]"])
+        if draw < 0.62:
+            return some(depth - 1) + some(depth - 1)
+        if draw < 0.78:
+            return f"(?:{some(depth - 1)}|{some(depth - 1)})"
+        return f"(?:{some(depth - 1)})" + rng.choice(["+", "?", "{2}", "+?", "??"])
+
+    n_checked = 0
+    for _ in range(4000):
+        pattern = some(2)
+        if not reads(pattern) or re.search(r"\?\)[+?]", pattern):
+            continue  # matches nothing, or repeats what may be nothing
+        theirs = re.compile(pattern)
+        text = "".join(rng.choice("abc") for _ in range(6))
+        for place, match in told(PatternSet({"x": pattern}, early=False), text)[:1]:
+            for before in range(match.end, 6 if place == "end" else place):
+                spans_then = {
+                    found.span() if (found := theirs.search(text[:before] + ending)) else None
+                    for ending in endings
+                }
+                assert len(spans_then) > 1, (pattern, text, before)
+                n_checked += 1
+    assert n_checked > 50
 
 
 def test_patterns_do_not_disturb_one_another():
