@@ -3,9 +3,9 @@ r"""Many regular expressions over a text that arrives in pieces.
 Why not hyperscan, whose streaming mode is made for this: it has no build for Windows; it tells the
 ends of all matches, but where they start only for patterns that are small enough (20 for secrets
 and commands are refused as too large); ``\b`` knows ASCII alone there, and positions are bytes;
-and a call of it from Python for a token of 4 characters takes ten times as long as `feed` here,
-0.8 against 0.07 microseconds on the machine of ``asv_benchmarks`` (``peers_patterns``). `re` cannot
-be fed: over the whole text at once, these patterns take it ten times as long, one after the other.
+and a call of it from Python for a token of 4 characters takes five times as long as `feed` here,
+0.28 against 0.06 microseconds (``peers_patterns`` in ``asv_benchmarks``). `re` cannot be fed: over
+the whole text at once, these patterns take it ten times as long, one after the other.
 The automaton comes from `midstream._core.regex`, which the rules of `midstream.logic` use as well.
 """
 
@@ -79,7 +79,7 @@ class PatternSet:
 
     Deterministic states are made as a text asks for them and shared by all scanners, which may
     run in different threads. A character costs one look into a table whatever the number of
-    patterns: 0.07 microseconds for a token of 4 characters and 20 patterns (``asv_benchmarks`` has
+    patterns: 0.06 microseconds for a token of 4 characters and 20 patterns (``asv_benchmarks`` has
     the run beside `re` and hyperscan). A character for which a state is still missing costs some
     microseconds a pattern.
 

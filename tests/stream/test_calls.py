@@ -6,7 +6,7 @@ import json
 from itertools import pairwise
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from midstream.errors import ArgumentTypeError, ArgumentValueError
@@ -68,6 +68,7 @@ def told(text, cuts):
     return found, malformed, complete, call.malformed, call.complete, repr(call.value), call
 
 
+@settings(deadline=None)
 @given(documents(), st.lists(st.integers(0, 10**6)))
 @example('{"a": [1, {"b": "\\ud83d\\ude00"}], "a": 2}', [3, 14, 19])
 @example('"\\ud83d\\ud83d\\ude00"', [])
@@ -77,6 +78,7 @@ def test_pieces_do_not_matter(text, cuts):
     assert told(text, range(len(text)))[:-1] == whole[:-1]
 
 
+@settings(deadline=None)
 @given(documents())
 @example("1" * 4300)
 @example("1" * 4301)
@@ -107,12 +109,14 @@ def flatten(value, path=""):
         yield inner, item
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), VALUES))
 def test_all_values_become_fixed_each_once_and_in_order(value):
     call = told(json.dumps(value), range(0, 1000, 7))[-1]
     assert list(call.fixed.items()) == list(flatten(value))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), LEAVES, min_size=1), st.integers(0, 10**6))
 def test_a_fixed_value_is_in_every_continuation(value, at):
     text = json.dumps(value)
@@ -342,6 +346,7 @@ def test_arguments_that_cannot_be_used():
 # One text for equal arguments
 
 
+@settings(deadline=None)
 @given(VALUES.filter(lambda value: not isinstance(value, str)))  # a str is JSON as text
 def test_canonical_text_is_that_of_the_value(value):
     canonical = canonical_arguments(json.dumps(value, indent=2))

@@ -76,7 +76,7 @@ def spans(names, text):
     )
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(patterns(), min_size=1, max_size=3), TEXTS)
 def test_the_matches_are_those_of_re(texts, text):
     names = {str(number): pattern for number, pattern in enumerate(texts)}
@@ -84,7 +84,7 @@ def test_the_matches_are_those_of_re(texts, text):
     assert sorted(found) == spans(names, text)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     st.lists(patterns(), min_size=1, max_size=3),
     TEXTS,
@@ -111,7 +111,7 @@ def test_pieces_do_not_matter(texts, text, cuts, early, max_behind):
     assert told(found, [text[a:b] for a, b in pairwise(places)]) == expected
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(patterns(st.just("^")), TEXTS)
 @example("a(?:.*b)?", "aaab aa")
 @example(r"\w+", "one two")
@@ -131,6 +131,7 @@ def test_early_means_as_soon_as_something_matches(text, subject):
         behind = end
 
 
+@settings(deadline=None)
 @given(patterns(), TEXTS, st.integers(0, 24))
 def test_what_is_not_held_is_in_no_later_match(pattern, text, cut):
     scanner = PatternSet({"x": pattern}, early=False).scanner()
@@ -140,6 +141,7 @@ def test_what_is_not_held_is_in_no_later_match(pattern, text, cut):
     assert all(match.start >= decided for match in later)
 
 
+@settings(deadline=None)
 @given(patterns(), TEXTS)
 def test_a_match_that_is_under_way_comes(pattern, text):
     whole = PatternSet({"x": pattern}, early=False)
@@ -289,6 +291,7 @@ def test_hostile_patterns_end(pattern, text):
     assert scanner.memory_bytes < 1 << 16
 
 
+@settings(deadline=None)
 @given(st.text("ab()[]{}*+?|\\^$.,-:1dwsbxu", max_size=20))
 def test_any_text_is_a_pattern_or_told_to_be_none(text):
     try:

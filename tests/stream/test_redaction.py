@@ -173,7 +173,7 @@ SCRAPS = st.sampled_from(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(SCRAPS, max_size=8).map("".join), st.lists(st.integers(0, 10**6), max_size=12))
 def test_pieces_do_not_matter(text, cuts):
     whole = "".join(redacted(text))
@@ -181,7 +181,7 @@ def test_pieces_do_not_matter(text, cuts):
     assert "".join(redacted(text, range(len(text)))) == whole
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(SECRET_KINDS),
     st.lists(st.sampled_from(["word ", "\n", '"', "(", "é ", "; "]), max_size=4).map("".join),
@@ -196,6 +196,7 @@ def test_no_increment_has_any_part_of_a_secret(kind, around, cuts):
     assert sum(piece.count(f"[redacted:{kind}]") for piece in out) == 1  # in one piece
 
 
+@settings(deadline=None)
 @given(st.lists(SCRAPS, max_size=6).map(" | ".join))
 def test_what_comes_out_has_no_secret_more(text):
     once = redact(text)
@@ -241,6 +242,7 @@ def test_what_is_released_before_it_is_certain():
     assert redactor.feed("@example.org") + redactor.flush() == "[redacted:email]"
 
 
+@settings(deadline=None)
 @given(st.lists(SCRAPS, max_size=6), st.lists(st.booleans(), min_size=6, max_size=6))
 def test_release_loses_nothing(scraps, times):
     redactor = Redactor(placeholder="")
@@ -281,7 +283,7 @@ def test_an_escape_before_a_secret_stays_whole():
 # Limits
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.sampled_from(
