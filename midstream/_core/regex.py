@@ -141,6 +141,11 @@ class Pattern:
         self.asks_words = bool(kinds & {BOUNDARY, NO_BOUNDARY})
         self.asks_lines = bool(kinds & {LINE_START, LINE_END})
         self.asks_edges = bool(kinds & {START, LINE_START})
+        self._start = self._closure([self.first], EDGE, UNKNOWN)
+        #: Whether it can only begin where the text does.
+        self._anchored = not any(
+            self._closure([self.first], kind, UNKNOWN) for kind in (OTHER, WORD, LINE_FEED)
+        )
         self._reset()
 
     def __eq__(self, other: object) -> bool:
@@ -423,7 +428,7 @@ class Pattern:
         -------
         bool
         """
-        state = self._closure([self.first], EDGE, UNKNOWN)
+        state = self._start
         if self._matches(state):
             return True
         # A local table: another thread may clear the shared one.
@@ -443,6 +448,8 @@ class Pattern:
                     row[char] = found
             if found is _MATCHED:
                 return True
+            if not found and self._anchored:
+                return False
             state = found
         return self._matches(self._decided(state, EDGE))
 

@@ -454,7 +454,25 @@ def _plain(place: str, condition: Any, patterns: dict[str, set[str]], depth: int
     if len(tools) == 1:
         plain["name"] = tools[0]["name"]
     elif tools:
-        return {"all": [plain, {"any": tools}]}
+        plain = {"all": [plain, {"any": tools}]}
+    kind = plain.get("kind")
+    return _within(plain, kind) if isinstance(kind, str) else plain
+
+
+def _within(condition: dict[str, Any], kind: str) -> dict[str, Any]:
+    """A condition whose parts ask for its kind first: no text is searched that does not count."""
+
+    def part(one: Any) -> Any:
+        if not isinstance(one, Mapping) or "kind" in one:
+            return one
+        return _within({"kind": kind, **one}, kind)
+
+    plain = dict(condition)
+    if "not" in plain:
+        plain["not"] = part(plain["not"])
+    for word in ("any", "all"):
+        if isinstance(plain.get(word), (list, tuple)):
+            plain[word] = [part(one) for one in plain[word]]
     return plain
 
 
