@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, MidstreamError
@@ -239,7 +240,7 @@ class Policy:
             _check_field(f"key of rule {name!r}", key)
         for regex in patterns:
             try:
-                PatternSet({"pattern": regex})
+                _pattern_set((regex,))
             except MidstreamError as error:
                 raise ArgumentValueError(f"a pattern of rule {name!r}: {error}") from error
         put(self, "name", name)
@@ -339,14 +340,14 @@ class PolicySet:
         #: For each channel, what is looked for there.
         self.patterns: dict[str, PatternSet] = {}
         for channel in CHANNELS:
-            wanted = {
-                regex: regex
+            wanted = dict.fromkeys(
+                regex
                 for policy in self.policies
                 for regex, where in policy.patterns.items()
                 if channel in where
-            }
+            )
             if wanted:
-                self.patterns[channel] = PatternSet(wanted)
+                self.patterns[channel] = _pattern_set(tuple(wanted))
         #: A pattern can forbid any call; those that can forbid some, by name or state.
         self.any_call_pattern = False
         self.call_patterns: tuple[str, ...] = ()
@@ -393,6 +394,12 @@ class PolicySet:
     def __repr__(self) -> str:
         n = len(self.policies)
         return f"<PolicySet of {n} polic{'y' if n == 1 else 'ies'}>"
+
+
+@lru_cache(maxsize=1024)
+def _pattern_set(regexes: tuple[str, ...]) -> PatternSet:
+    """Sets are made once in a process: the states that one stream has met serve the next one."""
+    return PatternSet({regex: regex for regex in regexes})
 
 
 def _book(policies: Sequence[Policy], max_keys: int) -> RuleBook | None:
