@@ -39,6 +39,7 @@ from midstream.errors import MidstreamError
 
 if TYPE_CHECKING:
     from midstream.stream import Detector
+    from midstream.stream.rulefiles import PoliciesLike
 
 __all__ = ["app", "main"]
 
@@ -137,6 +138,7 @@ def watch(
     near: opt.Near = True,
     stall_after: opt.StallAfter = 2.0,
     first_chunk_within: opt.FirstChunkWithin = 30.0,
+    rules: opt.WatchRules = None,
     prompt: opt.Prompt = None,
     messages: opt.Messages = None,
     model: opt.Model = None,
@@ -180,6 +182,7 @@ def watch(
             stall_after=stall_after,
             first_chunk_within=first_chunk_within,
         ),
+        policies=inputs.open_policies(rules),
     )
 
 
@@ -199,6 +202,7 @@ def replay(
     near: opt.Near = True,
     stall_after: opt.StallAfter = 2.0,
     first_chunk_within: opt.FirstChunkWithin = 30.0,
+    rules: opt.WatchRules = None,
     json_lines: opt.Json = False,
     events: opt.Events = False,
     no_color: opt.NoColor = False,
@@ -218,6 +222,7 @@ def replay(
             stall_after=stall_after,
             first_chunk_within=first_chunk_within,
         ),
+        policies=inputs.open_policies(rules),
     )
 
 
@@ -499,6 +504,89 @@ def loop(
     raise typer.Exit(status)
 
 
+rules_app = typer.Typer(
+    help="Rules for streams: the ready ones, and what is wrong with a file.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(rules_app, name="rules")
+
+
+@rules_app.command(
+    "lint",
+    epilog="[bold]Exit status:[/] 0 all can be used; 1 not; 2 wrong usage; 3 one cannot be read.",
+)
+def rules_lint(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="TOML files.", show_default=False)
+    ],
+    tools: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tools",
+            metavar="NAMES",
+            help="All tools there are, with commas between: a rule that names another is wrong.",
+            show_default=False,
+        ),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="A setting that the files take.",
+            show_default=False,
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="What may be a mistake counts as one.")
+    ] = False,
+    json_lines: Annotated[
+        bool,
+        typer.Option("--json", help='One JSON object a file: {"type": "lint", ...}.'),
+    ] = False,
+    no_color: opt.NoColor = False,
+) -> None:
+    """Say what is wrong with files of rules before any stream: what contradicts, what never acts.
+
+    The proxy and --rules refuse the same files, and warn of the same.
+    """
+    from midstream.apps.rules import lint
+
+    status = lint(
+        files,
+        tools=tools or (),
+        settings=settings or (),
+        strict=strict,
+        json_lines=json_lines,
+        color=_color(no_color),
+    )
+    raise typer.Exit(status)
+
+
+@rules_app.command("list")
+def rules_list(
+    json_lines: Annotated[
+        bool, typer.Option("--json", help='One JSON object a rule: {"type": "rule", ...}.')
+    ] = False,
+    no_color: opt.NoColor = False,
+) -> None:
+    """List the ready rules, and which settings they take."""
+    from midstream.apps.rules import catalogue
+
+    raise typer.Exit(catalogue(json_lines=json_lines, color=_color(no_color)))
+
+
+@rules_app.command("show")
+def rules_show(
+    name: Annotated[str, typer.Argument(help="Of a ready rule.", show_default=False)],
+) -> None:
+    """Write the TOML of a ready rule, to start your own from."""
+    from midstream.apps.rules import show
+
+    raise typer.Exit(show(name))
+
+
 @app.command(epilog=_EPILOG)
 def doctor(json_lines: opt.Json = False, no_color: opt.NoColor = False) -> None:
     """Say what this machine offers, and whether the installation is sound: 0 if so, 1 if not."""
@@ -526,6 +614,7 @@ def _follow(
     record: Path | None = None,
     force: bool = False,
     detectors: Sequence[Detector] = (),
+    policies: PoliciesLike = (),
 ) -> NoReturn:
     """Watch the source of this name, and exit with the status that it asks for."""
     from midstream.apps.session import follow
@@ -551,7 +640,14 @@ def _follow(
         context = {"source": inputs.shown(name)}
         if record is not None:
             context["recording"] = str(record)
-        _, status = follow(source, show, detectors=detectors, recorder=recorder, context=context)
+        _, status = follow(
+            source,
+            show,
+            detectors=detectors,
+            policies=policies,
+            recorder=recorder,
+            context=context,
+        )
     raise typer.Exit(status)
 
 

@@ -13,18 +13,20 @@ from urllib.parse import urlsplit, urlunsplit
 import typer
 
 from midstream.apps.options import Action, InputFormat
-from midstream.errors import ArgumentTypeError, ArgumentValueError, SourceError
+from midstream.apps.output import escape
+from midstream.errors import ArgumentTypeError, ArgumentValueError, MidstreamError, SourceError
 
 if TYPE_CHECKING:
     from midstream.quic.certificates import Identity
     from midstream.quic.config import Config
-    from midstream.stream import Detector, Recorder, Source
+    from midstream.stream import Detector, PolicySet, Recorder, Source
 
 __all__ = [
     "Identified",
     "Request",
     "Trust",
     "make_detectors",
+    "open_policies",
     "open_recorder",
     "open_source",
     "shown",
@@ -214,6 +216,32 @@ def open_source(
         return replay(source, speed)
     except (ArgumentTypeError, ArgumentValueError) as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def open_policies(names: list[str] | None) -> PolicySet | tuple[()]:
+    """Compile what ``--rules`` names: files and ready rules.
+
+    Raises
+    ------
+    typer.BadParameter
+        One cannot be read or used. What may be a mistake is told on standard error.
+    """
+    if not names:
+        return ()
+    import warnings
+
+    from midstream.stream import PolicyWarning
+    from midstream.stream.rulefiles import as_policies
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", PolicyWarning)
+        try:
+            policies = as_policies([Path(name) if Path(name).is_file() else name for name in names])
+        except (MidstreamError, OSError) as error:
+            raise typer.BadParameter(f"--rules: {error}") from None
+    for one in caught:
+        typer.echo(f"warning: {escape(str(one.message))}", err=True)
+    return policies
 
 
 def open_recorder(path: Path, source: str, *, force: bool) -> Recorder:

@@ -67,6 +67,7 @@ __all__ = [
     "StallAfter",
     "Streams",
     "Upstream",
+    "WatchRules",
 ]
 
 #: Bounds of speeds: above 0 and short of eternity.
@@ -323,6 +324,17 @@ Upstream = Annotated[
         show_default=False,
         help="The model's server (https://api.openai.com, http://127.0.0.1:8080, ...). Nothing "
         "else can be reached through the proxy.",
+    ),
+]
+WatchRules = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rules",
+        metavar="FILE|NAME",
+        help="TOML file of rules, or a ready rule (midstream rules list); may be given several "
+        "times.",
+        rich_help_panel=_DETECT,
+        show_default=False,
     ),
 ]
 Rules = Annotated[

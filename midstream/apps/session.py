@@ -8,12 +8,15 @@ import signal
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from midstream.apps.output import Interrupted, Output, OutputFailed, tell_error
 from midstream.apps.show import Show
 from midstream.errors import MidstreamError
 from midstream.stream import Detector, Finding, Recorder, Report, Source, watch
+
+if TYPE_CHECKING:
+    from midstream.stream.rulefiles import PoliciesLike
 
 __all__ = ["FAILED", "FOUND", "NOTHING", "Signals", "exit_status", "follow"]
 
@@ -26,6 +29,7 @@ def follow(
     show: Show,
     *,
     detectors: Iterable[Detector] = (),
+    policies: PoliciesLike = (),
     recorder: Recorder | None = None,
     context: Mapping[str, Any] | None = None,
     report_later: bool = False,
@@ -39,6 +43,7 @@ def follow(
     source : Source
     show : Show
     detectors : iterable of Detector
+    policies : as `watch` takes them
     recorder : Recorder, optional
         Gets the events. It is closed, and a file without any event is removed again.
     context : mapping, optional
@@ -66,7 +71,9 @@ def follow(
             except Interrupted:  # perhaps in a callback of the event loop, which would log it
                 signals.cancel()
 
-        guard = watch(source, detectors=detectors, recorder=recorder, on_finding=found)
+        guard = watch(
+            source, detectors=detectors, policies=policies, recorder=recorder, on_finding=found
+        )
 
         async def run() -> None:
             signals.watch_task()

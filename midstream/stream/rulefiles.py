@@ -120,7 +120,11 @@ class ReadyRule:
 
 
 def load_policies(
-    source: str | os.PathLike[str], *, tools: Iterable[str] | None = None, **settings: Any
+    source: str | os.PathLike[str],
+    *,
+    tools: Iterable[str] | None = None,
+    lint: bool = True,
+    **settings: Any,
 ) -> tuple[Policy, ...]:
     r"""Read policies from TOML.
 
@@ -130,6 +134,8 @@ def load_policies(
         A path, or the text itself: a str with a newline or an equals sign is text.
     tools : iterable of str, optional
         All tools there are: a rule that names another one is an error.
+    lint : bool, default True
+        Look for rules that make no sense. False only reads them, for `lint_policies` to follow.
     **settings
         Values for the file's ``[settings]``.
 
@@ -181,7 +187,8 @@ def load_policies(
     """
     place, data = read_toml(source)
     policies = _read(place, data, settings)
-    _check(place, policies, tools)
+    if lint:
+        _check(place, policies, tools)
     return policies
 
 
