@@ -47,9 +47,10 @@ def test_loops_are_found_by_the_third_copy_and_stopped(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["a counter", "a counter in a text", "identifiers"])
-def test_near_loops_are_stopped_at_the_sixth_copy(kind: str) -> None:
+def test_near_loops_are_stopped_when_told_to_at_the_sixth_copy(kind: str) -> None:
     for variation in made(kind):
-        stops = [call for call, f in scan(events_of(variation.turns)) if f.severity == "stop"]
+        found = scan(events_of(variation.turns), near_stop_copies=6)
+        stops = [call for call, f in found if f.severity == "stop"]
         copies = len(variation.turns) - (variation.third - 3)
         assert stops[:1] == ([variation.third + 3] if copies >= 6 else []), variation
 
@@ -356,3 +357,9 @@ def test_a_guard_denies_the_third_call_before_it_is_passed_on() -> None:
     # Another call passes.
     step = guard.take(Event("tool_call", 4, 4, '{"a": 2}', "find", None, "0/1", "other"))
     assert not step.denied
+
+
+def test_a_week_may_be_looked_up_in_vain() -> None:
+    turns = [[("flights", f'{{"date": "2024-05-{day}"}}', "[]")] for day in range(11, 25)]
+    found = [(call, f.severity) for call, f in scan(events_of(turns))]
+    assert found == [(3, "note"), (4, "warn"), (8, "warn"), (10, "stop")]

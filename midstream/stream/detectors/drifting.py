@@ -55,9 +55,9 @@ class DriftTemplate:
     capitals; with `rate`, the logarithm of tokens a second. Immutable: threads may share it.
     """
 
-    references: Floats
-    mean: Floats
-    scale: Floats
+    references: Floats = field(repr=False)
+    mean: Floats = field(repr=False)
+    scale: Floats = field(repr=False)
     vocabulary: bytes = field(repr=False)
     threshold: float
     size: int

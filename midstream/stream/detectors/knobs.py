@@ -27,7 +27,7 @@ _KNOBS: tuple[tuple[str, Any, Any, Any, str, str], ...] = (
     ("tool_scattered_copies", 2, 96, 6, "copies", "with news in between that are a warning"),
     ("tool_done_stop_copies", 3, 96, 10, "copies", "that are certain where things were done"),
     ("tool_near_copies", 2, 24, 3, "copies", "of a call, nearly, that are found"),
-    ("tool_near_stop_copies", 3, 96, 6, "copies", "of a call, nearly, that are certain"),
+    ("tool_near_stop_copies", 3, 96, 10, "copies", "of a call, nearly, that are certain"),
     ("regime_patience", 1, 24, 3, "looks", "that must agree on a regime"),
     ("regime_determinism", 0.5, 1.0, 0.75, "", "of what recurs, close to a cycle"),
     ("regime_recurrence", 0.02, 0.9, 0.12, "", "of pairs of phrases, close to a cycle"),

@@ -50,9 +50,10 @@ class ToolLoopDetector:
         Look for near-repetition too.
     near_copies : int, default 3
         Near copies that are found; one more is a ``"warn"``.
-    near_stop_copies : int, default 6
-        Near copies that are certain. Where the result only says that something was done, as in a
-        batch, they never are, and are a ``"note"`` from 8 on.
+    near_stop_copies : int, default 10
+        Near copies that are certain: the days of a week may well be looked up in vain. Where the
+        result only says that something was done, as in a batch, they never are, and are a
+        ``"note"`` from 8 on.
     max_cycle : int, default 16
         Longest cycle, in calls.
     polling : collection of str, default `POLLING`
@@ -112,7 +113,7 @@ class ToolLoopDetector:
         done_stop_copies: int = 10,
         near: bool = True,
         near_copies: int = 3,
-        near_stop_copies: int = 6,
+        near_stop_copies: int = 10,
         max_cycle: int = 16,
         polling: Collection[str] = POLLING,
         max_calls: int = 256,

@@ -51,7 +51,7 @@ class WarningModel:
     Notes
     -----
     `recall`, `false_alarms` and `lead_steps` are of runs that the prediction had not been fitted
-    to. Immutable: any number of streams may share it.
+    to. Immutable, and can be pickled: any number of streams may share it.
     """
 
     name: str
