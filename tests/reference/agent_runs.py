@@ -89,7 +89,7 @@ def variations(rng: random.Random, before: list[Turn] | None = None) -> Iterator
     name = rng.choice(_TOOLS)
     body = {"query": _words(rng, 3), "limit": rng.randrange(5, 50), "deep": True, "near": [1, 2]}
     result = rng.choice([f"No results for {_words(rng, 2)}.", "[]", _words(rng, 40), "Error: 500"])
-    copies = rng.randrange(4, 9)
+    copies = rng.randrange(4, 13)
     n = sum(map(len, before))
 
     def made(kind: str, loops: bool, turns: list[Turn], third: int) -> Variation:
@@ -198,7 +198,7 @@ def variations(rng: random.Random, before: list[Turn] | None = None) -> Iterator
     yield made(
         "scrolling",
         False,
-        [[("scroll", _text({"by": 300}), rng.choice(["", "ok", "Done."]))]] * copies,
+        [[("scroll", _text({"by": 300}), rng.choice(["", "ok", "Done."]))]] * min(copies, 9),
         3,
     )
     yield made(
