@@ -78,27 +78,35 @@ class Arguments:
         """Take a piece; whether it closes the arguments."""
         if self.complete:
             return False
-        self.seq, self.t_ns = event.seq, event.t_ns
+        _, self.seq, self.t_ns, text, name, _, _, call_id = event
         if self.name is None:
-            self.name = event.name
+            self.name = name
         if self.call_id is None:
-            self.call_id = event.call_id
-        text = event.text
+            self.call_id = call_id
         if not text:
             return False
         if self._is_json is None:
             begun = text.lstrip()
             if begun:
                 self._is_json = begun[0] in "{["
-        end = self._scan(text) if self._is_json else -1
-        piece = text if end < 0 else text[:end]
+        if self._is_json:
+            # Most pieces hold nothing that could close it.
+            found = (_IN_STRING if self._in_string else _OUTSIDE).search(text)
+            if found is not None or self._escaped:
+                end = self._scan(text)
+                if end >= 0:
+                    self._keep(text[:end])
+                    return True
+        self._keep(text)
+        return False
+
+    def _keep(self, piece: str) -> None:
         self.chars += len(piece)
         if self.chars <= MAX_CHARS:
             self._parts.append(piece)
         elif not self.cut:
             self.cut = True
             self._parts.append(piece[: len(piece) - (self.chars - MAX_CHARS)])
-        return end >= 0
 
     def _scan(self, text: str) -> int:
         """Index behind the character that closes the JSON, or -1."""

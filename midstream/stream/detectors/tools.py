@@ -169,6 +169,7 @@ class ToolLoopDetector:
         self._telling = 0
         self._silent = False
         self._open: OrderedDict[str, Arguments] = OrderedDict()
+        self._newest: Arguments | None = None
         self._result: _Result | None = None
         #: Calls that were seen complete.
         self.n_calls = 0
@@ -253,6 +254,15 @@ class ToolLoopDetector:
     # Pieces to calls and results.
 
     def _piece(self, event: Event) -> Sequence[Finding]:
+        newest = self._newest
+        # The next piece of the same call, as most are.
+        if (
+            newest is not None
+            and newest.stream_id == event.stream_id
+            and newest.call_id == event.call_id is not None
+            and not newest.complete
+        ):
+            return self._complete(newest, event) if newest.take(event) else ()
         found: list[Finding] = []
         if self._result is not None:
             self._settle()
@@ -267,6 +277,7 @@ class ToolLoopDetector:
             if len(self._open) > _MAX_OPEN:
                 _, oldest = self._open.popitem(last=False)
                 found += self._complete(oldest, event)
+        self._newest = arguments
         if arguments.take(event):
             found += self._complete(arguments, event)
         return found
