@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import httptools
 import httpx2
@@ -115,6 +115,9 @@ class DirectTransport(httpx2.AsyncBaseTransport):
         context: ssl.SSLContext | None = None
         if scheme == "https":
             context = self._context()
+        more: dict[str, Any] = {}
+        if isinstance(loop, asyncio.BaseEventLoop):  # uvloop tries addresses one after the other
+            more["happy_eyeballs_delay"] = _HAPPY_EYEBALLS_S
         connection = _Connection(self, place)
         try:
             async with asyncio.timeout(timeout.get("connect")):
@@ -124,7 +127,7 @@ class DirectTransport(httpx2.AsyncBaseTransport):
                     port,
                     ssl=context,
                     server_hostname=host if context is not None else None,
-                    happy_eyeballs_delay=_HAPPY_EYEBALLS_S,
+                    **more,
                 )
         except TimeoutError:
             connection.close()
@@ -246,8 +249,7 @@ class _Connection(asyncio.Protocol):
     # Of the connection.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is of another class
         self._owner.remember(self)
 
     def connection_lost(self, error: Exception | None) -> None:
