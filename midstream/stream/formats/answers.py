@@ -112,7 +112,8 @@ class Answers:
             ends = dict.fromkeys([choice_of(stream_id, self.api) for stream_id in said], "")
         if not ends or any(not _LATER.sub("", stream_id) for stream_id in ends):
             return ""
-        return min(ends, key=lambda stream_id: (len(stream_id), stream_id))
+        bare = [_LATER.sub("", stream_id) for stream_id in ends]
+        return min(bare, key=lambda stream_id: (len(stream_id), stream_id))
 
     def _first(self, texts: dict[str, str]) -> str:
         choice = self._choice()
@@ -120,7 +121,7 @@ class Answers:
             [
                 text
                 for stream_id, text in texts.items()
-                if not choice or stream_id == choice or stream_id.startswith(f"{choice}:")
+                if not choice or f"{_LATER.sub('', stream_id)}:".startswith(f"{choice}:")
             ]
         )
 

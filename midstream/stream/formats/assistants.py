@@ -191,7 +191,11 @@ class AssistantsMapper(PayloadMapper):
     def _run(self, out: list[Event], fields: dict[str, Any], t_ns: int, payload: Any) -> None:
         status = fields.get("status")
         if not isinstance(status, str) or status not in _OVER:
-            self._open = not self._ended
+            if self._ended:
+                self._again(out, t_ns, payload)
+                self._numbers, self._calls, self._said = {}, {}, {}
+                self._ended = False
+            self._open = True
             return
         if self._held:
             self._release(out, t_ns, payload)

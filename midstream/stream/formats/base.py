@@ -63,7 +63,7 @@ class PayloadMapper:
     'overloaded'
     """
 
-    __slots__ = ("_failed", "_held", "count", "done", "known", "seq")
+    __slots__ = ("_answers", "_failed", "_held", "_lead", "count", "done", "known", "seq")
 
     api: ClassVar[str] = ""
     #: What `unknown` says that it has not seen.
@@ -77,6 +77,8 @@ class PayloadMapper:
         self.done = False
         self.known = False
         self._failed = False
+        self._answers = 1
+        self._lead = ""  # of the stream ids of the second answer on a connection, and of further
         # Kind and stream id -> first half of a character, the tool's name, the call's id.
         self._held: dict[tuple[Kind, str], tuple[str, str | None, str | None]] = {}
 
@@ -192,6 +194,19 @@ class PayloadMapper:
         """Put the events of a payload into `out`; none where it says nothing that is known."""
         self._error(out, payload, t_ns, event)
 
+    def _again(
+        self, out: list[Event], t_ns: int, payload: dict[str, Any], *, broken: bool = False
+    ) -> None:
+        """Begin another answer; `broken` where the last one has not ended."""
+        if self._held:
+            self._release(out, t_ns, payload)
+        if broken:
+            self._failed = True
+            text = "a new answer began before the last one ended"
+            self._add(out, "error", t_ns, payload, text)
+        self._lead = f"r{self._answers}."
+        self._answers += 1
+
     def _add(
         self,
         out: list[Event],
@@ -203,6 +218,8 @@ class PayloadMapper:
         stream_id: str = "",
         call_id: str | None = None,
     ) -> None:
+        if self._lead:
+            stream_id = self._lead + stream_id
         if text and (self._held or "\ud800" <= text[-1] <= "\udbff") and kind in TEXT_KINDS:
             text = self._join(kind, text, name, stream_id, call_id)
         data = None if out else payload
@@ -226,6 +243,8 @@ class PayloadMapper:
         self, out: list[Event], t_ns: int, payload: Any, within: str | None = None
     ) -> None:
         """Deliver what is held of one text and what belongs to it, or of all."""
+        if within is not None:
+            within = self._lead + within
         for key in list(self._held):
             kind, stream_id = key
             if within is None or stream_id == within or stream_id.startswith(f"{within}/"):
@@ -261,7 +280,7 @@ class PayloadMapper:
             before.update((name, count) for name, count in own.items() if count is not None)
             whole = before
         data = {"usage": own, "tokens": token_counts(whole)}
-        out.append(Event("usage", self.seq, t_ns, "", None, data, stream_id))
+        out.append(Event("usage", self.seq, t_ns, "", None, data, self._lead + stream_id))
         self.seq += 1
 
     def _error(self, out: list[Event], payload: dict[str, Any], t_ns: int, event: str) -> bool:

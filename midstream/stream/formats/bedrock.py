@@ -73,6 +73,10 @@ class BedrockMapper(PayloadMapper):
                 self._stop(out, self._index(fields), t_ns, payload)
             elif name == "messageStart":
                 self.known = True
+                if self._open or self._ended:
+                    self._again(out, t_ns, payload, broken=self._open)
+                    self._blocks, self._called = {}, {}
+                    self._ended = False
                 self._open = not self._ended
             elif name == "messageStop":
                 self._end(out, fields.get("stopReason"), t_ns, payload)

@@ -38,6 +38,8 @@ class ChatMapper(PayloadMapper):
       tool's name and `call_id` the call's id on every piece, `stream_id` ``"choice/call"``;
     - an audio transcript's delta is an ``audio`` event;
     - the first finish reason of a choice is an ``end`` event whose text is the reason;
+    - a choice that has ended, and speaks again in a payload with another ``id``, is of the next
+      completion, whose stream ids begin with ``"r1."``;
     - ``usage`` is a ``usage`` event; its ``data["usage"]`` holds the counts, None where one is no
       finite number, its ``data["tokens"]`` the same under common names.
 
@@ -57,7 +59,7 @@ class ChatMapper(PayloadMapper):
     [('text', 'Once', '0'), ('end', 'stop', '0')]
     """
 
-    __slots__ = ("_calls", "_ended", "_open")
+    __slots__ = ("_calls", "_ended", "_last_id", "_open")
 
     api: ClassVar[str] = "chat"
     title: ClassVar[str] = "a chat completion"
@@ -68,6 +70,7 @@ class ChatMapper(PayloadMapper):
         self._open: dict[str, None] = {}  # choices that have said something and not finished
         self._ended: dict[str, None] = {}
         self._calls: dict[str, _Calls] = {}
+        self._last_id: Any = None  # of the payload in which a choice ended
 
     def _unended(self) -> bool:
         return bool(self._open)
@@ -77,6 +80,8 @@ class ChatMapper(PayloadMapper):
         choices = payload.get("choices")
         if isinstance(choices, list):
             self.known = True  # also where it is empty, as Azure's first one
+            if self._ended and not self._open and payload.get("id") != self._last_id:
+                self._next(out, choices, t_ns, payload)
             for position, choice in enumerate(choices):
                 if isinstance(choice, dict):
                     self._choice(out, choice, position, t_ns, payload)
@@ -89,6 +94,17 @@ class ChatMapper(PayloadMapper):
                 usage = {name: timings[name] for name in _TIMINGS if name in timings}
         if usage is not None:
             self._usage(out, usage, t_ns, payload)
+
+    def _next(
+        self, out: list[Event], choices: list[Any], t_ns: int, payload: dict[str, Any]
+    ) -> None:
+        """Begin another completion where a choice that had ended speaks again, by another id."""
+        for position, choice in enumerate(choices):
+            if isinstance(choice, dict) and _says(choice):
+                if str(as_index(choice.get("index"), position)) in self._ended:
+                    self._again(out, t_ns, payload)
+                    self._ended, self._calls = {}, {}
+                return
 
     def _choice(
         self,
@@ -199,6 +215,7 @@ class ChatMapper(PayloadMapper):
         self._open.pop(stream_id, None)
         if stream_id not in self._ended:
             keep(self._ended, stream_id, None)
+            self._last_id = payload.get("id")
             self._add(out, "end", t_ns, payload, reason, None, stream_id)
 
 
@@ -265,6 +282,14 @@ class _Calls:
         self._ids.append(call_id)
         self._names.append(None)
         return number
+
+
+def _says(choice: dict[str, Any]) -> bool:
+    """Whether a choice holds more than its end, or the role of who speaks."""
+    delta = choice.get("delta") or choice.get("message")
+    if not isinstance(delta, dict):
+        return bool(choice.get("text"))
+    return any(value for key, value in delta.items() if key != "role")
 
 
 def _details(details: Any) -> str:

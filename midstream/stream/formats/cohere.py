@@ -68,6 +68,10 @@ class CohereMapper(PayloadMapper):
         if kind == "message-end":
             self._end(out, delta, t_ns, payload)
             return
+        if kind == "message-start" and (self._open or self._ended):
+            self._again(out, t_ns, payload, broken=self._open)
+            self._calls = {}
+            self._ended = False
         self._open = not self._ended
         index = as_index(payload.get("index"), 0)
         if kind in ("content-delta", "content-start"):

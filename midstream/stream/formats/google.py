@@ -57,7 +57,7 @@ class GoogleMapper(PayloadMapper):
     [('text', 'Once', '0')]
     """
 
-    __slots__ = ("_candidates", "_counts")
+    __slots__ = ("_candidates", "_counts", "_last_id")
 
     api: ClassVar[str] = "google"
     title: ClassVar[str] = "a generated content"
@@ -67,6 +67,7 @@ class GoogleMapper(PayloadMapper):
         super().__init__()
         self._candidates: dict[str, _Candidate] = {}
         self._counts: dict[str, Any] = {}
+        self._last_id: Any = None  # of the payload in which a candidate ended
 
     def _unended(self) -> bool:
         return any(not one.ended for one in self._candidates.values())
@@ -77,6 +78,9 @@ class GoogleMapper(PayloadMapper):
         candidates = payload.get("candidates")
         if isinstance(candidates, list):
             self.known = True
+            if self._last_id is not None and self._over(payload, candidates):
+                self._again(out, t_ns, payload)
+                self._candidates, self._counts, self._last_id = {}, {}, None
             for position, candidate in enumerate(candidates):
                 if isinstance(candidate, dict):
                     self._candidate(out, candidate, position, t_ns, payload)
@@ -88,6 +92,13 @@ class GoogleMapper(PayloadMapper):
             self._counts = usage
             if token_counts(usage):
                 self._usage(out, usage, t_ns, payload)
+
+    def _over(self, payload: dict[str, Any], candidates: list[Any]) -> bool:
+        """Whether all candidates have ended, and these say something by another id."""
+        response_id = payload.get("responseId")
+        if not isinstance(response_id, str) or response_id == self._last_id or self._unended():
+            return False
+        return any(isinstance(one, dict) and one.get("content") for one in candidates)
 
     def _find(self, stream_id: str) -> _Candidate:
         state = self._candidates.get(stream_id)
@@ -204,4 +215,5 @@ class GoogleMapper(PayloadMapper):
             self._release(out, t_ns, payload, stream_id)
         if not state.ended:
             state.ended = True
+            self._last_id = payload.get("responseId")
             self._add(out, "end", t_ns, payload, reason, None, stream_id)

@@ -163,6 +163,10 @@ class InteractionsMapper(PayloadMapper):
         interaction = payload.get("interaction")
         interaction = interaction if isinstance(interaction, dict) else payload
         status = interaction.get("status")
+        if payload["event_type"] == "interaction.created" and (self._ended or self._steps):
+            self._again(out, t_ns, payload, broken=self._open)
+            self._steps, self._called = {}, {}
+            self._ended = False
         error = interaction.get("error")
         if error:
             self._failed = True

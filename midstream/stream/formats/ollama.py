@@ -61,6 +61,10 @@ class OllamaMapper(PayloadMapper):
         if not isinstance(done, bool) and not isinstance(text, str):
             return
         self.known = True
+        if self._ended and (text or said.get("tool_calls") or said.get("thinking")):
+            self._again(out, t_ns, payload)
+            self._ended = False
+            self._calls = 0
         thinking = text_or_none(said.get("thinking"))
         if thinking is not None:
             self._add(out, "reasoning", t_ns, payload, thinking, None, "0")

@@ -73,8 +73,8 @@ class RealtimeMapper(ResponsesMapper):
         if answer is None:
             answer = self._answer
             if answer.started:
-                answer = Answer(f"r{self._answers}.")
-                self._answers += 1
+                answer = Answer(f"r{self._begun}.")
+                self._begun += 1
             answer.started = True
             self._answer = answer
             keep(self._by_id, response_id, answer)

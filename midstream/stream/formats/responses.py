@@ -76,7 +76,7 @@ class ResponsesMapper(PayloadMapper):
     [('text', 'Once', '1')]
     """
 
-    __slots__ = ("_answer", "_answers")
+    __slots__ = ("_answer", "_begun")
 
     api: ClassVar[str] = "responses"
     title: ClassVar[str] = "a response"
@@ -86,7 +86,7 @@ class ResponsesMapper(PayloadMapper):
 
     def __init__(self) -> None:
         super().__init__()
-        self._answers = 1
+        self._begun = 1
         self._answer = Answer("")
 
     def _unended(self) -> bool:
@@ -119,8 +119,8 @@ class ResponsesMapper(PayloadMapper):
                 self._failed = True
                 text = "a new response began before the last one ended"
                 self._add(out, "error", t_ns, payload, text, None, last.prefix)
-            self._answer = Answer(f"r{self._answers}.")
-            self._answers += 1
+            self._answer = Answer(f"r{self._begun}.")
+            self._begun += 1
         self._answer.started = True
 
     # Deltas

@@ -92,12 +92,12 @@ def test_halves_of_characters():
 
 def test_unknown_kinds_pass():
     payloads = [
+        {"event_type": "interaction.created"},
         {"event_type": "step.start", "step": 5},
         {"event_type": "step.delta", "index": "x", "delta": 5},
         start(1, ["thought"]),
         start(2, "future_result", call_id=5),
         delta(3, "future", thing=1),
-        {"event_type": "interaction.created"},
         {"event_type": "future"},
         {"event_type": {}},
     ]

@@ -72,7 +72,7 @@ def test_how_it_ends():
     (event,) = mapper.events({"error": "out of memory"}, 0)
     assert (event.kind, event.text) == ("error", "out of memory")
     assert mapper.cut() is None
-    events = mapped(OllamaMapper(), line(done=True), line("late", done=True))
+    events = mapped(OllamaMapper(), line(done=True), line(done=True))
     assert [event.kind for event in events] == ["end", "text"]
 
 
