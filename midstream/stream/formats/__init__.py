@@ -14,6 +14,21 @@ What came before
 What comes of them
     `assemble` puts events together into `Answers` with their `Call` objects; `choice_of` tells
     several answers of one stream apart; `token_counts` has counts under common names
+
+What `Event.stream_id` says, for a text or a tool call of
+
+chat completions, Google, Ollama, Cohere
+    the choice or candidate, ``"0"`` where there is but one; ``"0/1"`` is its second call
+Responses, Realtime, Anthropic, Bedrock, Interactions
+    the output item, content block or step: ``"2"``; ``"2:1"`` is the second part of its content
+assistants
+    the message or step, as they appear: ``"1"``; ``"1/0"`` is its first call
+legacy completions of llama.cpp
+    ``""``, or the index of the prompt
+
+An id that ends in ``"!"`` is of a call that the provider runs itself. Those of the second answer on
+one connection begin with ``"r1."``, those of a request's messages (`history`) with ``"h"``. Within
+an answer they are unique, and constant over a call.
 """
 
 from __future__ import annotations
