@@ -12,8 +12,9 @@ __all__ = ["Mapper"]
 class Mapper(Protocol):
     """Turns the payloads of one provider's stream into events; does no input or output.
 
-    One mapper reads one connection, and tells several answers on it apart: it keeps what payloads leave to those after them (the name of
-    a tool whose arguments still come, half a character, which texts are not at their end).
+    One mapper reads one connection, and tells several answers on it apart: it keeps what payloads
+    leave to those after them (the name of a tool whose arguments still come, half a character,
+    which texts are not at their end).
 
     Notes
     -----
