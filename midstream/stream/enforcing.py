@@ -24,6 +24,8 @@ __all__ = ["Enforcer"]
 #: Names of text events that are messages of somebody else than the model.
 _ROLES = frozenset({"user", "system", "developer"})
 _CHANNELS = frozenset({"text", "reasoning", "audio"})
+#: Steps that are what the event holds: where they are forbidden, it is not passed on.
+_CONTENT = frozenset({"match", "text", "reasoning", "tool_result"})
 #: Characters that make a token, where the provider has told no count.
 CHARS_PER_TOKEN = 4
 #: Calls whose arguments are kept for their results, and texts that are scanned at one time.
@@ -353,15 +355,17 @@ class Enforcer:
     # Steps
 
     def _step(self, kind: str, stream_id: str, **fields: Any) -> dict[str, Any]:
-        return {
+        """A step; what is None is not known, and not in it."""
+        step = {
             "kind": kind,
             "stream_id": stream_id,
             "t": s_from_ns(self._now_ns),
             "chars": self._chars,
             "tokens": self._tokens(self._chars),
             "usage": self._usage,
-            **fields,
         }
+        step.update({name: value for name, value in fields.items() if value is not None})
+        return step
 
     def _happen(
         self, step: dict[str, Any], start: int = 0, end: int = 0, call: _Call | None = None
@@ -376,7 +380,7 @@ class Enforcer:
                     self._deny(call, broken, start=start, end=end, channel=step.get("channel"))
                 else:
                     # What was written before is with its reader; this piece need not be.
-                    self._forbidden = step["kind"] == "match"
+                    self._forbidden = step["kind"] in _CONTENT
                     for verdict in broken:
                         self._report(verdict, "stop", step, start, end)
                 return

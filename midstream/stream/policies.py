@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -69,6 +70,7 @@ _COUNT_WORDS = ("of", "at_least", "at_most", "within", "seconds")
 #: Fields that change by themselves, so that a step must be made where a test of them turns over.
 _METERS = ("chars", "tokens", "t")
 _FORBIDDING = ("block", "stop")
+MAX_TIMED_KEYS = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -297,6 +299,7 @@ class PolicySet:
         Their names must differ.
     max_keys : int, default 10_000
         Values of each key that a stream's state is kept for; beyond it the oldest is forgotten.
+        At most 1,000 where a rule has deadlines.
 
     Raises
     ------
@@ -332,6 +335,13 @@ class PolicySet:
             if policy.name in self.by_name:
                 raise ArgumentValueError(f"policies: the name {policy.name!r} occurs twice")
             self.by_name[policy.name] = policy
+        self.has_deadlines = any(
+            policy.clock == "time" and policy.formula.has_future for policy in self.policies
+        )
+        self._max_keys = max_keys
+        if self.has_deadlines:
+            # All keys are looked through for the next deadline.
+            max_keys = min(max_keys, MAX_TIMED_KEYS)
         forbidding = [policy for policy in self.policies if policy.forbids]
         watching = [policy for policy in self.policies if not policy.forbids]
         # Apart, so that what is merely looked at does not keep a call from being passed on.
@@ -369,9 +379,7 @@ class PolicySet:
         self.reads_calls = any(path == "call" for path in _paths(self.policies)) or any(
             _has_function(policy) for policy in self.policies
         )
-        self.has_deadlines = any(
-            policy.clock == "time" and policy.formula.has_future for policy in self.policies
-        )
+        self._lock = threading.Lock()
 
     @property
     def forbids(self) -> bool:
@@ -380,10 +388,14 @@ class PolicySet:
 
     def books(self) -> tuple[RuleBook | None, RuleBook | None]:
         """Fresh books of the rules that forbid and of the others; None where there are none."""
-        return (
-            None if self._guards is None else self._guards.copy(),
-            None if self._watchers is None else self._watchers.copy(),
-        )
+        with self._lock:  # a book is not for several threads, not even to be copied
+            return (
+                None if self._guards is None else self._guards.copy(),
+                None if self._watchers is None else self._watchers.copy(),
+            )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild_set, (self.policies, self._max_keys)
 
     def __len__(self) -> int:
         return len(self.policies)
@@ -394,6 +406,11 @@ class PolicySet:
     def __repr__(self) -> str:
         n = len(self.policies)
         return f"<PolicySet of {n} polic{'y' if n == 1 else 'ies'}>"
+
+
+def _rebuild_set(policies: tuple[Policy, ...], max_keys: int) -> PolicySet:
+    """Undo `PolicySet.__reduce__`."""
+    return PolicySet(policies, max_keys=max_keys)
 
 
 @lru_cache(maxsize=1024)
@@ -493,20 +510,20 @@ def _channels(place: str, value: Any) -> tuple[str, ...]:
 
 
 def _tool_tests(place: str, value: Any) -> list[dict[str, Any]]:
-    """Conditions of which one fits the name of such a tool: no more work than there need be."""
+    """Conditions of which one fits the name of such a tool; none where any does."""
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, (list, tuple)) or not all(isinstance(one, str) for one in names):
         raise ArgumentTypeError(f"{place} must be a name of a tool or a list, got {value!r:.60}")
     if not names or not all(names):
         raise ArgumentValueError(f"{place} must name a tool, got {value!r:.60}")
+    if not all(one.strip("*") for one in names):
+        return []
     exact = [one for one in names if "*" not in one]
     tests = []
     if exact:
         tests.append({"name": exact[0] if len(exact) == 1 else {"in": exact}})
     for one in names:
-        if one.strip("*") == "":
-            tests.append({"name": {"exists": True}})
-        elif "*" in one.strip("*"):  # stars within
+        if "*" in one.strip("*"):  # stars within
             text = ".*".join(map(re.escape, one.split("*")))
             tests.append({"name": {"matches": f"(?s)^{text}$"}})
         elif one.startswith("*") and one.endswith("*"):

@@ -91,8 +91,9 @@ def watch(
     Pieces of a tool call that a policy may still deny are kept back until its verdict falls, while
     other events pass. They are then handed out in order or, where it is denied, dropped: in their
     place comes one event of kind ``error``, with the tool's `name`, `stream_id` and `call_id`, as
-    `text` what to tell the model, and the `Denial` as `data`. The stream goes on. An event with
-    which a forbidden text is complete is dropped, and the stream stopped. No other event is
+    `text` what to tell the model, and the `Denial` as `data`. The stream goes on. An event that is
+    itself forbidden (a result, or a piece of text with which a forbidden text begins or a forbidden
+    pattern is complete) is dropped, and the stream stopped. No other event is
     changed, kept back or added.
 
     With a `loop`, a stream that ends or breaks by itself is settled before the iteration ends. One

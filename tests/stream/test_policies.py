@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import threading
 
 import pytest
 
@@ -13,7 +14,16 @@ from midstream._core.errors import (
     FormulaSyntaxError,
     RefusedError,
 )
-from midstream.stream import Event, Guard, LoopDetector, Policy, PolicySet, StallDetector, watch
+from midstream.stream import (
+    Event,
+    Guard,
+    LoopDetector,
+    Policy,
+    PolicySet,
+    StallDetector,
+    ready_policies,
+    watch,
+)
 
 SECRET = "AKIA" + "ABCDEFGHIJKLMNOP"
 KEY = {"pattern": "AKIA[0-9A-Z]{16}"}
@@ -338,6 +348,47 @@ def test_the_end_of_a_text_can_be_asked_for() -> None:
     assert [len(step.findings) for step in steps] == [0, 0, 1]
     steps, _ = run(policy, [text("this is the end"), text("ing"), end()])
     assert [len(step.findings) for step in steps] == [0, 0, 0]
+
+
+def test_what_is_itself_forbidden_is_not_passed_on() -> None:
+    first = Policy("look first", "!text W call", {"text": {"kind": "text"}, "call": {"tool": "*"}})
+    steps, guard = run(first, [text(" "), text("I think")])
+    assert [(step.dropped, step.stop is not None) for step in steps] == [
+        (False, False),
+        (True, True),
+    ]
+    bad = Policy("bad", "G !bad", {"bad": {"kind": "tool_result", "failed": True}})
+    steps, guard = run(bad, [result("fine"), result("Error: no")])
+    assert [step.dropped for step in steps] == [False, True]
+    limit = Policy("short", "G chars <= 3")
+    steps, guard = run(limit, [text("abcdef")])
+    assert steps[0].stop is guard.stopped and not steps[0].dropped
+
+
+def test_results_and_calls_without_a_name_are_no_trouble() -> None:
+    policies = [*ready_policies("read-before-write"), *ready_policies("untrusted-input")]
+    steps, guard = run(
+        policies, [result("text", call_id=None), call("{}", None, call_id=None), end()]
+    )
+    assert guard.findings == []
+    assert steps[2].released == ("0/0",)
+    every = Policy("none", "G !any", {"any": {"tool": ["x", "*"]}})
+    assert run(every, [call("{}", "go")])[0][0].denied
+    assert run(every, [call("", None)])[0][0].denied
+
+
+def test_names_with_stars() -> None:
+    for pattern, fits, fails in [
+        ("read*", ("read", "read_file"), ("reread", "Read")),
+        ("*_file", ("_file", "read_file"), ("file", "read_files")),
+        ("*ad_f*", ("read_file",), ("readfile",)),
+        ("re*le", ("rele", "read_file"), ("re", "le", "xrele", "relex")),
+        (["a", "b*"], ("a", "b", "bc"), ("ab",)),
+    ]:
+        policy = Policy("no", "G !no", {"no": {"tool": pattern}})
+        for name in (*fits, *fails):
+            denied = bool(run(policy, [call("{}", name)])[0][0].denied)
+            assert denied is (name in fits), (pattern, name)
 
 
 # Meters, clocks, other detectors
@@ -696,3 +747,24 @@ def test_policies_can_be_pickled() -> None:
     twin = pickle.loads(pickle.dumps(NO_PROD))
     assert (twin.name, twin.atoms, twin.repair) == (NO_PROD.name, NO_PROD.atoms, NO_PROD.repair)
     assert run(twin, [call('{"env": "prod"}')])[0][0].denied
+    twins = pickle.loads(pickle.dumps(PolicySet([NO_PROD], max_keys=5)))
+    assert [policy.name for policy in twins] == ["no prod"]
+
+
+def test_threads_share_a_set() -> None:
+    compiled = PolicySet([NO_PROD, ANSWER])
+    failures = []
+
+    def use() -> None:
+        try:
+            for _ in range(200):
+                assert run(compiled, [call('{"env": "prod"}')])[0][0].denied
+        except Exception as error:  # noqa: BLE001 - told by the thread that waits
+            failures.append(error)
+
+    threads = [threading.Thread(target=use) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
