@@ -56,6 +56,7 @@ def lint(
         A file cannot be read.
     """
     from midstream.stream import lint_policies, load_policies
+    from midstream.stream.rulefiles import UNTOLD
 
     given = dict(_setting(text) for text in settings)
     known = [name for text in tools for name in text.split(",") if name] or None
@@ -75,8 +76,7 @@ def lint(
         except OSError as error:
             raise SourceError(f"{path}: {error.strerror or error}") from None
         broken = message is not None or any(problem.error for problem in problems)
-        # What only the end of a run decides is often meant so.
-        doubtful = any(p.kind != "not_monitorable" for p in problems)
+        doubtful = any(problem.kind not in UNTOLD for problem in problems)
         failed = failed or broken or (strict and doubtful)
         if json_lines:
             stdout.write(_row(path, names, problems, message, usable=not broken))
@@ -168,6 +168,8 @@ def _told(
     *,
     colored: bool,
 ) -> str:
+    from midstream.stream.rulefiles import UNTOLD
+
     def painted(paint: str, text: str) -> str:
         return f"{paint}{text}{_PLAIN}" if colored else text
 
@@ -175,9 +177,12 @@ def _told(
     if message is not None:
         lines.append(f"{painted(_RED, 'error')}: {escape(message)}")
     for problem in problems:
-        word = painted(_RED, "error") if problem.error else painted(_YELLOW, "warning")
+        if problem.error:
+            word = painted(_RED, "error")
+        else:
+            word = "note" if problem.kind in UNTOLD else painted(_YELLOW, "warning")
         lines.append(f"{word}: {one_line(str(path))}: {escape(str(problem))}")
-    if not lines:
+    if not any(line.startswith(("error", "warning", _RED, _YELLOW)) for line in lines):
         count = f"{len(names)} rule{'' if len(names) == 1 else 's'}"
         lines.append(f"{painted(_GREEN, 'sound')}: {one_line(str(path))}: {count}")
     return "\n".join(lines) + "\n"

@@ -50,6 +50,9 @@ ERRORS = (
     "dead",
     "unknown_tool",
 )
+#: Kinds that no warning tells: what only the end of a run decides is often meant so, and what was
+#: not settled is no mistake.
+UNTOLD = ("not_monitorable", "undecided")
 _FIELDS = (
     "name",
     "formula",
@@ -684,8 +687,8 @@ def _check(place: str, policies: tuple[Policy, ...], tools: Iterable[str] | None
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         raise ConfigurationError(f"{place}: {errors[0]}{more}")
     for problem in problems:
-        if problem.kind == "not_monitorable":
-            continue  # what only the end of a run decides is often meant so
+        if problem.kind in UNTOLD:
+            continue
         warnings.warn(f"{place}: {problem}", PolicyWarning, stacklevel=3)
 
 
