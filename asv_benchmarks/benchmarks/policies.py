@@ -1,4 +1,4 @@
-"""Policies alone: what ten of them add to a token, to a call and to its result, and what they take."""
+"""Policies alone: what ten of them add to a token, a call and its result, and what they take."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from statistics import median
 from midstream.stream import Event, Guard, PolicySet, load_policies, ready_policies
 
 from .detectors import text_events
-
 
 SETTINGS = {
     "read-before-write": {},
