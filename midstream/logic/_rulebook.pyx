@@ -1160,6 +1160,8 @@ cdef class Engine:
         cdef Slice slice_
         cdef bint hidden = False
         cdef bint settled
+        cdef bint ignored = False
+        cdef size_t n
         cdef uint64_t *letter = self.letters + g * self.words
         key = None
         if group.key is not None:
@@ -1183,23 +1185,39 @@ cdef class Engine:
             by_bits = {}
             for slot in everyone:
                 by_bits.setdefault(tuple(sorted(maybe & of_slot[slot])), []).append(slot)
-        if hidden:  # it is all the same where the event is none of the group's
-            memcpy(letter, self.letter, self.words * sizeof(uint64_t))
-            settled = apart and not ms_rb_gate(&group.program.program, letter)
-        if not hidden:
-            slice_ = group.only if group.key is None else <Slice>group.slices.get(key)
-            slices = [group.fresh() if slice_ is None else slice_]
-        elif len(group.slices) <= MOST_SLICES:
-            slices = [group.fresh(), *group.slices.values()]
-        else:
-            slices = None
         self.keys[g] = key
+        if apart:
+            memcpy(letter, self.letter, self.words * sizeof(uint64_t))
+            if not ms_rb_gate(&group.program.program, letter):
+                return 1  # the event is none of the group's
+        if hidden:
+            settled = False
+        else:
+            slice_ = group.only if group.key is None else <Slice>group.slices.get(key)
+            if slice_ is None:
+                slice_ = group.fresh()
+            if apart:  # as `step` would
+                memcpy(group.scratch.data, slice_.data, slice_.size)
+                n = ms_rb_step(&group.program.program, group.scratch.data, slice_.data, letter,
+                               self.n_steps, now, group.spare,
+                               group.spare + group.program.n_rules, self.changes)
+                if n:
+                    for found in self.collect(g, n, self.n_steps, &ignored) or ():
+                        if found[4] == MS_RB_FALSE:
+                            certain.append(found)
+                return 1
+            slices = [slice_]
+        if hidden:
+            slices = None
+            if len(group.slices) <= MOST_SLICES:
+                slices = [group.fresh(), *group.slices.values()]
         for bits, slots in by_bits.items():
             if slices is None or len(bits) > MOST_UNKNOWN:
                 open_ += [(g, slot) for slot in slots]
                 settled = False
                 continue
-            for slot, found in self.try_all(group, g, slices, bits, slots, now).items():
+            tried = self.try_all(group, g, slices, bits, slots, now, hidden)
+            for slot, found in tried.items():
                 if found is True or hidden:
                     open_.append((g, slot))
                 else:
@@ -1207,8 +1225,11 @@ cdef class Engine:
         return settled and (hidden or self.same)
 
     cdef dict try_all(self, Group group, size_t g, list slices, tuple bits, object slots,
-                      double now):
-        """For each rule that some values of these bits break: True, or, if all do, the change."""
+                      double now, bint hidden):
+        """For each rule that some values of these bits break: True, or, if all do, the change.
+
+        With the key hidden, whether all do is not asked.
+        """
         cdef Slice slice_
         cdef size_t n, k
         cdef int bit, place
@@ -1234,10 +1255,10 @@ cdef class Engine:
                     n = ms_rb_step(&group.program.program, group.scratch.data, slice_.data,
                                    letter, self.n_steps, now, group.spare,
                                    group.spare + group.program.n_rules, self.changes)
-                if n == 0 and not bits:
-                    continue  # nothing is broken, and there is nothing to compare it with
+                if n == 0 and hidden:
+                    continue
                 changes = self.collect(g, n, self.n_steps, &ignored) or () if n else ()
-                if bits and self.same:
+                if self.same and not hidden:
                     left = PyBytes_FromStringAndSize(
                         <char *>(group.scratch.data if concerned else slice_.data), slice_.size
                     ), [(found[2], found[4]) for found in changes]
