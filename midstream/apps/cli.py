@@ -1,4 +1,4 @@
-"""The command line: ``midstream demo | watch | record | replay | serve | proxy | check | ...``.
+"""The command line: ``midstream demo | watch | record | replay | recordings | serve | ...``.
 
 Exit status
     0
@@ -34,7 +34,8 @@ import typer
 from midstream import __version__
 from midstream.apps import inputs
 from midstream.apps import options as opt
-from midstream.apps.output import Interrupted, OutputClosed, tell_error
+from midstream.apps.output import Interrupted, OutputClosed, tell_error, telling_warnings
+from midstream.apps.recordings import recordings
 from midstream.errors import MidstreamError
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(recordings, name="recordings")
 
 
 def main() -> None:
@@ -195,6 +197,8 @@ def replay(
             metavar="X", min=opt.MIN_SPEED, max=opt.MAX_SPEED, help="X times the recorded speed."
         ),
     ] = 1.0,
+    step: opt.StepByStep = False,
+    recover: opt.Recover = False,
     on_loop: opt.OnLoop = opt.Action.STOP,
     on_stall: opt.OnStall = opt.Action.WARN,
     min_copies: opt.MinCopies = 3,
@@ -207,12 +211,31 @@ def replay(
     events: opt.Events = False,
     no_color: opt.NoColor = False,
 ) -> None:
-    """Watch a recording at the pace at which it was made; the findings are those of then."""
+    """Watch a recording at the pace at which it was made, or step by step.
+
+    The findings are those of then. With --step, those that are in the recording are shown, or
+    where it has none, or with --rules, those of the usual detectors.
+    """
+    if step:
+        from midstream.apps.step import step as go_through
+
+        if events:
+            raise typer.BadParameter("--events does not go with --step, which shows them all")
+        with telling_warnings():
+            status = go_through(
+                file,
+                policies=inputs.open_policies(rules),
+                recover=recover,
+                json_lines=json_lines,
+                color=_color(no_color),
+            )
+        raise typer.Exit(status)
     _follow(
         file,
         _Look(json_lines, events, no_color),
         format=opt.InputFormat.RECORDING,
         speed=speed,
+        recover=recover,
         detectors=inputs.make_detectors(
             on_loop,
             on_stall,
@@ -229,7 +252,15 @@ def replay(
 @app.command(epilog=_EPILOG)
 def record(
     source: opt.SourceArgument,
-    file: Annotated[Path, typer.Argument(help="The recording to write.", show_default=False)],
+    file: Annotated[
+        Path | None, typer.Argument(help="The recording to write.", show_default=False)
+    ] = None,
+    output: opt.RecordTo = None,
+    resume: opt.Resume = False,
+    redact: opt.RedactSecrets = False,
+    max_size: opt.MaxSize = None,
+    max_files: opt.MaxFiles = 1,
+    sync: opt.Sync = False,
     prompt: opt.Prompt = None,
     messages: opt.Messages = None,
     model: opt.Model = None,
@@ -249,6 +280,10 @@ def record(
     no_color: opt.NoColor = False,
 ) -> None:
     """Record a stream with the arrival time of every event, without looking for anything."""
+    if (file is None) == (output is None):
+        raise typer.BadParameter("say where to write, once: FILE or -o FILE")
+    if resume and force:
+        raise typer.BadParameter("--resume goes on with a recording, --force overwrites it")
     request = inputs.Request(prompt, messages, model, header, body, api, api_key_env, idle_timeout)
     _follow(
         source,
@@ -256,8 +291,9 @@ def record(
         request=request,
         trust=inputs.Trust(ca, pin, insecure, server_name),
         format=format,
-        record=file,
+        record=file or output,
         force=force,
+        keeping=inputs.Keeping(resume, redact, max_size, max_files, sync),
     )
 
 
@@ -613,6 +649,8 @@ def _follow(
     speed: float | None = None,
     record: Path | None = None,
     force: bool = False,
+    keeping: inputs.Keeping | None = None,
+    recover: bool = False,
     detectors: Sequence[Detector] = (),
     policies: PoliciesLike = (),
 ) -> NoReturn:
@@ -623,6 +661,8 @@ def _follow(
     if look.events and not look.json_lines:
         raise typer.BadParameter("--events goes only with --json")
     with ExitStack() as stack:
+        if recover:
+            stack.enter_context(telling_warnings())
         source = inputs.open_source(
             name,
             format=format,
@@ -630,8 +670,19 @@ def _follow(
             request=request or inputs.Request(),
             trust=trust or inputs.Trust(),
             stack=stack,
+            recover=recover,
         )
-        recorder = None if record is None else inputs.open_recorder(record, name, force=force)
+        recorder = None
+        if record is not None:
+            # For who only records, what cannot be kept is not worth going on for.
+            options = {"on_error": "drop"} if keeping is None else keeping.options()
+            if keeping is not None and keeping.resume:
+                rest = inputs.resumed(source, name, record)
+                if rest is None:
+                    typer.echo(f"{record} is whole: nothing to resume", err=True)
+                    raise typer.Exit(0)
+                source = rest
+            recorder = inputs.open_recorder(record, name, force=force, **options)
         show = make_show(
             json_lines=look.json_lines, events=look.events, color=_color(look.no_color)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,21 +15,29 @@ import typer
 
 from midstream.apps.options import Action, InputFormat
 from midstream.apps.output import escape
-from midstream.errors import ArgumentTypeError, ArgumentValueError, MidstreamError, SourceError
+from midstream.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    MidstreamError,
+    RecordingError,
+    SourceError,
+)
 
 if TYPE_CHECKING:
     from midstream.quic.certificates import Identity
     from midstream.quic.config import Config
-    from midstream.stream import Detector, PolicySet, Recorder, Source
+    from midstream.stream import Detector, Event, PolicySet, Recorder, Source
 
 __all__ = [
     "Identified",
+    "Keeping",
     "Request",
     "Trust",
     "make_detectors",
     "open_policies",
     "open_recorder",
     "open_source",
+    "resumed",
     "shown",
 ]
 
@@ -174,6 +183,7 @@ def open_source(
     request: Request,
     trust: Trust,
     stack: ExitStack,
+    recover: bool = False,
 ) -> Source:
     """Make the source that SOURCE names; `stack` closes what it leaves open.
 
@@ -213,7 +223,7 @@ def open_source(
             return from_pipe(format=chosen)
         if piped:
             return from_pipe(stack.enter_context(_open(source)), format=chosen)
-        return replay(source, speed)
+        return replay(source, speed, recover=recover)
     except (ArgumentTypeError, ArgumentValueError) as error:
         raise typer.BadParameter(str(error)) from None
 
@@ -244,8 +254,18 @@ def open_policies(names: list[str] | None) -> PolicySet | tuple[()]:
     return policies
 
 
-def open_recorder(path: Path, source: str, *, force: bool) -> Recorder:
+def open_recorder(path: Path, source: str, *, force: bool, **options: Any) -> Recorder:
     """Begin a recording.
+
+    Parameters
+    ----------
+    path : Path
+    source : str
+        What is recorded, as the command line says it.
+    force : bool
+        Overwrite a file that is there.
+    **options
+        As for `Recorder`.
 
     Raises
     ------
@@ -256,12 +276,100 @@ def open_recorder(path: Path, source: str, *, force: bool) -> Recorder:
     """
     from midstream.stream import Recorder
 
-    if path.is_file():
+    if path.is_file() and not options.get("append"):
         if not force:
             raise typer.BadParameter(f"{path} is there; --force overwrites it")
         if Path(source).is_file() and path.samefile(source):
             raise typer.BadParameter(f"{path} is the source; it cannot be overwritten meanwhile")
-    return Recorder(path, source=shown(source))
+    return Recorder(path, source=shown(source), **options)
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """How to record, as the command line says it."""
+
+    resume: bool = False
+    redact: bool = False
+    max_size: float | None = None
+    max_files: int = 1
+    sync: bool = False
+
+    def options(self) -> dict[str, Any]:
+        """Options of the recorder."""
+        from midstream.stream import Redactor
+
+        if self.max_files > 1 and self.max_size is None:
+            raise typer.BadParameter("--max-files goes only with --max-size")
+        return {
+            "append": self.resume,
+            "redactor": Redactor if self.redact else None,
+            "max_bytes": None if self.max_size is None else round(self.max_size * 1e6),
+            "max_files": self.max_files,
+            "sync_s": 0.9 if self.sync else None,
+            "on_error": "raise",
+        }
+
+
+def resumed(source: Source, name: str, path: Path) -> Source | None:
+    """Make a source of what a recording lacks of another one; None where that is nothing.
+
+    Parameters
+    ----------
+    source : Source
+    name : str
+        What it is called on the command line.
+    path : Path
+        The recording, which may be missing.
+
+    Raises
+    ------
+    typer.BadParameter
+        The two cannot be compared.
+    RecordingError
+        The recording cannot be read. From the iterator: the source says something else than the
+        recording.
+    """
+    import warnings
+
+    from midstream.stream import read_recording
+
+    if not path.is_file() or not path.stat().st_size:
+        return source
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the rest of the line comes again
+        kept = read_recording(path, recover=True)
+    if kept.complete and kept.outcome == "ended":
+        return None
+    if name == "-" or "://" in name:  # what comes from there comes once
+        return source
+    if Path(name).samefile(path):
+        raise typer.BadParameter(f"{path} is the source")
+    if kept.header.get("redacted"):
+        raise typer.BadParameter(
+            f"{path} is redacted, and cannot be compared with its source: record it anew"
+        )
+    from midstream.stream import Source as SourceType
+    from midstream.stream.decode import PlainDecoder
+
+    return SourceType(_rest(source, kept.events, path), PlainDecoder(), live=False)
+
+
+async def _rest(source: Source, kept: Sequence[Event], path: Path) -> AsyncIterator[Event]:
+    """Events of a source behind those that are kept already."""
+    count = 0
+    try:
+        async for event in source:
+            if count >= len(kept):
+                yield event
+                continue
+            before = kept[count]
+            if event._replace(seq=0, t_ns=0) != before._replace(seq=0, t_ns=0):
+                raise RecordingError(
+                    f"the source differs from the recording at event {count}", place=str(path)
+                )
+            count += 1
+    finally:
+        await source.aclose()
 
 
 def make_detectors(

@@ -6,6 +6,9 @@ import os
 import re
 import select
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from midstream.errors import MidstreamError
@@ -18,6 +21,7 @@ __all__ = [
     "escape",
     "one_line",
     "tell_error",
+    "telling_warnings",
 ]
 
 #: What moves the cursor or colours, and what turns the direction of writing.
@@ -164,10 +168,26 @@ class Output:
             self.blocked = False
 
 
+@contextmanager
+def telling_warnings() -> Iterator[None]:
+    """Write what is warned of meanwhile to standard error, as ``warning: cause``, at the end."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RuntimeWarning)
+        try:
+            yield
+        finally:
+            for warning in caught:
+                _tell(f"warning: {one_line(str(warning.message))}\n")
+
+
 def tell_error(error: BaseException | str) -> None:
     """Write ``error: place: cause`` to standard error."""
+    _tell(f"error: {one_line(str(error))}\n")
+
+
+def _tell(line: str) -> None:
     stderr = Output(sys.stderr, "standard error")
     try:
-        stderr.write(f"error: {one_line(str(error))}\n")
+        stderr.write(line)
     except (OutputClosed, OutputFailed):
         return  # nobody is left to tell; the exit status says it

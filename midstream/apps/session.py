@@ -45,7 +45,7 @@ def follow(
     detectors : iterable of Detector
     policies : as `watch` takes them
     recorder : Recorder, optional
-        Gets the events. It is closed, and a file without any event is removed again.
+        Gets the events. It is closed, and a new file without any event is removed again.
     context : mapping, optional
         Joins the report.
     report_later : bool, default False
@@ -92,8 +92,12 @@ def follow(
                 raise
         finally:
             if recorder is not None:
-                recorder.close()
-                if failure is not None and not guard.metrics.events:
+                began = recorder.next_seq == guard.metrics.events  # not resumed
+                try:
+                    recorder.close()
+                except MidstreamError as error:
+                    failure = failure or error
+                if failure is not None and not guard.metrics.events and began:
                     _remove(recorder.path)
         signals.allow_output()
         report = guard.report()
@@ -105,6 +109,8 @@ def follow(
         if failure is not None:
             tell_error(failure)
         status = 128 + signals.number if signals.number else exit_status(report)
+        if status in (NOTHING, FOUND) and report.stopped is None and recorder is not None:
+            status = FAILED if recorder.lost or failure is not None else status
     return report, status
 
 

@@ -26,7 +26,7 @@ from midstream.apps.output import Output, one_line
 from midstream.stream import Event, Finding, Report
 from midstream.stream.formats import choice_of, detect
 
-__all__ = ["JsonShow", "Show", "TextShow", "make_show"]
+__all__ = ["JsonShow", "Show", "TextShow", "finding_lines", "make_show"]
 
 #: Kinds that are the answer; what else has text is told apart by a label.
 _ANSWER = frozenset({"text", "audio"})
@@ -178,7 +178,7 @@ class TextShow(Show):
         for finding, following in zip(findings, [*findings[1:], None], strict=True):
             if following is not None and _same_run(finding, following):
                 continue  # found and certain with the same event: once is enough for the eye
-            for text, style in _finding_lines(finding):
+            for text, style in finding_lines(finding):
                 self.notes.barred_line(text, style, bar_style=_STYLES[finding.severity])
         self._channel = ("", "")
 
@@ -245,7 +245,7 @@ def _same_run(first: Finding, second: Finding) -> bool:
     ) and first.evidence.get("channel") == second.evidence.get("channel")
 
 
-def _finding_lines(finding: Finding) -> list[tuple[str, str]]:
+def finding_lines(finding: Finding) -> list[tuple[str, str]]:
     """Text and style of the lines that tell of a finding."""
     kind = finding.kind.replace("_", " ").upper()
     does = {"stop": "stream stopped", "block": "call denied", "warn": "warning", "note": "note"}[

@@ -25,7 +25,7 @@ Adapting, by a strange loop around the watch
 Recording
     `Recorder`, `load`, `read_recording`, `Recording`, `shipped_recordings`; many of them in a
     `RecordingsFolder`, and to be searched in a `Library` (`Entry`, `Hit`); `export_sse` and
-    `import_sse` for the formats of providers
+    `import_sse` for the formats of providers; `Stepper` to go through one, forwards and back
 Publishing over QUIC
     `QuicPublisher` for a server, `to_quic` and `QuicSink` for a stream; `QuicCode`, `Served`
 """
@@ -86,6 +86,7 @@ if TYPE_CHECKING:
         Recorder,
         Recording,
         RecordingsFolder,
+        Stepper,
         export_sse,
         import_sse,
         load,
@@ -159,6 +160,7 @@ __all__ = [
     "Source",
     "StallDetector",
     "Step",
+    "Stepper",
     "StreamLoss",
     "StreamRecord",
     "ToolLoopDetector",
@@ -245,6 +247,7 @@ __getattr__, __dir__ = lazy_exports(
         "Source": "sources",
         "StallDetector": "detectors",
         "Step": "guard",
+        "Stepper": "recording",
         "StreamLoss": "adapting",
         "StreamRecord": "adapting",
         "ToolLoopDetector": "detectors",

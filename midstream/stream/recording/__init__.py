@@ -1,7 +1,8 @@
 r"""Recordings: what a stream said and when; written as it comes, and played back.
 
 Writing and reading
-    `Recorder`; `replay`, `load`, `read_recording`, `Recording`, `shipped_recordings`
+    `Recorder`; `replay`, `load`, `read_recording`, `Recording`, `shipped_recordings`; `Stepper`,
+    to go through one, forwards and back
 Keeping many
     `RecordingsFolder`, a folder that no name leads out of; `Library` (`Entry`, `Hit`, `Reindexed`),
     one that can be searched
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
         shipped_recordings,
     )
     from midstream.stream.recording.redacting import TextRedactor
+    from midstream.stream.recording.stepping import Stepper
     from midstream.stream.recording.writing import Recorder
 
 __all__ = [
@@ -82,6 +84,7 @@ __all__ = [
     "RecordingDecoder",
     "RecordingsFolder",
     "Reindexed",
+    "Stepper",
     "TextRedactor",
     "event_line",
     "export_sse",
@@ -104,6 +107,7 @@ __getattr__, __dir__ = lazy_exports(
         "RecordingDecoder": "decoding",
         "RecordingsFolder": "folders",
         "Reindexed": "library",
+        "Stepper": "stepping",
         "TextRedactor": "redacting",
         "event_line": "lines",
         "export_sse": "exporting",

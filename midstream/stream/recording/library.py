@@ -7,7 +7,7 @@ import os
 import re
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -286,13 +286,17 @@ class Library:
         with self._writing() as db:
             _forget(db, name)
 
-    def reindex(self, *, force: bool = False) -> Reindexed:
+    def reindex(
+        self, *, force: bool = False, progress: Callable[[int, int], object] | None = None
+    ) -> Reindexed:
         """Bring the index up to date with the folder.
 
         Parameters
         ----------
         force : bool, default False
             Read every recording again, not only those whose file has changed.
+        progress : callable, optional
+            Told after each recording how many were looked at, of how many.
 
         Returns
         -------
@@ -304,7 +308,9 @@ class Library:
         added: list[str] = []
         updated: list[str] = []
         there = set(self.folder.names())
-        for name in sorted(there):
+        for count, name in enumerate(sorted(there)):
+            if progress is not None:
+                progress(count, len(there))
             try:
                 found = self.folder.stat(name)
                 if force or known.get(name) != (found.st_size, found.st_mtime_ns):

@@ -1,0 +1,232 @@
+"""``midstream replay --step``: a recording an event or a finding at a time, and back."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TextIO
+
+from midstream.apps.live import LiveText
+from midstream.apps.output import Interrupted, Output, one_line
+from midstream.apps.session import FOUND, NOTHING, Signals
+from midstream.apps.show import JsonShow, finding_lines
+from midstream.errors import ArgumentTypeError, ArgumentValueError
+from midstream.stream import Event, Finding
+
+if TYPE_CHECKING:
+    from midstream.stream import Detector, Stepper
+    from midstream.stream.rulefiles import PoliciesLike
+
+__all__ = ["step"]
+
+_HELP = (
+    ("Enter, n, n 5", "next event, next 5 events"),
+    ("f, p", "next finding, previous finding"),
+    ("b, b 5", "back an event, back 5 events"),
+    ("g 120, g -1", "go to a position; from the end"),
+    ("t 2.5", "go to a time, in seconds"),
+    ("x, x reasoning", "text so far; of another kind"),
+    ("i", "data of this event: the provider's payload"),
+    ("q", "quit"),
+)
+_MOST_EVENTS = 10_000
+_STYLES = {"stop": "bold red", "block": "bold red", "warn": "bold yellow", "note": "bold blue"}
+
+
+def step(
+    path: str,
+    *,
+    detectors: Iterable[Detector] | None = None,
+    policies: PoliciesLike = (),
+    recover: bool,
+    json_lines: bool,
+    color: bool,
+    commands: TextIO | None = None,
+) -> int:
+    """Go through a recording by commands, a line each, from standard input.
+
+    Parameters
+    ----------
+    path : str
+        The recording.
+    detectors : iterable of Detector, optional
+        What makes the findings; by default as `Stepper` chooses.
+    policies : optional
+        As for `Stepper`.
+    recover : bool
+        As for `load`.
+    json_lines, color : bool
+        How to show it.
+    commands : text file, optional
+        In place of standard input.
+
+    Returns
+    -------
+    int
+        Exit status: 1 if a finding of severity ``warn`` or above was shown.
+
+    Raises
+    ------
+    RecordingError
+        It cannot be read.
+    """
+    from midstream.stream import Stepper
+
+    commands = sys.stdin if commands is None else commands
+    stdout = Output(sys.stdout, "standard output")
+    with Signals([stdout]) as signals:
+        stepper = Stepper(path, detectors=detectors, policies=policies, recover=recover)
+        asks = commands is not None and commands.isatty() and not json_lines
+        view = _View(stepper, stdout, json_lines=json_lines, color=color)
+        view.begin(path)
+        try:
+            for line in _lines(commands, stdout if asks else None):
+                if not view.do(line.split()):
+                    break
+        except (Interrupted, KeyboardInterrupt):
+            return 128 + (signals.number or 2)
+    return FOUND if view.worst_shown else NOTHING
+
+
+def _lines(commands: TextIO | None, prompt: Output | None) -> Iterator[str]:
+    while commands is not None:
+        if prompt is not None:
+            prompt.write("> ")
+        line = commands.readline()
+        if not line:
+            return
+        yield line
+
+
+class _View:
+    """Does what a command says, and shows where that led."""
+
+    def __init__(self, stepper: Stepper, output: Output, *, json_lines: bool, color: bool) -> None:
+        self._stepper = stepper
+        self._json = JsonShow(output) if json_lines else None
+        self._text = LiveText(output, color=color)
+        self.worst_shown = False
+
+    def begin(self, path: str) -> None:
+        """Say what there is."""
+        if self._json is not None:
+            self._json.line({"type": "recording", "path": path, "events": len(self._stepper)})
+        else:
+            count = f"{len(self._stepper):,} events"
+            self._text.line(f"{one_line(path)}: {count}. h for help, q to quit.", "dim")
+
+    def do(self, words: list[str]) -> bool:
+        """Follow a command; whether to go on."""
+        name, *rest = words or ["n"]
+        if name in ("q", "quit", "exit"):
+            return False
+        known = {
+            "n": self._next,
+            "f": self._next_finding,
+            "p": self._previous_finding,
+            "b": self._back,
+            "g": self._go,
+            "t": self._time,
+            "x": self._say,
+            "i": self._data,
+        }.get(name)
+        if known is None or len(rest) > 1:
+            self._help()
+            return True
+        try:
+            known(rest[0] if rest else "")
+        except (ArgumentTypeError, ArgumentValueError, ValueError):
+            self._tell(f"no such place: {one_line(' '.join(words))}")
+        return True
+
+    def _next(self, count: str) -> None:
+        for _ in range(min(int(count), _MOST_EVENTS) if count else 1):
+            if self._stepper.next() is None:
+                self._tell("the end")
+                return
+            self._here()
+
+    def _next_finding(self, _: str) -> None:
+        if self._stepper.next_finding() is None:
+            self._tell("no further finding")
+        else:
+            self._here()
+
+    def _previous_finding(self, _: str) -> None:
+        if self._stepper.previous_finding() is None:
+            self._tell("no finding before")
+        else:
+            self._here()
+
+    def _back(self, count: str) -> None:
+        self._stepper.back(int(count) if count else 1)
+        self._here()
+
+    def _go(self, position: str) -> None:
+        self._stepper.seek(int(position))
+        self._here()
+
+    def _time(self, t_s: str) -> None:
+        self._stepper.seek_time(float(t_s))
+        self._here()
+
+    def _say(self, kind: str) -> None:
+        text = self._stepper.text(kind or "text")
+        if self._json is not None:
+            self._json.line({"type": "text", "kind": kind or "text", "text": text})
+        else:
+            self._text.line(text)
+
+    def _data(self, _: str) -> None:
+        event = self._stepper.event
+        if self._json is not None:
+            self._json.line({"type": "data", "data": None if event is None else event.data})
+        else:
+            data = None if event is None else event.data
+            self._text.line(json.dumps(data, indent=2, ensure_ascii=False))
+
+    def _here(self) -> None:
+        stepper = self._stepper
+        event, found = stepper.event, stepper.found_here
+        if any(finding.severity != "note" for finding in found):
+            self.worst_shown = True
+        if self._json is not None:
+            row: dict[str, Any] = {"type": "position", "position": stepper.position}
+            self._json.line(row)
+            if event is not None:
+                self._json.line({"type": "event", **event._asdict()})
+            for finding in found:
+                self._json.line({"type": "finding", **finding.to_dict()})
+            return
+        if event is None:
+            self._tell("the beginning")
+            return
+        self._event(event, stepper.position)
+        for finding in found:
+            self._finding(finding)
+
+    def _event(self, event: Event, position: int) -> None:
+        text = self._text
+        text.fresh_line()
+        text.add(f"{position:>6}  {event.t_ns / 1e9:>8.3f} s  ", "dim")
+        text.add(f"{event.kind:<11}", "cyan")
+        text.add(f" {event.stream_id:<5}" if event.stream_id else "      ", "dim")
+        name = "" if event.name is None else f"{one_line(event.name)} "
+        text.end_line(f'{name}"{one_line(event.text)}"' if event.text else name)
+
+    def _finding(self, finding: Finding) -> None:
+        for line, style in finding_lines(finding):
+            self._text.barred_line(line, style, bar_style=_STYLES[finding.severity])
+
+    def _tell(self, message: str) -> None:
+        if self._json is not None:
+            self._json.line({"type": "message", "message": message})
+        else:
+            self._text.line(f"({message})", "dim")
+
+    def _help(self) -> None:
+        if self._json is not None:
+            self._json.line({"type": "help", "commands": dict(_HELP)})
+        else:
+            self._text.table(_HELP, {})
