@@ -22,7 +22,7 @@ from stream.test_recording import events_of_any_kind
 
 from midstream._core.clock import monotonic_ns
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RecordingError
-from midstream.stream import Event, Finding, Recorder, load, read_recording, replay, watch
+from midstream.stream import Event, Finding, Recorder, Redactor, load, read_recording, replay, watch
 from midstream.stream.recording.lines import finding_line
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="no such signal or limit there")
@@ -656,3 +656,50 @@ class TestRedacted:
             ("text", "SE", "1"),
             ("end", "stop", "1"),
         ]
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        st.sampled_from(["text", "reasoning", "tool_call", "audio"]),
+        st.lists(st.integers(1, 30), min_size=1, max_size=6),
+        st.sampled_from(["r.jsonl", "r.jsonl.gz"]),
+    )
+    def test_no_part_of_a_real_secret(self, tmp_path_factory, kind, sizes, name):
+        """Keys cut anywhere, in texts and in the payloads that carry them: not a third of one."""
+        secrets = [
+            "sk-ant-" + "a1B2c3D4e5F6g7H8" * 2,
+            "AKIAIOSFODNN7EXAMPLE",
+            "ghp_" + "Zz09Yy18Xx27" * 3,
+            "ann.secretary@example.org",
+        ]
+        text = "Keys: " + " and ".join(secrets) + ". Done"
+        path = tmp_path_factory.mktemp("secret") / name
+        with Recorder(path, redactor=Redactor) as recorder:
+            at = seq = 0
+            while at < len(text):
+                piece = text[at : at + sizes[seq % len(sizes)]]
+                payloads = {
+                    "text": {"choices": [{"index": 0, "delta": {"content": piece}}]},
+                    "reasoning": {"type": "thinking_delta", "delta": {"thinking": piece}},
+                    "tool_call": {"type": "x.delta", "item_id": "i1", "delta": piece},
+                    "audio": [piece, {"transcript": [piece]}],
+                }
+                recorder.write(Event(kind, seq, seq, piece, None, payloads[kind], "0"))
+                at += len(piece)
+                seq += 1
+            whole = {"type": "response.completed", "output": [{"text": text}], "user": secrets}
+            recorder.write(Event("text", seq, seq, "", None, whole))
+            recorder.write(Event("tool_result", seq + 1, seq, text, "mail", {"text": text}))
+            recorder.write(Event("error", seq + 2, seq, f"bad key {secrets[0]}"))
+            recorder.write_finding(
+                Finding("loop", "warn", 0, 0, 0, 1, f"says {secrets[1]}", {"unit": secrets[2][:12]})
+            )
+            recorder.settle("failed", f"no {secrets[0]}")
+        raw = path.read_bytes()
+        raw = gzip.decompress(raw) if name.endswith("gz") else raw
+        for secret in secrets:
+            third = len(secret) // 3
+            for start in range(3, len(secret) - third):
+                assert secret[start : start + third].encode() not in raw
+        told = "".join(event.text for event in load(path) if event.kind == kind)
+        assert told.startswith("Keys: [redacted:anthropic-key] and [redacted:aws-key-id] and ")
+        assert told.endswith(". Done")

@@ -420,12 +420,15 @@ class Library:
         rank = 0
         if severity is not None:
             rank = SEVERITIES.index(check_choice("severity", severity, SEVERITIES)) + 1
-        if kind is not None or severity is not None:
-            made = "SELECT 1 FROM findings f WHERE f.recording = recordings.id AND f.severity >= ?"
-            if kind is None:
-                rows.where("recordings.worst >= ?", rank)
-            else:
-                rows.where(f"EXISTS ({made} AND f.kind = ?)", rank, check_text("kind", kind))
+        if kind is not None:
+            rows.where(
+                "recordings.id IN"
+                " (SELECT recording FROM findings WHERE kind = ? AND findings.severity >= ?)",
+                check_text("kind", kind),
+                rank,
+            )
+        elif severity is not None:
+            rows.where("recordings.worst >= ?", rank)
         if tool is not None:
             rows.where(
                 "recordings.id IN (SELECT recording FROM tools WHERE name = ?)",

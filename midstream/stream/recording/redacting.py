@@ -91,12 +91,11 @@ class EventRedactor:
 
     def finding(self, finding: Finding) -> Finding:
         """A finding without secrets: excerpts of texts are left out."""
-        evidence = {key: value for key, value in finding.evidence.items() if key not in _EXCERPTS}
         return replace(
             finding,
             kind=self.whole(finding.kind),
             message=self.whole(finding.message),
-            evidence=self._whole_data(evidence),
+            evidence=self._whole_data(dict(finding.evidence)),
         )
 
     def _piece(
@@ -162,6 +161,7 @@ class EventRedactor:
             return {
                 self.whole(name) if isinstance(name, str) else name: self._whole_data(item)
                 for name, item in value.items()
+                if name not in _EXCERPTS
             }
         if isinstance(value, (list, tuple)):
             return [self._whole_data(item) for item in value]
