@@ -864,6 +864,8 @@ class Enforcer:
             if call.waits:
                 self._some_wait = True
                 return
+        if not (progress.complete or progress.ended) and self._kept_back(call):
+            return
         call.judged = True
         arguments: Any = progress.value if progress.complete else call.partial
         unknown = _nothing_unknown if progress.complete else call.unknown
@@ -903,8 +905,20 @@ class Enforcer:
         if self._set.has_deadlines:
             self._set_due()
 
+    def _kept_back(self, call: _Call) -> bool:
+        """Whether to wait for the end of a call that is no JSON any more, or has just been denied.
+
+        What still comes of it is looked through for patterns, but can fix nothing.
+        """
+        if self._guards is None or not call.held or self._recalling:
+            return False
+        broken, reason = self._judge(call, self._call_step(call, call.partial), call.unknown, False)
+        if broken or reason is not None:
+            self._deny(call, broken, reason=reason)
+        return True
+
     def _judge(
-        self, call: _Call, step: dict[str, Any], unknown: Any
+        self, call: _Call, step: dict[str, Any], unknown: Any, admit: bool = True
     ) -> tuple[tuple[Verdict, ...], str | None]:
         """Tell the rules that forbid of a call; what it breaks, or why it cannot be judged."""
         book = self._guards
@@ -922,6 +936,8 @@ class Enforcer:
         if seen.allowed is None:
             why = seen.problems[0][1] if seen.problems else call.progress.malformed
             return (), f"{seen.open[0]}\0the call cannot be judged: {why}"
+        if not admit:
+            return (), None
         paths = (path for path, _ in seen.problems)
         outcome = book.admit(_without(step, paths))
         return outcome.broken if not outcome.committed else (), None

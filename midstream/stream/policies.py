@@ -423,7 +423,10 @@ def _book(policies: Sequence[Policy], max_keys: int) -> RuleBook | None:
     if not policies:
         return None
     rules = [policy.rule for policy in policies]
-    return RuleBook(rules, max_keys=max_keys, evict="oldest", audit=0)
+    book = RuleBook(rules, max_keys=max_keys, evict="oldest", audit=0)
+    # What the first question works out, all copies share.
+    book.outlook({"kind": "end", "t": 0.0}, lambda path: path == ())
+    return book
 
 
 def _plain(place: str, condition: Any, patterns: dict[str, set[str]], depth: int = 0) -> Any:

@@ -253,9 +253,9 @@ def test_arguments_that_are_no_json_are_denied_where_they_matter() -> None:
     assert steps[0].denied
     steps, guard = run(NO_PROD, [call('{"env": "dev', "other"), end()])
     assert guard.findings == [] and not any(step.hold for step in steps)
-    # What is fixed already settles the matter, whatever comes behind it.
-    steps, guard = run(NO_PROD, [call('{"env": "dev", "n": 1x}')])
-    assert steps[0].released == ("0/0",)
+    # What is fixed already settles the matter; it passes when it is over.
+    steps, guard = run(NO_PROD, [call('{"env": "dev", "n": 1x}'), end()])
+    assert [(step.hold, step.released) for step in steps] == [(True, ()), (False, ("0/0",))]
 
 
 def test_a_value_of_the_wrong_type_does_not_pass_the_guard() -> None:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midstream.logic import RuleBook
-from midstream.stream import Event, Guard, Policy, PolicySet
+from midstream.stream import Event, Guard, Policy, PolicySet, ready_policies
+from midstream.stream.events import KINDS
 
 KEY = "sk-0123456789abcdef0123"
 POLICIES = PolicySet(
@@ -211,3 +212,105 @@ def test_early_verdicts_are_those_of_whole_calls(run) -> None:
         guard.take(event)
     assert [denial.call_id for denial in guard.denied] == wanted
     assert guard.stopped is None
+
+
+EVERYTHING = PolicySet(
+    [
+        *POLICIES,
+        *ready_policies(
+            [
+                "read-before-write",
+                "confirm-before-destroy",
+                "no-secret",
+                "no-repeated-failing-call",
+                "rate-limit",
+                "call-limit",
+                "token-budget",
+                "time-limit",
+                "ends-with-answer",
+                "untrusted-input",
+            ],
+            calls=4,
+            tokens=60,
+            seconds=100,
+        ),
+        Policy(
+            "answered",
+            "G (call -> F[0:3] result)",
+            {"call": {"kind": "tool_call"}, "result": {"kind": "tool_result"}},
+            "warn",
+            clock="time",
+            key="call_id",
+        ),
+        Policy("failed", "G !failed", {"failed": {"result.error": "no"}}, "warn"),
+        Policy("costly", "G !costly", {"costly": {"usage.output_tokens": {">": 50}}}, "warn"),
+    ]
+)
+anything = st.one_of(
+    st.none(),
+    st.sampled_from(["", "x", '{"error": "no"}', "{", "Error: no", '{"is_error": 1}', "[]"]),
+    st.integers(),
+    st.floats(allow_nan=True),
+    st.dictionaries(
+        st.sampled_from(["usage", "tokens", "is_error", "output_tokens"]), st.integers()
+    ),
+)
+any_events = st.lists(
+    st.builds(
+        Event,
+        st.sampled_from(KINDS),
+        st.just(0),
+        st.integers(-(10**9), 10**11),
+        st.sampled_from(
+            ["", '{"path": "a"}', '{"env": "pr', 'od"}', "}", "word ", KEY, "yes", '"']
+        ),
+        st.sampled_from([None, None, "deploy", "write", "user", "system", ""]),
+        anything
+        | st.dictionaries(
+            st.sampled_from(["usage", "tokens"]),
+            anything
+            | st.dictionaries(st.sampled_from(["output_tokens", "prompt_tokens"]), anything),
+        ),
+        st.sampled_from(["", "0", "0/0", "0/1", "1/0", "2!", "r1.0/0"]),
+        st.sampled_from([None, None, "a", "b"]),
+    ),
+    max_size=30,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(history=any_events, events=any_events)
+def test_whatever_comes_it_does_not_raise_and_keeps_its_promises(history, events) -> None:
+    guard = Guard((), EVERYTHING)
+    guard.recall(history)
+    assert guard.findings == []
+    held: dict[str, int] = {}
+    for event in events:
+        step = guard.take(event)
+        for sid in step.released:
+            held.pop(sid, None)
+        for denial in step.denied:
+            assert denial.text and denial.finding in guard.findings
+            held.pop(denial.stream_id, None)
+        assert step.hold or not step.dropped
+        assert step.stop or not (step.hold and event.stream_id in step.released)
+        if step.hold and not step.dropped:
+            assert event.kind == "tool_call"
+            held[event.stream_id] = held.get(event.stream_id, 0) + 1
+        json.dumps([finding.to_dict() for finding in step.findings], allow_nan=False)
+        if step.stop is not None:
+            assert guard.stopped is step.stop
+            break
+        due = guard.due_ns()
+        if due is not None and guard.expire(due).stop is not None:
+            break
+    else:
+        step = guard.finish()
+        for sid in step.released:
+            held.pop(sid, None)
+        for denial in step.denied:
+            held.pop(denial.stream_id, None)
+        assert held == {}  # nothing is kept for ever
+    guard.finish()
+    guard.report()
+    assert isinstance(guard.open_obligations, list)
