@@ -16,6 +16,7 @@ __all__ = [
     "MAX_LINE_BYTES",
     "VERSION",
     "VERSIONS",
+    "check_event",
     "end_line",
     "event_line",
     "event_of",
@@ -97,8 +98,7 @@ def event_line(event: Event) -> bytes:
     >>> event_line(Event("text", 0, 1_500_000, "Once"))
     b'{"seq":0,"t_ns":1500000,"kind":"text","text":"Once"}\n'
     """
-    if not isinstance(event, Event):
-        raise ArgumentTypeError(f"event must be an Event, got {type(event).__name__}")
+    check_event(event)
     kind, seq, t_ns, text, name, data, stream_id, call_id = event
     row: dict[str, Any] = {"seq": seq, "t_ns": t_ns, "kind": kind}
     if text:
@@ -111,21 +111,35 @@ def event_line(event: Event) -> bytes:
         row["call_id"] = call_id
     if data is not None:
         row["data"] = data
-    known = isinstance(kind, str) and kind in _KINDS
-    problem = _field_problem(event) if known else f"kind is {shown(kind)}"
-    line = b""
     try:
-        if problem is None and data is not None:
-            problem = _json_problem(data, "data")
-        if problem is None:
-            line = _line(row)
+        return _line(row)
     except RecursionError:
         problem = "data is nested too deeply"
     except ValueError as error:  # an integer of more digits than Python writes
         problem = f"data: {error}"
+    raise ArgumentTypeError(f"event {shown(seq)} cannot be recorded: {problem}")
+
+
+def check_event(event: Event) -> None:
+    """Refuse what cannot be recorded.
+
+    Raises
+    ------
+    ArgumentTypeError
+        As `Recorder.write`.
+    """
+    if not isinstance(event, Event):
+        raise ArgumentTypeError(f"event must be an Event, got {type(event).__name__}")
+    kind, data = event.kind, event.data
+    known = isinstance(kind, str) and kind in _KINDS
+    problem = _field_problem(event) if known else f"kind is {shown(kind)}"
+    if problem is None and data is not None:
+        try:
+            problem = _json_problem(data, "data")
+        except RecursionError:
+            problem = "data is nested too deeply"
     if problem is not None:
-        raise ArgumentTypeError(f"event {shown(seq)} cannot be recorded: {problem}")
-    return line
+        raise ArgumentTypeError(f"event {shown(event.seq)} cannot be recorded: {problem}")
 
 
 def event_of(row: Mapping[str, Any]) -> Event | str:

@@ -24,6 +24,7 @@ from midstream.stream.recording.files import cause_of, next_part
 from midstream.stream.recording.keeping import Keeper
 from midstream.stream.recording.lines import (
     END_NS,
+    check_event,
     end_line,
     event_line,
     finding_line,
@@ -223,7 +224,7 @@ class Recorder:
                 self._last_ns = event.t_ns
                 self._put(line, 1, 0)
                 return
-            event_line(event)  # what cannot be recorded changes nothing
+            check_event(event)  # what cannot be recorded changes nothing
             for one in [event] if self._redaction is None else self._redaction.take(event):
                 self._renumbered(one)
 
