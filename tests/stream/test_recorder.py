@@ -467,8 +467,18 @@ class TestLimits:
         found = read_recording(path)
         assert found.events == events
         assert asyncio.run(collect(replay(path))) == (events, None)
+        assert found.complete
+        assert found.problems == ()
+        for part in parts:
+            assert read_recording(part).complete
         recorded(path, words(1), append=True)  # goes on in the last part
-        assert len(load(path)) == 61
+        found = read_recording(path)
+        assert len(found.events) == 61
+        assert found.complete
+        recorder.path.unlink()
+        found = read_recording(path)
+        assert found.events == events[: len(found.events)]
+        assert not found.complete
 
     def test_the_oldest_parts_go(self, tmp_path):
         path = tmp_path / "r.jsonl"

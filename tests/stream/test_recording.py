@@ -319,6 +319,13 @@ async def test_speed_keeps_events_and_waits(tmp_path):
     assert paced == fast
 
 
+async def test_times_that_go_back_are_not_waited_for(tmp_path):
+    path = write(tmp_path / "r.jsonl", raw(0.1, chunk("a")), raw(0, chunk("b", finish="stop")))
+    events, error = await collect(replay(path, speed=10.0))
+    assert error is None
+    assert [event.t_ns for event in events] == [100_000_000, 0, 0]
+
+
 async def test_a_paced_replay_closes_while_it_waits(tmp_path):
     path = write(tmp_path / "r.jsonl", raw(0.0, chunk("a")), raw(3600, chunk("b", finish="stop")))
     async with asyncio.timeout(20):

@@ -63,11 +63,14 @@ class RecordingDecoder(LineDecoder):
     """
 
     __slots__ = (
+        "_before",
         "_crc32",
+        "_line",
         "_mapper",
         "_most_findings",
         "_n_bytes",
         "_own",
+        "_part",
         "_place",
         "_recover",
         "_t_ns",
@@ -93,6 +96,9 @@ class RecordingDecoder(LineDecoder):
         self._t_ns = 0
         self._n_bytes = 0
         self._crc32 = 0
+        self._line = b""
+        self._part: Any = None
+        self._before = (0, 0)  # events and findings in the parts before
         self.header: dict[str, Any] = {}
         self.ending: dict[str, Any] | None = None
         self.findings: list[Finding] = []
@@ -163,6 +169,7 @@ class RecordingDecoder(LineDecoder):
                 return self._fail("an event after the end of the recording")
             self.n_events += 1
             return [event]
+        self._line = line
         return self._other(row, size, crc32)
 
     def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
@@ -213,6 +220,11 @@ class RecordingDecoder(LineDecoder):
             self.header = row
         elif row.get("id") != self.header.get("id") and "id" in self.header:
             return self._fail("another recording begins here")
+        elif row.get("part") != self._part:  # another file, whose footer counts it alone
+            self._before = (self.n_events, self.n_findings)
+            self._n_bytes = len(self._line) + 1
+            self._crc32 = zlib.crc32(b"\n", zlib.crc32(self._line))
+        self._part = row.get("part")
         self.ending = None
         return []
 
@@ -221,8 +233,8 @@ class RecordingDecoder(LineDecoder):
             return self._fail(f"end must be an object, got {shown(end)}")
         self.ending = end
         counted = (
-            ("events", self.n_events),
-            ("findings", self.n_findings),
+            ("events", self.n_events - self._before[0]),
+            ("findings", self.n_findings - self._before[1]),
             ("bytes", size),
             ("crc32", f"{crc32:08x}"),
         )

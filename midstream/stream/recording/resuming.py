@@ -37,8 +37,9 @@ class Found:
         self.lacks_end = False
         self.next_seq = 0
         self.last_ns = 0
-        self._tail = b""
-        self._behind = b""  # unpacked, since the last whole member
+        self._partial: list[bytes] = []  # of a line that has not ended
+        self._n_partial = 0
+        self._behind = bytearray()  # unpacked, since the last whole member
 
     def read(self, file: FileIO) -> None:
         """Read the file to its end."""
@@ -62,7 +63,7 @@ class Found:
                     self._behind += out
                     self._take(out)
                     if ends:
-                        self._behind = b""
+                        self._behind.clear()
                     elif len(self._behind) > MAX_LINE_BYTES:
                         raise RecordingError(
                             "a gzip member is too long to be resumed", place=str(self._path)
@@ -72,19 +73,26 @@ class Found:
             if not members.whole:
                 raise RecordingError(f"not gzip: {error}", place=str(self._path)) from None
         self.size = members.whole
-        tail = len(self._tail)
+        torn = self._n_partial
         self._last()
-        behind = self._behind
-        if tail and not self.lacks_end:
-            behind = behind[: max(len(behind) - tail, 0)]
-        self.salvage = behind
+        if torn and not self.lacks_end:
+            del self._behind[max(len(self._behind) - torn, 0) :]
+        self.salvage = bytes(self._behind)
 
     def _take(self, piece: bytes) -> None:
-        *lines, self._tail = (self._tail + piece).split(b"\n")
-        if len(self._tail) > MAX_LINE_BYTES:
-            raise self.decoder.too_long(len(self._tail))
+        *lines, tail = piece.split(b"\n")
         for line in lines:
+            if self._partial:
+                self._partial.append(line)
+                line = b"".join(self._partial)
+                self._partial.clear()
+                self._n_partial = 0
             self._line(line)
+        if tail:
+            self._partial.append(tail)
+            self._n_partial += len(tail)
+            if self._n_partial > MAX_LINE_BYTES:
+                raise self.decoder.too_long(self._n_partial)
 
     def _line(self, line: bytes) -> None:
         for event in self.decoder.feed(line + b"\n", 0):
@@ -95,7 +103,8 @@ class Found:
 
     def _last(self) -> None:
         """Keep a last line without its end where it is whole otherwise."""
-        tail, self._tail = self._tail, b""
+        tail = b"".join(self._partial)
+        self._partial.clear()
         if not tail:
             return
         trial = RecordingDecoder(str(self._path))
