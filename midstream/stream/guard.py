@@ -352,7 +352,14 @@ class Guard:
             return NOTHING
         return Step(tuple(made), self.stopped)
 
-    def finish(self, outcome: str = "ended", *, broken: bool = False, silence_ns: int = 0) -> Step:
+    def finish(
+        self,
+        outcome: str = "ended",
+        *,
+        broken: bool = False,
+        silence_ns: int = 0,
+        error: Exception | None = None,
+    ) -> Step:
         """Take note that the stream is over.
 
         Parameters
@@ -364,6 +371,8 @@ class Guard:
             Where it failed: that it was the stream.
         silence_ns : int
             Nanoseconds since its newest event.
+        error : Exception, optional
+            Why it failed, for the recording.
 
         Returns
         -------
@@ -404,7 +413,7 @@ class Guard:
             except Exception as error:  # noqa: BLE001 - the caller's function or callback
                 failures.append(error)
         if self._recorder is not None:
-            self._recorder.settle(outcome, self.errors[-1] if broken and self.errors else None)
+            self._recorder.settle(outcome, None if error is None else one_line(error))
         if failures:
             for further in failures[1:]:
                 self.remember(one_line(further))

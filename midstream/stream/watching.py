@@ -390,7 +390,9 @@ class Watch(AsyncClosing):
                 silence_ns = monotonic_ns() - alarm.waiting_since_ns
             alarm.cancel()
         try:
-            self._arrange(self._guard.finish(outcome, broken=broken, silence_ns=silence_ns))
+            self._arrange(
+                self._guard.finish(outcome, broken=broken, silence_ns=silence_ns, error=self._error)
+            )
         except Exception as error:  # noqa: BLE001 - handed to the caller, once all is shut
             if self._error is None:
                 self._error = error

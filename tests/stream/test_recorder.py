@@ -76,6 +76,20 @@ class TestWhole:
         assert found.outcome == "stopped"
         assert found.complete
 
+    async def test_a_source_that_fails(self, tmp_path):
+        path = tmp_path / "r.jsonl"
+
+        async def broken():
+            yield "Once"
+            raise OSError("the cable is cut")
+
+        with Recorder(path) as recorder:
+            _, error = await collect(watch(broken(), recorder=recorder))
+        assert isinstance(error, OSError)
+        found = read_recording(path)
+        assert (found.outcome, found.error) == ("failed", "the cable is cut")
+        assert found.complete
+
     def test_an_exception_is_the_outcome(self, tmp_path):
         path = tmp_path / "r.jsonl"
         with pytest.raises(KeyError), Recorder(path) as recorder:
