@@ -156,6 +156,7 @@ def watch(
     format: opt.Format = None,
     speed: opt.Speed = None,
     record: opt.Record = None,
+    redact: opt.RedactSecrets = False,
     force: opt.Force = False,
     json_lines: opt.Json = False,
     events: opt.Events = False,
@@ -165,6 +166,8 @@ def watch(
 
     A loop closes the source as soon as it is certain; an endpoint then stops generating.
     """
+    if redact and record is None:
+        raise typer.BadParameter("--redact goes only with --record")
     request = inputs.Request(prompt, messages, model, header, body, api, api_key_env, idle_timeout)
     _follow(
         source,
@@ -175,6 +178,8 @@ def watch(
         speed=speed,
         record=record,
         force=force,
+        # The stream matters more than its recording.
+        keeping=inputs.Keeping(redact=redact, on_error="drop"),
         detectors=inputs.make_detectors(
             on_loop,
             on_stall,
@@ -674,9 +679,9 @@ def _follow(
         )
         recorder = None
         if record is not None:
-            # For who only records, what cannot be kept is not worth going on for.
-            options = {"on_error": "drop"} if keeping is None else keeping.options()
-            if keeping is not None and keeping.resume:
+            keeping = keeping or inputs.Keeping()
+            options = keeping.options()
+            if keeping.resume:
                 rest = inputs.resumed(source, name, record)
                 if rest is None:
                     typer.echo(f"{record} is whole: nothing to resume", err=True)

@@ -293,6 +293,7 @@ class Keeping:
     max_size: float | None = None
     max_files: int = 1
     sync: bool = False
+    on_error: str = "raise"
 
     def options(self) -> dict[str, Any]:
         """Options of the recorder."""
@@ -306,7 +307,7 @@ class Keeping:
             "max_bytes": None if self.max_size is None else round(self.max_size * 1e6),
             "max_files": self.max_files,
             "sync_s": 0.9 if self.sync else None,
-            "on_error": "raise",
+            "on_error": self.on_error,
         }
 
 

@@ -101,6 +101,13 @@ class TestRecord:
         text = "".join(event.text for event in load(path) if event.kind == "text")
         assert text == "Well: [redacted:anthropic-key] is the key"
 
+    def test_a_watch_redacts_too(self, tmp_path):
+        body = sse(chunk("mail ann@example.org"), chunk(" now", finish="stop"))
+        path = tmp_path / "r.jsonl"
+        assert run("watch", "-", "--record", path, "--redact", stdin=body).status == 0
+        assert b"ann@" not in path.read_bytes()
+        assert run("watch", "-", "--redact", stdin=body).status == 2
+
     def test_packed_and_in_parts(self, tmp_path):
         path = tmp_path / "r.jsonl.gz"
         done = run("record", LOOP, "-o", path, "--max-size", "0.02", "--max-files", "50")
