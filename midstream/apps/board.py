@@ -27,6 +27,7 @@ __all__ = ["Board"]
 
 _STYLES = {"stop": "bold red", "block": "bold red", "warn": "yellow", "note": "blue"}
 _ENDINGS = (".jsonl", ".jsonl.gz")
+_COUNTED = ("added", "updated", "removed", "failed")
 #: Fewer files need no bar.
 _SLOW = 50
 
@@ -169,7 +170,7 @@ class Board:
         with self._library(fresh=False) as library:
             done = self._reindex(library, force=force)
             library.vacuum()
-            counts = {name: len(getattr(done, name)) for name in ("added", "updated", "removed")}
+            counts = {name: len(getattr(done, name)) for name in _COUNTED}
             if self._json is not None:
                 self._json.line({"type": "indexed", "recordings": len(library), **counts})
             else:

@@ -243,7 +243,7 @@ class TestLibrary:
         (folder / "new.jsonl").unlink()
         assert len(self.names(self.run(folder, "list"))) == 2
         done = self.run(folder, "index", "--force")
-        counts = {"recordings": 2, "added": 0, "updated": 2, "removed": 0}
+        counts = {"recordings": 2, "added": 0, "updated": 2, "removed": 0, "failed": 0}
         assert done.rows[-1] == {"type": "indexed"} | counts
 
     def test_show(self, folder, tmp_path):

@@ -196,6 +196,21 @@ class TestUse:
         assert library.reindex().added == ("c.jsonl",)
         assert "not JSON" in library.get("c.jsonl").problem
 
+    @pytest.mark.skipif(os.name != "posix", reason="needs links")
+    def test_what_cannot_be_opened_stops_nothing(self, library, tmp_path, monkeypatch):
+        record(library.folder.path / "a.jsonl")
+        record(library.folder.path / "b.jsonl")
+        real = library.folder.stat
+
+        def stat(name):
+            if name == "a.jsonl":
+                raise RecordingError("Permission denied")
+            return real(name)
+
+        monkeypatch.setattr(library.folder, "stat", stat)
+        found = library.reindex()
+        assert (found.added, found.failed) == (("b.jsonl",), ("a.jsonl",))
+
     def test_what_is_there_is_not_replaced(self, library, tmp_path):
         path = record(tmp_path / "a.jsonl")
         library.add(path)

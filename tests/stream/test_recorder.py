@@ -144,6 +144,32 @@ class TestTorn:
         assert found.events[-1].text == "more"
         assert found.complete
 
+    @pytest.mark.parametrize("name", ["r.jsonl", "r.jsonl.gz"])
+    def test_every_single_cut(self, tmp_path, name):
+        path = tmp_path / name
+        events = [
+            *words(3),
+            Event("tool_call", 3, 9, "{}", "f\u00fc\ud83d", {"a": [1]}, "0/1", "c"),
+        ]
+        with Recorder(path) as recorder:
+            for event in events:
+                recorder.write(event)
+                recorder.sync()  # a member each, where it is packed
+        raw = path.read_bytes()
+        before = 0
+        for cut in range(len(raw) + 1):
+            path.write_bytes(raw[:cut])
+            kept = recover(path)
+            assert kept == events[: len(kept)]
+            assert len(kept) >= before
+            before = len(kept)
+            recorded(path, [Event("text", 0, 0, "more")], append=True)
+            found = read_recording(path)
+            assert found.events[:-1] == kept
+            assert found.events[-1].text == "more"
+            assert found.complete
+        assert before == len(events)
+
     def test_it_warns_and_says_where(self, tmp_path):
         path = tmp_path / "r.jsonl"
         recorded(path, words(3))

@@ -37,6 +37,8 @@ _FLAGS: int = (
     | getattr(os, "O_BINARY", 0)
     | getattr(os, "O_CLOEXEC", 0)
 )
+#: New recordings after which to look at the folder's size.
+_PRUNE_EVERY = 16
 _INCOMING = ".incoming-"
 
 
@@ -85,9 +87,10 @@ class RecordingsFolder:
     path : str or path
         The folder; it is made, for its owner alone, where it is missing.
     max_files, max_bytes : int, optional
-        How much the folder may hold. Before a new recording is made, the oldest are removed until
-        there is room for one more file, and what there is has at most this size; those which are
-        being recorded stay.
+        How much the folder may hold. Before a new recording is made, now and then, the oldest are
+        removed until there is room for one more file, and what there is has at most this size;
+        those which are being recorded stay. So it may hold a twentieth more for a while, or 16
+        recordings where only their size is limited.
 
     Attributes
     ----------
@@ -142,19 +145,26 @@ with the ending .jsonl or .jsonl.gz, got '../run.jsonl'
         except OSError as error:
             raise RecordingError(cause_of(error), place=str(folder)) from error
         self._identity = (found.st_dev, found.st_ino)
+        # To look at all files for each new one would cost more than the recording.
+        self._prune_every = max((self._max_files or 20 * _PRUNE_EVERY) // 20, 1)
+        self._since_pruned = self._prune_every
 
     def names(self) -> list[str]:
         """Names of all recordings in it, sorted."""
+        return sorted(self.scan())
+
+    def scan(self) -> dict[str, os.stat_result]:
+        """What the system knows of all recordings in it, by name; 5 microseconds each."""
+        found = {}
         try:
             with os.scandir(self.path) as entries:
-                found = [
-                    entry.name
-                    for entry in entries
-                    if _is_name(entry.name) and entry.is_file(follow_symlinks=False)
-                ]
+                for entry in entries:
+                    if _is_name(entry.name) and entry.is_file(follow_symlinks=False):
+                        with suppress(FileNotFoundError):  # gone meanwhile
+                            found[entry.name] = entry.stat(follow_symlinks=False)
         except OSError as error:
             raise RecordingError(cause_of(error), place=str(self.path)) from error
-        return sorted(found)
+        return found
 
     def fresh_name(self, *, packed: bool = False) -> str:
         """Make a name that no other recording has: the time, and eight random digits.
@@ -199,7 +209,9 @@ with the ending .jsonl or .jsonl.gz, got '../run.jsonl'
         Recorder
         """
         name = self.fresh_name() if name is None else check_name(name)
-        self.prune()
+        self._since_pruned += 1
+        if self._since_pruned >= self._prune_every:
+            self.prune()
         return _FolderRecorder(self, name, append=append, **options)
 
     def read(self, name: str, *, recover: bool = False) -> Recording:
@@ -273,12 +285,10 @@ with the ending .jsonl or .jsonl.gz, got '../run.jsonl'
         """
         if self._max_files is None and self._max_bytes is None:
             return []
-        aged = []
-        for name in self.names():
-            with suppress(RecordingError):  # gone meanwhile
-                found = self.stat(name)
-                aged.append((found.st_mtime_ns, name, found.st_size))
-        aged.sort()
+        self._since_pruned = 0
+        aged = sorted(
+            (found.st_mtime_ns, name, found.st_size) for name, found in self.scan().items()
+        )
         count, size = len(aged), sum(item[2] for item in aged)
         gone = []
         for _, name, one in aged:

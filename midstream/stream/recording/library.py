@@ -161,16 +161,20 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Reindexed:
-    """What `Library.reindex` did: names of recordings new in, read again, and gone from the index.
+    """What `Library.reindex` did, by names of recordings.
 
     Parameters
     ----------
     added, updated, removed : tuple of str
+        New in the index, read again, gone from it.
+    failed : tuple of str
+        Files that could not be opened.
     """
 
     added: tuple[str, ...] = ()
     updated: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
 
 
 class Library:
@@ -307,22 +311,28 @@ class Library:
         known = {name: (size, changed_ns) for name, size, changed_ns in rows}
         added: list[str] = []
         updated: list[str] = []
-        there = set(self.folder.names())
+        failed: list[str] = []
+        there = self.folder.scan()
+        gone = set(known) - set(there)
         for count, name in enumerate(sorted(there)):
             if progress is not None:
                 progress(count, len(there))
-            try:
-                found = self.folder.stat(name)
-                if force or known.get(name) != (found.st_size, found.st_mtime_ns):
+            found = there[name]
+            if force or known.get(name) != (found.st_size, found.st_mtime_ns):
+                try:
                     self.index(name)
+                except RecordingError:
+                    if name in self.folder.scan():
+                        failed.append(name)
+                    elif name in known:
+                        gone.add(name)
+                else:
                     (updated if name in known else added).append(name)
-            except RecordingError:  # gone meanwhile, or no file any more
-                there.discard(name)
-        removed = sorted(set(known) - there)
+        removed = sorted(gone)
         with self._writing() as db:
             for name in removed:
                 _forget(db, name)
-        return Reindexed(tuple(added), tuple(updated), tuple(removed))
+        return Reindexed(tuple(added), tuple(updated), tuple(removed), tuple(failed))
 
     def vacuum(self) -> None:
         """Make the index as small as it can be; other processes wait meanwhile."""
