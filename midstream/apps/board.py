@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import typer
 
@@ -149,7 +149,7 @@ class Board:
 
     def verify(self, names: Sequence[str]) -> int:
         """Tell of each recording whether it is whole: 0 if all are, 1 if not, 3 if unreadable."""
-        chosen = list(names) or [str(path) for path in self._paths()]
+        chosen = names or self._names()
         worst = NOTHING
         for name in self._watched(chosen):
             state, problems = self._state(name)
@@ -220,11 +220,14 @@ class Board:
                 told(count, len(items))
                 yield item
 
-    def _paths(self) -> Iterable[Path]:
+    def _names(self) -> Sequence[str]:
         from midstream.stream import RecordingsFolder
 
-        folder = RecordingsFolder(self._folder)
-        return [folder.locate(name) for name in folder.names()]
+        if not self._folder.is_dir():
+            raise typer.BadParameter(
+                f"{self._folder}: no such folder; say --folder, or set MIDSTREAM_RECORDINGS"
+            )
+        return RecordingsFolder(self._folder).names()
 
     def _read(self, name: str) -> Recording:
         """A recording of the folder by its name, or a file anywhere by its path."""
@@ -239,17 +242,33 @@ class Board:
             except (ArgumentTypeError, ArgumentValueError) as error:
                 raise typer.BadParameter(str(error)) from None
 
-    def _state(self, name: str) -> tuple[str, list[str]]:
-        try:
-            recording = self._read(name)
-        except RecordingError as error:
-            return "unreadable", [str(error)]
-        problems = list(recording.problems)
-        if recording.complete:
-            return ("whole" if not recording.lost else "lacking"), problems
+    def _state(self, name: str) -> tuple[str, Sequence[str]]:
+        """One word about a recording, and what is wrong with it; reads it in constant memory."""
+        from midstream.stream import RecordingsFolder
+        from midstream.stream.recording.summing import sum_up
+
+        path, opener = Path(name), None
+        if not _is_path(name) and self._folder.is_dir():
+            folder = RecordingsFolder(self._folder)
+            try:
+                path = folder.locate(name)
+            except (ArgumentTypeError, ArgumentValueError) as error:
+                raise typer.BadParameter(str(error)) from None
+
+            def opener(path: Path) -> BinaryIO:
+                return folder.open(path.name)
+
+        found = sum_up(path, opener, max_bytes=sys.maxsize)
+        problems = [] if found.problem is None else [found.problem]
+        if not found.known:
+            return "unreadable", problems or ["nothing is in it"]
+        if found.complete:
+            return ("whole" if not found.lost else "lacking"), problems
+        if found.torn:
+            return "cut off", problems
         if problems:
             return "damaged", problems
-        if recording.header.get("midstream") == 1 or not recording.header:
+        if not found.sealable:
             return "unsealed", ["an older format, which does not say where it ends"]
         return "cut off", ["no footer: its recorder did not come to its end"]
 

@@ -294,9 +294,12 @@ class TestLibrary:
         raw = (folder / "tale.jsonl").read_bytes()
         (folder / "cut.jsonl").write_bytes(b"".join(raw.splitlines(True)[:2]))
         (folder / "bad.jsonl").write_bytes(raw.replace(b"Once", b"Ince"))
+        (folder / "torn.jsonl").write_bytes(raw[: raw.index(b'"end"') + 9])
+        (folder / "torn.jsonl.gz").write_bytes((folder / "other.jsonl.gz").read_bytes()[:-9])
         done = self.run(folder, "verify")
         assert done.status == 1
-        states = {row["name"].rpartition("/")[2]: row["state"] for row in done.rows}
+        states = {row["name"]: row["state"] for row in done.rows}
+        assert states["torn.jsonl"] == states["torn.jsonl.gz"] == "cut off"
         assert states["cut.jsonl"] == "cut off"
         assert states["bad.jsonl"] == "damaged"
         assert self.run(folder, "verify", LOOP).rows[0]["state"] == "unsealed"

@@ -55,6 +55,8 @@ class RecordingDecoder(LineDecoder):
         What the footer says, once it came and nothing after it.
     n_events, n_findings : int
         Seen so far.
+    n_skipped, n_torn : int
+        Lines left out for `recover`, and how many of them only because the file breaks off.
     lost : int
         Events that the recorder could not write.
     problems : list of str
@@ -81,6 +83,7 @@ class RecordingDecoder(LineDecoder):
         "n_events",
         "n_findings",
         "n_skipped",
+        "n_torn",
         "problems",
     )
 
@@ -105,6 +108,7 @@ class RecordingDecoder(LineDecoder):
         self.n_events = 0
         self.n_findings = 0
         self.n_skipped = 0
+        self.n_torn = 0
         self.lost = 0
         self.problems: list[str] = []
 
@@ -131,6 +135,7 @@ class RecordingDecoder(LineDecoder):
     def torn(self, problem: str) -> None:
         """Take note that bytes are missing that would have come before the next ones."""
         self.n_skipped += 1
+        self.n_torn += 1
         self._note(problem)
 
     def too_long(self, size: int) -> RecordingError:
@@ -278,6 +283,7 @@ class RecordingDecoder(LineDecoder):
         # A file whose first line is none of a recording is something else altogether.
         if self._recover and (torn or self.header or (self._own is False and self.n_events)):
             self.n_skipped += 1
+            self.n_torn += torn
             self._note(message)
         else:
             place = f"{self._place}:{max(self.number, 1)}"

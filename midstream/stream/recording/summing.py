@@ -54,6 +54,10 @@ class Summary:
     texts: dict[str, str] = field(default_factory=dict)
     #: Whether it is a recording at all.
     known: bool = False
+    #: Whether it is of a format that says where it ends.
+    sealable: bool = False
+    #: Whether the only thing wrong is that it breaks off.
+    torn: bool = False
 
 
 def sum_up(path: Path, opener: Opener | None = None, *, max_bytes: int) -> Summary:
@@ -102,6 +106,8 @@ def sum_up(path: Path, opener: Opener | None = None, *, max_bytes: int) -> Summa
     out.outcome = outcome if isinstance(outcome, str) else None
     out.error = why if isinstance(why, str) else None
     out.complete = decoder.ending is not None and problem is None and not decoder.goes_on
+    out.sealable = type(header.get("midstream")) is int and header["midstream"] > 1
+    out.torn = 0 < decoder.n_torn == decoder.n_skipped and decoder.error is None
     out.known = bool(header) or out.events > 0
     out.lost = decoder.lost
     out.findings, out.n_findings = decoder.findings, decoder.n_findings
