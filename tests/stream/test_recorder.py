@@ -194,7 +194,15 @@ class TestTorn:
             Recorder(path, append=True)
 
     @pytest.mark.parametrize(
-        "content", [b"Once upon a time\n", b'{"midstream": 9}\n{"x', b'["midstream"]\n', b"{}\n"]
+        "content",
+        [
+            b"Once upon a time\n",
+            b"Once upon",
+            b"{}",
+            b'{"midstream": 9}\n{"x',
+            b'["midstream"]\n',
+            b"{}\n",
+        ],
     )
     def test_what_is_no_recording_is_not_recovered(self, tmp_path, content):
         path = tmp_path / "r.jsonl"

@@ -15,6 +15,7 @@ from midstream.stream.recording.lines import (
     END_NS,
     MAX_LINE_BYTES,
     VERSIONS,
+    begins_one,
     event_of,
     finding_of,
     shown,
@@ -155,7 +156,8 @@ class RecordingDecoder(LineDecoder):
             return self._fail(f"invalid UTF-8 at byte {error.start} of the line ({error.reason})")
         except (ValueError, RecursionError) as error:
             if not whole:
-                return self._fail("the recording is cut off in the middle of this line", torn=True)
+                torn = self._own is not None or begins_one(line)
+                return self._fail("the recording is cut off in the middle of this line", torn=torn)
             if not line.strip():
                 return self._fail("the line is blank")
             cause = error if isinstance(error, ValueError) else "nested too deeply"

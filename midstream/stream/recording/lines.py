@@ -16,6 +16,7 @@ __all__ = [
     "MAX_LINE_BYTES",
     "VERSION",
     "VERSIONS",
+    "begins_one",
     "check_event",
     "end_line",
     "event_line",
@@ -30,6 +31,8 @@ __all__ = [
 #: Of the format that is written, and those that are read.
 VERSION = 2
 VERSIONS = (1, 2)
+#: How a recording begins: of ours, of raw lines, and of a packed one (cut after its first byte).
+_BEGINNINGS = (b'{"midstream":', b'{"t":', b"\x1f\x8b")
 #: A line holds one event's payload once more escaped, so it gets more room than a wire line.
 MAX_LINE_BYTES = 64 * 1024 * 1024
 #: Times are kept in 64 bits by what counts them, which is 292 years.
@@ -264,6 +267,18 @@ def end_line(
         end["error"] = error
     end |= {"events": events, "findings": findings, "lost": lost}
     return _line({"end": end | {"bytes": size, "crc32": f"{crc32:08x}"}})
+
+
+def begins_one(line: bytes) -> bool:
+    """Whether a piece of a first line can be the beginning of a recording.
+
+    Examples
+    --------
+    >>> begins_one(b'{"mid'), begins_one(b'{"midstream":2,"cre'), begins_one(b"Once")
+    (True, True, False)
+    """
+    line = line.removeprefix(b"\xef\xbb\xbf")
+    return any(line.startswith(mark) or mark.startswith(line) for mark in _BEGINNINGS)
 
 
 def shown(value: Any) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from midstream._core.errors import RecordingError
 from midstream.stream.recording.decoding import RecordingDecoder
 from midstream.stream.recording.files import READ_BYTES, Members
-from midstream.stream.recording.lines import MAX_LINE_BYTES, header_line
+from midstream.stream.recording.lines import MAX_LINE_BYTES, begins_one, header_line
 
 __all__ = ["Found"]
 
@@ -107,6 +107,8 @@ class Found:
         self._partial.clear()
         if not tail:
             return
+        if self.decoder.own is None and not begins_one(tail):
+            raise RecordingError("this is no recording", place=str(self._path))
         trial = RecordingDecoder(str(self._path))
         if self.decoder.own is not None:
             trial.feed(header_line(), 0)
