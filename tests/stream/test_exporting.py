@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from stream.chat import chunk, cut, sse
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RecordingError
-from midstream.stream import Event, Recorder, export_sse, import_sse, load, shipped_recordings
+from midstream.stream import (
+    Event,
+    Recorder,
+    export_sse,
+    import_sse,
+    load,
+    read_recording,
+    shipped_recordings,
+)
 from midstream.stream.decode import NDJSONDecoder
 from midstream.stream.formats.answers import assemble
 from midstream.stream.recording.exporting import EXPORT_APIS
@@ -185,6 +193,7 @@ def test_files(tmp_path):
     out.write_bytes(b"".join(export_sse(path, "chat")))
     assert import_sse(out) == events
     assert b"chatcmpl-1" in out.read_bytes()
+    assert b"".join(export_sse(read_recording(path), "chat")) == out.read_bytes()
     assert b"".join(export_sse(path, "chat", times=False)).count(b"\n") == 6
     shipped = load(shipped_recordings()["loop-02"])
     assert import_sse(export_sse(shipped, "anthropic"))[-1].kind != "error"

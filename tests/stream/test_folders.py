@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import stat
 import sys
@@ -144,6 +145,22 @@ class TestUse:
             folder.put(tmp_path / "none.jsonl")
         assert sorted(path.name for path in folder.path.iterdir()) == folder.names()
         assert folder.read("b.jsonl").events == [EVENT]
+
+    @posix
+    def test_put_without_second_names(self, tmp_path, monkeypatch):
+        def link(*args, **options):
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", link)
+        outside = tmp_path / "outside.jsonl"
+        with Recorder(outside) as recorder:
+            recorder.write(EVENT)
+        folder = RecordingsFolder(tmp_path / "in")
+        folder.put(outside)
+        with pytest.raises(RecordingError, match="there is one already"):
+            folder.put(outside)
+        assert [path.name for path in folder.path.iterdir()] == ["outside.jsonl"]
+        assert folder.read("outside.jsonl").events == [EVENT]
 
     def test_the_oldest_go_for_new_ones(self, tmp_path):
         folder = RecordingsFolder(tmp_path, max_files=3)

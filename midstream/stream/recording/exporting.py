@@ -18,7 +18,7 @@ from midstream.stream.formats.detecting import AutoMapper, mapper_of
 from midstream.stream.recording.files import READ_BYTES, Pieces
 from midstream.stream.recording.lines import END_NS
 from midstream.stream.recording.payloads import WRITERS, Facts, Payload
-from midstream.stream.recording.reading import load
+from midstream.stream.recording.reading import Recording, load
 
 __all__ = ["EXPORT_APIS", "export_sse", "import_sse"]
 
@@ -30,7 +30,7 @@ _MOST_HELD = 1000
 
 
 def export_sse(
-    recording: str | os.PathLike[str] | Iterable[Event],
+    recording: str | os.PathLike[str] | Recording | Iterable[Event],
     api: str,
     *,
     choice: int | None = None,
@@ -41,7 +41,7 @@ def export_sse(
 
     Parameters
     ----------
-    recording : str, path, or iterable of Event
+    recording : str, path, Recording, or iterable of Event
         The recording, or the events themselves.
     api : {"anthropic", "chat", "responses"}
         Anthropic messages, or OpenAI's chat completions or Responses.
@@ -84,6 +84,8 @@ def export_sse(
         check_int("choice", choice, low=0)
     if isinstance(recording, (str, os.PathLike)):
         events: Sequence[Event] = load(recording, recover=recover)
+    elif isinstance(recording, Recording):
+        events = recording.events
     elif isinstance(recording, Iterable) and not isinstance(recording, (bytes, bytearray)):
         events = list(recording)
         for event in events:

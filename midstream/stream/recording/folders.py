@@ -39,6 +39,8 @@ _FLAGS: int = (
 )
 #: New recordings after which to look at the folder's size.
 _PRUNE_EVERY = 16
+#: What a file system says that has no second names.
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _INCOMING = ".incoming-"
 
 
@@ -381,8 +383,15 @@ with the ending .jsonl or .jsonl.gz, got '../run.jsonl'
             os.replace(name, new, src_dir_fd=fd, dst_dir_fd=fd)
         else:
             # A rename would replace what is there.
-            os.link(name, new, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
-            os.unlink(name, dir_fd=fd)
+            try:
+                os.link(name, new, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=fd))
+                os.replace(name, new, src_dir_fd=fd, dst_dir_fd=fd)
+            else:
+                os.unlink(name, dir_fd=fd)
 
 
 class _FolderRecorder(Recorder):

@@ -1,4 +1,4 @@
-"""One writer a file: an advisory lock, and what makes written bytes last."""
+"""One writer a file: an advisory lock, and what makes written bytes and names last."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["lock", "sync"]
+__all__ = ["lock", "sync", "sync_folder"]
 
 #: What a file system says that has no locks.
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
@@ -44,3 +44,20 @@ def sync(fd: int) -> None:
         os.fdatasync(fd)
     else:
         os.fsync(fd)
+
+
+def sync_folder(path: str) -> None:
+    """Make the names of new files in a folder last; Windows does so itself.
+
+    Where a file system cannot, nothing is done.
+    """
+    if sys.platform == "win32":
+        return
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(fd)

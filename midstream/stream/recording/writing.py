@@ -31,7 +31,7 @@ from midstream.stream.recording.lines import (
     header_line,
     lost_line,
 )
-from midstream.stream.recording.locking import lock, sync
+from midstream.stream.recording.locking import lock, sync, sync_folder
 from midstream.stream.recording.redacting import EventRedactor, TextRedactor
 from midstream.stream.recording.resuming import Found
 
@@ -104,8 +104,10 @@ class Recorder:
 
     Notes
     -----
-    About 8 microseconds an event with a chat payload. A context manager, plain or async. Methods
-    may be called from any thread.
+    About 8 microseconds an event with a chat payload, 25 with a `redactor`; 3 KB of memory, and 2
+    for each text that is redacted. It writes where it is called: the system's cache takes the
+    bytes, and only a file system that hangs holds up the stream. A context manager, plain or
+    async. Methods may be called from any thread.
 
     Examples
     --------
@@ -361,6 +363,8 @@ class Recorder:
             raise RecordingError("another recorder has it open", place=str(self.path))
         if self._regular and not append:
             os.ftruncate(fd, 0)
+        if self._regular and self._sync_ns is not None:
+            sync_folder(str(self.path.parent))
 
     def _begin(self) -> None:
         """Write the header of a new file."""
