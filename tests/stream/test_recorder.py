@@ -528,6 +528,36 @@ class TestLimits:
         assert found.events == events[: len(found.events)]
         assert not found.complete
 
+    @settings(max_examples=40, deadline=None)
+    @given(
+        st.lists(st.integers(0, 6000), max_size=25),
+        st.sampled_from(["r.jsonl", "r.jsonl.gz"]),
+        st.sampled_from([4096, 8000, 20_000]),
+        st.integers(0, 25),
+        st.booleans(),
+    )
+    def test_any_sizes_in_parts(self, tmp_path_factory, sizes, name, limit, resumed_at, redacted):
+        path = tmp_path_factory.mktemp("parts") / name
+        events = [Event("text", seq, seq, "x" * size) for seq, size in enumerate(sizes)]
+        options = {"max_bytes": limit, "max_files": 99}
+        if redacted:
+            options["redactor"] = _Hide
+        recorded(path, events[:resumed_at], **options)
+        if resumed_at < len(events):
+            with Recorder(path, append=True, **options) as recorder:
+                for event in events[resumed_at:]:
+                    recorder.write(event)
+                recorder.write_finding(FOUND)
+            assert recorder.lost == 0
+        found = read_recording(path)
+        assert found.events == events
+        assert found.complete
+        assert len(found.findings) == (resumed_at < len(events))
+        for part in path.parent.iterdir():
+            raw = part.read_bytes()
+            size = len(gzip.decompress(raw) if name.endswith("gz") else raw)
+            assert size <= limit or raw.count(b"kind") <= 1 or name.endswith("gz")
+
     def test_the_oldest_parts_go(self, tmp_path):
         path = tmp_path / "r.jsonl"
         events = [Event("text", seq, seq, "x" * 2000) for seq in range(60)]

@@ -73,7 +73,7 @@ class Recorder:
         its place how much is missing. ``"raise"``: close the file and raise; a watch then fails.
     max_bytes : int, optional
         Size of a file, unpacked, at least 4,096. Nothing more is recorded then, or in the next
-        part.
+        part. An event that is larger has a file to itself.
     max_files : int, default 1
         Parts with `max_bytes`. The second is named ``name.2.jsonl`` and so on (a file that is
         there is replaced); when there are more, the oldest is removed.
