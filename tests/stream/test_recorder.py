@@ -170,6 +170,19 @@ class TestTorn:
             assert found.complete
         assert before == len(events)
 
+    @pytest.mark.parametrize("tail", [b"\0" * 5000, b"\xff\xfe", b'{"seq":3,"t_ns":', b""])
+    def test_what_a_lost_power_leaves_behind(self, tmp_path, tail):
+        """Blocks that were given to a file, but not written."""
+        path = tmp_path / "r.jsonl"
+        recorded(path, words(3))
+        lines = path.read_bytes().splitlines(True)[:-1]
+        path.write_bytes(b"".join(lines) + tail)
+        assert recover(path) == words(3)
+        recorded(path, words(2, start=3), append=True)
+        found = read_recording(path)
+        assert found.events == words(5)
+        assert found.complete
+
     def test_it_warns_and_says_where(self, tmp_path):
         path = tmp_path / "r.jsonl"
         recorded(path, words(3))
@@ -295,6 +308,17 @@ class TestResume:
             recorder.write(words(2)[1])
         assert load(path) == words(2)
         recorded(path, words(1))  # free again
+
+    def test_nor_do_processes(self, tmp_path):
+        path = tmp_path / "r.jsonl"
+        code = "import sys; from midstream.stream import Recorder; Recorder(sys.argv[1])"
+        with Recorder(path) as recorder:
+            recorder.write(words(1)[0])
+            done = subprocess.run(
+                [sys.executable, "-c", code, path], capture_output=True, timeout=60, check=False
+            )
+        assert b"another recorder has it open" in done.stderr
+        assert load(path) == words(1)
 
     @settings(max_examples=40, deadline=None)
     @given(
