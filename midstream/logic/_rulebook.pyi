@@ -91,7 +91,7 @@ class Engine:
         self,
         event: Any,
         time: float | None,
-        unknown: Callable[[tuple[str, ...]], bool],
+        unknown: Callable[[tuple[str, ...]], bool | str],
         leaves: list[tuple[frozenset[int], tuple[int, ...], dict[int, frozenset[int]]]],
     ) -> tuple[list[_Change], list[tuple[int, int]], list[tuple[tuple[str, ...], str]], bool]: ...
     def begin_batch(self) -> None: ...

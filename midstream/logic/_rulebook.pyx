@@ -89,6 +89,16 @@ cdef enum:
 cdef object MISSING = object()
 cdef object HIDDEN = object()
 
+
+@cython.final
+cdef class Begun:
+    """A text that is still being written: what there is of it."""
+
+    cdef str text
+
+    def __cinit__(self, str text):
+        self.text = text
+
 #: For `Engine.outlook`: values of unknown conditions that are tried, and keys that one may turn
 #: out to be.
 cdef enum:
@@ -242,6 +252,29 @@ cdef class Test:
         if op == ENDS_WITH:
             return value.endswith(operand)
         return operand.search(value)
+
+    cdef int holds_begun(self, str text) except -1:
+        """Of a text that begins like this: 0 or 1 where that decides, else 2."""
+        cdef object operand = self.operand
+        cdef int op = self.op
+        if op == EXISTS:
+            return <bint>operand
+        if op == EQ or op == NE:
+            if type(operand) is str and (<str>operand).startswith(text):
+                return 2
+            return op == NE
+        if op == IN or op == NOT_IN:
+            for item in <tuple>operand:
+                if type(item) is str and (<str>item).startswith(text):
+                    return 2
+            return op == NOT_IN
+        if op == STARTS_WITH:
+            if len(text) >= len(<str>operand):
+                return text.startswith(operand)
+            return 2 if (<str>operand).startswith(text) else 0
+        if op == CONTAINS and type(operand) is str and operand in text:
+            return 1
+        return 2
 
     cdef bint compares(self, object value) except -1:
         cdef object operand = self.operand
@@ -567,7 +600,10 @@ cdef class Conditions:
         if self.stamps[field] != self.stamp:
             path = <tuple>self.paths[field]
             value = HIDDEN
-            if not unknown(path):
+            told = unknown(path)
+            if type(told) is str:
+                value = Begun(told)
+            elif not told:
                 try:
                     value = plain(get_path(event, path))
                 except (ArgumentTypeError, ArgumentValueError) as error:
@@ -599,6 +635,8 @@ cdef class Conditions:
                     value = self.known(event, test.field, unknown, problems)
                     if value is HIDDEN:
                         test.state = 2
+                    elif type(value) is Begun:
+                        test.state = test.holds_begun((<Begun>value).text)
                     else:
                         try:
                             test.state = test.holds(value)
@@ -1166,7 +1204,8 @@ cdef class Engine:
         key = None
         if group.key is not None:
             path = group.key if isinstance(group.key, tuple) else ()
-            hidden = bool(unknown(path))
+            told = unknown(path)
+            hidden = bool(told) or type(told) is str
             if not hidden:
                 try:
                     key = group.key_of(event)

@@ -564,7 +564,7 @@ class RuleBook:
     def outlook(
         self,
         event: Any,
-        unknown: Callable[[tuple[str, ...]], bool],
+        unknown: Callable[[tuple[str, ...]], bool | str],
         *,
         time: float | None = None,
     ) -> Outlook:
@@ -575,9 +575,11 @@ class RuleBook:
         event : mapping, named tuple or dataclass
             With the fields that are known.
         unknown : callable
-            Given a path as a tuple of its parts, whether the value there is not known yet. Asked
-            for the fields that conditions and keys look at, and for the empty path: whether
-            anything is unknown, so that conditions and keys that are functions cannot be asked.
+            Given a path as a tuple of its parts, whether the value there is not known yet; a str
+            says that it is a text, and begins like this: comparisons for equality,
+            ``starts_with`` and ``contains`` may be decided by that. Asked for the fields that
+            conditions and keys look at, and for the empty path: whether anything is unknown, so
+            that conditions and keys that are functions cannot be asked.
         time : float, optional
             As for `step`.
 

@@ -160,6 +160,31 @@ def test_a_value_of_the_wrong_type_is_told_and_leaves_its_rule_open() -> None:
     assert "'n' must be a number" in dict(seen.problems)["n"]
 
 
+@pytest.mark.parametrize(
+    ("test", "decided"),
+    [
+        ("production", [None, None, None, True]),
+        ({"==": "prod"}, [None, None, None, True]),
+        ({"==": 3}, [True, True, True, True]),
+        ({"!=": "prod"}, [None, None, None, False]),
+        ({"in": ["dev", "prod"]}, [None, None, None, True]),
+        ({"not_in": ["dev", "pro", 3]}, [None, None, None, False]),
+        ({"starts_with": "prox"}, [None, None, None, True]),
+        ({"starts_with": "pr"}, [None, None, False, False]),
+        ({"contains": "ro"}, [None, None, None, False]),
+        ({"ends_with": "d"}, [None, None, None, None]),
+        ({"matches": "prod"}, [None, None, None, None]),
+        ({"exists": True}, [False, False, False, False]),
+        ({"exists": False}, [True, True, True, True]),
+    ],
+)
+def test_the_beginning_of_a_text_may_decide(test, decided) -> None:
+    book = RuleBook([Rule("no", "G !no", atoms={"no": {"to": test}})])
+    for text, wanted in zip(("", "p", "pr", "proXd"), decided, strict=True):
+        seen = book.outlook({}, lambda path, text=text: text if path == ("to",) else not path)
+        assert seen.allowed is wanted, (text, test)
+
+
 def test_functions_are_asked_when_all_is_known() -> None:
     book = RuleBook([Rule("no", "G !odd", atoms={"odd": lambda event: event["n"] % 2 == 1})])
     assert book.outlook({}, lambda path: True).allowed is None
