@@ -17,7 +17,7 @@ from midstream.logic import Obligation, Outlook, RuleBook
 from midstream.stream.calls import CallAssembler, CallProgress, canonical_arguments
 from midstream.stream.events import Denial, Event, Finding, Severity
 from midstream.stream.patterns import Scanner
-from midstream.stream.policies import Policy, PolicySet
+from midstream.stream.policies import Policy, PolicySet, decided_by
 
 __all__ = ["Enforcer"]
 
@@ -33,6 +33,10 @@ _MOST_CALLS = 1024
 _MOST_TEXTS = 1024
 #: Longer results are not parsed.
 _MOST_RESULT_CHARS = 1 << 20
+#: Tests of nothing, for a string of which no rule asks how it begins; longer ones are judged when
+#: they are whole.
+_UNASKED: tuple[tuple[str, Any], ...] = (("", None),)
+_MOST_BEGUN_CHARS = 4096
 #: Longer texts of calls are told apart by a digest.
 _MOST_IDENTITY_CHARS = 200
 _NEVER_NS = 1 << 62
@@ -44,8 +48,12 @@ class _Call:
     """A tool call between its first piece and its verdict."""
 
     __slots__ = (
+        "begun",
+        "begun_path",
+        "begun_tests",
         "chars",
         "committed",
+        "decided",
         "denied",
         "escaped",
         "escapes",
@@ -84,9 +92,15 @@ class _Call:
         #: Patterns that were found in it.
         self.matched: set[str] = set()
         self.in_string = self.escaped = self.escapes = False
+        #: Of the string that is being written: its path, what there is of it, tests that this can
+        #: decide and what it has decided. Without tests nobody asks for it.
+        self.begun_path: tuple[str, ...] = ()
+        self.begun = ""
+        self.begun_tests: tuple[tuple[str, Any], ...] = ()
+        self.decided: tuple[bool | None, ...] = ()
 
-    def unknown(self, path: tuple[str, ...]) -> bool:
-        """Whether a field of the call may still come."""
+    def unknown(self, path: tuple[str, ...]) -> bool | str:
+        """Whether a field of the call may still come, or what there is of a text."""
         if not path:
             return True
         if path[0] == "name":
@@ -100,7 +114,10 @@ class _Call:
         if self.progress.malformed is not None and self.progress.duplicates:
             return True  # which of the values was meant, nobody can tell
         known = self.known
-        return not any(path[1 : k + 1] in known for k in range(1, len(path)))
+        if any(path[1 : k + 1] in known for k in range(1, len(path))):
+            return False
+        asked = self.begun_tests and self.begun_tests is not _UNASKED
+        return self.begun if asked and path[1:] == self.begun_path else True
 
     def fix(self, dotted: str, value: Any) -> tuple[str, ...] | None:
         """Take note of a value that cannot change; its path, or None where none leads there."""
@@ -287,7 +304,10 @@ class Enforcer:
         self._clear()
         self._take_findings(found)
         self._end_texts("")
-        self._close_calls(self._assembler.close())
+        self.stop = None  # it is over: the calls are judged all the same
+        for progress in self._assembler.close():
+            self._close_calls((progress,))
+            self.stop = None
         if judge and not self._waiting and not self._n_denied:
             for book in (self._guards, self._watchers):
                 if book is not None:
@@ -666,18 +686,72 @@ class Enforcer:
             if call.denied:
                 self._meter(part, None, "tool_call", stream_id, call)
                 continue
-            self._assembler.take(
+            if call.begun_tests and call.begun_tests is not _UNASKED and self._splits(call, part):
+                in_string = call.in_string
+                for place, char in enumerate(part, 1):
+                    call.in_string = in_string or place < len(part)
+                    if call.denied or self.stop is not None:
+                        self._meter(char, None, "tool_call", stream_id, call)
+                    else:
+                        self._take_part(call, event._replace(text=char))
+                continue
+            self._take_part(
+                call,
                 event
                 if len(part) == len(event.text)
-                else Event("tool_call", event.seq, event.t_ns, part, None, None, stream_id, call_id)
+                else Event(
+                    "tool_call", event.seq, event.t_ns, part, None, None, stream_id, call_id
+                ),
             )
-            call.chars += len(part)
-            self._scan(call, part)
-            if self._assembler.changed and not call.denied and self.stop is None:
-                self._look(call)
         if self._some_wait:
             self._settle_waiting()
         return 2 if call.denied else int(call.held)
+
+    def _take_part(self, call: _Call, event: Event) -> None:
+        """Take a part of a call's arguments, and see what it has decided."""
+        self._assembler.take(event)
+        call.chars += len(event.text)
+        self._scan(call, event.text)
+        if call.denied or self.stop is not None:
+            return
+        if self._assembler.changed:
+            self._look(call)
+        if self._set.begun_tests and not call.denied and (call.open or call.watched):
+            self._follow(call)
+
+    def _follow(self, call: _Call) -> None:
+        """See what the string that is being written has decided so far."""
+        if not call.in_string:
+            call.begun_tests = ()
+            return
+        if call.begun_tests is _UNASKED:
+            return
+        opened = call.progress.open_string
+        if opened is None:
+            return
+        dotted, text = opened
+        if not call.begun_tests:
+            path = tuple(dotted.split("."))
+            tests = () if "\\" in dotted else self._set.begun_tests.get(path, ())
+            if not tests or self._recalling:
+                call.begun_tests = _UNASKED
+                return
+            call.begun_path, call.begun_tests, call.decided = path, tests, ()
+        if len(text) > _MOST_BEGUN_CHARS:
+            call.begun_tests = _UNASKED
+            return
+        call.begun = text
+        decided = decided_by(call.begun_tests, text)
+        if decided != call.decided:
+            call.decided = decided
+            self._consider(call)
+
+    def _splits(self, call: _Call, part: str) -> bool:
+        """Whether a part of a string decides something before its end."""
+        if call.escapes:
+            return True
+        text = call.begun + (part if call.in_string else part[:-1])
+        return decided_by(call.begun_tests, text[:_MOST_BEGUN_CHARS]) != call.decided
 
     def _settle_waiting(self) -> None:
         """Take the verdicts of calls that are whole, and before which all have theirs now."""
@@ -795,17 +869,22 @@ class Enforcer:
                 self._scan_meaning(call, value)
             if call.denied:
                 return
-            if path is None or self._recalling or not self._decides(path):
-                continue
-            if call.open and self._guards is not None and not call.committed:
-                seen = self._guards.outlook(self._call_step(call, call.partial), call.unknown)
-                if seen.allowed is False:
-                    self._deny(call, seen.broken)
+            if path is not None and not self._recalling and self._decides(path):
+                self._consider(call)
+                if call.denied:
                     return
-                call.open = bool(seen.open)
-            self._watch(call)
         if progress.complete or progress.malformed is not None:
             self._settle(call)
+
+    def _consider(self, call: _Call) -> None:
+        """Ask the rules about a call of which more is known now."""
+        if call.open and self._guards is not None and not call.committed:
+            seen = self._guards.outlook(self._call_step(call, call.partial), call.unknown)
+            if seen.allowed is False:
+                self._deny(call, seen.broken)
+                return
+            call.open = bool(seen.open)
+        self._watch(call)
 
     def _decides(self, path: tuple[str, ...]) -> bool:
         """Whether a rule looks at this argument, or at something in it."""

@@ -70,6 +70,8 @@ _COUNT_WORDS = ("of", "at_least", "at_most", "within", "seconds")
 #: Fields that change by themselves, so that a step must be made where a test of them turns over.
 _METERS = ("chars", "tokens", "t")
 _FORBIDDING = ("block", "stop")
+#: Tests that the beginning of a text can decide.
+_BEGUN = ("==", "!=", "in", "not_in", "starts_with", "contains", "exists")
 MAX_TIMED_KEYS = 1000
 
 
@@ -373,6 +375,9 @@ class PolicySet:
         self.limits = {meter: _limits(self.policies, meter) for meter in _METERS}
         #: Paths below ``arguments`` that decide something, as tuples.
         self.argument_paths = frozenset(_argument_paths(self.policies))
+        #: Path below ``arguments`` -> tests (operator, operand) that the beginning of a text can
+        #: decide.
+        self.begun_tests = _begun_tests(self.policies)
         self.reads_results = any(
             path.partition(".")[0] == "result" for path in _paths(self.policies)
         ) or any(_has_function(policy) for policy in self.policies)
@@ -633,6 +638,41 @@ def _argument_paths(policies: Iterable[Policy]) -> Iterator[tuple[str, ...]]:
         parts = tuple(path.split("."))
         if parts[0] == "arguments":
             yield parts[1:]
+
+
+def _begun_tests(
+    policies: Iterable[Policy],
+) -> dict[tuple[str, ...], tuple[tuple[str, Any], ...]]:
+    found: dict[tuple[str, ...], dict[str, tuple[str, Any]]] = {}
+    for policy in policies:
+        for condition in conditions_of(policy):
+            for path, test in field_tests(condition):
+                first, *rest = path.split(".")
+                if first == "arguments" and rest:
+                    tests = test if isinstance(test, Mapping) else {"==": test}
+                    found.setdefault(tuple(rest), {}).update(
+                        (repr(one), one) for one in tests.items() if one[0] in _BEGUN
+                    )
+    return {path: tuple(tests.values()) for path, tests in found.items() if tests}
+
+
+def decided_by(tests: Iterable[tuple[str, Any]], text: str) -> tuple[bool | None, ...]:
+    """What the beginning of a text decides of each test, as an outlook has it; None: nothing."""
+    found: list[bool | None] = []
+    for word, operand in tests:
+        if word in ("==", "!=", "in", "not_in"):
+            operands = operand if word in ("in", "not_in") else (operand,)
+            may = any(isinstance(one, str) and one.startswith(text) for one in operands)
+            found.append(None if may else word in ("!=", "not_in"))
+        elif word == "starts_with":
+            whole = len(text) >= len(operand)
+            may = not whole and operand.startswith(text)
+            found.append(None if may else whole and text.startswith(operand))
+        elif word == "contains":
+            found.append(True if isinstance(operand, str) and operand in text else None)
+        else:
+            found.append(bool(operand))
+    return tuple(found)
 
 
 def _has_function(policy: Policy) -> bool:

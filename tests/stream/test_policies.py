@@ -113,6 +113,38 @@ def test_what_cannot_matter_decides_before_it_is_there() -> None:
     assert [len(step.denied) for step in steps] == [0, 0, 0, 1]
 
 
+def test_the_beginning_of_a_text_decides_before_its_end() -> None:
+    policy = Policy(
+        "no rm", "G !rm", {"rm": {"tool": "bash", "arguments.command": {"contains": "rm -rf"}}}
+    )
+    pieces = ['{"command": "cd /tmp && ', "rm -", "rf / --no-pre", 'serve-root"}']
+    steps, guard = run(policy, [call(piece, "bash") for piece in pieces])
+    assert [bool(step.denied) for step in steps] == [False, False, True, False]
+    assert guard.findings[0].end == len('{"command": "cd /tmp && rm -rf')
+    policy = Policy(
+        "home",
+        "G (read -> home)",
+        {"read": {"tool": "read"}, "home": {"arguments.path": {"starts_with": "/home/"}}},
+    )
+    steps, guard = run(policy, [call('{"path": "/home/me', "read"), call('/x"}', "read")])
+    assert guard.findings == [] and steps[1].released
+    steps, guard = run(
+        policy, [call('{"path": "/ho', "read"), call("st", "read"), call('name"}', "read")]
+    )
+    assert [bool(step.denied) for step in steps] == [False, True, False]
+    assert guard.findings[0].end == len('{"path": "/hos')
+    steps, guard = run(policy, [call('{"path": 3', "read"), call("}", "read")])
+    assert "must be a str" in guard.findings[0].message
+    escaped = '{"path": "\\u002fhost'
+    steps, guard = run(policy, [call(escaped[:12], "read"), call(escaped[12:], "read")])
+    assert guard.findings[0].end == len(escaped) - 1
+    long = Policy("no x", "G !x", {"x": {"tool": "note", "arguments.text": {"contains": "needle"}}})
+    steps, guard = run(
+        long, [call('{"text": "' + "hay " * 5000 + "needle", "note"), call('"}', "note")]
+    )
+    assert [bool(step.denied) for step in steps] == [False, True]  # too long to be followed
+
+
 def test_a_false_conjunct_lets_a_call_pass_at_once() -> None:
     steps, _ = run(NO_PROD, [call('{"env', "restart"), call('": "prod"}', "restart")])
     assert [step.hold for step in steps] == [False, False]
@@ -244,14 +276,14 @@ def test_a_denied_call_leaves_the_book_as_it_was() -> None:
 
 
 def test_arguments_that_are_no_json_are_denied_where_they_matter() -> None:
-    steps, guard = run(NO_PROD, [call('{"env": "dev'), end()])
+    steps, guard = run(NO_PROD, [call('{"env": "pro'), end()])
     assert (
         steps[1].denied[0].text.startswith("This call was denied by the rule 'no prod': the call ")
     )
     assert "cannot be judged: character" in guard.findings[0].message
     steps, guard = run(NO_PROD, [call('{"env": "dev", "env": }')])
     assert steps[0].denied
-    steps, guard = run(NO_PROD, [call('{"env": "dev', "other"), end()])
+    steps, guard = run(NO_PROD, [call('{"env": "pro', "other"), end()])
     assert guard.findings == [] and not any(step.hold for step in steps)
     # What is fixed already settles the matter; it passes when it is over.
     steps, guard = run(NO_PROD, [call('{"env": "dev", "n": 1x}'), end()])

@@ -39,6 +39,9 @@ POLICIES = PolicySet(
         Policy("size", "G !long", {"long": {"chars": {">=": 40}}}, "warn", after_violation="stay"),
         Policy("cost", "G !dear", {"dear": {"tokens": {">": 25}}}, "note", after_violation="stay"),
         Policy("once", "G (again -> !Y O again)", {"again": {"kind": "tool_call"}}, key="call"),
+        Policy("begins", "G !b", {"b": {"arguments.x": {"starts_with": "pr"}}}, "warn"),
+        Policy("holds", "G !h", {"h": {"tool": "note", "arguments.path": {"contains": "34"}}}),
+        Policy("not", "G !n", {"n": {"tool": "backup", "arguments.env": {"!=": "prod"}}}),
         Policy("last", "G !last", {"last": {"pattern": "end$"}}, "note"),
         Policy(
             "say", "G (call -> F text)", {"call": {"kind": "tool_call"}, "text": {"kind": "text"}}
@@ -164,7 +167,11 @@ def test_nothing_of_a_denied_call_is_handed_on(run) -> None:
 
 
 FORBIDDING = [
-    *(policy for policy in POLICIES if policy.name in ("no prod", "read first")),
+    *(
+        policy
+        for policy in POLICIES
+        if policy.name in ("no prod", "read first", "begins", "holds", "not")
+    ),
     Policy(
         "backup first",
         "G (write -> (O backup & !force))",
@@ -202,8 +209,9 @@ def test_early_verdicts_are_those_of_whole_calls(run) -> None:
         # Values of the wrong type have tests of their own.
         if type(made.get("n", 0)) not in (int, float):
             made = {**made, "n": 0}
-        if type(made.get("path", "")) not in (int, str):
-            made = {**made, "path": "a"}
+        for key in ("path", "x"):
+            if type(made.get(key, "")) is not str:
+                made = {**made, key: "prod 34"}
         run[k] = (name, made)
         if not book.admit({"kind": "tool_call", "name": name, "arguments": made}):
             wanted.append(f"c{k}")
