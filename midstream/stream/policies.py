@@ -158,9 +158,22 @@ class Policy:
     model writes. Arguments of calls are matched as they are written, and strings with escapes also
     as they are meant.
 
-    Verdicts fall with the first character at which logic allows: what a call breaks is known
-    when the arguments that matter are, not when all are there. Formulas that count steps (``X``,
-    windows) are best given `when`, since other policies' patterns make steps too.
+    Verdicts fall with the first character at which logic allows: what a call breaks is known when
+    the arguments that matter are, not when all are there; of a text that is still being written,
+    when its beginning decides (``==``, ``in``, ``starts_with``, ``contains``; up to 4,096
+    characters). Of a key that an object has twice, the first and the last value count. Formulas
+    that count steps (``X``, windows) are best given `when`, since other policies' patterns make
+    steps too.
+
+    Where it cannot be known whether a call is forbidden, since its arguments are no JSON or a value
+    has the wrong type, a rule that forbids denies it. Of anything else a ``"warn"`` says so.
+
+    The finding of a broken rule has the kind ``"policy"``, `start` and `end` of the pattern, or of
+    what was written of the arguments when the verdict fell, and as evidence ``rule``, ``action``,
+    ``formula``, ``repair``, ``atoms`` (those true), ``key``, ``step`` (its number), ``since`` (the
+    step that had brought the rule to where this one ended it, or -1), ``at_end``, ``stream_id``,
+    ``channel``, ``call_id``, ``tool`` and ``pattern``, as far as they apply; never a text that was
+    matched.
 
     Immutable; policies compare by identity.
 
