@@ -37,8 +37,6 @@ _MOST_RESULT_CHARS = 1 << 20
 #: they are whole.
 _UNASKED: tuple[tuple[str, Any], ...] = (("", None),)
 _MOST_BEGUN_CHARS = 4096
-#: Longer texts of calls are told apart by a digest.
-_MOST_IDENTITY_CHARS = 200
 _NEVER_NS = 1 << 62
 #: What matters within strings of JSON.
 _MARK = re.compile(r'["\\]')
@@ -435,7 +433,7 @@ class Enforcer:
                     self._now_ns,
                     0,
                     0,
-                    f"{name}: this {step['kind']} cannot be judged: {seen.problems[0][1]}",
+                    f"{name}: this {step['kind']} cannot be judged: {_untold(seen.problems)}",
                     self._evidence(self._set.by_name[name], step),
                 )
             )
@@ -1013,7 +1011,7 @@ class Enforcer:
         if seen.allowed is False:
             return tuple(v for v in seen.broken if v.action in ("block", "stop")), None
         if seen.allowed is None:
-            why = seen.problems[0][1] if seen.problems else call.progress.malformed
+            why = _untold(seen.problems) if seen.problems else call.progress.malformed
             return (), f"{seen.open[0]}\0the call cannot be judged: {why}"
         if not admit:
             return (), None
@@ -1227,18 +1225,20 @@ def _without(step: dict[str, Any], paths: Iterable[str]) -> dict[str, Any]:
     return step
 
 
+def _untold(problems: Sequence[tuple[str, str]]) -> str:
+    """Why a field cannot be tested, without the value that it has: it may be secret."""
+    return problems[0][1].partition(", got ")[0]
+
+
 def _answer_to(stream_id: str, call_id: str | None) -> str:
     """What a call and its result have in common."""
     return f"\0{stream_id}" if call_id is None else call_id
 
 
 def _identity(name: str | None, arguments: Any) -> str:
-    """The same for the same call, however its arguments are written."""
-    text = f"{name} {canonical_arguments(arguments)}"
-    if len(text) <= _MOST_IDENTITY_CHARS:
-        return text
-    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    return f"{text[:_MOST_IDENTITY_CHARS]} {digest}"
+    """The same for the same call, however its arguments are written; it does not tell them."""
+    text = canonical_arguments(arguments).encode("utf-8", "surrogatepass")
+    return f"{name} {blake2b(text, digest_size=16).hexdigest()}"
 
 
 def _parsed(text: str) -> Any:

@@ -120,14 +120,14 @@ class Policy:
 
     ``tool_call``
         A call that the model made: ``name``, ``arguments`` (parsed; those that could be read where
-        they are no JSON, then ``malformed`` is True), ``call`` (a text that is the same for
-        the same call: of the name and the arguments, however they are written), ``provider_run``
-        (by the provider itself).
+        they are no JSON, then ``malformed`` is True), ``call`` (the name and a digest of the
+        arguments: the same for the same call, however it is written), ``provider_run`` (by the
+        provider itself).
     ``tool_result``
         What came of a call: ``name``, ``text``, ``arguments`` and ``call`` (of the call),
-        ``result`` (the text,
-        parsed, where it is a JSON object or array), ``failed`` (marked as an error by its sender,
-        or its text begins with "Error", or it is an object with an ``error``).
+        ``result`` (the text, parsed, where it is a JSON object or array), ``failed`` (marked as an
+        error by its sender, or its text begins with "Error", or it is an object with an
+        ``error``).
     ``match``
         A text pattern was found: ``pattern``, ``channel``, ``start``, ``end`` (characters), in a
         call's arguments or a result also ``name``.

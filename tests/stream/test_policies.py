@@ -295,10 +295,21 @@ def test_a_value_of_the_wrong_type_does_not_pass_the_guard() -> None:
     steps, guard = run(policy, [call('{"amount": "1e9"}', "pay")])
     assert steps[0].denied
     assert "'arguments.amount' must be a number" in guard.findings[0].message
+    assert "1e9" not in guard.findings[0].message + steps[0].denied[0].text
     steps, _ = run(policy, [call('{"amount": 5}', "pay")])
     assert steps[0].released == ("0/0",)
     steps, _ = run(policy, [call('{"amount": "x"}', "other")])
     assert not steps[0].hold
+
+
+def test_the_same_call_has_the_same_text_which_tells_no_argument() -> None:
+    seen = []
+    policy = Policy("see", "G !see", {"see": lambda step: bool(seen.append(step))}, "note")
+    calls = ['{"a": 1, "b": "secret"}', '{"b":"secret","a":1.0}', '{"a": 1, "b": "other"}']
+    run(policy, [call(one, "go", f"0/{k}", f"c{k}") for k, one in enumerate(calls)])
+    first, second, third = (step["call"] for step in seen if step["kind"] == "tool_call")
+    assert first == second != third
+    assert first.startswith("go ") and "secret" not in first
 
 
 def test_a_result_that_cannot_be_judged_is_told_and_passes() -> None:
