@@ -383,8 +383,8 @@ def make_detectors(
     stall_after: float,
     first_chunk_within: float,
 ) -> list[Detector]:
-    """Make the detectors that the options ask for."""
-    from midstream.stream import LoopDetector, StallDetector
+    """Make the detectors that the options ask for: those of a watch by default."""
+    from midstream.stream import LoopDetector, StallDetector, ToolLoopDetector
 
     made: list[Detector] = []
     if on_loop is not Action.OFF:
@@ -399,6 +399,8 @@ def make_detectors(
                 cast("Any", on_stall.value), min_s=stall_after, first_s=first_chunk_within
             )
         )
+    if on_loop is not Action.OFF:
+        made.append(ToolLoopDetector(cast("Any", on_loop.value)))
     return made
 
 

@@ -164,9 +164,7 @@ def _asyncio_run(run: _Run) -> None:
 
 def _detectors(on_loop: Action, on_stall: Action) -> list[Detector]:
     """Detectors of one stream."""
-    from midstream.stream import ToolLoopDetector
-
-    made = make_detectors(
+    return make_detectors(
         on_loop,
         on_stall,
         min_copies=3,
@@ -175,9 +173,6 @@ def _detectors(on_loop: Action, on_stall: Action) -> list[Detector]:
         stall_after=2.0,
         first_chunk_within=30.0,
     )
-    if on_loop is not Action.OFF:
-        made.append(ToolLoopDetector())
-    return made
 
 
 def _limits(texts: Sequence[str]) -> ProxyLimits:

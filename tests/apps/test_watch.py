@@ -71,6 +71,24 @@ class TestShippedRecordings:
         assert (done.status, done.out) == (status, text_of(LOOP))
         assert ("LOOP" in done.err) == (action != "off")
 
+    @pytest.mark.parametrize("action", ["stop", "warn", "note", "off"])
+    def test_loops_of_tool_calls_are_found_too(self, tmp_path, action):
+        call = {"kind": "tool_call", "text": '{"city": "Rome"}', "name": "find", "stream_id": "0/0"}
+        result = {"kind": "tool_result", "text": "not found", "name": "find"}
+        path = recording(tmp_path / "calls.jsonl", *[call, result] * 6)
+        done = run("watch", path, "--on-loop", action, "--json")
+        severities = {row["severity"] for row in done.of_type("finding")}
+        assert (
+            severities
+            == {
+                "stop": {"warn", "stop"},
+                "warn": {"warn", "note"},
+                "note": {"note"},
+                "off": set(),
+            }[action]
+        )
+        assert done.report["stopped"] is None or action == "stop"
+
     def test_detector_options_arrive(self):
         assert (
             run("watch", LOOP, "--max-period", 10, "--no-near", "--json").report["findings"][0][
