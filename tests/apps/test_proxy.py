@@ -136,6 +136,8 @@ async def test_for_people():
     ("args", "words"),
     [
         (("--upstream", "ftp://x"), "upstream must be http://"),
+        (("--upstream", "localhost:8080"), "with a host, got 'localhost:8080'"),
+        (("--upstream", "me:secret@x"), "must not hold a user"),
         (("--upstream", "http://me:secret@x"), "must not hold a user"),
         (("--upstream", "http://x", "--limit", "none=3"), "max_streams"),
         (("--upstream", "http://x", "--limit", "max_streams=x"), "must be a number"),

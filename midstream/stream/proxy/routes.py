@@ -108,11 +108,13 @@ class Upstream:
             host, port = parts.hostname, parts.port
         except ValueError:  # not shown: what stands where the port should may be a password
             raise ArgumentValueError("upstream has no valid host and port") from None
-        if "@" in parts.netloc:
+        if "@" in parts.netloc or ("://" not in url and "@" in url):
             raise ArgumentValueError("upstream must not hold a user or password")
         plain = not any(char.isspace() or not char.isprintable() for char in url)
         if parts.scheme not in ("http", "https") or not host or port == 0 or not plain:
             shown = f"{parts.scheme}://{host or ''}{parts.path}"
+            if "://" not in url:  # as it was given, "localhost:8080": the scheme was forgotten
+                shown = url.partition("?")[0].partition("#")[0]
             raise ArgumentValueError(
                 f"upstream must be http:// or https:// with a host, got {shown!r}"
             )
