@@ -320,7 +320,14 @@ def check_iterable(name: str, value: Any, wanted: str) -> Any:
         kind = type(value).__name__
         if hasattr(value, "__aenter__") or hasattr(value, "__enter__"):
             raise ArgumentTypeError(f"{name} must be {wanted}, got {kind}: enter it first (with)")
+        if inspect.isroutine(value):
+            raise ArgumentTypeError(f"{name} must be {wanted}, got a {kind}: call it first")
         raise ArgumentTypeError(f"{name} must be {wanted}, got {kind}")
+    if hasattr(value, "model_dump"):
+        raise ArgumentTypeError(
+            f"{name} must be {wanted}, got {type(value).__name__}, a whole answer: "
+            "ask for it with stream=True"
+        )
     return value
 
 

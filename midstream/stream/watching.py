@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 from midstream._core.clock import NS_PER_S, monotonic_ns, s_from_ns
-from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream._core.errors import ArgumentValueError
 from midstream.stream.closing import AsyncClosing
 from midstream.stream.detectors import Detector
 from midstream.stream.events import Denial, Event, Finding
@@ -17,7 +17,7 @@ from midstream.stream.guard import NOTHING, Guard, Step, one_line
 from midstream.stream.metrics import Metrics
 from midstream.stream.recording import Recorder
 from midstream.stream.report import Report
-from midstream.stream.sources import Source, from_iterable
+from midstream.stream.sources import Source, check_iterable, from_iterable
 
 if TYPE_CHECKING:
     from midstream.logic import Obligation
@@ -464,8 +464,6 @@ class _Alarm:
 
 
 def _check_source(source: Any) -> Source:
-    if not any(hasattr(source, name) for name in ("__aiter__", "__anext__", "__iter__")):
-        raise ArgumentTypeError(
-            f"source must be iterable or async iterable, got {type(source).__name__}"
-        )
+    if not isinstance(source, (str, bytes, bytearray, dict)):
+        check_iterable("source", source, "iterable or async iterable")
     return from_iterable(source)

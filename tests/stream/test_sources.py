@@ -7,6 +7,7 @@ import gc
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import pytest
 from hypothesis import given
@@ -21,7 +22,9 @@ from midstream._core.errors import (
 )
 from midstream.stream.events import Event
 from midstream.stream.providers import from_openai
+from midstream.stream.proxy import guard_stream
 from midstream.stream.sources import from_iterable, from_sse
+from midstream.stream.watching import watch
 
 
 class Upstream:
@@ -180,6 +183,31 @@ def test_what_cannot_be_iterated(make):
 
     with pytest.raises(ArgumentTypeError, match="await it first"):
         make(forgotten())
+
+
+@pytest.mark.parametrize("make", [from_iterable, from_openai, watch, guard_stream])
+def test_what_was_forgotten_is_said(make):
+    class Answer:
+        def model_dump(self, **options):
+            raise AssertionError("never asked")
+
+        def __iter__(self):
+            raise AssertionError("never asked")
+
+    async def later():
+        raise AssertionError("never run")
+
+    async def generated():
+        yield "never asked for"
+
+    for source, hint in [
+        (later(), "got an awaitable: await it first"),
+        (generated, "got a function: call it first"),
+        (nullcontext([]), "got nullcontext: enter it first"),
+        (Answer(), "got Answer, a whole answer: ask for it with stream=True"),
+    ]:
+        with pytest.raises(ArgumentTypeError, match=hint):
+            make(source)
 
 
 async def test_other_tasks_get_a_turn():

@@ -15,6 +15,7 @@ from midstream.stream.proxy.exchanges import Guarding
 from midstream.stream.proxy.frames import compact
 from midstream.stream.proxy.limits import ProxyLimits
 from midstream.stream.proxy.rewriting import Core, Item
+from midstream.stream.sources import check_iterable
 
 if TYPE_CHECKING:
     from midstream.stream.detectors import Detector
@@ -76,8 +77,7 @@ def guard_stream(
     >>> len(list(guarded)), guarded.stopped.kind
     (20, 'loop')
     """
-    if not hasattr(stream, "__iter__") and not hasattr(stream, "__aiter__"):
-        raise ArgumentTypeError(f"stream must be iterable, got {type(stream).__name__}")
+    check_iterable("stream", stream, "a stream of an SDK")
     for name in ("get_final_message", "get_final_response", "get_final_completion"):
         if hasattr(stream, name):
             raise ArgumentTypeError(
