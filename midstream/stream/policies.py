@@ -72,6 +72,21 @@ _METERS = ("chars", "tokens", "t")
 _FORBIDDING = ("block", "stop")
 #: Tests that the beginning of a text can decide.
 _BEGUN = ("==", "!=", "in", "not_in", "starts_with", "contains", "exists")
+#: Field -> what its values are, for a person and as types; of the others nothing is known.
+_TYPES: Mapping[str, tuple[str, tuple[type, ...]]] = {
+    **dict.fromkeys((*_METERS, "start", "end"), ("a number", (int, float))),
+    **dict.fromkeys(("failed", "malformed", "provider_run"), ("true or false", (bool,))),
+    **dict.fromkeys(
+        ("kind", "name", "call", "call_id", "stream_id", "text", "channel", "pattern", "severity"),
+        ("text", (str,)),
+    ),
+}
+#: Field -> what its values are, and which there are.
+_CHOICES: Mapping[str, tuple[str, Sequence[str]]] = {
+    "kind": ("a kind of step", STEP_KINDS),
+    "channel": ("a channel", CHANNELS),
+    "severity": ("a severity", SEVERITIES),
+}
 MAX_TIMED_KEYS = 1000
 
 
@@ -493,8 +508,7 @@ def _plain(place: str, condition: Any, patterns: dict[str, set[str]], depth: int
         else:
             if isinstance(key, str) and key not in _WORDS:
                 _check_field(f"{place}: a field", key)
-            if key == "kind":
-                _check_kind(f"{place}.kind", value)
+                _check_values(f"{place}.{key}", key, value)
             plain[key] = value
     if len(tools) == 1:
         plain["name"] = tools[0]["name"]
@@ -566,20 +580,36 @@ def _check_field(place: str, key: str) -> None:
         )
 
 
-def _check_kind(place: str, value: Any) -> None:
-    wanted = [value]
-    if isinstance(value, Mapping):
-        wanted = []
-        for word, operand in value.items():
-            if word in ("==", "!="):
-                wanted.append(operand)
-            elif word in ("in", "not_in") and isinstance(operand, (list, tuple)):
-                wanted += operand
-    for one in wanted:
-        if isinstance(one, str) and one not in STEP_KINDS:
-            raise ArgumentValueError(
-                f"{place} must be a kind of step, got {one!r}{did_you_mean(one, STEP_KINDS)}"
+def _check_values(place: str, key: str, test: Any) -> None:
+    """Refuse values that the field never has: such a rule would be silent for ever."""
+    key = key.removeprefix("$.")
+    wanted, types = _TYPES.get(key, ("", ()))
+    if not types:
+        return
+    for one in _compared(test):
+        if not isinstance(one, (str, int, float)):
+            continue  # for the rule to complain about
+        if not isinstance(one, types) or (isinstance(one, bool) and bool not in types):
+            raise ArgumentTypeError(
+                f"{place} must be compared with {wanted}, got {one!r:.60} ({type(one).__name__})"
             )
+        if key in _CHOICES:
+            what, choices = _CHOICES[key]
+            if one not in choices:
+                hint = did_you_mean(str(one), choices)
+                raise ArgumentValueError(f"{place} must be {what}, got {one!r:.60}{hint}")
+
+
+def _compared(test: Any) -> Iterator[Any]:
+    """Values that a test compares a field with."""
+    if not isinstance(test, Mapping):
+        yield test
+        return
+    for word, operand in test.items():
+        if word in ("==", "!=", "<", "<=", ">", ">="):
+            yield operand
+        elif word in ("in", "not_in") and isinstance(operand, (list, tuple)):
+            yield from operand
 
 
 def _check_meanings(name: str, formula: Formula, atoms: Mapping[str, StepCondition]) -> None:

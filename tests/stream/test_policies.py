@@ -730,6 +730,41 @@ async def test_history_of_a_watch() -> None:
         ),
         ({"atoms": {"a": {}}}, ArgumentValueError, "atoms.a of rule 'p' must not be empty"),
         (
+            {"atoms": {"a": {"tokens": {">": "4000"}}}},
+            ArgumentTypeError,
+            "rule 'p'.tokens must be compared with a number, got '4000' (str)",
+        ),
+        (
+            {"atoms": {"a": {"any": [{"t": {"in": [3, "4s"]}}]}}},
+            ArgumentTypeError,
+            "any[0].t must be compared with a number, got '4s' (str)",
+        ),
+        (
+            {"atoms": {"a": {"chars": {">": True}}}},
+            ArgumentTypeError,
+            "rule 'p'.chars must be compared with a number, got True (bool)",
+        ),
+        (
+            {"atoms": {"a": {"kind": "tool_result", "failed": "yes"}}},
+            ArgumentTypeError,
+            "rule 'p'.failed must be compared with true or false, got 'yes' (str)",
+        ),
+        (
+            {"when": {"name": {"!=": 5}}},
+            ArgumentTypeError,
+            "when of rule 'p'.name must be compared with text, got 5 (int)",
+        ),
+        (
+            {"atoms": {"a": {"kind": "finding", "severity": "error"}}},
+            ArgumentValueError,
+            "rule 'p'.severity must be a severity, got 'error' (known: note, warn, block, stop)",
+        ),
+        (
+            {"atoms": {"a": {"$.channel": "txt"}}},
+            ArgumentValueError,
+            "rule 'p'.$.channel must be a channel, got 'txt'; did you mean 'text'?",
+        ),
+        (
             {"atoms": {"a": {"kind": "tool-call"}}},
             ArgumentValueError,
             "rule 'p'.kind must be a kind of step, got 'tool-call'; did you mean 'tool_call'",
