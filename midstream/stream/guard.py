@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RefusedError
-from midstream._core.validate import check_choice
+from midstream._core.validate import check_choice, check_iterable
 from midstream.stream.detectors import (
     Detector,
     LoopDetector,
@@ -209,10 +209,13 @@ class Guard:
         ----------
         events : iterable of Event
             In order: texts (with the `name` ``"user"`` where the user wrote them), calls with whole
-            arguments, results. Times do not matter.
+            arguments, results. Times do not matter. `midstream.stream.formats.history` makes them
+            of a request.
 
         Raises
         ------
+        ArgumentTypeError
+            What is given is no event.
         RefusedError
             The stream has begun.
 
@@ -224,7 +227,15 @@ class Guard:
         """
         if self._begun:
             raise RefusedError("recall: the stream has begun", reason="running")
-        events = tuple(events)
+        events = tuple(check_iterable("events", events))
+        for k, event in enumerate(events):
+            if not isinstance(event, Event):
+                hint = ""
+                if isinstance(event, Mapping):
+                    hint = ": midstream.stream.formats.history makes events of a request's messages"
+                raise ArgumentTypeError(
+                    f"events[{k}] must be an Event, got {type(event).__name__}{hint}"
+                )
         for detector in self._detectors:
             recall = getattr(detector, "recall", None)
             if callable(recall):

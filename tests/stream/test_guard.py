@@ -101,3 +101,18 @@ def test_the_end_is_taken_once_and_stops_nothing() -> None:
 def test_arguments_are_checked(settings, error, message) -> None:
     with pytest.raises(error, match=message):
         Guard(**settings)
+
+
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        ([{"role": "user", "content": "Hi"}], r"events\[0\] must be an Event, got dict: .*history"),
+        (["Hi"], r"events\[0\] must be an Event, got str$"),
+        (5, "events must be iterable, got int"),
+    ],
+)
+def test_what_cannot_be_recalled(events: object, message: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=message):
+        Guard().recall(events)
+    with pytest.raises(ArgumentTypeError, match=message):
+        watch([], history=events)
