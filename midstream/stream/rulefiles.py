@@ -22,7 +22,14 @@ from midstream._core.errors import (
     MidstreamError,
 )
 from midstream._core.toml import read_toml
-from midstream._core.validate import check_choice, check_path, check_real, did_you_mean
+from midstream._core.validate import (
+    check_choice,
+    check_iterable,
+    check_path,
+    check_real,
+    check_text,
+    did_you_mean,
+)
 from midstream.logic import lint_rules
 from midstream.stream.policies import Policy, PolicySet, field_tests
 
@@ -294,6 +301,11 @@ def lint_policies(
         Errors first. Beside what `midstream.logic.lint_rules` finds: atoms that no step can have,
         tools that do not exist.
 
+    Raises
+    ------
+    ArgumentTypeError
+        What is given are no policies, or no names of tools.
+
     Notes
     -----
     Some milliseconds for ten rules; at most 5 seconds.
@@ -309,15 +321,25 @@ def lint_policies(
     rule 'must': unknown tool: there is no tool 'dele'; did you mean 'delete'?
     rule 'not': unknown tool: there is no tool 'dele'; did you mean 'delete'?
     """
-    policies = tuple(policies)
+    if isinstance(policies, (str, os.PathLike)):
+        raise ArgumentTypeError(
+            "policies must be an iterable of Policy, as load_policies(..., lint=False) gives it, "
+            f"got {policies!r:.60}"
+        )
+    policies = tuple(check_iterable("policies", policies))
+    for k, policy in enumerate(policies):
+        if not isinstance(policy, Policy):
+            raise ArgumentTypeError(
+                f"policies[{k}] must be a Policy, got {policy!r:.60} ({type(policy).__name__})"
+            )
     found = [
         PolicyProblem(one.kind, one.rules, one.message, one.kind in ERRORS)
         for one in lint_rules([policy.rule for policy in policies], timeout_s=_LINT_S)
     ]
     for policy in policies:
         found += _own_problems(policy)
-    if tools is not None:
-        known = tuple(tools)
+    known = _check_tools(tools)
+    if known is not None:
         for policy in policies:
             found += _unknown_tools(policy, known)
     return sorted(found, key=lambda problem: not problem.error)
@@ -384,7 +406,7 @@ class PolicyFile:
         self.path = check_path("path", path)
         if on_problem is not None and not callable(on_problem):
             raise ArgumentTypeError(f"on_problem must be callable, got {on_problem!r:.60}")
-        self._tools = None if tools is None else tuple(tools)
+        self._tools = _check_tools(tools)
         self._check_s = check_real("check_s", check_s, low=0)
         self._on_problem = on_problem
         self._settings = settings
@@ -690,6 +712,18 @@ def _check(place: str, policies: tuple[Policy, ...], tools: Iterable[str] | None
         if problem.kind in UNTOLD:
             continue
         warnings.warn(f"{place}: {problem}", PolicyWarning, stacklevel=3)
+
+
+def _check_tools(tools: Iterable[str] | None) -> tuple[str, ...] | None:
+    """Names of tools, as a tuple."""
+    if tools is None:
+        return None
+    if isinstance(tools, str):
+        raise ArgumentTypeError(f"tools must be an iterable of names, got {tools!r:.60}")
+    names = tuple(check_iterable("tools", tools))
+    for k, name in enumerate(names):
+        check_text(f"tools[{k}]", name)
+    return names
 
 
 def _own_problems(policy: Policy) -> Iterator[PolicyProblem]:

@@ -559,3 +559,18 @@ def test_repeated_failing_actions_of_reasoning_agents(shared_data) -> None:
             failed = observed.startswith(("Could not find", "No Results"))
             seen[action] = seen.get(action, 0) + 1 if failed else 0
         assert denied == wanted, run["id"]
+
+
+@pytest.mark.parametrize(
+    ("policies", "tools", "message"),
+    [
+        ("rules.toml", None, "policies must be an iterable of Policy, as load_policies"),
+        (Policy("p", "G !a", {"a": {"tool": "x"}}), None, "policies must be iterable, got Policy"),
+        (["no-secret"], None, r"policies\[0\] must be a Policy, got 'no-secret' \(str\)"),
+        ((), "rm", "tools must be an iterable of names, got 'rm'"),
+        ((), [3], r"tools\[0\] must be str, got int"),
+    ],
+)
+def test_what_cannot_be_linted(policies: object, tools: object, message: str) -> None:
+    with pytest.raises(ArgumentTypeError, match=message):
+        lint_policies(policies, tools=tools)
