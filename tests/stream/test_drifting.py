@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from midstream._core.errors import ArgumentTypeError
 from midstream.stream import DriftDetector, DriftTemplate, Event, Finding
 
 TOPICS = ("tea", "rain", "bread", "stone", "moss", "river", "lamp", "glass")
@@ -164,3 +165,9 @@ def test_registers_of_gpt3_are_told_apart(shared_data) -> None:
 def test_what_cannot_be_learned_from_is_named(streams, options, message) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         DriftTemplate.learn(streams, **options)
+
+
+@pytest.mark.parametrize("template", ["one text", None, 5])
+def test_what_is_no_template(template):
+    with pytest.raises(ArgumentTypeError, match="template must be a DriftTemplate, or texts"):
+        DriftDetector(template)

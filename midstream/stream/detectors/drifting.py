@@ -296,6 +296,11 @@ class DriftDetector:
         self._kinds = _check_kinds(kinds)
         self._max_texts = check_int("max_texts", max_texts, low=1, high=1 << 16)
         if not isinstance(template, DriftTemplate):
+            if isinstance(template, str) or not isinstance(template, Iterable):
+                raise ArgumentTypeError(
+                    "template must be a DriftTemplate, or texts or streams to learn one from, got "
+                    f"{type(template).__name__}"
+                )
             template = DriftTemplate.learn(template, kinds=kinds)
         self.template = template
         if threshold is not None:
