@@ -3,7 +3,7 @@
 Packages load when first used (PEP 562), so ``import midstream`` costs milliseconds:
 
 `midstream.stream`
-    events, sources, detectors, `watch`, `Recorder`, `replay`
+    events, sources, detectors, policies, a proxy: `watch`, `Policy`, `Recorder`, `replay`
 `midstream.compare`
     distances between sequences, search in long series, repeats: `dtw`, `levenshtein`, `RunDetector`
 `midstream.scheduler`

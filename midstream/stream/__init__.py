@@ -10,6 +10,9 @@ Watching
 Policies
     `Policy`, `PolicySet`, `load_policies`, `PolicyFile`, `lint_policies`; `ready_policies`,
     `ready_rules`; `PolicyProblem`, `PolicyWarning`, `ReadyRule`
+Guarding the streams of a client
+    `proxy` has an ASGI application that any client reaches by its base URL, HTTP transports and
+    `guard_stream` for the official SDKs
 Looking for patterns across the borders of chunks
     `PatternSet`, `Scanner`, `Match`; `Redactor` and `redact` for secrets, whose kinds are
     `SECRET_KINDS`: `CREDENTIALS` and `PERSONAL`; `secret_patterns`
@@ -37,7 +40,7 @@ from typing import TYPE_CHECKING
 from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from midstream.stream import formats
+    from midstream.stream import formats, proxy
     from midstream.stream.adapting import (
         StreamLoss,
         StreamRecord,
@@ -187,6 +190,7 @@ __all__ = [
     "lint_policies",
     "load",
     "load_policies",
+    "proxy",
     "read_recording",
     "ready_policies",
     "ready_rules",
@@ -274,6 +278,7 @@ __getattr__, __dir__ = lazy_exports(
         "lint_policies": "rulefiles",
         "load": "recording",
         "load_policies": "rulefiles",
+        "proxy": ".",
         "read_recording": "recording",
         "ready_policies": "rulefiles",
         "ready_rules": "rulefiles",
