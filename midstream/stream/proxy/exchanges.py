@@ -83,7 +83,12 @@ class Guarding:
         for name in ("detectors", "on_finding"):
             value = getattr(self, name)
             if value is not None and not callable(value):
-                raise ArgumentTypeError(f"{name} must be callable, got {type(value).__name__}")
+                hint = ""
+                if name == "detectors":
+                    hint = ": a detector sees one stream, so write lambda: [...]"
+                raise ArgumentTypeError(
+                    f"{name} must be callable, got {type(value).__name__}{hint}"
+                )
         if self.policies != ():
             from midstream.stream.rulefiles import PolicyFile, as_policies
 

@@ -684,7 +684,7 @@ async def test_websockets_are_refused():
         (ArgumentTypeError, "limits", {"limits": {}}),
         (ArgumentTypeError, "hosts", {"hosts": "localhost"}),
         (ArgumentTypeError, "on_finding", {"on_finding": 1}),
-        (ArgumentTypeError, "detectors", {"detectors": [LoopDetector()]}),
+        (ArgumentTypeError, "write lambda: ", {"detectors": [LoopDetector()]}),
         (ArgumentTypeError, "policies", {"policies": 3}),
         (ArgumentTypeError, "transport", {"transport": object()}),
     ],
