@@ -75,7 +75,7 @@ def guard_stream(
     >>> chunk = {"choices": [{"index": 0, "delta": {"content": "Try again. "}}]}
     >>> guarded = guard_stream([chunk] * 100)
     >>> len(list(guarded)), guarded.stopped.kind
-    (20, 'loop')
+    (21, 'loop')
     """
     check_iterable("stream", stream, "a stream of an SDK")
     for name in ("get_final_message", "get_final_response", "get_final_completion"):
