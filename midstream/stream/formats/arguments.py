@@ -131,6 +131,8 @@ def _path(text: Any) -> list[str | int]:
         if step is None or len(path) == _MOST_DEEP:
             return []
         number = step[2]
-        path.append(int(number) if number else next(one for one in step.group(1, 3, 4) if one))
+        path.append(
+            int(number) if number else next(one for one in step.group(1, 3, 4) if one is not None)
+        )
         at = step.end()
     return path

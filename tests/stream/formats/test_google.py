@@ -217,3 +217,8 @@ def test_pieces_out_of_order():
 @pytest.mark.parametrize("path", ["$", "a", "$.", "$[x]", "$" + ".a" * 200, None, "$.a]"])
 def test_paths_that_are_none(path):
     assert ArgumentsWriter().piece({"jsonPath": path, "numberValue": 1}) == ""
+
+
+def test_an_empty_name_is_a_name_in_a_path():
+    writer = ArgumentsWriter()
+    assert writer.piece({"jsonPath": "$['']", "numberValue": 1}) + writer.end() == '{"":1}'
