@@ -23,6 +23,8 @@ Framing = Literal["sse", "lines", "json"]
 #: How an answer comes: server-sent events, lines of JSON, or one JSON value.
 FRAMINGS: tuple[Framing, ...] = ("sse", "lines", "json")
 DEFAULT_MAX_BYTES = 8 * 1024 * 1024
+#: What may stand before a JSON value: white space, and the bytes of a mark of UTF-8.
+_BLANK = b" \t\r\n\xef\xbb\xbf"
 
 
 class Rewriter(ABC):
@@ -91,28 +93,56 @@ class Rewriter(ABC):
 
 
 class StreamRewriter(Rewriter):
-    """Server-sent events, or lines."""
+    """Server-sent events, or lines.
+
+    What a server calls them is not what they are: `lines` that do not begin as JSON are events, and
+    events that do are one JSON value, which goes through `whole`.
+    """
 
     def __init__(
         self,
         core: Core,
-        splitter: SSESplitter | LineSplitter,
-        encode: Callable[[str, Any], bytes],
+        *,
+        max_bytes: int,
+        lines: bool = False,
+        whole: WholeRewriter | None = None,
     ) -> None:
         super().__init__(core)
-        self._splitter = splitter
-        self._encode = encode
+        self._splitter: SSESplitter | LineSplitter
+        self._encode: Callable[[str, Any], bytes]
+        if lines:
+            self._splitter, self._encode = LineSplitter(max_bytes), _line_bytes
+        else:
+            self._splitter, self._encode = SSESplitter(max_bytes), sse_bytes
         self._last: Item | None = None  # what became of the last event, where it did not pass
         self._done = False
+        self._whole = whole
+        self._max_bytes = max_bytes
+        self._sniffs = True
+        self._taken: WholeRewriter | None = None  # `whole`, where the body is one JSON value
 
     @property
     def kept_bytes(self) -> int:
+        if self._taken is not None:
+            return self._taken.kept_bytes
         return self._splitter.waiting + self._core.held_bytes
 
     def feed(self, chunk: bytes, t_ns: int = 0) -> bytes:
         core = self._core
         if core.over:
             return b""
+        if self._sniffs:
+            start = chunk.lstrip(_BLANK)[:1]
+            if start:
+                self._sniffs = False
+                if self._whole is None:
+                    if start != b"{":  # events that are called lines
+                        self._splitter = SSESplitter(self._max_bytes)
+                        self._encode = sse_bytes
+                elif start == b"{":  # no field of an event begins so
+                    self._taken = self._whole
+        if self._taken is not None:
+            return self._taken.feed(chunk, t_ns)
         splitter = self._splitter
         out: list[bytes] = []
         for frame in splitter.feed(chunk):
@@ -124,6 +154,8 @@ class StreamRewriter(Rewriter):
         return out[0] if len(out) == 1 else b"".join(out)
 
     def finish(self, t_ns: int = 0) -> bytes:
+        if self._taken is not None:
+            return self._taken.finish(t_ns)
         core = self._core
         out: list[bytes] = []
         if not core.over:
@@ -144,6 +176,8 @@ class StreamRewriter(Rewriter):
         return b"".join(out)
 
     def fail(self, message: str, t_ns: int = 0) -> bytes:
+        if self._taken is not None:
+            return self._taken.fail(message, t_ns)
         core = self._core
         if core.over:
             return b""
@@ -153,6 +187,8 @@ class StreamRewriter(Rewriter):
         return b"".join(self._encoded(items))
 
     def expire(self, waited_ns: int) -> bytes:
+        if self._taken is not None:
+            return self._taken.expire(waited_ns)
         return b"".join(self._encoded(self._core.expire(waited_ns)))
 
     def _frame(self, frame: Frame, t_ns: int, out: list[bytes]) -> None:
@@ -196,7 +232,8 @@ class StreamRewriter(Rewriter):
 class WholeRewriter(Rewriter):
     """One JSON value: kept until it is whole, then looked at as the stream that it might have been.
 
-    What it says passes as it came, byte for byte, unless a rule acts.
+    What it says passes as it came, byte for byte, unless a rule acts. Where it turns out to be
+    lines or server-sent events, whatever its server calls it, it is looked at as these.
     """
 
     def __init__(
@@ -233,12 +270,11 @@ class WholeRewriter(Rewriter):
         if core.over:
             return b""
         try:
-            answer = parse_json(raw.decode("utf-8"))
+            answer = parse_json(raw.decode("utf-8-sig"))
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
-            self.close()
-            return raw
+            return self._streamed(raw, t_ns)
         items: list[Item] = []
         count = 0
         for payload in self._explode(answer):
@@ -265,6 +301,11 @@ class WholeRewriter(Rewriter):
     def expire(self, waited_ns: int) -> bytes:
         items = self._core.expire(waited_ns)
         return json.dumps(self._assemble({}, items)).encode() if items else b""
+
+    def _streamed(self, raw: bytes, t_ns: int) -> bytes:
+        """Look at a body that is no JSON value as a stream."""
+        stream = StreamRewriter(self._core, max_bytes=self._max_bytes, lines=True)
+        return stream.feed(raw, t_ns) + stream.finish(t_ns)
 
     def _failed(self, message: str) -> bytes:
         items = self._core.fail(message)
@@ -309,7 +350,8 @@ def make_rewriter(
     guard : Guard
         Says what may pass. It belongs to one stream.
     framing : {"sse", "lines", "json"}
-        Server-sent events, a JSON value a line, or one in all.
+        Server-sent events, a JSON value a line, or one in all. A body that is plainly something
+        else than it is called is looked at as what it is.
     ending : {"filtered", "normal", "error"}, default "filtered"
         How a stream that a rule stopped ends: as one that a content filter cut, as one that came
         to its end, or with an error.
@@ -348,12 +390,12 @@ def make_rewriter(
     ):
         check_int(name, value, low=1)
     core = make_core(api, guard, ending=ending, max_held_bytes=max_held_bytes)
+    if framing == "lines":
+        return StreamRewriter(core, max_bytes=max_event_bytes, lines=True)
+    whole = WholeRewriter(core, *_WHOLE[api], max_answer_bytes)
     if framing == "json":
-        explode, assemble = _WHOLE[api]
-        return WholeRewriter(core, explode, assemble, max_answer_bytes)
-    if framing == "sse":
-        return StreamRewriter(core, SSESplitter(max_event_bytes), sse_bytes)
-    return StreamRewriter(core, LineSplitter(max_event_bytes), _line_bytes)
+        return whole
+    return StreamRewriter(core, max_bytes=max_event_bytes, whole=whole)
 
 
 def _line_bytes(name: str, payload: Any) -> bytes:

@@ -29,6 +29,10 @@ __all__ = ["Exchange", "Guarding", "Inflater", "RefusalError", "framing_of"]
 
 
 _PIECE = 1 << 16
+#: Types of answers that are looked at as events; in those but the first, what comes will tell.
+_EVENTS = frozenset(
+    {"text/event-stream", "", "text/plain", "application/octet-stream", "binary/octet-stream"}
+)
 
 
 class RefusalError(MidstreamError):
@@ -210,13 +214,15 @@ def framing_of(status: int, content_type: str) -> Framing | None:
     --------
     >>> framing_of(200, "text/event-stream; charset=utf-8")
     'sse'
+    >>> framing_of(200, "")  # not told, and SDKs do not ask: it is found out
+    'sse'
     >>> framing_of(429, "application/json") is None
     True
     """
     if not 200 <= status < 300:
         return None
     kind = content_type.partition(";")[0].strip().lower()
-    if kind == "text/event-stream":
+    if kind in _EVENTS:
         return "sse"
     if kind in ("application/x-ndjson", "application/ndjson", "application/jsonl"):
         return "lines"
