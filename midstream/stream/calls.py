@@ -52,6 +52,8 @@ class CallProgress:
         The arguments are whole and valid.
     malformed : str or None
         What makes them invalid and at which character, from that character on.
+    renamed : bool
+        A later piece had another name, or its next part; such a call is `malformed`.
     ended : bool
         The call is over: what it lacks now it never had.
 
@@ -78,6 +80,7 @@ class CallProgress:
         "ended",
         "free_text",
         "name",
+        "renamed",
         "stream_id",
     )
 
@@ -88,6 +91,7 @@ class CallProgress:
         self.name = name
         self.call_id = call_id
         self.free_text = reader is None
+        self.renamed = False
         self.ended = False
         self._reader = reader
         self._pieces: list[str] = []
@@ -285,6 +289,13 @@ class CallAssembler:
             call.name = event.name
             self.changed = True
             self._choose(call)
+        elif event.name is not None and event.name != call.name and call._malformed is None:
+            # Some readers join such names, others take the first or the last.
+            call.renamed = self.changed = True
+            call._malformed = (
+                f"character {call._n_chars}: its name changes from {call.name!r:.60}"
+                f" to {event.name!r:.60}"
+            )
         if event.text and call._feed(event.text, self._max_chars):
             self.changed = True
         return call

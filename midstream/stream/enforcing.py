@@ -53,6 +53,7 @@ class _Call:
         "committed",
         "decided",
         "denied",
+        "doubted",
         "escaped",
         "escapes",
         "held",
@@ -96,20 +97,22 @@ class _Call:
         self.begun = ""
         self.begun_tests: tuple[tuple[str, Any], ...] = ()
         self.decided: tuple[bool | None, ...] = ()
+        #: After its verdict something came that may change what its reader makes of it.
+        self.doubted = False
 
     def unknown(self, path: tuple[str, ...]) -> bool | str:
         """Whether a field of the call may still come, or what there is of a text."""
         if not path:
             return True
         if path[0] == "name":
-            return self.progress.name is None
+            return self.progress.name is None or self.progress.renamed
         if path[0] == "malformed":
             return self.progress.malformed is None and not self.progress.complete
         if path[0] == "call":
             return not self.progress.complete
         if path[0] != "arguments":
             return False
-        if self.progress.malformed is not None and self.progress.duplicates:
+        if self.progress.malformed is not None and (self.progress.duplicates or self.doubted):
             return True  # which of the values was meant, nobody can tell
         known = self.known
         if any(path[1 : k + 1] in known for k in range(1, len(path))):
@@ -668,6 +671,9 @@ class Enforcer:
             self._size_up(call)
             if not call.denied:
                 self._settle(call)
+        elif event.name is not None and event.name != call.progress.name and not call.denied:
+            self._assembler.take(event._replace(text=""))
+            self._doubt(call)
         if not (call.held or call.watched or call.denied) and (
             call.committed and "tool_call" not in self._patterns
         ):
@@ -750,6 +756,25 @@ class Enforcer:
             return True
         text = call.begun + (part if call.in_string else part[:-1])
         return decided_by(call.begun_tests, text[:_MOST_BEGUN_CHARS]) != call.decided
+
+    def _doubt(self, call: _Call) -> None:
+        """Judge a call again whose name changes, or that goes on behind the end of its arguments.
+
+        Some readers join names, others take the first or the last; and so it is with arguments.
+        """
+        if call.held:
+            self._settle(call)
+            return
+        if call.doubted or self._guards is None or self._recalling or self.stop is not None:
+            return
+        call.doubted = True
+        seen = self._guards.outlook(self._call_step(call, {}), call.unknown)
+        if seen.allowed is False:
+            for verdict in seen.broken:
+                self._report_call(call, verdict, "stop")
+        elif seen.allowed is None:
+            why = f"the call cannot be judged: {call.progress.malformed}"
+            self._report_unjudged(call, seen.open[0], why, "stop")
 
     def _settle_waiting(self) -> None:
         """Take the verdicts of calls that are whole, and before which all have theirs now."""
@@ -928,6 +953,9 @@ class Enforcer:
         """The call is whole, or can never be read: take the verdict, and let it go."""
         progress = call.progress
         stream_id = progress.stream_id
+        if call.judged and progress.malformed is not None:
+            self._doubt(call)
+            return
         if (
             self.stop is not None
             or call.judged
@@ -944,8 +972,11 @@ class Enforcer:
         if not (progress.complete or progress.ended) and self._kept_back(call):
             return
         call.judged = True
+        # What is no object has no arguments that a rule could look at, and yet somebody may read
+        # some in it: JSON that was encoded twice, for example.
+        whole = progress.complete and (progress.free_text or isinstance(progress.value, dict))
         arguments: Any = progress.value if progress.complete else call.partial
-        unknown = _nothing_unknown if progress.complete else call.unknown
+        unknown = _nothing_unknown if whole else call.unknown
         step = self._call_step(call, arguments)
         if self._set.reads_calls and progress.complete:
             step["call"] = _identity(progress.name, arguments)
@@ -1012,6 +1043,8 @@ class Enforcer:
             return tuple(v for v in seen.broken if v.action in ("block", "stop")), None
         if seen.allowed is None:
             why = _untold(seen.problems) if seen.problems else call.progress.malformed
+            if why is None:
+                why = "its arguments are no object"
             return (), f"{seen.open[0]}\0the call cannot be judged: {why}"
         if not admit:
             return (), None

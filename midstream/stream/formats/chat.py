@@ -167,9 +167,11 @@ class ChatMapper(PayloadMapper):
             self._add(out, "audio", t_ns, payload, text, None, stream_id)
         calls = delta.get("tool_calls")
         legacy = delta.get("function_call")
-        if isinstance(legacy, dict):  # before tools there was one function, without an index
-            calls = [{"index": 0, "function": legacy}]
-        if isinstance(calls, list) and calls:
+        calls = calls if isinstance(calls, list) else []
+        if isinstance(legacy, dict) and legacy:
+            # Before tools there was one function, without an index. It may come beside calls.
+            calls = [{"index": -1, "function": legacy}, *calls]
+        if calls:
             state = self._calls.get(stream_id)
             if state is None:
                 state = _Calls()
@@ -233,8 +235,8 @@ class _Calls:
     def fragment(self, call: dict[str, Any]) -> tuple[int, str | None, str | None, str]:
         """Number of the call it belongs to, the call's name and id, and the piece of arguments."""
         function = call.get("function")
-        if not isinstance(function, dict):
-            function = call.get("custom")
+        if not isinstance(function, dict) or call.get("type") == "custom":
+            function = call.get("custom", function)
         if not isinstance(function, dict):
             function = {}
         name = function.get("name")

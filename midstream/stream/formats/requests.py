@@ -145,19 +145,20 @@ def _chat(teller: _Teller, place: str, message: dict[str, Any]) -> None:
     if role == "assistant":
         teller.text(_said(message.get("content")), place, message)
         calls = message.get("tool_calls")
-        if isinstance(message.get("function_call"), dict):
-            calls = [{"function": message["function_call"]}]
-        if isinstance(calls, list):
-            for index, call in enumerate(calls):
-                if not isinstance(call, dict):
-                    continue
-                function = call.get("function")
-                if not isinstance(function, dict):
-                    function = call.get("custom")
-                function = function if isinstance(function, dict) else {}
-                arguments = function.get("arguments", function.get("input"))
-                name = function.get("name")
-                teller.call(f"{place}/{index}", name, arguments, call.get("id"), message)
+        calls = calls if isinstance(calls, list) else []
+        legacy = message.get("function_call")
+        if isinstance(legacy, dict) and legacy:
+            calls = [{"function": legacy}, *calls]
+        for index, call in enumerate(calls):
+            if not isinstance(call, dict):
+                continue
+            function = call.get("function")
+            if not isinstance(function, dict):
+                function = call.get("custom")
+            function = function if isinstance(function, dict) else {}
+            arguments = function.get("arguments", function.get("input"))
+            name = function.get("name")
+            teller.call(f"{place}/{index}", name, arguments, call.get("id"), message)
     elif role == "user":
         teller.text(_said(message.get("content")), place, message, role)
     elif role in ("tool", "function"):

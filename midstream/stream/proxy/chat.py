@@ -508,7 +508,8 @@ def explode(answer: dict[str, Any]) -> Iterator[dict[str, Any]]:
             calls = message.get("tool_calls")
             for number, call in enumerate(calls if isinstance(calls, list) else ()):
                 if isinstance(call, dict):
-                    delta = {"tool_calls": [{"index": number, **call}]}
+                    # Its own index, if it has one, may be that of another.
+                    delta = {"tool_calls": [{**call, "index": number}]}
                     yield {**base, "choices": [{"index": index, "delta": delta}]}
             if isinstance(message.get("function_call"), dict):
                 delta = {"function_call": message["function_call"]}
@@ -583,9 +584,10 @@ def _atoms(payload: Any, choices: list[Any]) -> list[_Atom]:
         ):
             atoms.append(_Atom("body", position))
         calls = delta.get("tool_calls")
-        if isinstance(delta.get("function_call"), dict):
+        legacy = delta.get("function_call")
+        if isinstance(legacy, dict) and legacy:
             atoms.append(_Atom("call", position))
-        elif isinstance(calls, list):
+        if isinstance(calls, list):
             atoms += [
                 _Atom("call", position, entry)
                 for entry, call in enumerate(calls)

@@ -121,6 +121,9 @@ class ResponsesCore(OrderedCore):
         self._over = False
         self._messages.clear()
 
+    def _names_calls(self, payload: Any) -> bool:
+        return isinstance(payload, dict) and payload.get("type") in _ENDS
+
     def _replacement(self, denial: Denial, index: int) -> list[Item]:
         self._renumbers = True
         part = {"type": "output_text", "text": denial.text, "annotations": [], "logprobs": []}
@@ -153,27 +156,37 @@ class ResponsesCore(OrderedCore):
         if not isinstance(response, dict) or not isinstance(response.get("output"), list):
             return item
         output = list(response["output"])
+        copies: list[int] = []
         for denial in self.denied:
             index, message = self._messages.get(denial.stream_id, (-1, {}))
             if not message:
                 continue
             at = self._place(output, index, denial)
             if at is not None:
-                output[at] = message
+                call, output[at] = output[at], message
+                copies += [n for n, item in enumerate(output) if _same_call(item, call)]
+        output = [item for n, item in enumerate(output) if n not in copies]
         patched = {**payload, "response": {**response, "output": output}}
         return Item(None, patched, item.name or payload["type"], item.size)
 
     def _place(self, output: list[Any], index: int, denial: Denial) -> int | None:
-        """Where a denied call stands in the final output; ids may have changed on the way."""
+        """Where a denied call stands in the final output; ids may have changed on the way.
+
+        And the ids of one call may be those of another, where a server counts from nought again.
+        """
         calls = [at for at, item in enumerate(output) if isinstance(item, dict) and _is_call(item)]
         known = self._ids.get(index)
-        for at in calls:
-            if denial.call_id is not None and output[at].get("call_id") == denial.call_id:
-                return at
-        for at in calls:
-            if known is not None and output[at].get("id") == known:
-                return at
-        return index if index in calls else None
+
+        def fits(at: int) -> bool:
+            item = output[at]
+            if denial.call_id is not None and item.get("call_id") == denial.call_id:
+                return True
+            return known is not None and item.get("id") == known
+
+        if index in calls and fits(index):
+            return index
+        found = next(filter(fits, calls), None)
+        return index if found is None and index in calls else found
 
     def _cut(self, payload: Any, event: Event, keep: int) -> list[Item]:
         if not isinstance(payload, dict) or payload.get("delta") != event.text:
@@ -248,6 +261,12 @@ def _event(kind: str, **fields: Any) -> Item:
 
 def _is_call(item: dict[str, Any]) -> bool:
     return str(item.get("type", "")).endswith("_call")
+
+
+def _same_call(item: Any, call: dict[str, Any]) -> bool:
+    """Whether an item says again what a call says."""
+    names = ("type", "call_id", "name", "arguments", "input")
+    return isinstance(item, dict) and all(item.get(name) == call.get(name) for name in names)
 
 
 def _item_of(payload: dict[str, Any]) -> dict[str, Any]:

@@ -279,6 +279,10 @@ class OrderedCore(Core):
     def _unordered(self, payload: Any) -> bool:
         """Whether a payload may overtake those that wait."""
 
+    def _names_calls(self, payload: Any) -> bool:
+        """Whether a payload of no block may name denied calls, which `_patched` takes out."""
+        return False
+
     @abstractmethod
     def _replacement(self, denial: Denial, index: int) -> list[Item]:
         """Payloads of a text block in place of a denied call."""
@@ -337,6 +341,8 @@ class OrderedCore(Core):
                 self._slow = True
         if index is not None and calls and calls <= self._denied_ids:
             return out
+        if not calls.isdisjoint(self._denied_ids) and not self._names_calls(payload):
+            return out + self.fail("a call that was denied stands where none should")
         item = self._patched(payload, item)
         waiting = frozenset(calls & self._held)
         if self._queue or waiting:

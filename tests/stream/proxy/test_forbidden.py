@@ -1,0 +1,318 @@
+"""A forbidden tool call never reaches the client as a call, however its server writes it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from stream.chat import chunk, sse
+from stream.proxy.test_rewriting import payloads, rewritten
+from stream.proxy.wires import no_tool
+
+from midstream.stream import Guard
+from midstream.stream.proxy.frames import sse_bytes
+
+
+def guard():
+    rules = [no_tool("rm"), no_tool("write", **{"arguments.path": "bad"})]
+    return Guard((), policies=rules)
+
+
+def function(name=None, arguments="{}"):
+    given = {"arguments": arguments}
+    return given if name is None else {"name": name, **given}
+
+
+def piece(**entry):
+    return chunk(tool_calls=[{"index": 0, **entry}])
+
+
+END = chunk(finish="tool_calls")
+RM = {"id": "b", "function": function("rm")}
+BAD = '{"path": "bad"}'
+
+CHAT = {
+    "a name in two pieces": [
+        piece(id="a", function=function("r", "")),
+        piece(function=function("m")),
+        END,
+    ],
+    "the rest of a name behind the arguments": [
+        piece(id="a", function=function("r")),
+        piece(function=function("m", "")),
+        END,
+    ],
+    "another name": [
+        piece(id="a", function=function("read", "")),
+        piece(function=function("rm")),
+        END,
+    ],
+    "a name behind the arguments": [
+        piece(id="a", function=function(None, "{")),
+        piece(function=function(None, "}")),
+        piece(function=function("rm", "")),
+        END,
+    ],
+    "no id": [piece(function=function("rm")), END],
+    "no index": [
+        chunk(tool_calls=[{"function": function("read")}]),
+        chunk(tool_calls=[{"function": function("rm")}]),
+        END,
+    ],
+    "an index twice": [piece(id="a", function=function("read")), piece(**RM), END],
+    "an index as text": [piece(index="0", **RM), END],
+    "an id twice": [
+        piece(id="b", function=function("read")),
+        chunk(tool_calls=[{"index": 1, **RM}]),
+        END,
+    ],
+    "two of an index in one payload": [
+        chunk(tool_calls=[{"index": 0, "function": function("read", "")}, {"index": 0, **RM}]),
+        END,
+    ],
+    "a function beside": [
+        chunk(function_call=function("read"), tool_calls=[{"index": 0, **RM}]),
+        END,
+    ],
+    "an empty function beside": [chunk(function_call={}, tool_calls=[{"index": 0, **RM}]), END],
+    "a function": [
+        chunk(function_call=function("rm", "{")),
+        chunk(function_call=function(None, "}")),
+        chunk(finish="function_call"),
+    ],
+    "a custom tool": [piece(id="a", type="custom", custom={"name": "rm", "input": "x"}), END],
+    "a custom tool with a function": [
+        piece(id="a", type="custom", custom={"name": "rm", "input": "x"}, function=function("a")),
+        END,
+    ],
+    "behind the end": [END, piece(**RM)],
+    "another choice": [chunk(tool_calls=[{"index": 0, **RM}], index=1), chunk("a"), END],
+    "a key twice": [piece(id="a", function=function("write", '{"path": "ok", "path": "bad"}'))],
+    "escapes": [piece(id="a", function=function("write", '{"\\u0070ath": "b\\u0061d"}'))],
+    "arguments that never end": [piece(id="a", function=function("write", '{"path": "ba')), END],
+    "arguments as an object": [
+        piece(id="a", function={"name": "write", "arguments": {"path": "bad"}})
+    ],
+    "arguments encoded twice": [piece(id="a", function=function("write", json.dumps(BAD))), END],
+    "arguments within a list": [piece(id="a", function=function("write", f"[{BAD}]")), END],
+    "arguments behind arguments": [
+        piece(id="a", function=function("write", '{"path": "ok"}')),
+        piece(function=function(None, BAD)),
+        END,
+    ],
+}
+
+
+def has_forbidden(out):
+    """Whether a reader of these bytes could find the forbidden call."""
+    names: dict[object, str] = {}
+    for part in payloads(out):
+        for choice in part.get("choices", ()):
+            delta = choice.get("delta", {})
+            entries = delta.get("tool_calls", [])
+            if delta.get("function_call"):
+                entries = [*entries, {"index": "function", "function": delta["function_call"]}]
+            for entry in entries:
+                inner = entry.get("function") or entry["custom"]
+                if entry.get("custom", {}).get("name") == "rm":
+                    return True
+                key = (choice["index"], entry.get("index"), entry.get("id"))[:2]
+                names[key] = names.get(key, "") + inner.get("name", "")
+                if inner.get("name") == "rm" or "bad" in json.dumps(inner.get("arguments", "")):
+                    return True
+    return "rm" in names.values()
+
+
+@pytest.mark.parametrize("case", CHAT)
+@pytest.mark.parametrize("done", [True, False])
+def test_chat_completions(case, done):
+    sent = sse(*CHAT[case], done=done)
+    assert has_forbidden(sent) or case in ("escapes", "arguments that never end")
+    for places in ((), range(0, len(sent), 11)):
+        out, rewriter = rewritten("chat", guard(), sent, places)
+        assert not has_forbidden(out)
+        assert rewriter.denied or rewriter.stopped or not done
+
+
+def test_a_name_on_every_piece_is_one_name():
+    sent = sse(
+        piece(id="a", function=function("write", "{")),
+        piece(id="a", function=function("write", '"path": "ok"}')),
+        piece(id="a", function=function("write", " ")),
+        END,
+    )
+    out, rewriter = rewritten("chat", guard(), sent)
+    assert not rewriter.denied
+    assert payloads(out) == payloads(sent)
+
+
+def answer(**message):
+    choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": "stop"}
+    return json.dumps({"object": "chat.completion", "choices": [choice]}).encode()
+
+
+READ = {"id": "b", "function": function("read")}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"tool_calls": [RM]},
+        {"tool_calls": [{"index": 0, **READ}, {"index": 0, **RM}]},
+        {"tool_calls": [READ, RM]},
+        {"function_call": function("read"), "tool_calls": [RM]},
+        {"function_call": function("rm"), "tool_calls": [READ]},
+    ],
+)
+@pytest.mark.parametrize("framing", ["json", "sse", "lines"])
+def test_answers_that_are_one_value(message, framing):
+    for sent in (answer(**message), b"\xef\xbb\xbf\r\n" + answer(**message)):
+        out, rewriter = rewritten("chat", guard(), sent, (1, 2, 3, 9), framing=framing)
+        assert rewriter.denied or rewriter.stopped
+        assert b'"rm"' not in out
+
+
+@pytest.mark.parametrize("framing", ["json", "sse", "lines"])
+def test_events_that_are_called_something_else(framing):
+    sent = sse(chunk("Well."), piece(**RM), END)
+    out, rewriter = rewritten("chat", guard(), sent, (1, 30), framing=framing)
+    assert rewriter.denied
+    assert b'"rm"' not in out
+    assert out.startswith(sse(chunk("Well."), done=False))
+    assert out.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("framing", ["json", "sse", "lines"])
+def test_lines_that_are_called_something_else(framing):
+    call = {"function": {"name": "rm", "arguments": {}}}
+    lines = [
+        {"message": {"role": "assistant", "content": "", "tool_calls": [call]}, "done": False},
+        {"message": {"role": "assistant", "content": ""}, "done": True},
+    ]
+    sent = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    out, rewriter = rewritten("ollama", guard(), sent, (1, 30), framing=framing)
+    assert rewriter.denied
+    assert b'"rm"' not in out
+
+
+def test_what_is_neither_passes_as_it_came():
+    for sent in (b"", b" \n", b"<html>\n\nbusy</html>", b'{"cut": [1,\n 2', b"[]", b"\x00\xff\n"):
+        for framing in ("json", "sse", "lines"):
+            assert rewritten("chat", guard(), sent, framing=framing)[0] == sent
+
+
+MESSAGE = {"id": "m", "type": "message", "role": "assistant", "content": [], "usage": {}}
+BEGIN = {"type": "message_start", "message": MESSAGE}
+ENDS = [
+    {"type": "message_delta", "delta": {"stop_reason": "tool_use"}, "usage": {}},
+    {"type": "message_stop"},
+]
+
+
+def start(index, name, given=None, call_id="t"):
+    block = {"type": "tool_use", "id": call_id, "name": name, "input": given or {}}
+    return {"type": "content_block_start", "index": index, "content_block": block}
+
+
+def delta(index, text):
+    return {
+        "type": "content_block_delta",
+        "index": index,
+        "delta": {"type": "input_json_delta", "partial_json": text},
+    }
+
+
+def stop(index):
+    return {"type": "content_block_stop", "index": index}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [BEGIN, start(0, "write", {"path": "bad"}), stop(0), *ENDS],
+        [BEGIN, start(0, "write", {"path": "bad"}), *ENDS],
+        [BEGIN, start(0, "write", {"path": "bad"}), delta(0, ""), stop(0), *ENDS],
+        [BEGIN, start(0, "write", {"path": "bad"})],
+        [
+            BEGIN,
+            start(0, "write"),
+            delta(0, BAD[:8]),
+            start(1, "read", None, "u"),
+            delta(0, BAD[8:]),
+            *ENDS,
+        ],
+        [BEGIN, start(0, "write"), stop(0), delta(0, BAD), *ENDS],
+        [BEGIN, start(0, "write"), delta(0, '{"path": "ok"}'), stop(0), start(0, "rm"), *ENDS],
+        [BEGIN, start(0, "read"), stop(0), start(0, "rm", None, "u"), stop(0), *ENDS],
+        [BEGIN, *ENDS, start(0, "rm"), stop(0)],
+        [BEGIN, {**start(0, "rm"), "index": "0"}, stop("0"), *ENDS],
+        [BEGIN, {**start(0, "rm"), "index": None}, *ENDS],
+        [{**BEGIN, "message": {**MESSAGE, "content": [start(0, "rm")["content_block"]]}}, *ENDS],
+    ],
+)
+def test_messages(sent):
+    body = b"".join(sse_bytes(payload["type"], payload) for payload in sent)
+    for places in ((), range(0, len(body), 11)):
+        out, rewriter = rewritten("anthropic", guard(), body, places)
+        assert b'"rm"' not in out
+        assert not (b"bad" in out and b"path" in out)
+        assert rewriter.denied or rewriter.stopped
+
+
+def call(name="write", arguments=BAD, item_id="f", call_id="c"):
+    return {
+        "type": "function_call",
+        "id": item_id,
+        "call_id": call_id,
+        "name": name,
+        "arguments": arguments,
+        "status": "completed",
+    }
+
+
+RESPONSE = {"id": "r", "object": "response", "status": "completed", "output": []}
+THOUGHT = {"type": "reasoning", "id": "q", "summary": []}
+
+
+def response(*output):
+    return {**RESPONSE, "output": list(output)}
+
+
+@pytest.mark.parametrize(
+    "output",
+    [
+        [call()],
+        [call(), call()],
+        [call(item_id="g", call_id="d")],
+        [THOUGHT, call(item_id="g", call_id="d")],
+        [THOUGHT, call(item_id="g"), call()],
+        [call(), call(item_id="g", call_id="d")],
+    ],
+)
+def test_responses_that_say_the_call_again(output):
+    sent = [
+        {"type": "response.created", "response": RESPONSE},
+        {"type": "response.output_item.added", "output_index": 0, "item": call(arguments="")},
+        {"type": "response.function_call_arguments.delta", "output_index": 0, "delta": BAD},
+        {"type": "response.function_call_arguments.done", "output_index": 0, "arguments": BAD},
+        {"type": "response.output_item.done", "output_index": 0, "item": call()},
+        {"type": "response.completed", "response": response(*output)},
+    ]
+    body = b"".join(sse_bytes(payload["type"], payload) for payload in sent)
+    for places in ((), range(0, len(body), 11)):
+        out, rewriter = rewritten("responses", guard(), body, places)
+        assert rewriter.denied
+        assert b"bad" not in out
+        assert "function_call" not in {
+            item["type"] for item in payloads(out)[-1]["response"]["output"]
+        }
+
+
+@pytest.mark.parametrize("framing", ["json", "sse"])
+def test_ids_of_a_response_that_are_there_twice(framing):
+    body = json.dumps(response(call(arguments='{"path": "ok"}'), call())).encode()
+    out, rewriter = rewritten("responses", guard(), body, framing=framing)
+    assert rewriter.denied
+    first, second = json.loads(out)["output"]
+    assert first == call(arguments='{"path": "ok"}')
+    assert second["type"] == "message"
