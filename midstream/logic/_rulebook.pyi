@@ -7,6 +7,10 @@ from numpy.typing import ArrayLike, NDArray
 OPERATORS: tuple[str, ...]
 
 @final
+class Begun:
+    def __new__(cls, text: str) -> Self: ...
+
+@final
 class Test:
     path: tuple[str, ...]
     op: int

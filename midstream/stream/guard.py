@@ -183,6 +183,7 @@ class Guard:
             if blocks or len(chosen):
                 self._enforcer = Enforcer(chosen, hold_calls=blocks)
         self._begun = False
+        self._n_denied = 0
         self._last_ns = 0
         self._n_dropped = 0  # findings and errors beyond what is kept
         self._over = False
@@ -296,6 +297,7 @@ class Guard:
         made = self._add(enforcer.findings, made)
         if self.stopped is None and not self._over:
             self.stopped = enforcer.stop
+        self._n_denied += len(enforcer.denied)
         for denial in enforcer.denied:
             if len(self.denied) < MAX_FINDINGS:
                 self.denied.append(denial)
@@ -465,6 +467,7 @@ class Guard:
             metrics["beside"] = {type(d.detector).__name__: dict(d.load) for d in self._beside}
         if self._enforcer is not None:
             remarks += self._enforcer.remarks
+            metrics["denied_calls"] = self._n_denied
         if self._recorder is not None:
             remarks += self._recorder.remarks
         return Report(

@@ -117,6 +117,14 @@ def watch(
     >>> guard = asyncio.run(main())
     >>> guard.stopped.kind, guard.report().metrics["chunks"]
     ('loop', 11)
+    >>> from midstream.stream import Event, Policy
+    >>> call = Event("tool_call", 0, 0, '{"table": ', "drop_table", None, "0/0", "call_1")
+    >>> no_drops = Policy("no drops", "G !drop", {"drop": {"tool": "drop_*"}})
+    >>> async def tools():
+    ...     return [event async for event in watch([call], policies=no_drops)]
+    >>> [(event.kind, event.name, event.text) for event in asyncio.run(tools())]
+    [('error', 'drop_table', "This call was denied by the rule 'no drops': the call of drop_table \
+breaks G !drop.")]
     """
     return Watch(
         source,

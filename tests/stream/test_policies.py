@@ -670,6 +670,7 @@ async def test_a_watch_hands_out_no_piece_of_a_denied_call() -> None:
     assert passed[3:] == events[5:]
     assert guard.stopped is None
     assert guard.report().errors == ()
+    assert guard.report().metrics["denied_calls"] == 1
 
 
 async def test_what_is_held_passes_before_the_stream_ends_or_breaks() -> None:
