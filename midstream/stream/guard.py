@@ -86,7 +86,7 @@ class Guard:
     detectors : iterable of Detector, optional
         Default `default_detectors`; ``()`` for none. A detector belongs to one stream. One that is
         `costly` runs beside it, through an `Offload`.
-    policies : PolicySet, Policy, path, name, or iterable of them; or PolicyFile
+    policies : PolicySet, PolicyFile, Policy, path, name, or iterable of them
         Rules that events must keep: policies, a TOML file of rules, names of ready rules.
     recorder : Recorder, optional
         Gets every event, also those that are denied, before the detectors do, every finding, and

@@ -36,10 +36,12 @@ from midstream.stream.policies import Policy, PolicySet, field_tests
 __all__ = [
     "PoliciesLike",
     "PolicyFile",
+    "PolicyGroup",
     "PolicyProblem",
     "PolicyWarning",
     "ReadyRule",
     "as_policies",
+    "for_many_streams",
     "lint_policies",
     "load_policies",
     "ready_policies",
@@ -358,6 +360,8 @@ class PolicyFile:
     on_problem : callable, optional
         Called with the message when a changed file cannot be used. It is logged in any case, by
         the logger ``midstream.stream.rulefiles``.
+    on_change : callable, optional
+        Called with the new `version` when a changed file was read.
     **settings
         As for `load_policies`.
 
@@ -401,14 +405,17 @@ class PolicyFile:
         tools: Iterable[str] | None = None,
         check_s: float = 1.0,
         on_problem: Callable[[str], object] | None = None,
+        on_change: Callable[[int], object] | None = None,
         **settings: Any,
     ) -> None:
         self.path = check_path("path", path)
-        if on_problem is not None and not callable(on_problem):
-            raise ArgumentTypeError(f"on_problem must be callable, got {on_problem!r:.60}")
+        for name, call in (("on_problem", on_problem), ("on_change", on_change)):
+            if call is not None and not callable(call):
+                raise ArgumentTypeError(f"{name} must be callable, got {call!r:.60}")
         self._tools = _check_tools(tools)
         self._check_s = check_real("check_s", check_s, low=0)
         self._on_problem = on_problem
+        self._on_change = on_change
         self._settings = settings
         self._lock = threading.Lock()
         self.problem: str | None = None
@@ -430,7 +437,7 @@ class PolicyFile:
         Parameters
         ----------
         force : bool, default False
-            Even if it has not.
+            Even if it has not; what is wrong is told again then, too.
 
         Returns
         -------
@@ -451,8 +458,11 @@ class PolicyFile:
                 self.problem = str(error)
             else:
                 self.problem = None
-                return True
-        if self.problem != before:
+        if self.problem is None:
+            if self._on_change is not None:
+                self._on_change(self.version)
+            return True
+        if self.problem != before or force:
             logger.warning("the old rules stay: %s", self.problem)
             if self._on_problem is not None:
                 self._on_problem(self.problem)
@@ -469,10 +479,56 @@ class PolicyFile:
         return f"<PolicyFile {self.path!r}, version {self.version}{state}>"
 
 
+class PolicyGroup:
+    """Policies from several places, compiled again when a file among them has changed.
+
+    Parameters
+    ----------
+    parts : iterable of PolicySet, PolicyFile, Policy, path or name
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentValueError
+        One is none of these, or two policies have the same name.
+    ConfigurationError, OSError
+        A file cannot be used.
+
+    Notes
+    -----
+    Where files that were changed do not go together, such as by a name that occurs twice, the old
+    rules stay, and it is logged. Can be shared by threads.
+    """
+
+    def __init__(self, parts: Iterable[Any]) -> None:
+        self._parts = tuple(
+            part if isinstance(part, PolicyFile) else PolicySet(_named(part)) for part in parts
+        )
+        self._seen = self._sets()
+        self._current = PolicySet(policy for one in self._seen for policy in one)
+        self._lock = threading.Lock()
+
+    @property
+    def current(self) -> PolicySet:
+        """The rules for a stream that begins now."""
+        sets = self._sets()
+        with self._lock:
+            if sets != self._seen:  # a set equals itself alone
+                self._seen = sets
+                try:
+                    self._current = PolicySet(policy for one in sets for policy in one)
+                except MidstreamError as error:
+                    logger.warning("the old rules stay: %s", error)
+            return self._current
+
+    def _sets(self) -> tuple[PolicySet, ...]:
+        return tuple(part.current if isinstance(part, PolicyFile) else part for part in self._parts)
+
+
 #: What stands for policies wherever they are wanted.
 PoliciesLike: TypeAlias = (
     PolicySet
     | PolicyFile
+    | PolicyGroup
     | Policy
     | str
     | os.PathLike[str]
@@ -492,7 +548,7 @@ def as_policies(value: PoliciesLike) -> PolicySet:
     """
     if isinstance(value, PolicySet):
         return value
-    if isinstance(value, PolicyFile):
+    if isinstance(value, (PolicyFile, PolicyGroup)):
         return value.current
     if isinstance(value, str) and value in _ready():
         return _ready_set(value)
@@ -504,6 +560,24 @@ def as_policies(value: PoliciesLike) -> PolicySet:
             f"{type(value).__name__}"
         )
     return PolicySet(policy for one in value for policy in _named(one))
+
+
+def for_many_streams(value: PoliciesLike) -> PolicySet | PolicyFile | PolicyGroup:
+    """What `PoliciesLike` stands for, compiled once for all streams, or when a file changes.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentValueError, ConfigurationError, OSError
+        As `as_policies`.
+    """
+    if isinstance(value, (PolicyFile, PolicyGroup)):
+        return value
+    if isinstance(value, Iterable) and not isinstance(value, (str, PolicySet)):
+        parts = tuple(value)
+        if any(isinstance(part, PolicyFile) for part in parts):
+            return PolicyGroup(parts)
+        value = parts
+    return as_policies(value)
 
 
 def _named(value: Any) -> Iterable[Policy]:

@@ -24,7 +24,7 @@ from midstream.stream import (
     ready_rules,
     watch,
 )
-from midstream.stream.rulefiles import as_policies, ready_text
+from midstream.stream.rulefiles import as_policies, for_many_streams, ready_text
 
 GIVEN = {"calls": 20, "tokens": 2000, "seconds": 600}
 
@@ -230,6 +230,42 @@ def test_a_file_that_changes_is_read_again(tmp_path, caplog) -> None:
     assert not rules.reload()
     assert rules.reload(force=True)
     assert rules.version == 4
+
+
+def test_whoever_asks_is_told_of_changes(tmp_path) -> None:
+    path = tmp_path / "rules.toml"
+    write(path, "[ready.token-budget]\ntokens = 5\n", 1)
+    changes, problems = [], []
+    rules = PolicyFile(path, on_change=changes.append, on_problem=problems.append)
+    write(path, "[ready.token-budget]\ntokens = 6\n", 2)
+    assert rules.reload()
+    write(path, "broken", 3)
+    assert not rules.reload()
+    assert (changes, len(problems)) == ([2], 1)
+    assert not rules.reload()
+    assert len(problems) == 1
+    assert not rules.reload(force=True)
+    assert len(problems) == 2
+    with pytest.raises(ArgumentTypeError, match="on_change must be callable, got 3"):
+        PolicyFile(path, on_change=3)
+
+
+def test_a_file_among_others_is_read_again_too(tmp_path, caplog) -> None:
+    path = tmp_path / "rules.toml"
+    write(path, "[ready.token-budget]\ntokens = 5\n", 1)
+    group = for_many_streams(["no-secret", PolicyFile(path, check_s=0)])
+    first = group.current
+    assert group.current is first is as_policies(group)
+    assert list(first.by_name) == ["no secret", "token budget"]
+    write(path, "[ready.call-limit]\ncalls = 5\n", 2)
+    assert list(group.current.by_name) == ["no secret", "call limit"]
+    write(path, "[ready.no-secret]\n", 3)
+    assert list(group.current.by_name) == ["no secret", "call limit"]
+    assert "the old rules stay: policies: the name 'no secret' occurs twice" in caplog.text
+    assert isinstance(for_many_streams("no-secret"), PolicySet)
+    assert isinstance(for_many_streams(["no-secret"]), PolicySet)
+    with pytest.raises(ArgumentTypeError, match="policies must be policies"):
+        for_many_streams([3])
 
 
 def test_a_file_is_looked_at_no_more_often_than_asked(tmp_path) -> None:

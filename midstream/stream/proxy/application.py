@@ -77,7 +77,7 @@ class Proxy:
     ----------
     upstream : str
         URL of the server, ``https://api.openai.com`` for example. Nothing else can be reached.
-    policies : PolicySet, Policy, path, name, or iterable of them; or PolicyFile, optional
+    policies : PolicySet, PolicyFile, Policy, path, name, or iterable of them, optional
         Rules, as for `Guard`. A `PolicyFile` is read again when it changes.
     detectors : callable, optional
         Makes the detectors of one stream, as ``lambda: [LoopDetector()]``; default: those of

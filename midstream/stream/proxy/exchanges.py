@@ -58,7 +58,7 @@ class Guarding:
 
     Parameters
     ----------
-    policies : PolicySet, Policy, path, name, or iterable of them; or PolicyFile
+    policies : PolicySet, PolicyFile, Policy, path, name, or iterable of them
         Rules, as for `Guard`; each stream follows them from its conversation's beginning.
     detectors : callable, optional
         Makes the detectors of one stream; default: those of `Guard`.
@@ -94,10 +94,9 @@ class Guarding:
                     f"{name} must be callable, got {type(value).__name__}{hint}"
                 )
         if self.policies != ():
-            from midstream.stream.rulefiles import PolicyFile, as_policies
+            from midstream.stream.rulefiles import for_many_streams
 
-            if not isinstance(self.policies, PolicyFile):  # compiled once for all streams
-                object.__setattr__(self, "policies", as_policies(self.policies))
+            object.__setattr__(self, "policies", for_many_streams(self.policies))
         self.guard()  # so that what cannot be used is told now, and not by the first stream
 
     @property
