@@ -391,7 +391,7 @@ def proxy(
 
     status = run(
         upstream,
-        rules=rules,
+        rules=rules or (),
         host=host,
         port=port,
         ending=ending.value,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -37,6 +37,7 @@ __all__ = [
     "open_policies",
     "open_recorder",
     "open_source",
+    "reading_rules",
     "resumed",
     "shown",
 ]
@@ -238,20 +239,33 @@ def open_policies(names: list[str] | None) -> PolicySet | tuple[()]:
     """
     if not names:
         return ()
+    from midstream.stream.rulefiles import as_policies
+
+    with reading_rules():
+        return as_policies([Path(name) if Path(name).is_file() else name for name in names])
+
+
+@contextmanager
+def reading_rules() -> Iterator[None]:
+    """Where ``--rules`` are read.
+
+    Raises
+    ------
+    typer.BadParameter
+        They cannot be read or used. What may be a mistake is told on standard error.
+    """
     import warnings
 
     from midstream.stream import PolicyWarning
-    from midstream.stream.rulefiles import as_policies
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PolicyWarning)
         try:
-            policies = as_policies([Path(name) if Path(name).is_file() else name for name in names])
+            yield
         except (MidstreamError, OSError) as error:
             raise typer.BadParameter(f"--rules: {error}") from None
     for one in caught:
         typer.echo(f"warning: {escape(str(one.message))}", err=True)
-    return policies
 
 
 def open_recorder(path: Path, source: str, *, force: bool, **options: Any) -> Recorder:

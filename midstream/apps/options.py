@@ -346,13 +346,12 @@ WatchRules = Annotated[
     ),
 ]
 Rules = Annotated[
-    Path | None,
+    list[str] | None,
     typer.Option(
-        metavar="FILE",
-        exists=True,
-        dir_okay=False,
+        metavar="FILE|NAME",
         show_default=False,
-        help="TOML file of rules; read again when it changes. A broken one leaves the old rules.",
+        help="TOML file of rules, or a ready rule (midstream rules list); may be given several "
+        "times. A file is read again when it changes; a broken one leaves the old rules.",
     ),
 ]
 EndingOption = Annotated[

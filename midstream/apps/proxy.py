@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import queue
 import signal
 import sys
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
-from midstream.apps.inputs import make_detectors
+from midstream.apps.inputs import make_detectors, reading_rules
 from midstream.apps.live import LiveText
 from midstream.apps.options import Action
 from midstream.apps.output import Output, OutputClosed, OutputFailed, one_line, tell_error
@@ -25,13 +26,13 @@ from midstream.apps.session import FAILED, NOTHING
 from midstream.errors import (
     ArgumentTypeError,
     ArgumentValueError,
-    ConfigurationError,
     MidstreamError,
 )
 
 if TYPE_CHECKING:
     from midstream.stream import Detector, Finding
     from midstream.stream.proxy import Proxy, ProxyLimits, ProxyServer
+    from midstream.stream.rulefiles import PolicyFile
 
 __all__ = ["serve"]
 
@@ -43,7 +44,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 def serve(
     upstream: str,
     *,
-    rules: Path | None = None,
+    rules: Sequence[str] = (),
     host: str = "127.0.0.1",
     port: int = 0,
     ending: str = "filtered",
@@ -68,8 +69,8 @@ def serve(
     ----------
     upstream : str
         URL of the server.
-    rules : Path, optional
-        TOML file of rules, read again when it changes.
+    rules : sequence of str
+        TOML files of rules, read again when they change, and names of ready rules.
     host, port
         Where to listen.
     ending : str
@@ -105,15 +106,29 @@ def serve(
         The extra ``proxy`` is not installed.
     """
     from midstream.stream.proxy import Proxy, ProxyServer
-    from midstream.stream.rulefiles import PolicyFile
+    from midstream.stream.rulefiles import PolicyFile, for_many_streams
 
     told = _Told(Output(sys.stdout, "standard output"), json_lines=json_lines, color=color)
-    policies: PolicyFile | tuple[()] = ()
-    if rules is not None:
-        try:
-            policies = PolicyFile(rules, on_problem=told.rules_broken)
-        except (ConfigurationError, OSError) as error:
-            raise typer.BadParameter(f"--rules: {error}") from None
+    files: list[PolicyFile] = []
+
+    def changed(version: int) -> None:
+        proxy.metrics.reloads["read",] += 1
+        told.row("rules", version=version)
+
+    def broken(problem: str) -> None:
+        proxy.metrics.reloads["broken",] += 1
+        told.row("rules_broken", problem=problem)
+
+    def policies(name: str) -> PolicyFile | str:
+        if not Path(name).is_file():
+            return name
+        files.append(PolicyFile(name, on_problem=broken, on_change=changed))
+        return files[-1]
+
+    with reading_rules():
+        chosen = for_many_streams([policies(name) for name in rules]) if rules else ()
+    # What is wrong with a file is told in a row of its own.
+    logging.getLogger("midstream.stream.rulefiles").addHandler(logging.NullHandler())
 
     def detectors() -> list[Detector]:
         return _detectors(on_loop, on_stall)
@@ -121,7 +136,7 @@ def serve(
     try:
         proxy = Proxy(
             upstream,
-            policies=policies,
+            policies=chosen,
             detectors=detectors,
             ending=cast("Any", ending),
             limits=_limits(limits),
@@ -138,7 +153,7 @@ def serve(
         raise typer.BadParameter(str(error)) from None
     except OSError as error:  # of the certificate
         raise typer.BadParameter(f"--certificate: {error}") from None
-    run = _Run(proxy, server, told, None if rules is None else cast("PolicyFile", policies))
+    run = _Run(proxy, server, told, files)
     with told:
         try:
             _asyncio_run(run)
@@ -205,7 +220,9 @@ def _hosts(host: str, more: Collection[str]) -> list[str] | None:
 class _Run:
     """One run of the server."""
 
-    def __init__(self, proxy: Proxy, server: ProxyServer, told: _Told, rules: Any) -> None:
+    def __init__(
+        self, proxy: Proxy, server: ProxyServer, told: _Told, rules: Sequence[PolicyFile]
+    ) -> None:
         self.signalled = 0
         self._proxy = proxy
         self._server = server
@@ -251,13 +268,8 @@ class _Run:
             self._server.stop()
 
     def _reload(self) -> None:
-        if self._rules is None:
-            return
-        if self._rules.reload(force=True):
-            self._proxy.metrics.reloads["read",] += 1
-            self._told.row("rules", version=self._rules.version)
-        else:
-            self._proxy.metrics.reloads["broken",] += 1
+        for rules in self._rules:
+            rules.reload(force=True)
 
 
 class _Told:
@@ -299,10 +311,6 @@ class _Told:
             start=finding.start,
             end=finding.end,
         )
-
-    def rules_broken(self, problem: str) -> None:
-        """Tell that the file of rules cannot be used any more."""
-        self.row("rules_broken", problem=problem)
 
     def _write(self) -> None:
         while (row := self._rows.get()) is not None:

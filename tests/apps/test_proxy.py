@@ -142,7 +142,8 @@ async def test_for_people():
         (("--upstream", "http://x", "--limit", "none=3"), "max_streams"),
         (("--upstream", "http://x", "--limit", "max_streams=x"), "must be a number"),
         (("--upstream", "http://x", "--limit", "max_streams=0"), "max_streams"),
-        (("--upstream", "http://x", "--rules", "/none"), "does not exist"),
+        (("--upstream", "http://x", "--rules", "/none"), "No such file"),
+        (("--upstream", "http://x", "--rules", "call-limits"), "did you mean 'call-limit'?"),
     ],
 )
 def test_options_that_cannot_be_used(args, words):
@@ -158,6 +159,37 @@ def test_rules_that_cannot_be_used(tmp_path):
     done = run("proxy", "--upstream", "http://x", "--rules", rules, env={"COLUMNS": "300"})
     assert done.status == 2
     assert "no rm" in done.err
+
+
+@posix
+async def test_files_and_ready_rules_together(tmp_path):
+    """A file that is changed is read again by itself, told of and counted once."""
+    rules = tmp_path / "rules.toml"
+    rules.write_text(RULE.replace("TOOL", "rm") + RULE.replace("TOOL", "rm").replace("no rm", "2"))
+    options = ("--rules", "no-secret", "--rules", rules, "--port", 0, "--json")
+    async with within(60), Upstream(CALLS) as upstream:
+        with started("proxy", "--upstream", upstream.url, *options) as process:
+            url = (await first_row(process))["url"]
+            assert b"denied by the rule" in await raw(url, post(CHAT))
+            rules.write_text("broken [")
+            await asyncio.sleep(1.1)  # as often as a file is looked at
+            assert b"denied by the rule" in await raw(url, post(CHAT))
+            rules.write_text(RULE.replace("TOOL", "other"))
+            await asyncio.sleep(1.1)
+            assert b'"rm"' in await raw(url, post(CHAT))
+            asked = post("/-/metrics").replace(b"POST", b"GET")
+            counted = (await raw(url, asked)).decode()
+            done = await ended(process)
+    assert 'midstream_rules_reloads_total{outcome="read"} 1' in counted
+    assert 'midstream_rules_reloads_total{outcome="broken"} 1' in counted
+    assert [row["type"] for row in done.rows if row["type"] != "finding"] == [
+        "rules_broken",
+        "rules",
+        "draining",
+        "served",
+    ]
+    (warned,) = done.err.splitlines()
+    assert warned.startswith("warning: ") and "duplicate" in warned
 
 
 def test_a_port_that_is_taken():
