@@ -61,6 +61,24 @@ STEP_FIELDS = (
     "t",
 )
 
+#: Those that steps of every kind have, and for each kind those that only some have.
+_COMMON_FIELDS = ("kind", "stream_id", "t", "chars", "tokens", "usage")
+_OWN_FIELDS = {
+    "text": ("channel",),
+    "reasoning": ("channel",),
+    "tool_call": ("name", "call_id", "arguments", "call", "malformed", "provider_run"),
+    "tool_result": ("name", "call_id", "arguments", "call", "text", "result", "failed"),
+    "user": ("text",),
+    "match": ("pattern", "channel", "start", "end", "name", "call_id"),
+    "usage": (),
+    "clock": (),
+    "finding": ("name", "severity"),
+    "error": ("text",),
+    "end": ("text",),
+}
+#: For each kind of step, the fields that it can have.
+FIELDS_OF = {kind: frozenset((*_COMMON_FIELDS, *own)) for kind, own in _OWN_FIELDS.items()}
+
 #: What an atom means: tests on the fields of a step, or a function of the step.
 StepCondition = Mapping[str, Any] | Callable[[Any], bool]
 Action = str | Callable[[Finding], object]

@@ -31,7 +31,7 @@ from midstream._core.validate import (
     did_you_mean,
 )
 from midstream.logic import lint_rules
-from midstream.stream.policies import Policy, PolicySet, field_tests
+from midstream.stream.policies import FIELDS_OF, Policy, PolicySet, field_tests
 
 __all__ = [
     "PoliciesLike",
@@ -801,20 +801,49 @@ def _check_tools(tools: Iterable[str] | None) -> tuple[str, ...] | None:
 
 
 def _own_problems(policy: Policy) -> Iterator[PolicyProblem]:
-    """Atoms of which one test excludes another."""
-    for atom, condition in policy.rule.atoms.items():
-        if not isinstance(condition, Mapping):
+    """Atoms that no step can have: a test excludes another, or steps have no such field."""
+    conditions = [(f"atom {atom!r}", one) for atom, one in policy.rule.atoms.items()]
+    for place, condition in (*conditions, ("'when'", policy.rule.when)):
+        for why in _impossible(condition):
+            yield PolicyProblem("never_true", (policy.name,), f"{place}: {why}", True)
+
+
+def _impossible(condition: Any) -> Iterator[str]:
+    """Why no step can pass all tests of a condition, as far as fields, bounds and lists show."""
+    if not isinstance(condition, Mapping):
+        return
+    kinds = _kinds(condition.get("kind"))
+    for path, test in condition.items():
+        if path == "all":
+            for part in test:
+                yield from _impossible(part)
+        if path in ("any", "all", "not", "count"):
             continue
-        for path, test in condition.items():
-            if path in ("any", "all", "not", "count") or not isinstance(test, Mapping):
-                continue
-            if not _can_hold(test):
-                yield PolicyProblem(
-                    "never_true",
-                    (policy.name,),
-                    f"atom {atom!r}: no value of {path!r} passes {dict(test)!r:.80}",
-                    True,
-                )
+        if isinstance(test, Mapping) and not _can_hold(test):
+            yield f"no value of {path!r} passes {dict(test)!r:.80}"
+        first = path.removeprefix("$.").partition(".")[0]
+        if kinds and _needs_value(test) and not any(first in FIELDS_OF[kind] for kind in kinds):
+            known = sorted(set().union(*(FIELDS_OF[kind] for kind in kinds)))
+            named = " or ".join(repr(kind) for kind in kinds)
+            yield f"no step of kind {named} has {first!r} (known: {', '.join(known)})"
+
+
+def _kinds(test: Any) -> tuple[str, ...]:
+    """Kinds of step that a test of the kind names; empty where it names none."""
+    if isinstance(test, Mapping):
+        test = test.get("==", test.get("in"))
+    named = test if isinstance(test, (list, tuple)) else (test,)
+    return tuple(kind for kind in named if isinstance(kind, str) and kind in FIELDS_OF)
+
+
+def _needs_value(test: Any) -> bool:
+    """Whether a test fails where the field is missing."""
+    if not isinstance(test, Mapping):
+        return test is not None
+    return any(
+        word not in ("!=", "not_in") and not (word == "exists" and not operand)
+        for word, operand in test.items()
+    )
 
 
 def _can_hold(test: Mapping[str, Any]) -> bool:

@@ -18,12 +18,14 @@ from midstream.stream import (
     PolicyFile,
     PolicySet,
     PolicyWarning,
+    ToolLoopDetector,
     lint_policies,
     load_policies,
     ready_policies,
     ready_rules,
     watch,
 )
+from midstream.stream.policies import CHANNELS, FIELDS_OF, STEP_FIELDS, STEP_KINDS
 from midstream.stream.rulefiles import as_policies, for_many_streams, ready_text
 
 GIVEN = {"calls": 20, "tokens": 2000, "seconds": 600}
@@ -610,3 +612,60 @@ def test_repeated_failing_actions_of_reasoning_agents(shared_data) -> None:
 def test_what_cannot_be_linted(policies: object, tools: object, message: str) -> None:
     with pytest.raises(ArgumentTypeError, match=message):
         lint_policies(policies, tools=tools)
+
+
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ({"kind": "tool_call", "text": "rm"}, "no step of kind 'tool_call' has 'text'"),
+        ({"tool": ["rm", "drop*"], "failed": True}, "no step of kind 'tool_call' has 'failed'"),
+        ({"pattern": "rm", "text": {"contains": "x"}}, "no step of kind 'match' has 'text'"),
+        (
+            {"kind": {"in": ["text", "reasoning"]}, "$.arguments.x": {">": 3}},
+            "no step of kind 'text' or 'reasoning' has 'arguments' (known: channel, chars,",
+        ),
+        ({"kind": "tool_call", "text": {"!=": "rm"}}, None),
+        ({"kind": "tool_call", "text": {"exists": False}}, None),
+        ({"kind": {"in": ["text", "user"]}, "text": "rm"}, None),
+        ({"kind": "tool_result", "tool": "rm*", "failed": True, "result.n": {">": 3}}, None),
+    ],
+)
+def test_fields_that_a_kind_of_step_has_not(condition: dict, message: str | None) -> None:
+    policies = [Policy("r", "G !a", {"a": condition})]
+    problems = [str(one) for one in lint_policies(policies) if one.error]
+    assert problems == [] if message is None else message in problems[0]
+    policies = [Policy("r", "G !a", {"a": {"tokens": {">": 5}}}, when=condition)]
+    problems = [str(one) for one in lint_policies(policies) if one.error]
+    assert problems == [] if message is None else f"'when': {message}" in problems[0]
+
+
+def test_steps_have_the_fields_that_are_said() -> None:
+    seen: dict[str, set[str]] = {kind: set() for kind in STEP_KINDS}
+
+    def look(step: dict) -> bool:
+        seen[step["kind"]].update(step)
+        return False
+
+    looking = Policy("look", "G !x", {"x": look}, "note")
+    within = {"p": {"pattern": "needle", "in": list(CHANNELS)}, "late": {"t": {">": 3}}}
+    patterns = Policy("patterns", "G !(p & late)", within, "note")
+    guard = Guard([ToolLoopDetector()], [looking, patterns])
+    call = Event("tool_call", 0, 0, '{"a": "needle"}', "find", None, "0/0", "c")
+    result = Event("tool_result", 0, 0, '{"error": "needle"}', "find", None, "0/0", "c")
+    guard.recall([Event("text", 0, 0, "a needle", "user"), call, result] * 4)
+    odd = Event("tool_call", 0, 0, '{"a": ', "find", None, "1!", "d")
+    events = [
+        *[Event("reasoning", 0, 0, "a needle"), Event("text", 0, 0, "a needle"), call, result, odd],
+        *[Event("usage", 0, 0, data={"usage": {"total_tokens": 5}}), Event("error", 0, 0, "no")],
+        Event("end", 0, 5_000_000_000, "stop"),
+    ]
+    for event in events:
+        guard.take(event)
+    guard.expire(9_000_000_000)
+    for kind, fields in seen.items():
+        assert fields or kind == "clock", kind
+        assert fields <= FIELDS_OF[kind], kind
+    assert set().union(*FIELDS_OF.values()) == set(STEP_FIELDS)
+    assert seen["tool_result"] == FIELDS_OF["tool_result"]
+    assert seen["tool_call"] == FIELDS_OF["tool_call"]
+    assert seen["match"] == FIELDS_OF["match"]
