@@ -176,6 +176,8 @@ class Proxy:
         self._flights: set[_Flight] = set()
         self._watchdog: asyncio.Task[None] | None = None
         self._draining = False
+        #: Why the upstream could not be reached, the last time that it was tried.
+        self._missed = ""
         self.metrics = ProxyMetrics()
 
     @property
@@ -391,9 +393,12 @@ class Proxy:
         except httpx2.PoolTimeout:
             raise RefusalError(503, "too many connections to the upstream", reason="pool") from None
         except httpx2.ConnectTimeout:
+            self._unreachable("it does not answer")
             raise RefusalError(504, "the upstream does not answer", reason="upstream") from None
-        except httpx2.TransportError:
+        except httpx2.TransportError as error:
+            self._unreachable(str(error) or type(error).__name__)
             raise RefusalError(502, "the upstream cannot be reached", reason="upstream") from None
+        self._missed = ""
         flight.response = response
         status = response.status_code
         if not 200 <= status <= 599:
@@ -438,6 +443,12 @@ class Proxy:
 
     def _failed(self, reason: str) -> None:
         self.metrics.failures[reason,] += 1
+
+    def _unreachable(self, why: str) -> None:
+        """Log why the upstream cannot be reached, once until it can or the reason changes."""
+        if why != self._missed:
+            self._missed = why
+            logger.warning("%s cannot be reached: %s", self._upstream.url, " ".join(why.split()))
 
     def _request_headers(
         self, headers: Headers, content: bytes | AsyncIterator[bytes], *, guarded: bool

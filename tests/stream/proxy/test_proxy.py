@@ -302,12 +302,14 @@ async def test_an_answer_too_large_to_check_is_refused():
     assert "1000 bytes" in json.loads(body)["error"]["message"]
 
 
-async def test_no_upstream():
+async def test_no_upstream(caplog):
     async with within(), Upstream(b"") as upstream:
         url = upstream.url
     async with within(), proxied(url) as proxy:
-        status, _, body = split(await raw(proxy.url, post(PATHS["ollama"])))
-    assert (status, json.loads(body)) == (502, {"error": "the upstream cannot be reached"})
+        for _ in range(3):
+            status, _, body = split(await raw(proxy.url, post(PATHS["ollama"])))
+            assert (status, json.loads(body)) == (502, {"error": "the upstream cannot be reached"})
+    assert caplog.text.count(f"{url} cannot be reached: ") == 1  # told to who runs it, once
 
 
 async def test_an_upstream_that_does_not_answer_in_time():
