@@ -38,6 +38,9 @@ _LOOK_NS = 100_000_000
 OUTCOMES = ("ended", "stopped", "failed", "closed")
 #: What to do with an event, as an `Enforcer` says.
 PASS, HOLD, DROP = range(3)
+#: Kinds of events that are a piece of something longer; texts whose lengths are kept.
+_WRITTEN = frozenset({"text", "reasoning", "audio", "tool_call"})
+_MOST_TEXTS = 1024
 #: Later than any deadline.
 NEVER_NS = 1 << 62
 
@@ -182,6 +185,8 @@ class Guard:
             chosen = as_policies(policies)
             if blocks or len(chosen):
                 self._enforcer = Enforcer(chosen, hold_calls=blocks)
+        #: Kind, stream id and call -> characters of it so far.
+        self._places: dict[tuple[str, str, str | None], int] = {}
         self._begun = False
         self._n_denied = 0
         self._last_ns = 0
@@ -274,23 +279,91 @@ class Guard:
         self.metrics.take(event, gap_ns)
         if event.kind == "error":
             self.remember(event.text)
+        enforcer = self._enforcer
+        if enforcer is not None:
+            return self._enforce(enforcer, event, gap_ns)
         made: list[Finding] | None = None
         for observe in self._observers:
             found = observe(event, gap_ns)
             if found:
                 made = self._add(found, made)
-        if self._enforcer is not None:
-            return self._enforce(self._enforcer, event, made)
         if made is None:
             return NOTHING
         return Step(tuple(made), self.stopped)
 
-    def _enforce(self, enforcer: Enforcer, event: Event, made: list[Finding] | None) -> Step:
-        """Let the policies have a look at an event, and at what was found in it."""
-        hold = enforcer.take(event, () if made is None else made)
-        if made is None and not (enforcer.findings or enforcer.released or enforcer.denied):
+    def _enforce(self, enforcer: Enforcer, event: Event, gap_ns: int) -> Step:
+        """Let detectors and policies have a look at an event."""
+        place = 0
+        text = event.text
+        if text and event.kind in _WRITTEN:
+            places = self._places
+            key = (event.kind, event.stream_id, event.call_id)
+            place = places.get(key, 0)
+            if not place and len(places) >= _MOST_TEXTS:
+                del places[next(iter(places))]
+            places[key] = place + len(text)
+        found: list[Finding] = []
+        for observe in self._observers:
+            one = observe(event, gap_ns)
+            if one:
+                found += one
+        if found:
+            return self._enforce_found(enforcer, event, found, place)
+        hold = enforcer.take(event)
+        if not (enforcer.findings or enforcer.released or enforcer.denied):
             return (NOTHING, HELD, DROPPED)[hold]
-        return self._step(enforcer, made, hold)
+        return self._step(enforcer, None, hold)
+
+    def _enforce_found(
+        self, enforcer: Enforcer, event: Event, found: list[Finding], place: int
+    ) -> Step:
+        """Let policies look at an event in which detectors have found something.
+
+        What policies find in it comes before or behind that as if the text had come character by
+        character, and what is behind a stop has not been: else it would depend on how the text was
+        cut what is found first, and where the stream is.
+        """
+        text = event.text
+        last = max(len(text) - 1, 0)
+
+        def at(finding: Finding) -> int:
+            """The character of the event with which something is found."""
+            if event.kind not in _WRITTEN:
+                return 0
+            mine = finding.evidence.get("stream_id", event.stream_id) == event.stream_id
+            return min(max(finding.end - place - 1, 0), last) if mine else 0
+
+        found.sort(key=at)
+        bounds: list[tuple[int, Finding | None]] = [(at(one), one) for one in found]
+        made: list[Finding] = []
+        released: list[str] = []
+        denied: list[Denial] = []
+        hold = PASS
+        if bounds[0][0] > 0:
+            bounds.insert(0, (0, None))
+        while bounds:
+            begin = bounds[0][0]
+            here: list[Finding] = []
+            while bounds and bounds[0][0] == begin:
+                finding = bounds.pop(0)[1]
+                if finding is not None:
+                    here.append(finding)
+            end = bounds[0][0] if bounds else len(text)
+            made = self._add(here, made)
+            if self.stopped is not None:
+                end = min(end, begin + 1)
+            whole = begin == 0 and end == len(text)
+            piece = event if whole else event._replace(text=text[begin:end])
+            hold = enforcer.take(piece, here)
+            step = self._step(enforcer, None, hold)
+            made += step.findings
+            released += step.released
+            denied += step.denied
+            if self.stopped is not None:
+                break
+        return Step(
+            tuple(made), self.stopped, hold > 0, tuple(released), tuple(denied), hold == DROP
+        )
 
     def _step(self, enforcer: Enforcer, made: list[Finding] | None, hold: int) -> Step:
         """Keep what an enforcer has decided, and put it into a step."""

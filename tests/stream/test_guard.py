@@ -9,6 +9,7 @@ from midstream.stream import (
     Event,
     Guard,
     LoopDetector,
+    Policy,
     StallDetector,
     Step,
     load,
@@ -116,3 +117,24 @@ def test_what_cannot_be_recalled(events: object, message: str) -> None:
         Guard().recall(events)
     with pytest.raises(ArgumentTypeError, match=message):
         watch([], history=events)
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_of_two_stops_in_one_event_the_first_in_its_text_is_the_one(size) -> None:
+    rules = [Policy("no word", "G !said", {"said": {"pattern": "secret"}}, "block")]
+    again = "I will try that again. " * 20
+
+    def stopped(text):
+        guard = Guard([LoopDetector()], policies=rules)
+        for seq, at in enumerate(range(0, len(text), size)):
+            step = guard.take(Event("text", seq, 0, text[at : at + size]))
+            if step.stop is not None:
+                assert step.findings[-1] is step.stop is guard.findings[-1]
+                assert step.dropped == (step.stop.kind == "policy")
+                break
+        return guard.stopped.kind, guard.stopped.end
+
+    assert stopped("A secret. " + again) == ("policy", 8)
+    kind, end = stopped(again + "A secret. " + again)
+    assert kind == "loop"
+    assert end < len(again)
