@@ -129,13 +129,13 @@ def test_the_beginning_of_a_text_decides_before_its_end() -> None:
     steps, guard = run(policy, [call('{"path": "/srv/me', "read"), call('/x"}', "read")])
     assert guard.findings == [] and steps[1].released
     steps, guard = run(
-        policy, [call('{"path": "/ho', "read"), call("st", "read"), call('name"}', "read")]
+        policy, [call('{"path": "/sr', "read"), call("st", "read"), call('name"}', "read")]
     )
     assert [bool(step.denied) for step in steps] == [False, True, False]
-    assert guard.findings[0].end == len('{"path": "/hos')
+    assert guard.findings[0].end == len('{"path": "/srs')
     steps, guard = run(policy, [call('{"path": 3', "read"), call("}", "read")])
     assert "must be a str" in guard.findings[0].message
-    escaped = '{"path": "\\u002fhost'
+    escaped = '{"path": "\\u002fsrst'
     steps, guard = run(policy, [call(escaped[:12], "read"), call(escaped[12:], "read")])
     assert guard.findings[0].end == len(escaped) - 1
     long = Policy("no x", "G !x", {"x": {"tool": "note", "arguments.text": {"contains": "needle"}}})
