@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import logging
 import queue
@@ -249,6 +250,9 @@ class _Run:
 
     async def _tell_start(self) -> None:
         await self._server.started.wait()
+        # What is there now stays: no collection need look at it again, and hold streams up.
+        gc.collect()
+        gc.freeze()
         host, port = self._server.address
         shown = f"[{host}]" if ":" in host else host
         self._told.row("proxying", url=f"http://{shown}:{port}", upstream=self._proxy.upstream)

@@ -21,6 +21,7 @@ from midstream.stream.proxy.exchanges import (
     Guarding,
     Inflater,
     RefusalError,
+    check_encoding,
     framing_of,
 )
 from midstream.stream.proxy.exposition import ProxyMetrics
@@ -171,6 +172,7 @@ class Proxy:
                     f"got {type(transport).__name__}"
                 )
         self._transport = transport
+        self._direct = transport is None  # it knows the extension ``target``
         self._url: httpx2.URL | None = None
         self._timeout: dict[str, float | None] = {}
         self._flights: set[_Flight] = set()
@@ -321,6 +323,7 @@ class Proxy:
                 task.uncancel()  # called off too late, when it was over by itself
                 await flight.close()
             self._account(flight)
+            flight.drop()
 
     def _check_host(self, scope: Scope) -> None:
         if self._hosts is None:
@@ -359,6 +362,28 @@ class Proxy:
 
     async def _pass(self, scope: Scope, receive: Receive, flight: _Flight, target: bytes) -> None:
         """Pass a request on, and its answer back."""
+        response = flight.response = await self._ask(scope, receive, flight, target)
+        self._missed = ""
+        status = response.status_code
+        if not 200 <= status <= 599:
+            raise RefusalError(502, f"the upstream answers with {status}", reason="upstream")
+        self.metrics.requests[flight.route.api, str(status)] += 1
+        exchange = flight.exchange
+        framing = None
+        if exchange is not None:
+            framing = framing_of(status, response.headers.get("content-type", ""))
+        if exchange is None or framing is None:
+            await self._relay_unread(flight, response)
+        else:
+            await self._relay(flight, response, exchange, framing)
+
+    async def _ask(
+        self, scope: Scope, receive: Receive, flight: _Flight, target: bytes
+    ) -> httpx2.Response:
+        """Send a request to the upstream and wait for the head of its answer.
+
+        Nothing of the request is kept beyond this: conversations are long, and answers take time.
+        """
         import httpx2
 
         limits = self._limits
@@ -368,28 +393,41 @@ class Proxy:
         most = limits.max_body_bytes if route.guarded else limits.max_upload_bytes
         if length is not None and length > most:
             raise RefusalError(413, f"a body of more than {most} bytes", reason="body")
-        exchange: Exchange | None = None
+        if route.guarded:
+            check_encoding(encoding)
+        body = b""
         content: bytes | AsyncIterator[bytes]
         if route.guarded or length == 0 or (length is None and scope["method"] == "GET"):
             flight.wait("request")
             content = body = await _read_body(receive, most)
             flight.follow(receive)
-            if route.guarded:
-                exchange = self._begin(flight, body, encoding)
         else:
             content = _upload(receive, most, flight)
         transport = self._connect()
         assert self._url is not None
         request = httpx2.Request(
             scope["method"],
-            self._url.copy_with(raw_path=target),
+            self._url if self._direct else self._url.copy_with(raw_path=target),
             headers=self._request_headers(headers, content, guarded=route.guarded),
             content=content,
-            extensions={"timeout": self._timeout},
+            # As it came: no URL is put together that could read otherwise.
+            extensions={"timeout": self._timeout, "target": target},
         )
         flight.wait("header")
         try:
-            response = await transport.handle_async_request(request)
+            if route.guarded:
+                # The rules are got ready while the upstream begins to work.
+                sending = asyncio.get_running_loop().create_task(
+                    transport.handle_async_request(request)
+                )
+                try:
+                    await asyncio.sleep(0)
+                    self._begin(flight, body, encoding)
+                    return await sending
+                except BaseException:
+                    await _called_off(sending)
+                    raise
+            return await transport.handle_async_request(request)
         except httpx2.PoolTimeout:
             raise RefusalError(503, "too many connections to the upstream", reason="pool") from None
         except httpx2.ConnectTimeout:
@@ -398,21 +436,8 @@ class Proxy:
         except httpx2.TransportError as error:
             self._unreachable(str(error) or type(error).__name__)
             raise RefusalError(502, "the upstream cannot be reached", reason="upstream") from None
-        self._missed = ""
-        flight.response = response
-        status = response.status_code
-        if not 200 <= status <= 599:
-            raise RefusalError(502, f"the upstream answers with {status}", reason="upstream")
-        self.metrics.requests[route.api, str(status)] += 1
-        framing = None
-        if exchange is not None:
-            framing = framing_of(status, response.headers.get("content-type", ""))
-        if exchange is None or framing is None:
-            await self._relay_unread(flight, response)
-        else:
-            await self._relay(flight, response, exchange, framing)
 
-    def _begin(self, flight: _Flight, content: bytes, encoding: str) -> Exchange:
+    def _begin(self, flight: _Flight, content: bytes, encoding: str) -> None:
         """Make what a guarded answer is looked at with."""
         flight.id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(8)}"
         if self._folder is not None:
@@ -427,7 +452,6 @@ class Proxy:
         exchange = Exchange(flight.route, self._guarding, guard)
         exchange.request(content, encoding)
         flight.exchange = exchange
-        return exchange
 
     def _recorder(self, path: Path, route: Route) -> Recorder | None:
         from midstream.stream.recording import Recorder
@@ -767,11 +791,27 @@ class _Flight:
             follower.cancel()
         if self.rewriter is not None:
             self.rewriter.close()
-        if self.recorder is not None:
-            self.recorder.close()
+        recorder = self.recorder
+        if recorder is not None:
+            recorder.close()
+            if not recorder.next_seq and not recorder.lost:  # an error's, or nobody's
+                with contextlib.suppress(OSError):
+                    recorder.path.unlink()
         if self.response is not None:
             with contextlib.suppress(Exception):  # it is gone, whatever it thinks of it
                 await self.response.aclose()
+
+    def drop(self) -> None:
+        """Forget what refers back to it, so that all of it goes now and not with a collection."""
+        self.exchange = self.rewriter = self.recorder = self.response = self._follower = None
+
+
+async def _called_off(sending: asyncio.Task[httpx2.Response]) -> None:
+    """Close an answer that nobody wants any more, or see to it that it does not come."""
+    sending.cancel()
+    await asyncio.wait((sending,))
+    if not sending.cancelled() and sending.exception() is None:
+        await sending.result().aclose()
 
 
 def _named(headers: Headers) -> frozenset[bytes]:

@@ -17,7 +17,7 @@ from midstream.stream.wire import parse_json
 if TYPE_CHECKING:
     from midstream.stream.guard import Denial, Guard
 
-__all__ = ["FRAMINGS", "Framing", "Rewriter", "make_core", "make_rewriter"]
+__all__ = ["FRAMINGS", "Framing", "Rewriter", "make_core", "make_rewriter", "rewriter_of"]
 
 Framing = Literal["sse", "lines", "json"]
 #: How an answer comes: server-sent events, lines of JSON, or one JSON value.
@@ -390,6 +390,15 @@ def make_rewriter(
     ):
         check_int(name, value, low=1)
     core = make_core(api, guard, ending=ending, max_held_bytes=max_held_bytes)
+    return rewriter_of(
+        api, core, framing, max_event_bytes=max_event_bytes, max_answer_bytes=max_answer_bytes
+    )
+
+
+def rewriter_of(
+    api: str, core: Core, framing: Framing, *, max_event_bytes: int, max_answer_bytes: int
+) -> Rewriter:
+    """Make a rewriter around what knows the payloads; arguments as for `make_rewriter`."""
     if framing == "lines":
         return StreamRewriter(core, max_bytes=max_event_bytes, lines=True)
     whole = WholeRewriter(core, *_WHOLE[api], max_answer_bytes)

@@ -46,8 +46,9 @@ class DirectTransport(httpx2.AsyncBaseTransport):
 
     Notes
     -----
-    Of a request's ``timeout`` extension it knows ``connect``; whoever waits for the rest may be
-    cancelled. No HTTP/2, no proxies, no retries: for these there is ``httpx2.AsyncHTTPTransport``.
+    Of a request's extensions it knows ``target``, and of ``timeout`` its ``connect``: whoever waits
+    for the rest may be cancelled. No HTTP/2, no proxies, no retries: for these there is
+    ``httpx2.AsyncHTTPTransport``.
     Against that, here, 0.2 milliseconds against 0.6 a request and 20 microseconds against 100 a
     chunk; 8 KiB a connection.
 
@@ -367,7 +368,10 @@ class _Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             raise httpx2.ConnectError("the connection is closed")
-        lines = [request.method.encode("ascii") + b" " + request.url.raw_path + b" HTTP/1.1"]
+        target = request.extensions.get("target") or request.url.raw_path
+        if any(byte <= 32 or byte == 127 for byte in target):
+            raise httpx2.LocalProtocolError("the target has a blank in it")
+        lines = [b"%b %b HTTP/1.1" % (request.method.encode("ascii"), target)]
         chunked = False
         for name, value in request.headers.raw:
             if b"\n" in value or b"\r" in value or b"\n" in name or b"\r" in name:

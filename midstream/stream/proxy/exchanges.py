@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from midstream._core.errors import ArgumentTypeError, MidstreamError
 from midstream._core.validate import check_choice
 from midstream.stream.events import Finding
-from midstream.stream.proxy.bodies import Framing, Rewriter, make_rewriter
+from midstream.stream.proxy.bodies import Framing, Rewriter, make_core, rewriter_of
 from midstream.stream.proxy.limits import ProxyLimits
 from midstream.stream.proxy.rewriting import ENDINGS, Ending
 from midstream.stream.proxy.routes import Route
@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     from midstream.stream.recording import Recorder
     from midstream.stream.rulefiles import PoliciesLike
 
-__all__ = ["Exchange", "Guarding", "Inflater", "RefusalError", "framing_of"]
+__all__ = [
+    "Exchange",
+    "Guarding",
+    "Inflater",
+    "RefusalError",
+    "check_encoding",
+    "framing_of",
+]
 
 
 _PIECE = 1 << 16
@@ -153,10 +160,17 @@ class Exchange:
     """
 
     def __init__(self, route: Route, guarding: Guarding, guard: Guard) -> None:
+        limits = guarding.limits
         self.route = route
         self.guard = guard
-        self.model = ""
         self._guarding = guarding
+        # Made before the answer is there, when there is time.
+        self._core = make_core(
+            route.api,
+            guard,
+            ending=guarding.ending,
+            max_held_bytes=limits.max_held_bytes,
+        )
 
     def request(self, body: bytes, encoding: str = "") -> None:
         """Read a request's body: what was said before belongs to the conversation.
@@ -174,12 +188,7 @@ class Exchange:
         """
         from midstream.stream.formats import history
 
-        encoding = encoding.strip().lower()
-        if encoding not in ("", "identity"):
-            if encoding not in Inflater.KNOWN:
-                raise RefusalError(
-                    415, f"Content-Encoding {encoding!r} cannot be read", reason="encoding"
-                )
+        if check_encoding(encoding):
             inflater = Inflater(self._guarding.limits.max_body_bytes)
             body = inflater.feed(body)
         try:
@@ -188,22 +197,39 @@ class Exchange:
             return  # the upstream will say what it thinks of it
         if not isinstance(asked, dict):
             return
-        model = asked.get("model")
-        self.model = model if isinstance(model, str) else ""
         self.guard.recall(history(asked, self.route.api))
 
     def answer(self, framing: Framing) -> Rewriter:
         """Make what the answer goes through."""
         limits = self._guarding.limits
-        return make_rewriter(
+        return rewriter_of(
             self.route.api,
-            self.guard,
-            framing=framing,
-            ending=self._guarding.ending,
+            self._core,
+            framing,
             max_event_bytes=limits.max_event_bytes,
-            max_held_bytes=limits.max_held_bytes,
             max_answer_bytes=limits.max_answer_bytes,
         )
+
+
+def check_encoding(encoding: str) -> bool:
+    """Find out whether a request's body has to be decoded.
+
+    Raises
+    ------
+    RefusalError
+        It cannot be.
+
+    Examples
+    --------
+    >>> check_encoding("gzip"), check_encoding("")
+    (True, False)
+    """
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return False
+    if encoding not in Inflater.KNOWN:
+        raise RefusalError(415, f"Content-Encoding {encoding!r} cannot be read", reason="encoding")
+    return True
 
 
 def framing_of(status: int, content_type: str) -> Framing | None:
