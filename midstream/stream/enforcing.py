@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import OrderedDict
@@ -18,6 +17,7 @@ from midstream.stream.calls import CallAssembler, CallProgress, canonical_argume
 from midstream.stream.events import Denial, Event, Finding, Severity
 from midstream.stream.patterns import Scanner
 from midstream.stream.policies import Policy, PolicySet, decided_by
+from midstream.stream.results import has_failed, parse_result
 
 __all__ = ["Enforcer"]
 
@@ -31,8 +31,6 @@ CHARS_PER_TOKEN = 4
 #: Calls whose arguments are kept for their results, and texts that are scanned at one time.
 _MOST_CALLS = 1024
 _MOST_TEXTS = 1024
-#: Longer results are not parsed.
-_MOST_RESULT_CHARS = 1 << 20
 #: Tests of nothing, for a string of which no rule asks how it begins; longer ones are judged when
 #: they are whole.
 _UNASKED: tuple[tuple[str, Any], ...] = (("", None),)
@@ -621,10 +619,10 @@ class Enforcer:
             step["arguments"] = arguments
         if call is not None:
             step["call"] = call
-        result = _parsed(text) if self._set.reads_results or text[:1] == "{" else None
+        result = parse_result(text) if self._set.reads_results or text[:1] == "{" else None
         if result is not None:
             step["result"] = result
-        step["failed"] = _has_failed(event.data, text, result)
+        step["failed"] = has_failed(event.data, text, result)
         self._happen(step)
         patterns = self._patterns.get("tool_result")
         if patterns is not None:
@@ -1272,23 +1270,3 @@ def _identity(name: str | None, arguments: Any) -> str:
     """The same for the same call, however its arguments are written; it does not tell them."""
     text = canonical_arguments(arguments).encode("utf-8", "surrogatepass")
     return f"{name} {blake2b(text, digest_size=16).hexdigest()}"
-
-
-def _parsed(text: str) -> Any:
-    """A result as JSON, where it is an object or an array."""
-    if text[:1] not in ("{", "[") or len(text) > _MOST_RESULT_CHARS:
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _has_failed(data: Any, text: str, result: Any) -> bool:
-    if isinstance(data, Mapping):
-        for name in ("is_error", "isError", "failed"):
-            if isinstance(data.get(name), bool):
-                return bool(data[name])
-    if isinstance(result, dict):
-        return bool(result.get("error")) or result.get("is_error") is True
-    return text[:5].lower() == "error"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from typing import Any
 
 from midstream._core.clock import s_from_ns
 from midstream.stream.calls import CallAssembler, CallProgress
 from midstream.stream.events import Event
+from midstream.stream.results import has_failed, parse_result
 
 __all__ = ["Happenings"]
 
@@ -56,7 +55,7 @@ class Happenings:
         steps = self.finish(event)
         if kind == "tool_result":
             self._texts.clear()
-            result = _parsed(event.text)
+            result = parse_result(event.text)
             steps.append(
                 self._step(
                     "tool_result",
@@ -65,7 +64,7 @@ class Happenings:
                     call_id=event.call_id,
                     text=event.text,
                     result=result,
-                    failed=_has_failed(event, result),
+                    failed=has_failed(event.data, event.text, result),
                     arguments=self._arguments.pop(event.call_id or "", None),
                 )
             )
@@ -108,25 +107,5 @@ class Happenings:
         return {name: value for name, value in step.items() if value is not None}
 
 
-def _parsed(text: str) -> Any:
-    if text[:1] not in ("{", "[") or len(text) > _MAX_RESULT_CHARS:
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _has_failed(event: Event, result: Any) -> bool:
-    if isinstance(event.data, Mapping):
-        for name in ("is_error", "isError", "failed"):
-            if isinstance(event.data.get(name), bool):
-                return bool(event.data[name])
-    if isinstance(result, dict):
-        return bool(result.get("error")) or result.get("is_error") is True
-    return event.text[:5].lower() == "error"
-
-
 _MAX_TEXTS = 256
 _MAX_CALLS = 256
-_MAX_RESULT_CHARS = 1 << 20
