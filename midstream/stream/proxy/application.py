@@ -89,7 +89,8 @@ class Proxy:
     limits : ProxyLimits, optional
     recordings : path, optional
         Folder for a recording of every guarded stream, under an id made here, which the client
-        gets as the header ``x-midstream-id``. It is made if it is not there.
+        gets as the header ``x-midstream-id``. It is made if it is not there. Of requests that are
+        refused, or answered with an error, nothing is kept.
     redact : bool, default True
         Replace secrets in recordings, as `Redactor` knows them.
     hosts : collection of str, optional

@@ -543,6 +543,18 @@ async def test_recordings(tmp_path):
     assert "".join(event.text for event in whole) == f"My key is {KEY}, yesstop"
 
 
+async def test_nothing_is_kept_of_requests_without_an_answer(tmp_path):
+    async with within(), Upstream(b"{}", status="404 Not Found") as upstream:
+        url = upstream.url
+        async with proxied(url, recordings=tmp_path) as proxy:
+            assert split(await raw(proxy.url, post(CHAT)))[0] == 404
+            await settled(proxy)
+    async with within(), proxied(url, recordings=tmp_path) as proxy:
+        assert split(await raw(proxy.url, post(CHAT)))[0] == 502
+        await settled(proxy)
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_a_recording_that_cannot_be_written_breaks_no_stream(tmp_path):
     folder = tmp_path / "recordings"
     async with (
