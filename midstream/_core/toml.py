@@ -38,7 +38,7 @@ def read_toml(source: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
     elif isinstance(source, (str, os.PathLike)):
         place = str(os.fspath(source))
         try:
-            text = Path(place).read_text(encoding="utf-8")
+            text = Path(place).read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             raise ConfigurationError(f"{place}: not UTF-8: {error}") from error
     else:
@@ -48,7 +48,10 @@ def read_toml(source: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
     try:
         return place, tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
-        raise ConfigurationError(f"{place}: not TOML: {error}") from error
+        hint = ""
+        if "Unescaped '\\'" in str(error):  # as in a regular expression
+            hint = "; in single quotes, '...', a backslash stands for itself"
+        raise ConfigurationError(f"{place}: not TOML: {error}{hint}") from error
 
 
 def toml_value(name: str, value: Any) -> str:
