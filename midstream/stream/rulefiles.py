@@ -77,6 +77,8 @@ _FIELDS = (
 _TABLES = ("help", "settings", "ready", "atoms", "rule")
 _SETTING = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _LINT_S = 5.0
+#: Names of tools have none of these.
+_REGEX_SIGNS = frozenset("^$|?+()[]{}\\")
 
 
 class PolicyWarning(UserWarning):
@@ -91,7 +93,8 @@ class PolicyProblem:
     ----------
     kind : str
         As of `midstream.logic.LintFinding`, and ``"never_true"`` (an atom that no step can have),
-        ``"unknown_tool"`` (none of the tools that are given).
+        ``"unknown_tool"`` (none of the tools that are given), ``"odd_tool"`` (the name of a tool
+        looks like a regular expression).
     rules : tuple of str
         Names of the rules concerned.
     message : str
@@ -340,6 +343,7 @@ def lint_policies(
     ]
     for policy in policies:
         found += _own_problems(policy)
+        found += _odd_tools(policy)
     known = _check_tools(tools)
     if known is not None:
         for policy in policies:
@@ -891,6 +895,21 @@ def _unknown_tools(policy: Policy, tools: Sequence[str]) -> Iterator[PolicyProbl
                     told.add(name)
                     message = f"there is no tool {name!r}{did_you_mean(name, tools)}"
                     yield PolicyProblem("unknown_tool", (policy.name,), message, True)
+
+
+def _odd_tools(policy: Policy) -> Iterator[PolicyProblem]:
+    """Names of tools with what only regular expressions have: ``delete_.*`` fits ``delete_.x``."""
+    for condition in (*policy.atoms.values(), policy.when):
+        for path, test in field_tests(condition):
+            if path != "tool":
+                continue
+            for name in dict.fromkeys([test] if isinstance(test, str) else test):
+                if ".*" in name or not _REGEX_SIGNS.isdisjoint(name):
+                    message = (
+                        f"{name!r} is no regular expression: only '*' stands for anything else; "
+                        "for one, write name = { matches = '...' }"
+                    )
+                    yield PolicyProblem("odd_tool", (policy.name,), message, False)
 
 
 def _fits(pattern: str, name: str) -> bool:

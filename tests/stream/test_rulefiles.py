@@ -669,3 +669,25 @@ def test_steps_have_the_fields_that_are_said() -> None:
     assert seen["tool_result"] == FIELDS_OF["tool_result"]
     assert seen["tool_call"] == FIELDS_OF["tool_call"]
     assert seen["match"] == FIELDS_OF["match"]
+
+
+@pytest.mark.parametrize("name", ["delete_.*", "delete_file|drop_table", "^delete", "(rm|mv)"])
+def test_tools_that_look_like_regular_expressions(name: str) -> None:
+    text = RULE + f"atoms.x = {{ tool = ['a', '{name}'] }}"
+    with pytest.warns(PolicyWarning, match="is no regular expression: only '\\*' stands for"):
+        load_policies(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_policies(RULE + "atoms.x = { tool = ['a_*', '*.b-c', 'mcp/x.y:z', '*'] }")
+
+
+def test_a_file_as_windows_writes_it(tmp_path) -> None:
+    path = tmp_path / "rules.toml"
+    text = RULE + "\natoms.x = { pattern = 'é' }\n"
+    path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    assert [policy.name for policy in load_policies(path)] == ["r"]
+
+
+def test_a_regular_expression_in_double_quotes() -> None:
+    with pytest.raises(ConfigurationError, match=r"in single quotes, .*, a backslash stands"):
+        load_policies(RULE + 'atoms.x = { pattern = "\\d" }')
