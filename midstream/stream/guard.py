@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RefusedError
-from midstream._core.validate import check_choice, check_iterable
+from midstream._core.validate import check_callback, check_choice, check_iterable
 from midstream.stream.detectors import (
     Detector,
     LoopDetector,
@@ -162,10 +162,8 @@ class Guard:
         self._beside = tuple(d for d in self._detectors if isinstance(d, Offload))
         if recorder is not None and not isinstance(recorder, Recorder):
             raise ArgumentTypeError(f"recorder must be a Recorder, got {type(recorder).__name__}")
-        if on_finding is not None and not callable(on_finding):
-            raise ArgumentTypeError(
-                f"on_finding must be callable, got {on_finding!r} ({type(on_finding).__name__})"
-            )
+        if on_finding is not None:
+            check_callback("on_finding", on_finding)
         self._recorder = recorder
         self._on_finding = on_finding
         self._observers = [detector.observe for detector in self._detectors]

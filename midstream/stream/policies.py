@@ -12,7 +12,13 @@ from functools import lru_cache
 from typing import Any
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, MidstreamError
-from midstream._core.validate import check_choice, check_mapping, check_text, did_you_mean
+from midstream._core.validate import (
+    check_callback,
+    check_choice,
+    check_mapping,
+    check_text,
+    did_you_mean,
+)
 from midstream.logic import Formula, Rule, RuleBook, parse
 from midstream.stream.events import SEVERITIES, Finding
 from midstream.stream.patterns import PatternSet
@@ -262,7 +268,9 @@ class Policy:
                 formula = parse(formula)
             except MidstreamError as error:
                 raise type(error)(f"formula of rule {name!r}: {error}") from error
-        if not callable(action):
+        if callable(action):
+            check_callback(f"action of rule {name!r}", action)
+        else:
             check_choice(f"action of rule {name!r}", action, SEVERITIES)
         atoms = {} if atoms is None else check_mapping(f"atoms of rule {name!r}", atoms)
         patterns: dict[str, set[str]] = {}

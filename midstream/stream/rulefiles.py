@@ -23,6 +23,7 @@ from midstream._core.errors import (
 )
 from midstream._core.toml import read_toml
 from midstream._core.validate import (
+    check_callback,
     check_choice,
     check_iterable,
     check_path,
@@ -414,8 +415,8 @@ class PolicyFile:
     ) -> None:
         self.path = check_path("path", path)
         for name, call in (("on_problem", on_problem), ("on_change", on_change)):
-            if call is not None and not callable(call):
-                raise ArgumentTypeError(f"{name} must be callable, got {call!r:.60}")
+            if call is not None:
+                check_callback(name, call)
         self._tools = _check_tools(tools)
         self._check_s = check_real("check_s", check_s, low=0)
         self._on_problem = on_problem

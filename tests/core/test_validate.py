@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from decimal import Decimal
 from fractions import Fraction
@@ -11,7 +13,13 @@ import numpy as np
 import pytest
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
-from midstream._core.validate import check_choice, check_int, check_real
+from midstream._core.validate import (
+    _CO_COROUTINE,
+    check_callback,
+    check_choice,
+    check_int,
+    check_real,
+)
 
 
 @pytest.mark.parametrize("value", [0, -3, 2**70, np.int64(5), np.uint8(7)])
@@ -69,3 +77,30 @@ def test_choices_are_listed() -> None:
     assert check_choice("mode", "a", ("a", "b")) == "a"
     with pytest.raises(ArgumentValueError, match=r"^mode must be one of 'a', 'b', got 'c'$"):
         check_choice("mode", "c", ("a", "b"))
+
+
+class Caller:
+    def told(self) -> None:
+        """Called."""
+
+    async def waits(self) -> None:
+        """Never awaited."""
+
+
+@pytest.mark.parametrize("value", [print, str, Caller().told, lambda: None, functools.partial(int)])
+def test_what_can_be_called_passes(value: Any) -> None:
+    assert check_callback("f", value) is value
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (3, r"^f must be callable, got 3 \(int\)$"),
+        (Caller().waits, r"^f must be a plain function, got the coroutine function Caller\.waits$"),
+        (Caller.waits, r"^f must be a plain function, got the coroutine function Caller\.waits$"),
+    ],
+)
+def test_what_nobody_would_await_is_no_callback(value: Any, message: str) -> None:
+    assert _CO_COROUTINE == inspect.CO_COROUTINE
+    with pytest.raises(ArgumentTypeError, match=message):
+        check_callback("f", value)

@@ -723,6 +723,11 @@ async def test_history_of_a_watch() -> None:
             ArgumentValueError,
             "action of rule 'p' must be one of 'note', 'warn'",
         ),
+        (
+            {"action": test_history_of_a_watch},
+            ArgumentTypeError,
+            "action of rule 'p' must be a plain function, got the coroutine function",
+        ),
         ({"atoms": {}}, ArgumentValueError, "atoms of rule 'p': 'a' of its formula has no meaning"),
         (
             {"formula": "G delete", "atoms": {"delet": {"kind": "text"}}},

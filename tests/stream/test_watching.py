@@ -160,6 +160,7 @@ async def test_detectors_are_the_callers_choice() -> None:
         ({"detectors": [LoopDetector]}, "detectors must have observe and finish, got <class"),
         ({"recorder": "x.jsonl"}, "recorder must be a Recorder, got str"),
         ({"on_finding": 5}, "on_finding must be callable, got 5"),
+        ({"on_finding": through}, "on_finding must be a plain function, got the coroutine"),
     ]:
         with pytest.raises(TypeError, match=message):
             watch(**({"source": []} | arguments))

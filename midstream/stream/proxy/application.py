@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from midstream._core.clock import NS_PER_S, monotonic_ns, ns_from_s, s_from_ns
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RecordingError
-from midstream._core.validate import check_path
+from midstream._core.validate import check_callback, check_path
 from midstream.stream.proxy.exchanges import (
     Exchange,
     Guarding,
@@ -151,8 +151,8 @@ class Proxy:
         if isinstance(hosts, str) or (hosts is not None and not isinstance(hosts, Collection)):
             raise ArgumentTypeError(f"hosts must be a collection of str, got {hosts!r}")
         self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
-        if on_finding is not None and not callable(on_finding):
-            raise ArgumentTypeError(f"on_finding must be callable, got {on_finding!r}")
+        if on_finding is not None:
+            check_callback("on_finding", on_finding)
         self._on_finding = on_finding
         self._redact = bool(redact)
         self._folder: Path | None = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from midstream._core.errors import ArgumentTypeError, MidstreamError
-from midstream._core.validate import check_choice
+from midstream._core.validate import check_callback, check_choice
 from midstream.stream.events import Finding
 from midstream.stream.proxy.bodies import Framing, Rewriter, make_core, rewriter_of
 from midstream.stream.proxy.limits import ProxyLimits
@@ -91,15 +91,13 @@ class Guarding:
         check_choice("ending", self.ending, ENDINGS)
         if not isinstance(self.limits, ProxyLimits):
             raise ArgumentTypeError(f"limits must be ProxyLimits, got {type(self.limits).__name__}")
-        for name in ("detectors", "on_finding"):
-            value = getattr(self, name)
-            if value is not None and not callable(value):
-                hint = ""
-                if name == "detectors":
-                    hint = ": a detector sees one stream, so write lambda: [...]"
-                raise ArgumentTypeError(
-                    f"{name} must be callable, got {type(value).__name__}{hint}"
-                )
+        if self.detectors is not None and not callable(self.detectors):
+            raise ArgumentTypeError(
+                f"detectors must be callable, got {type(self.detectors).__name__}: a detector sees "
+                "one stream, so write lambda: [...]"
+            )
+        if self.on_finding is not None:
+            check_callback("on_finding", self.on_finding)
         if self.policies != ():
             from midstream.stream.rulefiles import for_many_streams
 
