@@ -454,6 +454,8 @@ class Enforcer:
                 if not text:
                     return
             self._begun = True
+            if len(self._speaking) >= _MOST_TEXTS:
+                self._speaking.clear()  # those that go on have begun anew
             self._speaking.add(key)
             begun = "reasoning" if kind == "reasoning" else "text"
             self._happen(self._step(begun, stream_id, channel=kind))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from midstream.stream.events import Event, Finding
 from midstream.stream.proxy.frames import compact
-from midstream.stream.proxy.rewriting import Item, OrderedCore, reason_of, told
+from midstream.stream.proxy.rewriting import MOST_PARTS, Item, OrderedCore, reason_of, told
 
 if TYPE_CHECKING:
     from midstream.stream.guard import Denial
@@ -53,6 +53,7 @@ class AnthropicCore(OrderedCore):
             index = payload.get("index")
             if isinstance(index, int):
                 self._open[index] = None
+                self._crowded = self._crowded or len(self._open) > MOST_PARTS
         elif kind == "content_block_stop":
             self._open.pop(payload.get("index", -1), None)
         elif kind == "message_start":

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from midstream.stream.events import Event, Finding
-from midstream.stream.proxy.rewriting import Core, Item, told
+from midstream.stream.proxy.rewriting import MOST_PARTS, Core, Item, told
 
 if TYPE_CHECKING:
     from midstream.stream.guard import Denial, Step
@@ -63,6 +63,7 @@ class ChatCore(Core):
         self._here: dict[str, list[_Part]] = {}  # held, of the payload at hand
         self._last: dict[str, Any] = {}
         self._index: dict[str, int] = {}  # a call that the client has -> its index there
+        self._next: dict[str, int] = {}  # choice with calls -> index of another
         self._moved: set[str] = set()  # choices whose calls have other indices than upstream
         self._wire: dict[str, Any] = {}  # choice -> the provider's index of it
         self._told: set[str] = set()  # choices with a text of ours
@@ -110,6 +111,7 @@ class ChatCore(Core):
     def _notable(self, event: Event) -> bool:
         if event.kind == "end":
             self._ended.add(event.stream_id)
+            self._crowded = self._crowded or len(self._ended) > MOST_PARTS
             return False
         return event.stream_id not in self._index
 
@@ -218,7 +220,7 @@ class ChatCore(Core):
             return []
         reason = "content_filter" if self._ending == "filtered" else "stop"
         begun = {key[1] for key in self._chars if key[0] != "tool_call"} | set(self._wire)
-        begun |= {stream_id.rpartition("/")[0] for stream_id in self._index}
+        begun |= self._next.keys()
         unfinished = sorted(begun - self._ended)
         if not unfinished and not self._ended:
             unfinished = ["0"]
@@ -239,7 +241,7 @@ class ChatCore(Core):
         return (
             choice in self._told
             or any((kind, choice) in self._chars for kind in ("text", "reasoning", "audio"))
-            or any(stream_id.rpartition("/")[0] == choice for stream_id in self._index)
+            or choice in self._next
         )
 
     def _emitted(self, stream_id: str, wire: Any) -> int:
@@ -247,24 +249,24 @@ class ChatCore(Core):
         index = self._index.get(stream_id)
         if index is None:
             choice = stream_id.rpartition("/")[0]
-            mine = [at for call, at in self._index.items() if call.rpartition("/")[0] == choice]
             if any(
                 call.rpartition("/")[0] == choice and call != stream_id
                 for call in (*self._held, *self._here)
             ):
                 self._moved.add(choice)  # it overtakes a call that waits
             if choice in self._moved or not isinstance(wire, int):
-                index = max(mine, default=-1) + 1
+                index = self._next.get(choice, 0)
             else:
                 index = wire
             self._index[stream_id] = index
+            self._next[choice] = max(index + 1, self._next.get(choice, 0))
         return index
 
     def _reason(self, choice: str, reason: Any) -> Any:
         """The finish reason, now that calls may be gone."""
         if reason not in ("tool_calls", "function_call") or choice not in self._moved:
             return reason
-        left = any(stream_id.rpartition("/")[0] == choice for stream_id in self._index)
+        left = choice in self._next
         gone = any(stream_id.rpartition("/")[0] == choice for stream_id in self._denied_ids)
         return reason if left or not gone else "stop"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from midstream.stream.events import Event, Finding
 from midstream.stream.proxy.frames import compact
-from midstream.stream.proxy.rewriting import Item, OrderedCore, reason_of, told
+from midstream.stream.proxy.rewriting import MOST_PARTS, Item, OrderedCore, reason_of, told
 
 if TYPE_CHECKING:
     from midstream.stream.guard import Denial
@@ -25,6 +25,8 @@ _DELTAS = {
 }
 #: Most characters of open texts that are kept for the response that a stop ends with.
 _MOST_KEPT_CHARS = 1 << 20
+#: Most characters, as JSON, of whole items that are kept for it.
+_MOST_DONE_CHARS = 1 << 23
 
 
 class ResponsesCore(OrderedCore):
@@ -43,6 +45,7 @@ class ResponsesCore(OrderedCore):
         self._texts: dict[tuple[int, str, int], list[str]] = {}  # of open parts
         self._parts: dict[tuple[int, str, int], dict[str, Any]] = {}
         self._kept_chars = 0
+        self._done_chars = 0
         self._messages: dict[str, tuple[int, dict[str, Any]]] = {}  # in place of denied calls
         self._ids: dict[int, Any] = {}  # output index -> id of the item that upstream added
         self._number = -1  # the last sequence number that the client has
@@ -101,8 +104,9 @@ class ResponsesCore(OrderedCore):
                 self._over = True
         elif kind == "response.output_item.added":
             self._added[index] = _item_of(payload)
+            self._crowded = self._crowded or len(self._added) > MOST_PARTS
         elif kind == "response.output_item.done":
-            self._done[index] = _item_of(payload)
+            self._keep_done(index, _item_of(payload))
             self._added.pop(index, None)
             for key in [key for key in self._texts if key[0] == index]:
                 self._kept_chars -= sum(map(len, self._texts.pop(key)))
@@ -113,11 +117,18 @@ class ResponsesCore(OrderedCore):
             if isinstance(part, dict):
                 self._parts[index, "content", payload.get("content_index", 0)] = part
 
+    def _keep_done(self, index: int, item: dict[str, Any]) -> None:
+        """Keep a whole item for the response that a stop ends with, where there is room."""
+        size = len(compact(item))
+        if self._done_chars + size <= _MOST_DONE_CHARS:
+            self._done[index] = item
+            self._done_chars += size
+
     def _anew(self) -> None:
         """Another response in the same body: its items count anew."""
         for kept in (self._added, self._done, self._texts, self._parts, self._ids):
             kept.clear()
-        self._kept_chars = 0
+        self._kept_chars = self._done_chars = 0
         self._over = False
         self._messages.clear()
 

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from midstream.stream.formats import Mapper
     from midstream.stream.guard import Denial, Guard, Step
 
-__all__ = ["ENDINGS", "Core", "Ending", "Item", "OrderedCore"]
+__all__ = ["ENDINGS", "MOST_PARTS", "Core", "Ending", "Item", "OrderedCore"]
 
 Ending = Literal["filtered", "normal", "error"]
 #: How a client's stream can be ended after a stop.
 ENDINGS: tuple[Ending, ...] = ("filtered", "normal", "error")
 
+#: Choices, blocks and calls of one answer that are kept apart; more end it with an error.
+MOST_PARTS = 16_384
 #: Findings whose evidence is what was repeated, so that the text is cut behind it.
 _BEHIND = frozenset({"loop", "near_loop"})
 _FREE: frozenset[str] = frozenset()
@@ -92,6 +94,7 @@ class Core(ABC):
         self._max_held_bytes = max_held_bytes
         self._chars: dict[tuple[str, str], int] = {}  # of each text so far
         self._denied_ids: set[str] = set()
+        self._crowded = False  # there are more parts than are kept apart
         self._slow = False  # something is held, or was denied: payloads need a closer look
         self._settled = False
 
@@ -119,7 +122,11 @@ class Core(ABC):
             step = take(event)
             if kind in TEXT_KINDS:
                 key = (kind, stream_id)
-                chars[key] = chars.get(key, 0) + len(text)
+                said = chars.get(key)
+                if said is None:
+                    said = 0
+                    self._crowded = self._crowded or len(chars) >= MOST_PARTS
+                chars[key] = said + len(text)
             if kind == "tool_call" or kind == "end":
                 slow = self._notable(event) or slow
             if step[1] is not None or step[2] or step[3] or step[4]:
@@ -129,7 +136,7 @@ class Core(ABC):
                 if step[1] is not None:
                     break
         if acts is None:
-            if not slow:
+            if not slow and not self._crowded:
                 self._seen(payload)
                 return None
             acts = {}
@@ -143,6 +150,8 @@ class Core(ABC):
         if not self.over and self.held_bytes > self._max_held_bytes:
             limit = self._max_held_bytes
             out += self.fail(f"a tool call of more than {limit} bytes waits for its verdict")
+        if not self.over and self._crowded:
+            out += self.fail(f"more than {MOST_PARTS} texts and calls in one answer")
         return out
 
     def settle(self, outcome: str = "ended", *, broken: bool = False) -> list[Item]:

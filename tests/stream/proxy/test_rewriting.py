@@ -15,6 +15,7 @@ from midstream.stream import Event, Guard, LoopDetector
 from midstream.stream.policies import Policy
 from midstream.stream.proxy.bodies import make_rewriter
 from midstream.stream.proxy.frames import SSESplitter
+from midstream.stream.proxy.rewriting import MOST_PARTS
 
 
 def rewritten(api, guard, data, places=(), **more):
@@ -593,3 +594,51 @@ def test_rules_span_the_conversation():
 def test_arguments_that_cannot_be_used(error, more):
     with pytest.raises(error, match=next(iter(more))):
         make_rewriter(**({"api": "chat", "guard": free()} | more))
+
+
+@pytest.mark.parametrize(
+    ("api", "payload"),
+    [
+        ("chat", lambda n: chunk("a", index=n)),
+        ("chat", lambda n: chunk(finish="stop", index=n)),
+        ("chat", lambda n: call(n, "", "read")),
+        (
+            "anthropic",
+            lambda n: {
+                "type": "content_block_start",
+                "index": n,
+                "content_block": {"type": "text"},
+            },
+        ),
+        (
+            "responses",
+            lambda n: {"type": "response.output_item.added", "output_index": n, "item": {}},
+        ),
+        (
+            "responses",
+            lambda n: {"type": "response.output_text.delta", "content_index": n, "delta": "a"},
+        ),
+    ],
+)
+def test_more_parts_than_are_kept_apart_end_the_stream(api, payload):
+    rewriter = make_rewriter(api, free())
+    for n in range(MOST_PARTS + 2):
+        out = rewriter.feed(sse(payload(n), done=False))
+        if rewriter.over:
+            break
+    assert n >= MOST_PARTS
+    assert f"more than {MOST_PARTS} texts and calls" in str(payloads(out)[-1])
+
+
+def test_whole_items_are_kept_up_to_a_size():
+    rewriter = make_rewriter("responses", Guard((), policies=no_match("bad")))
+    response = {"id": "r", "object": "response", "output": []}
+    rewriter.feed(sse({"type": "response.created", "response": response}, done=False))
+    for n in range(12):
+        item = {"type": "message", "id": f"i{n}", "content": [{"text": "x" * 1_000_000}]}
+        place = {"output_index": n, "item": item}
+        rewriter.feed(sse({"type": "response.output_item.added", **place}, done=False))
+        rewriter.feed(sse({"type": "response.output_item.done", **place}, done=False))
+    delta = {"type": "response.output_text.delta", "output_index": 12, "delta": "bad"}
+    (*_, last) = payloads(rewriter.feed(sse(delta, done=False)))
+    assert len(last["response"]["output"]) == 8
