@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -306,9 +307,14 @@ class Proxy:
             task.uncancel()
             flight.over = True  # nothing calls it off any more
             await self._left(flight, leave)
-        except Exception:
-            # A detector, a policy or a callback failed. What is not judged does not pass.
-            logger.exception("%s: a stream could not be judged", flight.id or "a request")
+        except Exception as error:  # noqa: BLE001 - whatever is not judged does not pass
+            # A detector, a policy or a callback failed. Its message may hold what it looked at.
+            logger.error(
+                "%s: a stream could not be judged: %s\n%s",
+                flight.id or "a request",
+                type(error).__name__,
+                "".join(traceback.format_tb(error.__traceback__)),
+            )
             self._failed("internal")
             flight.over = True
             await self._left(flight, _Leave("internal", "the proxy failed"))
@@ -585,6 +591,8 @@ class Proxy:
         if leave.reason == "client_stalled":
             return
         rewriter = flight.rewriter
+        if leave.reason == "internal" and rewriter is not None:
+            leave.last = rewriter.abort(leave.message)
         if not flight.started:
             status = {"request": 408, "cut": 503, "internal": 500}.get(leave.reason, 504)
             await self._refuse(flight, RefusalError(status, leave.message, reason=leave.reason))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -86,6 +87,17 @@ class Rewriter(ABC):
     @abstractmethod
     def expire(self, waited_ns: int) -> bytes:
         """Take note of silence; the end, where a rule says that it is too long."""
+
+    def abort(self, message: str) -> bytes:
+        """Take note that what looks at the stream has failed; the end, without asking it again."""
+        items = self._core.fail(message)
+        with contextlib.suppress(Exception):  # what has failed, and been told, fails again
+            self._core.settle("failed", broken=True)
+        return self._ended(items) if items else b""
+
+    @abstractmethod
+    def _ended(self, items: list[Item]) -> bytes:
+        """Bytes of the payloads that end the stream."""
 
     def close(self) -> None:
         """Take note that nobody reads on."""
@@ -190,6 +202,9 @@ class StreamRewriter(Rewriter):
         if self._taken is not None:
             return self._taken.expire(waited_ns)
         return b"".join(self._encoded(self._core.expire(waited_ns)))
+
+    def _ended(self, items: list[Item]) -> bytes:
+        return b"".join(self._encoded(items))
 
     def _frame(self, frame: Frame, t_ns: int, out: list[bytes]) -> None:
         raw, data, name, problem, tail = frame
@@ -310,6 +325,9 @@ class WholeRewriter(Rewriter):
     def _failed(self, message: str) -> bytes:
         items = self._core.fail(message)
         self._core.settle("failed", broken=True)
+        return self._ended(items)
+
+    def _ended(self, items: list[Item]) -> bytes:
         self._pieces.clear()
         self._size = 0
         return json.dumps(self._assemble({}, items)).encode()

@@ -625,7 +625,7 @@ async def test_a_detector_that_fails_lets_nothing_pass(caplog):
     class Broken(LoopDetector):
         def observe(self, event, gap_ns=0):
             if "tok3" in event.text:
-                raise ValueError("a defect")
+                raise ValueError(f"a defect in {event.text}")
             return ()
 
     async with (
@@ -640,7 +640,9 @@ async def test_a_detector_that_fails_lets_nothing_pass(caplog):
     assert b"tok3" not in body
     assert b"the proxy failed" in body
     assert b"a defect" not in body
-    assert "could not be judged" in caplog.text
+    assert "could not be judged: ValueError" in caplog.text
+    assert "in observe" in caplog.text
+    assert "tok3" not in caplog.text
 
 
 async def test_findings_are_told_with_the_requests_id():
