@@ -188,6 +188,7 @@ class Guard:
         self._begun = False
         self._n_denied = 0
         self._last_ns = 0
+        self._latest_ns = 0  # the newest of all: a clock may be set back
         self._n_dropped = 0  # findings and errors beyond what is kept
         self._over = False
 
@@ -271,6 +272,8 @@ class Guard:
         if gap_ns < 0:
             gap_ns = 0
         self._last_ns = event.t_ns
+        if event.t_ns > self._latest_ns:
+            self._latest_ns = event.t_ns
         self._begun = True
         if self._recorder is not None:
             self._recorder.write(event)
@@ -400,7 +403,7 @@ class Guard:
         """
         limits = [stall.limit_ns for stall in self._stalls]
         if self._enforcer is not None and self._enforcer.due_ns < NEVER_NS:
-            limits.append(self._enforcer.due_ns - self._last_ns)
+            limits.append(self._enforcer.due_ns - self._latest_ns)
         if any(detector.waiting for detector in self._beside):
             limits.append(waited_ns + _LOOK_NS)
         return min((limit for limit in limits if limit > waited_ns), default=None)
@@ -429,7 +432,7 @@ class Guard:
                 )
         enforcer = self._enforcer
         if enforcer is not None:
-            enforcer.pass_time(self._last_ns + waited_ns, () if made is None else made)
+            enforcer.pass_time(self._latest_ns + waited_ns, () if made is None else made)
             if made or enforcer.findings:
                 return self._step(enforcer, made, PASS)
         if not made:

@@ -17,6 +17,7 @@ from midstream.stream import (
     shipped_recordings,
     watch,
 )
+from midstream.stream.rulefiles import ready_policies
 
 AGAIN = "I will try that once more. "
 
@@ -138,3 +139,23 @@ def test_of_two_stops_in_one_event_the_first_in_its_text_is_the_one(size) -> Non
     kind, end = stopped(again + "A secret. " + again)
     assert kind == "loop"
     assert end < len(again)
+
+
+def test_a_clock_that_is_set_back_puts_no_limit_off() -> None:
+    guard = Guard(policies=ready_policies("time-limit", seconds=5, action="stop"))
+    for seq, t_s in enumerate((0.0, 4.0, 1.0, 0.5)):
+        assert guard.take(Event("text", seq, int(t_s * 1e9), "so ")).stop is None
+    assert guard.due_ns() is not None
+    assert guard.due_ns() <= 1_000_001_000
+    assert guard.expire(900_000_000).stop is None
+    assert guard.expire(1_100_000_000).stop.evidence["rule"] == "time limit"
+
+
+def test_times_that_jump_make_no_silence() -> None:
+    guard = Guard()
+    day_ns = 86_400 * 10**9
+    for seq in range(300):
+        t_ns = seq * 10**7 + (-day_ns if seq % 3 == 0 else 0)
+        guard.take(Event("text", seq, t_ns, f"word{seq} "), 10**7)  # whoever drives it has a clock
+    assert guard.findings == []
+    assert guard.metrics.to_dict()
