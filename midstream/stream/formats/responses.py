@@ -89,6 +89,14 @@ class ResponsesMapper(PayloadMapper):
         self._begun = 1
         self._answer = Answer("")
 
+    def flush(self, t_ns: int) -> list[Event]:
+        """What was held back: halves of characters, and arguments of calls that never ended."""
+        out: list[Event] = []
+        for call in self._answer.items.values():
+            if call.name is not None and not call.said and call.given:
+                self._say(out, call, call.finish(call.given), t_ns, {})
+        return out + super().flush(t_ns)
+
     def _unended(self) -> bool:
         return self._answer.started and not self._answer.ended
 
@@ -275,6 +283,7 @@ class ResponsesMapper(PayloadMapper):
         call = TypedCall(f"{answer.prefix}{index}{mark}", kind, name)
         call.call_id = text_or_none(item.get("call_id")) or item_id
         call.begin(item)
+        call.given = item.get("arguments", item.get("input"))
         keep(answer.items, index, call)
         if name is not None:
             if call.call_id is not None:

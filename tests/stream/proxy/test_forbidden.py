@@ -316,3 +316,14 @@ def test_ids_of_a_response_that_are_there_twice(framing):
     first, second = json.loads(out)["output"]
     assert first == call(arguments='{"path": "ok"}')
     assert second["type"] == "message"
+
+
+def test_a_response_that_breaks_off_behind_a_whole_call():
+    sent = [
+        {"type": "response.created", "response": RESPONSE},
+        {"type": "response.output_item.added", "output_index": 0, "item": call()},
+    ]
+    body = b"".join(sse_bytes(payload["type"], payload) for payload in sent)
+    out, rewriter = rewritten("responses", guard(), body)
+    assert rewriter.denied
+    assert b"bad" not in out
