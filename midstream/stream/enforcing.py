@@ -52,6 +52,7 @@ class _Call:
         "decided",
         "denied",
         "doubted",
+        "doubted_name",
         "escaped",
         "escapes",
         "held",
@@ -97,6 +98,7 @@ class _Call:
         self.decided: tuple[bool | None, ...] = ()
         #: After its verdict something came that may change what its reader makes of it.
         self.doubted = False
+        self.doubted_name: tuple[str | None, bool] = (None, False)
 
     def unknown(self, path: tuple[str, ...]) -> bool | str:
         """Whether a field of the call may still come, or what there is of a text."""
@@ -668,9 +670,13 @@ class Enforcer:
             self._size_up(call)
         elif event.name is not None and not call.named and not call.denied:
             self._assembler.take(event._replace(text=""))
-            self._size_up(call)
-            if not call.denied:
-                self._settle(call)
+            if call.judged:  # without a name, since it was over
+                call.named = True
+                self._doubt(call)
+            else:
+                self._size_up(call)
+                if not call.denied:
+                    self._settle(call)
         elif event.name is not None and event.name != call.progress.name and not call.denied:
             self._assembler.take(event._replace(text=""))
             self._doubt(call)
@@ -762,12 +768,15 @@ class Enforcer:
 
         Some readers join names, others take the first or the last; and so it is with arguments.
         """
-        if call.held:
+        if call.held and not call.judged:
             self._settle(call)
             return
-        if call.doubted or self._guards is None or self._recalling or self.stop is not None:
+        if self._guards is None or self._recalling or call.denied or self.stop is not None:
+            return
+        if call.doubted and call.doubted_name == (call.progress.name, call.progress.renamed):
             return
         call.doubted = True
+        call.doubted_name = (call.progress.name, call.progress.renamed)
         seen = self._guards.outlook(self._call_step(call, {}), call.unknown)
         if seen.allowed is False:
             for verdict in seen.broken:

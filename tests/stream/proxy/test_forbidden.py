@@ -47,6 +47,24 @@ CHAT = {
         piece(function=function("rm")),
         END,
     ],
+    "another name behind what is no JSON": [
+        piece(id="a", function=function("read", "}")),
+        piece(function=function("read", "")),
+        piece(function=function("rm", "")),
+        END,
+    ],
+    "a name behind the end": [
+        piece(function=function(None, "{")),
+        END,
+        piece(function=function("rm", "}")),
+        piece(function=function("read", "x")),
+    ],
+    "a name behind the next call": [
+        chunk(tool_calls=[{"function": function(None, "{}")}]),
+        chunk(tool_calls=[{"id": "b", "function": function("read")}]),
+        piece(function=function("rm", "}")),
+        END,
+    ],
     "a name behind the arguments": [
         piece(id="a", function=function(None, "{")),
         piece(function=function(None, "}")),
