@@ -120,6 +120,10 @@ class _Call:
         asked = self.begun_tests and self.begun_tests is not _UNASKED
         return self.begun if asked and path[1:] == self.begun_path else True
 
+    def unknown_by_name(self, path: tuple[str, ...]) -> bool | str:
+        """The same for a call whose name comes late: a key that is there may come again."""
+        return path[:1] == ("arguments",) or self.unknown(path)
+
     def fix(self, dotted: str, value: Any) -> tuple[str, ...] | None:
         """Take note of a value that cannot change; its path, or None where none leads there."""
         if "\\" in dotted:
@@ -777,7 +781,9 @@ class Enforcer:
             return
         call.doubted = True
         call.doubted_name = (call.progress.name, call.progress.renamed)
-        seen = self._guards.outlook(self._call_step(call, {}), call.unknown)
+        progress = call.progress
+        arguments = progress.value if progress.complete else {}
+        seen = self._guards.outlook(self._call_step(call, arguments), call.unknown)
         if seen.allowed is False:
             for verdict in seen.broken:
                 self._report_call(call, verdict, "stop")
@@ -825,7 +831,8 @@ class Enforcer:
         settled = True
         allowed: bool | None = True
         if self._guards is not None:
-            seen = self._guards.outlook(self._call_step(call, call.partial), call.unknown)
+            unknown = call.unknown_by_name if call.chars else call.unknown
+            seen = self._guards.outlook(self._call_step(call, call.partial), unknown)
             if seen.allowed is False:
                 self._deny(call, seen.broken)
                 return

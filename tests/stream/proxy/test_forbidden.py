@@ -53,6 +53,17 @@ CHAT = {
         piece(function=function("rm", "")),
         END,
     ],
+    "a name behind a key twice": [
+        piece(id="a", function=function(None, '{"path": "ok", "path": "bad"}')),
+        piece(function=function("write", "")),
+        END,
+    ],
+    "a name between a key twice": [
+        piece(id="a", function=function(None, '{"path": "ok"')),
+        piece(function=function("write", "")),
+        piece(function=function(None, ', "path": "bad"}')),
+        END,
+    ],
     "a name behind the end": [
         piece(function=function(None, "{")),
         END,
@@ -345,3 +356,16 @@ def test_a_response_that_breaks_off_behind_a_whole_call():
     out, rewriter = rewritten("responses", guard(), body)
     assert rewriter.denied
     assert b"bad" not in out
+
+
+@pytest.mark.parametrize("arguments", [BAD, '{"path": "ok", "path": "bad"}'])
+def test_a_name_that_comes_when_its_call_has_passed_stops_the_stream(arguments):
+    sent = sse(
+        chunk(tool_calls=[{"index": 2, "function": function(None, arguments)}]),
+        piece(id="c", function=function("read")),
+        chunk(tool_calls=[{"index": 2, "id": "a", "function": {"name": "write"}}]),
+        END,
+    )
+    out, rewriter = rewritten("chat", guard(), sent)
+    assert rewriter.stopped
+    assert b'"name": "write"' not in out
