@@ -9,7 +9,7 @@ import stat
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream.chat import collect
 
@@ -83,6 +83,7 @@ def test_names_of_another_type(tmp_path):
             folder.locate(name)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30) | st.text("./\\ab-\0jsonlgz", max_size=20).map(lambda s: s + ".jsonl"))
 def test_any_name_is_refused_or_stays_inside(name):
     try:

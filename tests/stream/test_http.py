@@ -274,11 +274,11 @@ async def test_keep_alive_comments_are_life():
         await exchange.chunked()
         for _ in range(5):
             await exchange.chunk(b": keep-alive\n\n")
-            await asyncio.sleep(0.15)  # five of these are longer than the limit
+            await asyncio.sleep(0.25)  # five of these are longer than the limit
         await exchange.chunk(story())
         await exchange.chunk(b"")
 
-    events, error, _ = await ask(answer, idle_timeout_s=0.5)
+    events, error, _ = await ask(answer, idle_timeout_s=1.0)
     assert error is None
     assert len(events) == 6
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream.chat import chunk, collect, joined, summary
 
@@ -59,6 +59,7 @@ def raw(t, payload):
     return json.dumps({"t": t, "data": data})
 
 
+@settings(deadline=None)
 @given(st.lists(events_of_any_kind, max_size=5))
 def test_what_is_recorded_is_replayed(tmp_path_factory, events):
     path = tmp_path_factory.mktemp("recording") / "events.jsonl"
@@ -183,6 +184,7 @@ async def test_a_raw_recording_of_a_cut_stream(tmp_path):
     assert events[-1].t_ns == 500_000_000
 
 
+@settings(deadline=None)
 @given(json_values, st.sampled_from([float("nan"), float("inf"), float("-inf")]))
 def test_numbers_that_json_does_not_have_become_null(tmp_path_factory, value, number):
     path = tmp_path_factory.mktemp("recording") / "events.jsonl"
@@ -210,6 +212,7 @@ numbers = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.booleans(), st.lists(st.tuples(numbers, numbers), max_size=4))
 def test_any_numbers_give_events_or_an_error_that_names_its_line(tmp_path_factory, own, rows):
     path = tmp_path_factory.mktemp("recording") / "numbers.jsonl"

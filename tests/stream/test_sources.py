@@ -10,7 +10,7 @@ import sys
 from contextlib import nullcontext
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream.chat import chunk, collect, cut, joined, sse, story, within
 
@@ -105,6 +105,7 @@ async def test_one_piece_is_one_item():
     )
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30), st.lists(st.integers(1, 4), min_size=1, max_size=5))
 def test_bytes_may_be_cut_inside_a_character(text, sizes):
     body = text.encode("utf-8", "ignore")
@@ -114,6 +115,7 @@ def test_bytes_may_be_cut_inside_a_character(text, sizes):
     assert [event.seq for event in events] == list(range(len(events)))
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.sampled_from(["\ud83d", "\ude42", "a", "🙂"]), max_size=4), max_size=8))
 def test_str_may_be_cut_between_the_halves_of_a_character(texts):
     events, error = asyncio.run(collect(from_iterable(texts)))
@@ -618,6 +620,7 @@ async def test_the_api_of_a_body():
         from_sse(body, api=5)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=8), st.sampled_from(["\n", "\r", "\r\n"]))
 def test_how_a_body_is_cut_does_not_matter(sizes, end):
     payloads = [

@@ -6,7 +6,7 @@ import sys
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream.chat import cut
 
@@ -219,6 +219,7 @@ bodies = st.lists(
 ).map(b"".join)
 
 
+@settings(deadline=None)
 @given(bodies, st.binary(max_size=3), st.lists(st.integers(1, 9), min_size=1, max_size=8))
 def test_how_a_body_is_cut_does_not_matter(body, tail, sizes):
     body += tail
@@ -227,6 +228,7 @@ def test_how_a_body_is_cut_does_not_matter(body, tail, sizes):
     assert parse(cut(body, [1])) == whole
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60), st.lists(st.integers(1, 5), min_size=1, max_size=5))
 def test_any_bytes_are_taken(body, sizes):
     assert parse(cut(body, sizes)) == parse([body])

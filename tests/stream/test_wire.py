@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midstream.stream.wire import finite, is_high_half, join_halves, parse_json
@@ -28,6 +28,7 @@ def cleaned(value):
     return value
 
 
+@settings(deadline=None)
 @given(values)
 def test_what_python_writes_becomes_json(value):
     wanted = cleaned(value)
@@ -36,6 +37,7 @@ def test_what_python_writes_becomes_json(value):
     json.dumps(finite(value), allow_nan=False)
 
 
+@settings(deadline=None)
 @given(values.map(cleaned))
 def test_what_is_json_stays_the_same_object(value):
     assert finite(value) is value
@@ -47,6 +49,7 @@ def test_what_is_not_json(text):
         parse_json(text)
 
 
+@settings(deadline=None)
 @given(st.characters(min_codepoint=0x10000), st.text())
 def test_halves_are_joined(char, rest):
     high, low = json.dumps(char)[1:7], json.dumps(char)[7:13]

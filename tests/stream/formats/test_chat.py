@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream.chat import chunk, summary
 
@@ -218,6 +218,7 @@ def test_ids_that_are_none():
     assert [stream_id for stream_id, _, _ in calls_of(events)] == ["0/0", "0/1", "0/1"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["x", "y", "z", 7]), st.booleans()), max_size=12))
 def test_a_repeated_id_is_the_first_call_that_had_it(wanted):
     order = []
@@ -388,6 +389,7 @@ def test_what_is_held_back_is_bounded():
 pieces_of_text = st.text(st.sampled_from([HIGH, LOW, "a", "🙂"]), max_size=6)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), pieces_of_text), max_size=12))
 def test_halves_anywhere(deltas):
     mapper = ChatMapper()
@@ -523,6 +525,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(json_values, max_size=4))
 def test_no_payload_makes_it_raise(payloads):
     mapper = ChatMapper()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midstream.stream.formats import token_counts
@@ -82,6 +82,7 @@ def test_counts(usage, counts):
     assert token_counts(usage) == wanted
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(
         st.sampled_from(["input_tokens", "tokens", "prompt_tokens_details", "cached_tokens", "x"]),

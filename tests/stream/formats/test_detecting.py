@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream.chat import chunk
 from stream.formats.mapping import brief
@@ -182,6 +182,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(keys, values, max_size=5), st.text(max_size=5))
 def test_no_payload_makes_it_raise(payload, name):
     found = detect(payload, name)

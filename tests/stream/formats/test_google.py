@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream.formats.mapping import HIGH, LOW, brief, calls, mapped
 
@@ -179,6 +179,7 @@ def pieces(value, path="$"):
         yield {"jsonPath": path, kind: value}
 
 
+@settings(deadline=None)
 @given(arguments)
 def test_any_arguments_become_json(value):
     writer = ArgumentsWriter()
@@ -186,6 +187,7 @@ def test_any_arguments_become_json(value):
     assert json.loads(text + writer.end()) == value
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.fixed_dictionaries(

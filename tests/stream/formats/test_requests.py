@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
@@ -229,6 +229,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(KEYS), values), st.sampled_from(sorted(MAPPERS)))
 def test_no_body_makes_it_raise(body, api):
     for event in history(body, api):

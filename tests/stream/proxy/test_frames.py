@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midstream.stream.proxy.frames import LineSplitter, SSESplitter, compact, sse_bytes
@@ -21,6 +21,7 @@ def fed(splitter, body, places):
     return out + splitter.flush()
 
 
+@settings(deadline=None)
 @given(bodies.map(b"".join), cuts)
 def test_frames_do_not_depend_on_cuts(body, places):
     whole = fed(SSESplitter(10**6), body, ())
@@ -28,6 +29,7 @@ def test_frames_do_not_depend_on_cuts(body, places):
     assert fed(SSESplitter(10**6), body, places) == whole
 
 
+@settings(deadline=None)
 @given(bodies.map(b"".join))
 def test_frames_say_what_the_parser_says(body):
     parser = SSEParser()
@@ -42,6 +44,7 @@ def test_frames_say_what_the_parser_says(body):
     assert mine == wanted
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60), cuts)
 def test_lines_keep_every_byte(body, places):
     whole = fed(LineSplitter(10**6), body, ())
