@@ -109,7 +109,7 @@ def flatten(value, path=""):
         yield inner, item
 
 
-@settings(deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.dictionaries(st.text(), VALUES))
 def test_all_values_become_fixed_each_once_and_in_order(value):
     call = told(json.dumps(value), range(0, 1000, 7))[-1]

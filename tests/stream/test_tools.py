@@ -218,7 +218,7 @@ def told(found) -> list[tuple]:
     ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_findings_do_not_depend_on_chunking(data) -> None:
     seed = data.draw(st.integers(0, 1000))
