@@ -235,7 +235,7 @@ async def silent(lead: int):
 
 
 async def test_a_live_stall_is_told_while_it_lasts_and_can_stop() -> None:
-    guard = watch(silent(64), detectors=[StallDetector("stop", min_s=0.05)])
+    guard = watch(silent(64), detectors=[StallDetector("stop", min_s=0.5)])
     assert len(await through(guard)) == 64
     assert guard.stopped is not None
     assert guard.stopped.kind == "stall"
@@ -253,7 +253,7 @@ async def test_a_live_stall_that_only_warns_leaves_the_stream_alone() -> None:
 
     guard = watch(
         upstream(),
-        detectors=[StallDetector(min_s=0.05)],
+        detectors=[StallDetector(min_s=0.5)],
         on_finding=lambda finding: go_on.set(),
     )
     passed = await through(guard)
@@ -271,7 +271,7 @@ async def test_what_a_callback_raises_during_a_stall_comes_out() -> None:
     def refuse(finding):
         raise LookupError("nobody is here")
 
-    guard = watch(silent(64), detectors=[StallDetector(min_s=0.05)], on_finding=refuse)
+    guard = watch(silent(64), detectors=[StallDetector(min_s=0.5)], on_finding=refuse)
     with pytest.raises(LookupError):
         await through(guard)
     assert guard.report().outcome == "failed"

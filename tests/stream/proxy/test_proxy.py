@@ -601,7 +601,8 @@ async def test_draining_lets_streams_end_and_takes_no_more():
         with pytest.raises(ConnectionError):
             while True:
                 answer = await raw(proxy.url, post(CHAT))
-                assert split(answer)[0] == 503
+                # One that was just taken may be closed before its request has come.
+                assert not answer or split(answer)[0] == 503
                 await asyncio.sleep(0.01)
         assert split(await running)[2] == story(40)
 
