@@ -581,6 +581,18 @@ class TestLimits:
             size = len(gzip.decompress(raw) if name.endswith("gz") else raw)
             assert size <= limit or raw.count(b"kind") <= 1 or name.endswith("gz")
 
+    @pytest.mark.parametrize("size", range(2800, 3900, 50))
+    def test_a_part_without_room_is_resumed(self, tmp_path, size):
+        path = tmp_path / "r.jsonl"
+        events = [Event("text", 0, 0, "x" * size), *words(40)]
+        events = [event._replace(seq=seq, t_ns=seq) for seq, event in enumerate(events)]
+        recorded(path, events[:1], max_bytes=4096, max_files=9)
+        for event in events[1:]:
+            recorded(path, [event], append=True, max_bytes=4096, max_files=9)
+        found = read_recording(path)
+        assert found.events == events
+        assert found.complete
+
     def test_the_oldest_parts_go(self, tmp_path):
         path = tmp_path / "r.jsonl"
         events = [Event("text", seq, seq, "x" * 2000) for seq in range(60)]

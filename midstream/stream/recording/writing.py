@@ -418,8 +418,8 @@ class Recorder:
             self._write_bytes(gzip.compress(kept, 6, mtime=0) if self._packs else kept)
         resumed = {"events": self._n_events, "dropped_bytes": max(dropped - len(found.salvage), 0)}
         number = None if self._part == 1 else self._part
-        self._put(self._header(part=number, resumed=resumed), 0, 0)
-        self._flush_block()
+        # Also where there is no room left: a footer alone cannot follow another.
+        self._write(self._header(part=number, resumed=resumed), 0, 0)
 
     # Writing
 
