@@ -355,7 +355,12 @@ def litellm(python, port, folder):
         )
     )
     command = Path(python).parent / "litellm"
-    quiet = {"stderr": subprocess.DEVNULL, "env": {**os.environ, "LITELLM_LOG": "ERROR"}}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment |= {
+        "LITELLM_LOG": "ERROR",
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+    }
+    quiet = {"stderr": subprocess.DEVNULL, "env": environment}
     with running(command, "--config", config, "--port", own, "--host", "127.0.0.1", **quiet):
         for _ in range(240):
             time.sleep(0.5)
