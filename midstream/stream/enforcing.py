@@ -1064,7 +1064,8 @@ class Enforcer:
             return (), f"{seen.open[0]}\0the call cannot be judged: {why}"
         if not admit:
             return (), None
-        paths = (path for path, _ in seen.problems)
+        # Also without what has only begun, such as an array where a key should be.
+        paths = (path for path, _ in book.outlook(step, _nothing_unknown).problems)
         outcome = book.admit(_without(step, paths))
         return outcome.broken if not outcome.committed else (), None
 

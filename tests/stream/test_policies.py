@@ -145,6 +145,19 @@ def test_the_beginning_of_a_text_decides_before_its_end() -> None:
     assert [bool(step.denied) for step in steps] == [False, True]  # too long to be followed
 
 
+@pytest.mark.parametrize("begun", ['{"user": [1,', '{"user": {"a": 1,', '{"user": [[1], '])
+def test_a_key_that_has_only_begun_is_none(begun) -> None:
+    policy = Policy(
+        "twice", "G (book -> Z G !book)", {"book": {"tool": "book"}}, key="arguments.user"
+    )
+    other = [result("done"), text("...")]
+    for pieces in ([begun], list(begun)):
+        calls = [call(piece, "look") for piece in pieces]
+        steps, _ = run(policy, [*calls, *other])
+        assert not any(step.denied for step in steps)
+        run(policy, [*(call(piece, "book") for piece in pieces), *other])
+
+
 def test_a_false_conjunct_lets_a_call_pass_at_once() -> None:
     steps, _ = run(NO_PROD, [call('{"env', "restart"), call('": "prod"}', "restart")])
     assert [step.hold for step in steps] == [False, False]
