@@ -77,6 +77,6 @@ def cut(body, sizes):
     return pieces
 
 
-def within(seconds=20):
+def within(seconds=60):
     """Guard a test that must not hang."""
     return asyncio.timeout(seconds)

@@ -40,26 +40,36 @@ async def ask(sdk, api, *, legacy=False, messages=MESSAGES):
 
 
 async def objects(url, api, **more):
+    async with client(api, url) as sdk:
+        return await told(sdk, api, **more)
+
+
+async def told(sdk, api, **more):
     """All objects of an answer, and the error that ended it."""
     out = []
-    async with client(api, url) as sdk:
-        try:
-            async for item in await ask(sdk, api, **more):
-                out.append(item)  # noqa: PERF401 - what came before an error counts
-        except (openai.APIError, anthropic.APIError) as error:
-            return out, (type(error), str(error))
+    try:
+        async for item in await ask(sdk, api, **more):
+            out.append(item)  # noqa: PERF401 - what came before an error counts
+    except (openai.APIError, anthropic.APIError) as error:
+        return out, (type(error), str(error))
     return out, None
 
 
 @pytest.mark.parametrize("api", ["chat", "responses", "anthropic"])
 async def test_every_recorded_stream_gives_the_same_objects(root, api):
-    async with within(55), Upstream(b"") as upstream, proxied(upstream) as proxy:
-        seen = 0
+    seen = 0
+    async with (
+        within(),
+        Upstream(b"") as upstream,
+        proxied(upstream) as proxy,
+        client(api, upstream.url) as direct,
+        client(api, proxy.url) as behind,
+    ):
         for row in rows(root, api):
             upstream.answer = body(root, row)
             legacy = row["api"] == "completions"
-            wanted = await objects(upstream.url, api, legacy=legacy)
-            assert await objects(proxy.url, api, legacy=legacy) == wanted, row["file"]
+            wanted = await told(direct, api, legacy=legacy)
+            assert await told(behind, api, legacy=legacy) == wanted, row["file"]
             seen += len(wanted[0])
     assert seen > 500
 
