@@ -25,6 +25,11 @@ from midstream.stream import (
 REST = ["I will ", "wait. "] * 120
 
 
+@pytest.fixture(autouse=True)
+def _a_busy_machine_has_time(monkeypatch):
+    monkeypatch.setattr("midstream.stream.detectors.offload._FINISH_NS", 60 * 10**9)
+
+
 def events(pieces=REST) -> list[Event]:
     return [Event("text", seq, seq * 1_000_000, piece) for seq, piece in enumerate(pieces)]
 
@@ -233,7 +238,8 @@ async def then_silence(stream):
 
 
 async def test_a_finding_that_comes_late_stops_a_live_stream_while_it_is_silent() -> None:
-    guard = watch(then_silence(events()), detectors=[RegimeDetector("stop")])
+    late = Offload(RegimeDetector("stop"), delay_s=0.5, deadline_s=60)
+    guard = watch(then_silence(events()), detectors=[late])
     seen = [event async for event in guard]
     assert guard.stopped is not None
     assert guard.stopped.kind == "regime"
