@@ -76,6 +76,13 @@ def test_whatever_comes_nothing_is_raised(before, events) -> None:
         detector.finish()
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _a_busy_machine_has_time():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("midstream.stream.detectors.offload._FINISH_NS", 60 * 10**9)
+        yield
+
+
 @settings(max_examples=40, deadline=None)
 @given(EVENTS)
 def test_beside_and_inline_a_guard_finds_the_same(events) -> None:
