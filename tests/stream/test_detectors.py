@@ -15,6 +15,7 @@ from midstream.stream import (
     EarlyWarning,
     Event,
     Guard,
+    Offload,
     RegimeDetector,
     ToolLoopDetector,
     WarningModel,
@@ -87,7 +88,10 @@ def _a_busy_machine_has_time():
 @given(EVENTS)
 def test_beside_and_inline_a_guard_finds_the_same(events) -> None:
     def found(inline):
-        guard = Guard([DriftDetector(TEMPLATE, "note"), RegimeDetector("note")], inline=inline)
+        made = [DriftDetector(TEMPLATE, "note"), RegimeDetector("note")]
+        if not inline:
+            made = [Offload(detector, deadline_s=60) for detector in made]
+        guard = Guard(made, inline=inline)
         step = [f for event in events for f in guard.take(event).findings]
         return [*step, *guard.finish().findings]
 
