@@ -186,22 +186,20 @@ cdef bint same(object value, object operand) except -1:
 
 @cython.final
 cdef class Test:
-    """A field of the event, an operator, an operand."""
+    """A field of the event, an operator, an operand. Fixed: all copies of a book share it."""
 
     cdef readonly tuple path
     cdef readonly int op
     cdef readonly object operand
     cdef int field
-    cdef uint64_t stamp
-    cdef bint result
-    cdef int state  # in `fill_known`: 2 where it is not known
+    cdef int number
 
-    def __init__(self, tuple path, int op, object operand):
+    def __init__(self, tuple path, int op, object operand, int field, int number):
         self.path = path
         self.op = op
         self.operand = operand
-        self.field = -1
-        self.stamp = 0
+        self.field = field
+        self.number = number
 
     cdef str says(self):
         operand = getattr(self.operand, "text", self.operand)
@@ -328,7 +326,10 @@ cdef class Conditions:
     cdef dict bit_of
     cdef list paths
     cdef list values
-    cdef uint64_t *stamps
+    cdef uint64_t *stamps  # of each field: `stamp` when it was read last
+    cdef uint64_t *marks   # of each test: the same, and what it came to in the lowest two bits
+    cdef int n_fields
+    cdef int n_tests
     cdef uint64_t stamp
     cdef list conditions
     cdef list bits
@@ -340,7 +341,6 @@ cdef class Conditions:
     cdef readonly str wants_mapping
     cdef int legal
     cdef bint aligned
-    cdef dict given
     cdef dict owners
     cdef int64_t step
 
@@ -351,9 +351,6 @@ cdef class Conditions:
                  int legal, str wants_mapping, owners):
         # names: {atom: bit}; conditions: [(tests, bit)]; callables: [(callable, bit)];
         # owners: {atom or path: who wants it, in words}.
-        self.given = dict(names=names, conditions=conditions, callables=callables, n_bits=n_bits,
-                          strict=strict, closed=closed, legal=legal, wants_mapping=wants_mapping,
-                          owners=owners)
         self.owners = dict(owners)
         self.step = 0
         self.names = tuple(names)
@@ -380,8 +377,8 @@ cdef class Conditions:
                 key = (path, op, kinds, operand)
                 test = consed.get(key)
                 if test is None:
-                    test = consed[key] = Test(path, op, operand)
-                    (<Test>test).field = fields.setdefault(path, len(fields))
+                    field = fields.setdefault(path, len(fields))
+                    test = consed[key] = Test(path, op, operand, field, len(consed))
                 row.append(test)
                 if op == EQ:
                     values_of.setdefault((<Test>test).field, set()).add(index_key(operand))
@@ -394,11 +391,9 @@ cdef class Conditions:
             self.conditions.append(tuple(row))
             self.bits.append(bit)
         self.paths = list(fields)
-        self.values = [None] * len(fields)
-        self.stamps = <uint64_t *>calloc(len(fields) + 1, sizeof(uint64_t))
-        if self.stamps == NULL:
-            raise MemoryError("no memory for the fields of a rule book")
-        self.stamp = 0
+        self.n_fields = len(fields)
+        self.n_tests = len(consed)
+        self.begin()
         index = {}
         loose = []
         for number, row in enumerate(self.conditions):
@@ -424,9 +419,39 @@ cdef class Conditions:
     def __dealloc__(self):
         free(self.stamps)
 
+    cdef int begin(self) except -1:
+        """Nothing was read of any event yet."""
+        self.values = [None] * self.n_fields
+        self.stamps = <uint64_t *>calloc(self.n_fields + self.n_tests + 1, sizeof(uint64_t))
+        if self.stamps == NULL:
+            raise MemoryError("no memory for the fields of a rule book")
+        self.marks = self.stamps + self.n_fields
+        self.stamp = 0
+        self.step = 0
+        return 0
+
     def twin(self):
-        """The same conditions, with a memory of their own."""
-        return Conditions(**self.given)
+        """The same conditions, with a memory of their own; what is fixed is shared."""
+        cdef Conditions made = Conditions.__new__(Conditions)
+        made.names = self.names
+        made.n_bits = self.n_bits
+        made.bit_of = self.bit_of
+        made.paths = self.paths
+        made.n_fields = self.n_fields
+        made.n_tests = self.n_tests
+        made.conditions = self.conditions
+        made.bits = self.bits
+        made.indexed = self.indexed
+        made.loose = self.loose
+        made.callables = self.callables
+        made.strict = self.strict
+        made.closed = self.closed
+        made.wants_mapping = self.wants_mapping
+        made.legal = self.legal
+        made.aligned = self.aligned
+        made.owners = self.owners
+        made.begin()
+        return made
 
     cdef object value(self, object event, int field):
         if self.stamps[field] == self.stamp:
@@ -445,15 +470,16 @@ cdef class Conditions:
     cdef int match(self, object event, int number, uint64_t *letter) except -1:
         cdef Test test
         cdef int bit
+        cdef uint64_t result
         for item in <tuple>self.conditions[number]:
             test = <Test>item
-            if test.stamp != self.stamp:
+            if self.marks[test.number] >> 2 != self.stamp:
                 if test.op == EXISTS:
-                    test.result = test.holds(get_path(event, test.path))
+                    result = test.holds(get_path(event, test.path))
                 else:
-                    test.result = test.holds(self.value(event, test.field))
-                test.stamp = self.stamp
-            if not test.result:
+                    result = test.holds(self.value(event, test.field))
+                self.marks[test.number] = self.stamp << 2 | result
+            if not self.marks[test.number] & 1:
                 return 0
         bit = self.bits[number]
         letter[bit >> 6] |= <uint64_t>1 << (bit & 63)
@@ -619,7 +645,7 @@ cdef class Conditions:
         as unknown.
         """
         cdef Test test
-        cdef int bit, state, k
+        cdef int bit, state, decided, k
         cdef object value
         maybe = []
         self.stamp += 1
@@ -630,23 +656,24 @@ cdef class Conditions:
             state = 1
             for item in <tuple>self.conditions[k]:
                 test = <Test>item
-                if test.stamp != self.stamp:
-                    test.stamp = self.stamp
+                if self.marks[test.number] >> 2 != self.stamp:
                     value = self.known(event, test.field, unknown, problems)
                     if value is HIDDEN:
-                        test.state = 2
+                        decided = 2
                     elif type(value) is Begun:
-                        test.state = test.holds_begun((<Begun>value).text)
+                        decided = test.holds_begun((<Begun>value).text)
                     else:
                         try:
-                            test.state = test.holds(value)
+                            decided = test.holds(value)
                         except (ArgumentTypeError, ArgumentValueError) as error:
                             problems.append((test.path, str(error)))
-                            test.state = 2
-                if test.state == 0:
+                            decided = 2
+                    self.marks[test.number] = self.stamp << 2 | <uint64_t>decided
+                decided = self.marks[test.number] & 3
+                if decided == 0:
                     state = 0
                     break
-                if test.state == 2:
+                if decided == 2:
                     state = 2
             if state == 1:
                 letter[bit >> 6] |= <uint64_t>1 << (bit & 63)
