@@ -15,8 +15,16 @@ static size_t aligned(size_t bytes)
     return (bytes + 7) & ~(size_t)7;
 }
 
+/* Places of every ring of a new slice; whoever counts to less has no ring that grows. */
+#define FIRST_ROOM 16u
+
 void ms_rb_layout(ms_rb *p, size_t n_numbers)
 {
+    p->most_room = 0;
+    for (size_t i = 0; i < p->n_ops; i++)
+        if (p->ops[i].ring > p->most_room)
+            p->most_room = p->ops[i].ring;
+    p->first_room = p->most_room < FIRST_ROOM ? p->most_room : FIRST_ROOM;
     p->words = (p->n_bits + 63) / 64;
     p->rule_words = (p->n_rules + 63) / 64;
     p->n_numbers = n_numbers;
@@ -31,9 +39,9 @@ size_t ms_rb_op_numbers(const ms_rb_op *op)
 {
     switch (op->kind) {
     case MS_RB_COUNT:
-        /* Where the ring begins, how full it is, and the last at_least places; a plain count
-         * where nothing is ever forgotten. */
-        return isinf(op->high) ? 1 : 2 + (size_t)op->at_least;
+        /* Where the ring begins and how full it is; a plain count where nothing is ever
+         * forgotten. */
+        return isinf(op->high) ? 1 : 2;
     case MS_RB_YESTERDAY:
     case MS_RB_WEAK_YESTERDAY:
     case MS_RB_SINCE:
@@ -45,6 +53,67 @@ size_t ms_rb_op_numbers(const ms_rb_op *op)
         return 4 + (size_t)op->low;
     default:
         return 0;
+    }
+}
+
+size_t ms_rb_op_ring(const ms_rb_op *op)
+{
+    return op->kind == MS_RB_COUNT && !isinf(op->high) ? (size_t)op->at_least : 0;
+}
+
+/* Places that a ring has in a slice. */
+static size_t places(const ms_rb_op *op, size_t room)
+{
+    return op->ring < room ? op->ring : room;
+}
+
+size_t ms_rb_bytes(const ms_rb *p, size_t room)
+{
+    size_t n = 0;
+    if (p->most_room)
+        for (size_t i = 0; i < p->n_ops; i++)
+            n += places(p->ops + i, room);
+    return p->slice_bytes + n * sizeof(double);
+}
+
+size_t ms_rb_wanted_room(const ms_rb *p, const unsigned char *slice)
+{
+    const double *memory = (const double *)(slice + p->memory_at);
+    size_t room = ((const ms_rb_slice *)slice)->room;
+    if (room >= p->most_room)
+        return room;
+    for (size_t i = 0; i < p->n_ops; i++)
+        if (p->ops[i].ring > room && memory[p->ops[i].memory + 1] >= (double)room)
+            return p->most_room - room < room ? p->most_room : 2 * room;
+    return room;
+}
+
+size_t ms_rb_needed_room(const ms_rb *p, const unsigned char *slice)
+{
+    const double *memory = (const double *)(slice + p->memory_at);
+    size_t room = p->first_room;
+    if (p->most_room > p->first_room)
+        for (size_t i = 0; i < p->n_ops; i++)
+            while (p->ops[i].ring > room && memory[p->ops[i].memory + 1] > (double)room)
+                room = p->most_room - room < room ? p->most_room : 2 * room;
+    return room;
+}
+
+void ms_rb_resize(const ms_rb *p, unsigned char *to, const unsigned char *slice, size_t room)
+{
+    const size_t had = ((const ms_rb_slice *)slice)->room;
+    memcpy(to, slice, p->slice_bytes);
+    ((ms_rb_slice *)to)->room = room;
+    const double *from = (const double *)(slice + p->slice_bytes);
+    double *ring = (double *)(to + p->slice_bytes);
+    for (size_t i = 0; i < p->n_ops; i++) {
+        /* A ring that is not full of what it counts to has not come round yet. */
+        const size_t old = places(p->ops + i, had), new = places(p->ops + i, room);
+        memcpy(ring, from, (old < new ? old : new) * sizeof(double));
+        if (new > old)
+            memset(ring + old, 0, (new - old) * sizeof(double));
+        from += old;
+        ring += new;
     }
 }
 
@@ -111,9 +180,10 @@ static int decided(uint8_t colour)
 }
 
 /* What an operation remembers before the first event. */
-static void begin(const ms_rb_op *op, double *m)
+static void begin(const ms_rb_op *op, double *m, double *ring, size_t room)
 {
     memset(m, 0, ms_rb_op_numbers(op) * sizeof(double));
+    memset(ring, 0, places(op, room) * sizeof(double));
     switch (op->kind) {
     case MS_RB_DELAYED:
         m[1] = NAN;
@@ -128,6 +198,8 @@ void ms_rb_begin(const ms_rb *p, unsigned char *slice)
 {
     memset(slice, 0, p->slice_bytes);
     ms_rb_slice *head = (ms_rb_slice *)slice;
+    double *ring = (double *)(slice + p->slice_bytes);
+    head->room = p->first_room;
     int64_t *since = (int64_t *)(slice + p->since_at);
     uint64_t *awake = (uint64_t *)(slice + p->awake_at);
     double *memory = (double *)(slice + p->memory_at);
@@ -139,8 +211,10 @@ void ms_rb_begin(const ms_rb *p, unsigned char *slice)
         if (!p->rules[i].trigger && !decided(a->colours[0]))
             head->undecided++;
     }
-    for (size_t i = 0; i < p->n_ops; i++)
-        begin(p->ops + i, memory + p->ops[i].memory);
+    for (size_t i = 0; i < p->n_ops; i++) {
+        begin(p->ops + i, memory + p->ops[i].memory, ring, head->room);
+        ring += places(p->ops + i, head->room);
+    }
 }
 
 int ms_rb_check(const ms_rb *p, const unsigned char *slice)
@@ -151,6 +225,8 @@ int ms_rb_check(const ms_rb *p, const unsigned char *slice)
     const double *memory = (const double *)(slice + p->memory_at);
     uint64_t undecided = 0;
     if (head->steps >> 53)
+        return 0;
+    if (head->room < p->first_room || head->room > p->most_room)
         return 0;
     for (size_t i = 0; i < p->n_rules; i++) {
         const ms_rb_automaton *a = p->automata + p->rules[i].automaton;
@@ -173,14 +249,15 @@ int ms_rb_check(const ms_rb *p, const unsigned char *slice)
             if (!(m[0] >= 0 && m[0] <= op->at_least))
                 return 0;
         } else if (!(m[0] >= 0 && m[0] < op->at_least && m[0] == floor(m[0]) && m[1] >= 0 &&
-                     m[1] <= op->at_least && m[1] == floor(m[1]))) {
+                     m[1] <= (double)places(op, head->room) && m[1] == floor(m[1]) &&
+                     (m[1] == op->at_least || m[0] == m[1]))) {
             return 0;
         }
     }
     return undecided == head->undecided;
 }
 
-static int count(const ms_rb_op *op, double *m, int now, double position)
+static int count(const ms_rb_op *op, double *m, double *ring, int now, double position)
 {
     if (isinf(op->high)) {
         /* More than at_least need not be told apart. */
@@ -189,7 +266,6 @@ static int count(const ms_rb_op *op, double *m, int now, double position)
         return m[0] >= op->at_least;
     }
     size_t n = (size_t)op->at_least, head = (size_t)m[0];
-    double *ring = m + 2;
     if (now) {
         ring[head] = position;
         head = head + 1 == n ? 0 : head + 1;
@@ -216,8 +292,8 @@ static int delayed(const ms_rb_op *op, double *m, int p, int q, double position)
     return position - m[0] <= op->high && !(m[0] < m[1]);
 }
 
-static int operate(const ms_rb_op *op, const uint32_t *args, double *m, const uint64_t *letter,
-                   double position)
+static int operate(const ms_rb_op *op, const uint32_t *args, double *m, double *ring,
+                   const uint64_t *letter, double position)
 {
     int p, q, value;
     switch (op->kind) {
@@ -234,7 +310,7 @@ static int operate(const ms_rb_op *op, const uint32_t *args, double *m, const ui
                 return 1;
         return 0;
     case MS_RB_COUNT:
-        return count(op, m, bit_of(letter, args[0]), position);
+        return count(op, m, ring, bit_of(letter, args[0]), position);
     case MS_RB_YESTERDAY:
         value = m[0] == 2;
         m[0] = 1 + bit_of(letter, args[0]);
@@ -290,7 +366,7 @@ int ms_rb_gate(const ms_rb *p, uint64_t *letter)
     /* These operations have no memory. */
     for (size_t i = 0; i < p->n_gate_ops; i++) {
         const ms_rb_op *op = p->ops + i;
-        put(letter, op->out, operate(op, p->args + op->first, NULL, letter, 0));
+        put(letter, op->out, operate(op, p->args + op->first, NULL, NULL, letter, 0));
     }
     return bit_of(letter, (uint32_t)p->gate);
 }
@@ -314,12 +390,14 @@ size_t ms_rb_step(const ms_rb *p, unsigned char *slice, const unsigned char *bef
     double *memory = (double *)(slice + p->memory_at);
     size_t n_changes = 0;
     double place = (double)head->steps;
+    double *ring = (double *)(slice + p->slice_bytes);
 
     for (size_t i = 0; i < p->n_ops; i++) {
         const ms_rb_op *op = p->ops + i;
         put(letter, op->out,
-            operate(op, p->args + op->first, memory + op->memory, letter,
+            operate(op, p->args + op->first, memory + op->memory, ring, letter,
                     op->timed ? time : place));
+        ring += places(op, head->room);
     }
     head->steps++;
 
@@ -352,17 +430,26 @@ size_t ms_rb_step(const ms_rb *p, unsigned char *slice, const unsigned char *bef
                     broken[i]++;
                     if (rule->again == MS_RB_SKIP) {
                         const double *old = (const double *)(before + p->memory_at);
-                        for (size_t k = 0; k < p->n_ops; k++)
-                            if (p->ops[k].owner == (int32_t)i)
+                        size_t at = p->slice_bytes;
+                        for (size_t k = 0; k < p->n_ops; k++) {
+                            const size_t bytes = places(p->ops + k, head->room) * sizeof(double);
+                            if (p->ops[k].owner == (int32_t)i) {
                                 memcpy(memory + p->ops[k].memory, old + p->ops[k].memory,
                                        ms_rb_op_numbers(p->ops + k) * sizeof(double));
+                                memcpy(slice + at, before + at, bytes);
+                            }
+                            at += bytes;
+                        }
                         continue;
                     }
                     if (rule->again == MS_RB_RESET) {
                         next = 0;
-                        for (size_t k = 0; k < p->n_ops; k++)
+                        ring = (double *)(slice + p->slice_bytes);
+                        for (size_t k = 0; k < p->n_ops; k++) {
                             if (p->ops[k].owner == (int32_t)i)
-                                begin(p->ops + k, memory + p->ops[k].memory);
+                                begin(p->ops + k, memory + p->ops[k].memory, ring, head->room);
+                            ring += places(p->ops + k, head->room);
+                        }
                     }
                 }
                 head->undecided -= decided(a->colours[next]);

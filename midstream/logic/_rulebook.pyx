@@ -30,6 +30,7 @@ cdef extern from "ms_rulebook.h":
         double low
         double high
         size_t memory
+        size_t ring
         int32_t owner
     ctypedef struct ms_rb_automaton:
         uint32_t n_states
@@ -56,9 +57,11 @@ cdef extern from "ms_rulebook.h":
         const uint32_t *args
         const uint64_t *touched
         size_t states_at, since_at, awake_at, memory_at, n_numbers, slice_bytes
+        size_t first_room, most_room
     ctypedef struct ms_rb_slice:
         uint64_t steps
         uint64_t undecided
+        uint64_t room
     ctypedef struct ms_rb_change:
         uint32_t rule
         uint8_t before
@@ -67,6 +70,12 @@ cdef extern from "ms_rulebook.h":
     int MS_RB_FALSE, MS_RB_TRUE
     void ms_rb_layout(ms_rb *p, size_t n_numbers) noexcept nogil
     size_t ms_rb_op_numbers(const ms_rb_op *op) noexcept nogil
+    size_t ms_rb_op_ring(const ms_rb_op *op) noexcept nogil
+    size_t ms_rb_bytes(const ms_rb *p, size_t room) noexcept nogil
+    size_t ms_rb_wanted_room(const ms_rb *p, const unsigned char *slice) noexcept nogil
+    size_t ms_rb_needed_room(const ms_rb *p, const unsigned char *slice) noexcept nogil
+    void ms_rb_resize(const ms_rb *p, unsigned char *to, const unsigned char *slice,
+                      size_t room) noexcept nogil
     void ms_rb_traits(const ms_rb_automaton *a, const uint8_t *accepting, int trigger,
                       uint8_t *traits) noexcept nogil
     void ms_rb_begin(const ms_rb *p, unsigned char *slice) noexcept nogil
@@ -104,6 +113,10 @@ cdef class Begun:
 cdef enum:
     MOST_UNKNOWN = 6
     MOST_SLICES = 64
+
+#: Scratches that a program keeps: more are only needed where one event is taken within another.
+cdef enum:
+    MOST_SCRATCHES = 2
 
 
 cdef str shown(object value):
@@ -724,6 +737,7 @@ cdef class Program:
     cdef readonly list colours
     cdef readonly int n_rules
     cdef bint goes_back  # some rule is, after an event that broke it, as it was before
+    cdef list scratches  # to be lent to books that take an event
 
     def __cinit__(self):
         memset(&self.program, 0, sizeof(ms_rb))
@@ -755,6 +769,7 @@ cdef class Program:
         cdef const uint8_t[::1] accepting
         cdef uint8_t[::1] traits
         self.kept = []
+        self.scratches = []
         self.colours = []
         self.n_rules = len(rules)
         self.goes_back = any(again == MS_RB_SKIP for _, _, again in rules)
@@ -817,10 +832,12 @@ cdef class Program:
             self.ops[k].high = high
             self.ops[k].owner = owner
             self.ops[k].memory = numbers
+            self.ops[k].ring = ms_rb_op_ring(&self.ops[k])
             numbers += ms_rb_op_numbers(&self.ops[k])
             for bit in bits:
                 self.args[j] = bit
                 j += 1
+        self.program.ops = self.ops
         ms_rb_layout(&self.program, numbers)
         self.touched = <uint64_t *>calloc(n_bits * self.program.rule_words + 1, sizeof(uint64_t))
         if self.touched == NULL:
@@ -833,7 +850,6 @@ cdef class Program:
         self.program.automata = self.automata
         self.program.rules = self.rules
         self.program.atoms = self.atoms
-        self.program.ops = self.ops
         self.program.args = self.args
         self.program.touched = self.touched
 
@@ -854,13 +870,83 @@ cdef class Slice:
     cdef size_t size
 
     def __cinit__(self, Program program):
-        self.size = program.program.slice_bytes
+        self.size = ms_rb_bytes(&program.program, program.program.first_room)
         self.data = <unsigned char *>malloc(self.size)
         if self.data == NULL:
             raise MemoryError(f"no memory for a slice of {self.size} bytes")
 
     def __dealloc__(self):
         free(self.data)
+
+    cdef int make_room(self, Program program) except -1:
+        """Have room for what the next event brings; nothing else changes."""
+        cdef size_t room = ms_rb_wanted_room(&program.program, self.data)
+        if room != (<ms_rb_slice *>self.data).room:
+            self.resize(program, room)
+        return 0
+
+    cdef int resize(self, Program program, size_t room) except -1:
+        cdef size_t size = ms_rb_bytes(&program.program, room)
+        cdef unsigned char *data = <unsigned char *>malloc(size)
+        if data == NULL:
+            raise MemoryError(f"no memory for a slice of {size} bytes")
+        ms_rb_resize(&program.program, data, self.data, room)
+        free(self.data)
+        self.data = data
+        self.size = size
+        return 0
+
+    cdef bytes dump(self, Program program):
+        """Everything in it, in a block that depends on its events alone."""
+        cdef size_t room = ms_rb_needed_room(&program.program, self.data)
+        if room != (<ms_rb_slice *>self.data).room:
+            self.resize(program, room)
+        return PyBytes_FromStringAndSize(<char *>self.data, self.size)
+
+    cdef int put(self, const char *block, size_t size) except -1:
+        """Be what a block says, which may have another room."""
+        cdef unsigned char *data = self.data
+        if size != self.size:
+            data = <unsigned char *>malloc(size)
+            if data == NULL:
+                raise MemoryError(f"no memory for a slice of {size} bytes")
+            free(self.data)
+            self.data = data
+            self.size = size
+        memcpy(data, block, size)
+        return 0
+
+
+@cython.final
+cdef class Scratch:
+    """Where a group tries an event: the slice and the counts as they would be, or were."""
+
+    cdef unsigned char *data
+    cdef size_t size
+    cdef int64_t *counts
+
+    def __cinit__(self, Program program):
+        self.data = NULL
+        self.size = 0
+        self.counts = <int64_t *>calloc(2 * program.n_rules + 1, sizeof(int64_t))
+        if self.counts == NULL:
+            raise MemoryError("no memory for a rule book")
+
+    def __dealloc__(self):
+        free(self.data)
+        free(self.counts)
+
+    cdef int copy(self, Slice slice_) except -1:
+        cdef unsigned char *data
+        if self.size < slice_.size:
+            data = <unsigned char *>malloc(slice_.size)
+            if data == NULL:
+                raise MemoryError(f"no memory for a slice of {slice_.size} bytes")
+            free(self.data)
+            self.data = data
+            self.size = slice_.size
+        memcpy(self.data, slice_.data, slice_.size)
+        return 0
 
 
 @cython.final
@@ -872,9 +958,8 @@ cdef class Group:
     cdef readonly dict slices
     cdef readonly dict decided
     cdef Slice only
-    cdef Slice scratch
+    cdef Scratch scratch  # while an event is taken
     cdef int64_t *counts  # hits, then broken
-    cdef int64_t *spare
     cdef readonly int64_t evicted
     cdef readonly int64_t evicted_open
 
@@ -883,16 +968,27 @@ cdef class Group:
         self.program = program
         self.key = key
         self.counts = <int64_t *>calloc(2 * n + 1, sizeof(int64_t))
-        self.spare = <int64_t *>calloc(2 * n + 1, sizeof(int64_t))
-        if self.counts == NULL or self.spare == NULL:
+        if self.counts == NULL:
             raise MemoryError("no memory for a rule book")
-        self.scratch = Slice(program)
-        ms_rb_begin(&program.program, self.scratch.data)
         self.begin()
 
     def __dealloc__(self):
         free(self.counts)
-        free(self.spare)
+
+    cdef int borrow(self) except -1:
+        """Have a scratch, until `give_back`: nobody else has it meanwhile."""
+        if self.scratch is None:
+            scratches = self.program.scratches
+            self.scratch = <Scratch>scratches.pop() if scratches else Scratch(self.program)
+        return 0
+
+    cdef int give_back(self) except -1:
+        scratch = self.scratch
+        if scratch is not None:
+            self.scratch = None
+            if len(self.program.scratches) < MOST_SCRATCHES:
+                self.program.scratches.append(scratch)
+        return 0
 
     cdef int begin(self) except -1:
         """Forget every slice."""
@@ -904,6 +1000,23 @@ cdef class Group:
         self.only = None
         if self.key is None:
             self.only = self.fresh()
+        return 0
+
+    cdef int take(self, Group other) except -1:
+        """Be as another group of the same program."""
+        cdef Slice slice_
+        self.evicted = other.evicted
+        self.evicted_open = other.evicted_open
+        memcpy(self.counts, other.counts, 2 * self.program.n_rules * sizeof(int64_t))
+        if self.key is None:
+            self.only.put(<char *>other.only.data, other.only.size)
+            return 0
+        self.slices = {}
+        for key, one in other.slices.items():
+            slice_ = Slice(self.program)
+            slice_.put(<char *>(<Slice>one).data, (<Slice>one).size)
+            self.slices[key] = slice_
+        self.decided = dict(other.decided)
         return 0
 
     cdef Slice fresh(self):
@@ -1126,10 +1239,10 @@ cdef class Engine:
         """
         cdef Group group
         cdef Slice slice_
-        cdef size_t g, n, bytes_
+        cdef size_t g, n
         cdef double now
+        cdef unsigned char *before
         cdef bint blocked = False
-        cdef bint settled
         cdef list found = None
         self.enter()
         try:
@@ -1144,20 +1257,24 @@ cdef class Engine:
                 if slice_ is None:
                     g += 1
                     continue
-                bytes_ = group.program.program.slice_bytes
+                slice_.make_room(group.program)
                 if mode:
-                    memcpy(group.scratch.data, slice_.data, bytes_)
-                    memcpy(group.spare, group.counts,
+                    group.borrow()
+                    group.scratch.copy(slice_)
+                    memcpy(group.scratch.counts, group.counts,
                            2 * group.program.n_rules * sizeof(int64_t))
                     n = ms_rb_step(&group.program.program, group.scratch.data, slice_.data,
                                    self.letters + g * self.words, self.n_steps, now,
-                                   group.spare, group.spare + group.program.n_rules,
-                                   self.changes)
+                                   group.scratch.counts,
+                                   group.scratch.counts + group.program.n_rules, self.changes)
                 else:
                     self.keep(group, g, slice_)
+                    before = NULL
                     if group.program.goes_back:
-                        memcpy(group.scratch.data, slice_.data, bytes_)
-                    n = ms_rb_step(&group.program.program, slice_.data, group.scratch.data,
+                        group.borrow()
+                        group.scratch.copy(slice_)
+                        before = group.scratch.data
+                    n = ms_rb_step(&group.program.program, slice_.data, before,
                                    self.letters + g * self.words, self.n_steps, now,
                                    group.counts, group.counts + group.program.n_rules,
                                    self.changes)
@@ -1173,9 +1290,8 @@ cdef class Engine:
                     slice_ = <Slice>self.chosen[g]
                     if slice_ is not None:
                         self.keep(group, g, slice_)
-                        memcpy(slice_.data, group.scratch.data,
-                               group.program.program.slice_bytes)
-                        memcpy(group.counts, group.spare,
+                        memcpy(slice_.data, group.scratch.data, slice_.size)
+                        memcpy(group.counts, group.scratch.counts,
                                2 * group.program.n_rules * sizeof(int64_t))
                         self.settle(group, g, slice_)
                     g += 1
@@ -1185,6 +1301,7 @@ cdef class Engine:
                     self.time = now
             return found
         finally:
+            self.give_back()
             self.busy = False
 
     def outlook(self, object event, object time, object unknown, list leaves):
@@ -1217,7 +1334,15 @@ cdef class Engine:
                 g += 1
             return certain, open_, problems, settled
         finally:
+            self.give_back()
             self.busy = False
+
+    cdef int give_back(self) except -1:
+        cdef Group group
+        for group in self.groups:
+            if group.scratch is not None:
+                group.give_back()
+        return 0
 
     cdef int judge(self, Group group, size_t g, object event, object unknown, frozenset maybe,
                    tuple leaves, double now, list certain, list open_, list problems) except -1:
@@ -1263,10 +1388,12 @@ cdef class Engine:
             if slice_ is None:
                 slice_ = group.fresh()
             if apart:  # as `step` would
-                memcpy(group.scratch.data, slice_.data, slice_.size)
+                slice_.make_room(group.program)
+                group.borrow()
+                group.scratch.copy(slice_)
                 n = ms_rb_step(&group.program.program, group.scratch.data, slice_.data, letter,
-                               self.n_steps, now, group.spare,
-                               group.spare + group.program.n_rules, self.changes)
+                               self.n_steps, now, group.scratch.counts,
+                               group.scratch.counts + group.program.n_rules, self.changes)
                 if n:
                     for found in self.collect(g, n, self.n_steps, &ignored) or ():
                         if found[4] == MS_RB_FALSE:
@@ -1307,7 +1434,9 @@ cdef class Engine:
         legal = dict.fromkeys(slots, 0)
         broken = {}
         times = dict.fromkeys(slots, 0)
+        group.borrow()
         for slice_ in slices:
+            slice_.make_room(group.program)
             first = None
             for chosen in range(<uint64_t>1 << len(bits)):
                 memcpy(letter, self.letter, self.words * sizeof(uint64_t))
@@ -1317,10 +1446,10 @@ cdef class Engine:
                 concerned = ms_rb_gate(&group.program.program, letter)
                 n = 0
                 if concerned:
-                    memcpy(group.scratch.data, slice_.data, slice_.size)
+                    group.scratch.copy(slice_)
                     n = ms_rb_step(&group.program.program, group.scratch.data, slice_.data,
-                                   letter, self.n_steps, now, group.spare,
-                                   group.spare + group.program.n_rules, self.changes)
+                                   letter, self.n_steps, now, group.scratch.counts,
+                                   group.scratch.counts + group.program.n_rules, self.changes)
                 if n == 0 and hidden:
                     continue
                 changes = self.collect(g, n, self.n_steps, &ignored) or () if n else ()
@@ -1399,7 +1528,7 @@ cdef class Engine:
                 group.decided = was_decided
             else:
                 slice_ = <Slice>changed
-                memcpy(slice_.data, PyBytes_AS_STRING(before), slice_.size)
+                slice_.put(PyBytes_AS_STRING(before), PyBytes_GET_SIZE(before))
                 if group.key is not None and not was_decided:
                     group.decided.pop(key, None)
         self.n_steps, self.time, counts = journal[0]
@@ -1464,7 +1593,7 @@ cdef class Engine:
                 )]
                 for key in keys:
                     slice_ = self.find(g, key)
-                    pieces.append(PyBytes_FromStringAndSize(<char *>slice_.data, slice_.size))
+                    pieces.append(slice_.dump(group.program))
                 parts.append((
                     [] if group.key is None else keys,
                     list(group.decided),
@@ -1480,7 +1609,8 @@ cdef class Engine:
         """Take what `dump` gave; all of it is checked before anything changes."""
         cdef Group group
         cdef Slice slice_
-        cdef Py_ssize_t at, n
+        cdef Py_ssize_t at, n, end, k
+        cdef size_t size
         n_steps, time = head
         if len(parts) != len(self.groups):
             raise ArgumentValueError("snapshot: the number of groups of rules is wrong")
@@ -1489,19 +1619,27 @@ cdef class Engine:
         made = []
         for group, (keys, decided, evicted, evicted_open, block) in zip(self.groups, parts):
             n = 2 * group.program.n_rules * sizeof(int64_t)
-            bytes_ = group.program.program.slice_bytes
             count = 1 if group.key is None else len(keys)
-            if (len(block) != n + count * bytes_ or len(keys) > self.max_keys
-                    or (keys and group.key is None) or len(set(keys)) != len(keys)):
+            end = len(block)
+            if (end < n or len(keys) > self.max_keys or (keys and group.key is None)
+                    or len(set(keys)) != len(keys)):
                 raise ArgumentValueError("snapshot: the size of a group of rules is wrong")
             slices = []
-            for at in range(count):
+            at = n
+            for k in range(count):
                 slice_ = Slice(group.program)
-                memcpy(slice_.data, PyBytes_AS_STRING(block) + n + at * <Py_ssize_t>slice_.size,
-                       slice_.size)
+                size = 0
+                if end - at >= <Py_ssize_t>slice_.size:
+                    size = self.bytes_of(group.program, PyBytes_AS_STRING(block) + at)
+                if size == 0 or <size_t>(end - at) < size:
+                    raise ArgumentValueError("snapshot: the size of a group of rules is wrong")
+                slice_.put(PyBytes_AS_STRING(block) + at, size)
+                at += size
                 if not ms_rb_check(&group.program.program, slice_.data):
                     raise ArgumentValueError("snapshot: a state is out of range")
                 slices.append(slice_)
+            if at != end:
+                raise ArgumentValueError("snapshot: the size of a group of rules is wrong")
             settled = {key for key, one in zip(keys, slices)
                        if (<ms_rb_slice *>(<Slice>one).data).undecided == 0}
             if set(decided) != settled or len(settled) != len(decided):
@@ -1526,6 +1664,14 @@ cdef class Engine:
         finally:
             self.busy = False
 
+    cdef size_t bytes_of(self, Program program, const char *block) noexcept:
+        """Bytes of the slice that begins there; 0 if its room cannot be."""
+        cdef uint64_t room
+        memcpy(&room, block + sizeof(ms_rb_slice) - sizeof(uint64_t), sizeof(uint64_t))
+        if room < program.program.first_room or room > program.program.most_room:
+            return 0
+        return ms_rb_bytes(&program.program, room)
+
     def copy(self):
         """An engine with the same program, and slices of its own."""
         cdef Engine twin
@@ -1534,6 +1680,12 @@ cdef class Engine:
         twin = Engine(self.conditions.twin(), programs, keys, needs_time=self.needs_time,
                       time_path=self.time_path, max_keys=self.max_keys, evict=self.evict,
                       blocking=self.blocking)
-        head, parts = self.dump()
-        twin.load(head, parts)
+        self.enter()
+        try:
+            for mine, its in zip(self.groups, twin.groups):
+                (<Group>its).take(<Group>mine)
+            twin.n_steps = self.n_steps
+            twin.time = self.time
+        finally:
+            self.busy = False
         return twin
