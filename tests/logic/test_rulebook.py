@@ -1589,3 +1589,116 @@ def test_a_batch_that_evicts_is_undone_whole_and_costs_no_copies() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 30_000_000
+
+
+@pytest.mark.parametrize("after", ["skip", "reset", "stay"])
+@pytest.mark.parametrize("seed", range(6))
+def test_counts_in_windows_are_right_while_they_grow(after, seed):
+    chance = random.Random(seed)
+    limits = {name: chance.randrange(1, 150) for name in "abc"}
+    width = {name: chance.uniform(5, 300) for name in "abc"}
+    rules = [
+        Rule(
+            name,
+            "G !often",
+            atoms={"often": {"count": {"of": {name: True}, "at_least": n, "seconds": width[name]}}},
+            action="block",
+            after_violation=after,
+        )
+        for name, n in limits.items()
+    ]
+    book = RuleBook(rules)
+    seen: dict[str, list[float]] = {name: [] for name in limits}
+    silent: set[str] = set()
+    for k in range(600):
+        now = k + chance.random() / 2
+        name = chance.choice("aaabbc")
+        event = {name: True}
+        counted = {one: [*seen[one], now] if one == name else seen[one] for one in limits}
+        # What an atom counts is no part of the rule: it goes on, whatever becomes of that.
+        broken = {
+            one
+            for one, times in counted.items()
+            if one not in silent and sum(now - t <= width[one] for t in times) >= limits[one]
+        }
+        kind = chance.randrange(5)
+        if kind == 0:
+            found = book.what_if(event, time=now)
+            assert {one.rule for one in found.broken} == broken
+            continue
+        if kind == 1:
+            outlook = book.outlook(event, lambda path: False, time=now)
+            assert {one.rule for one in outlook.broken} == broken
+            continue
+        if kind == 2:
+            before = book.snapshot()
+            atomic = book.copy()
+            if not atomic.step_many([event] * 200, times=[now] * 200, atomic=True).allowed:
+                assert atomic.snapshot() == before
+            twin = RuleBook(rules)
+            twin.restore(before)
+            assert twin.snapshot() == book.copy().snapshot() == before
+            book = twin if chance.random() < 0.5 else book.copy()
+        outcome = book.step(event, time=now)
+        assert {one.rule for one in outcome.broken} == broken
+        seen = counted
+        if after == "stay":
+            silent |= broken
+
+
+def test_a_count_takes_memory_for_what_it_has_counted_only():
+    condition = {"count": {"of": {"a": True}, "at_least": 900_000, "seconds": 60}}
+    book = RuleBook([Rule("often", "G !it", atoms={"it": condition})])
+    for k in range(100):
+        assert book.step({"a": True}, time=float(k)).allowed
+    assert len(book.snapshot()) < 4096
+    tracemalloc.start()
+    try:
+        copies = [book.copy() for _ in range(100)]
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(copies) == 100
+    assert held < 100 * 4096
+
+
+def test_copies_of_a_book_are_cheap_and_apart():
+    rules = [
+        Rule(f"rule {k}", "G !it", atoms={"it": {"name": f"n{k}", "size": {">": k}}})
+        for k in range(100)
+    ]
+    book = RuleBook(rules)
+    tracemalloc.start()
+    try:
+        copies = [book.copy() for _ in range(100)]
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held < 100 * 4096
+    for k, one in enumerate(copies):
+        assert [found.rule for found in one.step({"name": f"n{k}", "size": k + 1}).broken] == [
+            f"rule {k}"
+        ]
+        assert one.step({"name": f"n{k}", "size": k}).allowed
+    assert book.n_steps == 0
+
+
+def test_a_copy_takes_events_while_its_original_takes_one():
+    books: list[RuleBook] = []
+
+    def asks(event):
+        if books:
+            other = books.pop()
+            assert [f.rule for f in other.step({"size": 20, "at": 0}).broken] == ["asked", "large"]
+            assert other.outlook({"size": 20}, lambda path: path == ("at",)).allowed is False
+        return event["size"] > 10
+
+    rules = [
+        Rule("asked", "G !it", atoms={"it": asks}, after_violation="skip"),
+        Rule("large", "G !it", atoms={"it": {"size": {">": 10}}}, after_violation="skip"),
+        Rule("small", "G !it", atoms={"it": {"size": {"<": 0}}}),
+    ]
+    book = RuleBook(rules)
+    books.append(book.copy())
+    assert book.step({"size": 5}).allowed
+    assert not books
