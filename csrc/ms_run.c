@@ -9,7 +9,7 @@
 
 #define G MS_RUN_GRAM
 #define D MS_MATCH_WINDOW
-#define FIRST_CAPACITY 128u
+#define FIRST_CAPACITY 64u
 #define SCAN_CHUNK 512u
 
 /* Fingerprint of x[i-15..i]: sum of mix(x[i-k]) * B^k mod 2^32. Equal grams agree always;

@@ -7,6 +7,8 @@ from cpython.unicode cimport (
     PyUnicode_READ,
 )
 from libc.stdint cimport int32_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, realloc
+from libc.string cimport memset
 
 from midstream.compare._run cimport RunDetector, ms_run
 
@@ -44,8 +46,9 @@ cdef enum:
     # cuts at a fixed width would beat against the period of what is written without spaces.
     MAX_WORD = 32
     MAX_DIGITS = 18
-    # Characters kept for the evidence.
+    # Characters kept for the evidence, and room for them at first.
     TAIL = 512
+    FIRST_TAIL = 64
     SHOWN = 160
     MAX_NEAR_WINDOW = 2048
     MIN_WINDOW = 128
@@ -188,7 +191,8 @@ cdef class LoopScanner:
     cdef int run_weight
     cdef bint run_weighed
 
-    cdef Py_UCS4 tail[TAIL]
+    cdef Py_UCS4 *tail  # ring of the newest characters, by their numbers
+    cdef uint64_t tail_mask
     cdef list found
 
     def __cinit__(self, *, max_period, min_copies, min_chars, stop_chars, near_score,
@@ -207,9 +211,15 @@ cdef class LoopScanner:
         self.kind = NONE
         self.near_kind = NONE
         self.found = []
+        # Of a text that goes on after it was forgotten, characters before are missing.
+        self.tail_mask = (TAIL if n_chars else FIRST_TAIL) - 1
+        self.tail = <Py_UCS4 *>calloc(self.tail_mask + 1, sizeof(Py_UCS4))
+        if self.tail == NULL:
+            raise MemoryError("no memory for a LoopScanner")
         self.look_back(max_period)
 
     def __dealloc__(self):
+        free(self.tail)
         ms_near_free(&self.near)
 
     def shrink(self):
@@ -288,7 +298,7 @@ cdef class LoopScanner:
         return self.memory()
 
     cdef size_t memory(self) noexcept:
-        return sizeof(self.tail) + self.runs.memory() + ms_near_memory(&self.near)
+        return (self.tail_mask + 1) * sizeof(Py_UCS4) + self.runs.memory() + ms_near_memory(&self.near)
 
     cdef int look_back(self, uint32_t window) except -1:
         cdef uint32_t near_window = 256
@@ -304,6 +314,17 @@ cdef class LoopScanner:
         self.window = window
         self.run_period = 0
         self.near_level = 0
+        return 0
+
+    cdef int lengthen_tail(self) except -1:
+        """Have twice the room, once all of it is taken: by the first characters of the text."""
+        cdef size_t n = self.tail_mask + 1
+        cdef Py_UCS4 *tail = <Py_UCS4 *>realloc(self.tail, 2 * n * sizeof(Py_UCS4))
+        if tail == NULL:
+            raise MemoryError("no memory for the next character")
+        memset(tail + n, 0, n * sizeof(Py_UCS4))
+        self.tail = tail
+        self.tail_mask = 2 * n - 1
         return 0
 
     cdef Py_UCS4 join_halves(self, Py_UCS4 c) except? 0:
@@ -344,7 +365,9 @@ cdef class LoopScanner:
                 folded = <Py_UCS4>(<uint32_t>c | 32)
             else:
                 folded = Py_UNICODE_TOLOWER(c)
-        self.tail[self.n_chars % TAIL] = c
+        if self.n_chars > self.tail_mask and self.tail_mask < TAIL - 1:
+            self.lengthen_tail()
+        self.tail[self.n_chars & self.tail_mask] = c
         if not runs_on:
             if (self.kind == SPACE and self.length == 1 and self.first == 32
                     and kind != NEWLINE and kind != SPACE):
@@ -384,7 +407,7 @@ cdef class LoopScanner:
         for i in range(letters, self.n_chars):
             if self.halted:
                 break
-            self.add_token(stir(2, self.tail[i % TAIL]), i, i + 1)
+            self.add_token(stir(2, self.tail[i & self.tail_mask]), i, i + 1)
         return 0
 
     cdef int close_token(self, uint64_t end) except -1:
@@ -491,10 +514,10 @@ cdef class LoopScanner:
         """What the unit consists of, by its last TAIL characters."""
         cdef uint64_t i, begin = end - min(period_chars, <uint64_t>TAIL - 1, end)
         cdef int kind, structure = 0, visible = 0
-        cdef Py_UCS4 letter = 0, c, only = self.tail[begin % TAIL]
+        cdef Py_UCS4 letter = 0, c, only = self.tail[begin & self.tail_mask]
         cdef bint one_character = True, alphanumeric = False, words = False
         for i in range(begin, end):
-            c = self.tail[i % TAIL]
+            c = self.tail[i & self.tail_mask]
             kind = classify(c)
             one_character &= c == only
             visible += kind != SPACE and kind != NEWLINE
@@ -549,7 +572,7 @@ cdef class LoopScanner:
         cdef uint64_t length = min(period_chars, end)
         cdef uint64_t begin = end - min(length, <uint64_t>TAIL - 1)
         cdef uint64_t shown = min(end - begin, <uint64_t>SHOWN)
-        text = "".join([chr(self.tail[i % TAIL]) for i in range(begin, begin + shown)])
+        text = "".join([chr(self.tail[i & self.tail_mask]) for i in range(begin, begin + shown)])
         if end - begin < length:
             text = "\u2026" + text
         if shown < end - begin:
