@@ -319,6 +319,61 @@ class Enforcer:
                     for verdict in book.finish().findings:
                         self._report(verdict, "note" if verdict.action == "note" else "warn")
 
+    # What a call could be
+
+    @property
+    def judges_calls(self) -> bool:
+        """Whether a call may be denied, or end the stream."""
+        return self._hold_calls or self._guards is not None
+
+    def concerns(self, names: Iterable[str | None], *, arguments: bool) -> bool:
+        """Whether rules that forbid judge these names otherwise, or look at arguments."""
+        seen = set()
+        for name in names:
+            outlook = self._outlook_by_name(name)
+            if outlook is None:
+                continue
+            may, must = outlook
+            if arguments and (may or must or name is None):
+                return bool(may or must) or self._hold_calls
+            seen.add(outlook)
+            if name is None and may:
+                return True
+        return len(seen) > 1 or (self._hold_calls and arguments)
+
+    def worse(self, name: str | None, other: str | None) -> bool:
+        """Whether a call by the other name may break what it does not break by the first."""
+        one, two = self._outlook_by_name(name), self._outlook_by_name(other)
+        if one is None or two is None:
+            return False
+        return not (two[0] <= one[0] | one[1] and two[1] <= one[1])
+
+    def _outlook_by_name(self, name: str | None) -> tuple[frozenset[str], frozenset[str]] | None:
+        """Rules that a call may break, and that it breaks, of which only the name is known."""
+        guards = self._guards
+        if guards is None:
+            return None
+        step = self._step("tool_call", "", name=name, arguments={}, provider_run=False)
+
+        def unknown(path: tuple[str, ...]) -> bool:
+            return (
+                not path
+                or path[0] in ("arguments", "malformed", "call", "call_id", "stream_id")
+                or (name is None and path[0] == "name")
+            )
+
+        seen = guards.outlook(step, unknown)
+        may = set(seen.open)
+        if self._set.any_call_pattern:
+            may.add("")
+        for regex in self._set.call_patterns:
+            match = self._step("match", "", pattern=regex, channel="tool_call", name=name)
+            inner = guards.outlook(
+                match, lambda path: unknown(path) or path in (("start",), ("end",))
+            )
+            may |= {*inner.open, *(verdict.rule for verdict in inner.broken)}
+        return frozenset(may), frozenset(verdict.rule for verdict in seen.broken)
+
     @property
     def open_obligations(self) -> list[Obligation]:
         """What the rules are owed."""

@@ -207,6 +207,33 @@ class Guard:
         """What policies are owed: rules that would be broken if the run ended now."""
         return [] if self._enforcer is None else self._enforcer.open_obligations
 
+    @property
+    def judges_calls(self) -> bool:
+        """Whether a rule may forbid tool calls, or stop the stream because of one."""
+        return self._enforcer is not None and self._enforcer.judges_calls
+
+    def concerns(self, names: Iterable[str | None], *, arguments: bool = True) -> bool:
+        """Whether it makes a difference to a rule which of several readings of a call is meant.
+
+        Parameters
+        ----------
+        names : iterable of str or None
+            Names that the call may have; None for one that nobody can tell.
+        arguments : bool
+            Its arguments cannot be told either.
+
+        Returns
+        -------
+        bool
+            A rule that denies or stops judges the names otherwise now, or may forbid one of them
+            because of its arguments, or whatever they are.
+        """
+        return self._enforcer is not None and self._enforcer.concerns(names, arguments=arguments)
+
+    def worse(self, name: str | None, other: str | None) -> bool:
+        """Whether a rule may forbid a call of the name `other` that would pass it as `name`."""
+        return self._enforcer is not None and self._enforcer.worse(name, other)
+
     def recall(self, events: Iterable[Event]) -> None:
         """Take what happened before this stream: the messages of the request that it answers.
 

@@ -215,6 +215,9 @@ class StreamRewriter(Rewriter):
                 out.append(raw)
             return
         core = self._core
+        if core.twice(data):
+            out += self._encoded(core.refuse("a key is there twice"))
+            return
         events = core.mapper.decode(data, t_ns, problem=problem, event=name)
         payload: Any = None
         for event in events:
@@ -284,8 +287,12 @@ class WholeRewriter(Rewriter):
         self._pieces.clear()
         if core.over:
             return b""
+        core.read_whole()
         try:
-            answer = parse_json(raw.decode("utf-8-sig"))
+            text = raw.decode("utf-8-sig")
+            if core.twice(text):
+                return self._failed_as(core.refuse("a key is there twice"))
+            answer = parse_json(text)
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
@@ -319,11 +326,14 @@ class WholeRewriter(Rewriter):
 
     def _streamed(self, raw: bytes, t_ns: int) -> bytes:
         """Look at a body that is no JSON value as a stream."""
+        self._core.read_whole(whole=False)
         stream = StreamRewriter(self._core, max_bytes=self._max_bytes, lines=True)
         return stream.feed(raw, t_ns) + stream.finish(t_ns)
 
     def _failed(self, message: str) -> bytes:
-        items = self._core.fail(message)
+        return self._failed_as(self._core.fail(message))
+
+    def _failed_as(self, items: list[Item]) -> bytes:
         self._core.settle("failed", broken=True)
         return self._ended(items)
 

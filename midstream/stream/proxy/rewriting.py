@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from midstream.stream.events import TEXT_KINDS, Event, Finding
+from midstream.stream.proxy.doubts import doubts_of, has_twice
 
 if TYPE_CHECKING:
     from midstream.stream.formats import Mapper
@@ -79,6 +80,8 @@ class Core(ABC):
         Calls that were replaced.
     held_bytes : int
         What waits for a verdict now.
+    doubt : str or None
+        Why the stream was ended: what could be read in more than one way.
     """
 
     def __init__(
@@ -97,6 +100,13 @@ class Core(ABC):
         self._crowded = False  # there are more parts than are kept apart
         self._slow = False  # something is held, or was denied: payloads need a closer look
         self._settled = False
+        self._doubts = doubts_of(mapper.api, guard)
+        self.doubt: str | None = None
+
+    def read_whole(self, *, whole: bool = True) -> None:
+        """Take note that the payloads to come are made of one answer, not of pieces."""
+        if self._doubts is not None:
+            self._doubts.whole = whole
 
     def look(self, payload: Any, events: Sequence[Event]) -> dict[int, Step] | None:
         """Ask the guard about a payload; None says that it passes as it came.
@@ -113,6 +123,11 @@ class Core(ABC):
         dict of int to Step, or None
             For `act`.
         """
+        doubts = self._doubts
+        if doubts is not None and isinstance(payload, dict):
+            self.doubt = doubts.take(payload)
+            if self.doubt is not None:
+                return {}
         take = self.guard.take
         chars = self._chars
         acts: dict[int, Step] | None = None
@@ -146,6 +161,8 @@ class Core(ABC):
         self, payload: Any, events: Sequence[Event], item: Item, acts: dict[int, Step]
     ) -> list[Item]:
         """What goes to the client for a payload that `look` does not let pass as it came."""
+        if self.doubt is not None:
+            return self.refuse(self.doubt)
         out = self._act(payload, events, item, acts)
         if not self.over and self.held_bytes > self._max_held_bytes:
             limit = self._max_held_bytes
@@ -185,6 +202,19 @@ class Core(ABC):
             return []
         step = self.guard.expire(waited_ns)
         return [] if step.stop is None else self._stop(step.stop)
+
+    def twice(self, text: str) -> bool:
+        """Whether a payload's text has a key twice in one object, and may hold a call."""
+        doubts = self._doubts
+        if doubts is None or not ("\\u" in text or doubts.touches(text)):
+            return False
+        return has_twice(text) and doubts.matters((None,))
+
+    def refuse(self, why: str) -> list[Item]:
+        """End the stream since clients would read different calls in it, one of them forbidden."""
+        self.doubt = message = f"the upstream's tool calls can be read in more than one way: {why}"
+        self.guard.take(self.mapper.failure(message, 0))
+        return self.fail(message)
 
     def fail(self, message: str, kind: str = "midstream_error") -> list[Item]:
         """End the stream in the protocol's form of an error."""

@@ -8,7 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from midstream._core.clock import monotonic_ns
-from midstream._core.errors import ArgumentTypeError, MemoryLimitError
+from midstream._core.errors import ArgumentTypeError, MalformedStreamError, MemoryLimitError
 from midstream._core.validate import check_choice, check_mapping
 from midstream.stream.proxy.bodies import make_core
 from midstream.stream.proxy.exchanges import Guarding
@@ -194,6 +194,8 @@ class _Guarded:
                 self.ready.append(item.original)
             elif isinstance(item.payload, dict):
                 if item.payload.get("error") or item.payload.get("type") == "error":
+                    if self.core is not None and (doubt := self.core.doubt) is not None:
+                        raise MalformedStreamError(doubt)
                     raise MemoryLimitError(
                         "a tool call is too long to wait for its verdict: "
                         f"{self._guarding.limits.max_held_bytes} bytes"

@@ -160,7 +160,7 @@ def test_chat_completions(case, done):
     for places in ((), range(0, len(sent), 11)):
         out, rewriter = rewritten("chat", guard(), sent, places)
         assert not has_forbidden(out)
-        assert rewriter.denied or rewriter.stopped or not done
+        assert rewriter.denied or rewriter.over or not done
 
 
 def test_a_name_on_every_piece_is_one_name():
@@ -197,7 +197,7 @@ READ = {"id": "b", "function": function("read")}
 def test_answers_that_are_one_value(message, framing):
     for sent in (answer(**message), b"\xef\xbb\xbf\r\n" + answer(**message)):
         out, rewriter = rewritten("chat", guard(), sent, (1, 2, 3, 9), framing=framing)
-        assert rewriter.denied or rewriter.stopped
+        assert rewriter.denied or rewriter.over
         assert b'"rm"' not in out
 
 
@@ -285,7 +285,7 @@ def test_messages(sent):
         out, rewriter = rewritten("anthropic", guard(), body, places)
         assert b'"rm"' not in out
         assert not (b"bad" in out and b"path" in out)
-        assert rewriter.denied or rewriter.stopped
+        assert rewriter.denied or rewriter.over
 
 
 def call(name="write", arguments=BAD, item_id="f", call_id="c"):
@@ -367,5 +367,5 @@ def test_a_name_that_comes_when_its_call_has_passed_stops_the_stream(arguments):
         END,
     )
     out, rewriter = rewritten("chat", guard(), sent)
-    assert rewriter.stopped
+    assert rewriter.over
     assert b'"name": "write"' not in out
