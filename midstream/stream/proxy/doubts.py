@@ -35,7 +35,7 @@ class _Read:
     def __init__(self, key: Any, kind: str = "") -> None:
         self.key = key
         self.kind = kind
-        #: Pieces of its name, pieces of its arguments, and those that came at once.
+        #: Pieces of its name, of its arguments, and arguments that came at once (chat: its id).
         self.names: list[str] = []
         self.pieces: list[str] = []
         self.size = 0
@@ -273,6 +273,7 @@ class _ChatDoubts(Doubts):
                 yield "calls are not in the order of their indices"
         if call is None:
             call = self._by_index[key] = self._call(key, kind)
+            call.given = call_id
             order.append(index)
             if call_id is not None:
                 twin = self._by_id.get((choice, call_id))
