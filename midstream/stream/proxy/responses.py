@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from midstream.stream.events import Event, Finding
+from midstream.stream.formats.base import as_index
 from midstream.stream.proxy.frames import compact
 from midstream.stream.proxy.rewriting import MOST_PARTS, Item, OrderedCore, reason_of, told
 
@@ -85,12 +86,14 @@ class ResponsesCore(OrderedCore):
             self._number = number
             self._numbered = True
         kind = payload.get("type")
+        if not isinstance(kind, str):
+            return
         index = payload.get("output_index")
         if kind in _DELTAS and isinstance(index, int):
             text = payload.get("delta")
             if isinstance(text, str) and self._kept_chars < _MOST_KEPT_CHARS:
                 field, number = _DELTAS[kind]
-                key = (index, field, payload.get(number, 0))
+                key = (index, field, as_index(payload.get(number), 0))
                 self._texts.setdefault(key, []).append(text)
                 self._kept_chars += len(text)
         elif not isinstance(index, int):
@@ -115,7 +118,8 @@ class ResponsesCore(OrderedCore):
         elif kind in ("response.content_part.added", "response.content_part.done"):
             part = payload.get("part")
             if isinstance(part, dict):
-                self._parts[index, "content", payload.get("content_index", 0)] = part
+                place = as_index(payload.get("content_index"), 0)
+                self._parts[index, "content", place] = part
 
     def _keep_done(self, index: int, item: dict[str, Any]) -> None:
         """Keep a whole item for the response that a stop ends with, where there is room."""
