@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from midstream.stream.events import Event, Finding
+from midstream.stream.formats.base import as_index
 from midstream.stream.proxy.frames import compact
 from midstream.stream.proxy.rewriting import MOST_PARTS, Item, OrderedCore, reason_of, told
 
@@ -55,7 +56,7 @@ class AnthropicCore(OrderedCore):
                 self._open[index] = None
                 self._crowded = self._crowded or len(self._open) > MOST_PARTS
         elif kind == "content_block_stop":
-            self._open.pop(payload.get("index", -1), None)
+            self._open.pop(as_index(payload.get("index"), -1), None)
         elif kind == "message_start":
             # Another message in the same body: its blocks count anew.
             self._open.clear()

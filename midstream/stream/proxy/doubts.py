@@ -399,17 +399,21 @@ class _ResponsesDoubts(Doubts):
         self._calls: dict[int, _Read] = {}  # by output index
         self._order: list[int] = []
         self._places: dict[str, int] = {}  # item id -> output index
+        self._early: _Read | None = None  # its arguments came with its beginning, and count later
 
     def touches(self, text: str) -> bool:
         return "_call" in text
 
     def _look(self, payload: dict[str, Any]) -> Iterator[str]:
         kind = payload.get("type")
-        if not isinstance(kind, str):
-            if isinstance(payload.get("output"), list):
-                yield from self._elsewhere(payload["output"])
-            return
         item = payload.get("item")
+        if isinstance(payload.get("output"), list):
+            yield from self._elsewhere(payload["output"])
+        if not isinstance(kind, str):
+            kind = ""
+            pieces = any(name in payload for name in ("delta", "arguments", "input"))
+            if pieces and self.matters((None,)):
+                yield "a payload with arguments has no type"
         if kind == "response.output_item.added":
             if isinstance(item, dict):
                 yield from self._added(payload, item)
@@ -467,6 +471,9 @@ class _ResponsesDoubts(Doubts):
                 yield "two items have one id"
         if self._full() and here and self.matters((None,)):
             yield "there are too many calls to tell them apart"
+        early = self._early
+        if here and early is not None and not early.whole and self.matters((early.name, name)):
+            yield "a call begins within another"
         call = self._calls[index] = self._call(index, _kind(item))
         if before is None:
             self._order.append(index)
@@ -475,6 +482,7 @@ class _ResponsesDoubts(Doubts):
                 call.names.append(name)
             value = call_value(item)
             call.given = value if value not in ("", {}, None) else None
+            self._early = None if call.given is None else call
 
     def _of(self, payload: dict[str, Any]) -> _Read | None:
         index = payload.get("output_index")
@@ -658,6 +666,7 @@ class _AnthropicDoubts(Doubts):
         super().__init__(guard)
         self._blocks: dict[int, _Read] = {}
         self._order: list[int] = []
+        self._early: _Read | None = None  # its input came with its beginning, and counts later
 
     def touches(self, text: str) -> bool:
         return "tool_use" in text or "input_json_delta" in text
@@ -672,6 +681,16 @@ class _AnthropicDoubts(Doubts):
             if isinstance(delta, dict) and delta.get("type") == "input_json_delta":
                 yield from self._delta(payload, delta)
             return
+        if isinstance(delta, dict) and "partial_json" in delta and self.matters((None,)):
+            yield "arguments stand where none should"
+        if kind == "message_start":
+            names = {call.name for call in self._blocks.values() if call.kind == "tool_use"}
+            if names and self.matters(names):
+                yield "a message begins behind the calls of another"
+        elif kind == "content_block_stop":
+            index = payload.get("index")
+            if self._early is not None and index == self._early.key:
+                self._early = None
         block = payload.get("content_block")
         places = [payload.get("content"), [block]]
         message = payload.get("message")
@@ -706,6 +725,9 @@ class _AnthropicDoubts(Doubts):
             yield "calls are not in the order of their indices"
         if self._full() and here and self.matters((None,)):
             yield "there are too many calls to tell them apart"
+        early = self._early
+        if here and early is not None and self.matters((early.name, name)):
+            yield "a call begins within another"
         call = self._blocks[index] = self._call(index, "tool_use" if here else "")
         if before is None:
             self._order.append(index)
@@ -715,6 +737,7 @@ class _AnthropicDoubts(Doubts):
             elif self.matters((None,)):
                 yield "a call has no name"
             call.given = block.get("input") or None
+            self._early = None if call.given is None else call
 
     def _delta(self, payload: dict[str, Any], delta: dict[str, Any]) -> Iterator[str]:
         text = delta.get("partial_json")
