@@ -130,7 +130,8 @@ class TestRecord:
         path = tmp_path / "r.jsonl"
         args = ["watch", os.fspath(HEALTHY), "--record", os.fspath(path), "--json"]
         done = subprocess.run(
-            [sys.executable, "-c", code, *args],
+            # -B: Python would keep of its own modules what fits, and import that next time.
+            [sys.executable, "-P", "-B", "-c", code, *args],
             capture_output=True,
             env=environment(),
             timeout=60,

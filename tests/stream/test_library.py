@@ -312,7 +312,7 @@ with Library(folder) as library:
 class TestTogether:
     def test_processes(self, tmp_path):
         children = [
-            subprocess.Popen([sys.executable, "-c", WORKER, tmp_path, str(number)])
+            subprocess.Popen([sys.executable, "-P", "-c", WORKER, tmp_path, str(number)])
             for number in range(3)
         ]
         try:

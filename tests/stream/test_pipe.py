@@ -323,7 +323,7 @@ def test_standard_input_of_a_program():
         "asyncio.run(main())\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-P", "-c", code],
         input=FORMS["sse"],
         capture_output=True,
         timeout=60,

@@ -315,7 +315,10 @@ class TestResume:
         with Recorder(path) as recorder:
             recorder.write(words(1)[0])
             done = subprocess.run(
-                [sys.executable, "-c", code, path], capture_output=True, timeout=60, check=False
+                [sys.executable, "-P", "-c", code, path],
+                capture_output=True,
+                timeout=60,
+                check=False,
             )
         assert b"another recorder has it open" in done.stderr
         assert load(path) == words(1)
@@ -362,7 +365,7 @@ class TestKilled:
     @pytest.mark.parametrize("name", ["r.jsonl", "r.jsonl.gz"])
     def test_everything_up_to_the_last_second_is_readable(self, tmp_path, name):
         path = tmp_path / name
-        child = subprocess.Popen([sys.executable, "-c", CHILD, path], stdout=subprocess.PIPE)
+        child = subprocess.Popen([sys.executable, "-P", "-c", CHILD, path], stdout=subprocess.PIPE)
         said = []
         try:
             for line in child.stdout:
@@ -409,7 +412,8 @@ class TestKilled:
 
         def run(name, on_error):
             return subprocess.run(
-                [sys.executable, "-c", code, tmp_path / name, on_error],
+                # -B: Python would keep of its own modules what fits, and import that next time.
+                [sys.executable, "-P", "-B", "-c", code, tmp_path / name, on_error],
                 capture_output=True,
                 text=True,
                 timeout=60,

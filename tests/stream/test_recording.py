@@ -148,7 +148,9 @@ def test_a_killed_process_loses_no_whole_line(tmp_path):
         "    recorder.write(Event('text', seq, seq, 'x' * 100))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, os.fspath(path)], timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code, os.fspath(path)], timeout=60, check=False
+    )
     assert done.returncode == -signal.SIGKILL
     assert [event.seq for event in load(path)] == list(range(100))
 

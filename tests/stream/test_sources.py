@@ -705,6 +705,6 @@ def test_sources_do_not_import_the_http_client_or_a_ui():
         "print([name for name in ('httpx2', 'rich', 'typer', 'openai') if name in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == "[]"
