@@ -5,6 +5,7 @@
 
 #define N MS_NEAR_GRAM
 #define FIRST_CAPACITY 64u
+#define FIRST_CONTEXTS 4u
 
 /* Measured on 263 labelled samples of GPT-3 (near loops found 7 of 7, unlabelled text 0 of 209 at
  * a threshold of 45 words) and on Python, C and Markdown sources: a novel word must outweigh
@@ -27,24 +28,46 @@ static uint32_t hash_forms(const uint64_t *forms, int n) {
     return (uint32_t)h;
 }
 
+/* Make *slot hold `bytes`; -1 if memory ran out, then it is as it was. */
+static int resize(void *slot, size_t bytes) {
+    void *grown = realloc(*(void **)slot, bytes);
+    if (grown == NULL) return -1;
+    *(void **)slot = grown;
+    return 0;
+}
+
+/* Where a token of the window is in the rings. */
+static uint32_t at(const ms_near_detector *d, uint32_t token) {
+    return (token - d->window) & (d->capacity - 1);
+}
+
 static int allocate(ms_near_detector *d, uint32_t capacity) {
-    uint32_t *positions = realloc(d->positions, capacity * sizeof *positions);
-    if (positions == NULL) return -1;
-    d->positions = positions;
-    ms_near_entry *sets = calloc((size_t)capacity * MS_NEAR_WAYS, sizeof *sets);
-    if (sets == NULL) return -1;
-    /* Each old set splits over two new ones: no entry is lost. */
+    if (resize(&d->grams, capacity * sizeof *d->grams) < 0 ||
+        resize(&d->positions, capacity * sizeof *d->positions) < 0 ||
+        resize(&d->older, capacity * sizeof *d->older) < 0)
+        return -1;
+    uint32_t *newest = calloc(capacity, sizeof *newest);
+    if (newest == NULL) return -1;
+    /* The rings have not come round yet: all stays in its place. Each old set splits over two new
+     * ones, its order kept: no N-gram is lost. */
     for (uint32_t s = 0; s < d->capacity; s++) {
-        uint32_t filled[2] = {0, 0};
-        for (uint32_t w = 0; w < MS_NEAR_WAYS; w++) {
-            const ms_near_entry entry = d->sets[s * MS_NEAR_WAYS + w];
-            const uint32_t to = entry.gram & (capacity - 1);
+        uint32_t token = d->newest[s];
+        uint32_t last[2] = {0, 0};
+        while (token) {
+            const uint32_t place = at(d, token), distance = d->older[place];
+            const uint32_t to = d->grams[place] & (capacity - 1);
             const uint32_t upper = to != s;
-            sets[to * MS_NEAR_WAYS + filled[upper]++] = entry;
+            if (last[upper])
+                d->older[at(d, last[upper])] = (uint16_t)(last[upper] - token);
+            else
+                newest[to] = token;
+            last[upper] = token;
+            d->older[place] = 0;
+            token = distance ? token - distance : 0;
         }
     }
-    free(d->sets);
-    d->sets = sets;
+    free(d->newest);
+    d->newest = newest;
     d->capacity = capacity;
     return 0;
 }
@@ -57,35 +80,74 @@ int ms_near_init(ms_near_detector *d, uint32_t window) {
 }
 
 void ms_near_free(ms_near_detector *d) {
-    free(d->sets);
+    free(d->newest);
+    free(d->grams);
     free(d->positions);
+    free(d->older);
+    free(d->contexts);
     memset(d, 0, sizeof *d);
 }
 
 /* Note that the N-gram `gram` ends at the newest token; how far back it did before, 0 if never
- * within the window. */
+ * within the window. Of more than MS_NEAR_WAYS of one set, the one unused longest is forgotten. */
 static uint32_t recurrence(ms_near_detector *d, uint32_t gram) {
-    ms_near_entry *set = d->sets + (size_t)(gram & (d->capacity - 1)) * MS_NEAR_WAYS;
-    ms_near_entry *oldest = set;
-    for (int w = 0; w < MS_NEAR_WAYS; w++) {
-        const uint32_t age = d->token - set[w].token;
-        if (set[w].gram == gram && age < d->capacity) {
-            set[w].token = d->token;
-            return age;
+    uint32_t *newest = &d->newest[gram & (d->capacity - 1)];
+    const uint32_t here = at(d, d->token);
+    uint32_t token = *newest, before = 0, found = 0;
+    /* Tokens of a chain fall, so that none beyond the window, whose place is taken, is looked at.
+     * 0, of an empty set, is beyond it. */
+    for (int way = 0; way < MS_NEAR_WAYS && d->token - token < d->capacity; way++) {
+        const uint32_t place = at(d, token), distance = d->older[place];
+        if (d->grams[place] == gram) {
+            found = d->token - token;
+            if (before) { /* taken out here, to stand in front */
+                const uint32_t next = distance ? before - token + distance : 0;
+                d->older[at(d, before)] = (uint16_t)(next < d->capacity ? next : 0);
+            } else {
+                *newest = distance ? token - distance : 0;
+            }
+            break;
         }
-        if (age > d->token - oldest->token) oldest = &set[w];
+        if (way == MS_NEAR_WAYS - 1) d->older[at(d, before)] = 0;
+        if (distance == 0) break;
+        before = token;
+        token -= distance;
     }
-    oldest->gram = gram;
-    oldest->token = d->token;
-    return 0;
+    const uint32_t next = d->token - *newest;
+    d->grams[here] = gram;
+    d->older[here] = (uint16_t)(*newest && next < d->capacity ? next : 0);
+    *newest = d->token;
+    return found;
 }
 
 typedef enum { FRESH, COUNTED, SEEN } number_kind;
 
+static ms_near_context *place_of(ms_near_context *contexts, uint32_t n, uint32_t key) {
+    return &contexts[(key >> 8) & (n - 1)];
+}
+
+/* The place of the context that has this key, or is to have it; NULL if memory ran out. Only where
+ * there are as many places as there may be does one context take another's. */
+static ms_near_context *context_of(ms_near_detector *d, uint32_t key) {
+    for (;;) {
+        if (d->n_contexts) {
+            ms_near_context *context = place_of(d->contexts, d->n_contexts, key);
+            if (context->key == key || context->key == 0 || d->n_contexts == MS_NEAR_CONTEXTS)
+                return context;
+        }
+        const uint32_t n = d->n_contexts ? 2 * d->n_contexts : FIRST_CONTEXTS;
+        ms_near_context *contexts = calloc(n, sizeof *contexts);
+        if (contexts == NULL) return NULL;
+        for (uint32_t k = 0; k < d->n_contexts; k++) /* apart before, apart now */
+            if (d->contexts[k].key) *place_of(contexts, n, d->contexts[k].key) = d->contexts[k];
+        free(d->contexts);
+        d->contexts = contexts;
+        d->n_contexts = n;
+    }
+}
+
 /* What a number is to its context: seen there, the next of its count, or neither. */
-static number_kind judge_number(ms_near_detector *d, uint32_t value) {
-    const uint32_t key = hash_forms(d->forms, N - 1) | 1u; /* 0 marks an empty place */
-    ms_near_context *context = &d->contexts[(key >> 8) % MS_NEAR_CONTEXTS];
+static number_kind judge_number(ms_near_context *context, uint32_t key, uint32_t value) {
     if (context->key != key) {
         context->key = key;
         context->last = value;
@@ -110,9 +172,15 @@ int32_t ms_near_push(ms_near_detector *d, uint64_t form, ms_near_class class_, u
     const uint32_t seen = d->token - d->window; /* tokens before this one */
     if (seen == d->capacity && d->capacity < d->window && allocate(d, 2 * d->capacity) < 0)
         return -1;
+    number_kind number = SEEN;
+    if (class_ == MS_NEAR_NUMBER) {
+        const uint32_t key = hash_forms(d->forms + 1, N - 1) | 1u; /* 0 marks an empty place */
+        ms_near_context *context = context_of(d, key);
+        if (context == NULL) return -1;
+        number = judge_number(context, key, value);
+    }
     d->positions[seen & (d->capacity - 1)] = (uint32_t)position;
     memmove(d->forms, d->forms + 1, (N - 1) * sizeof d->forms[0]);
-    const number_kind number = class_ == MS_NEAR_NUMBER ? judge_number(d, value) : SEEN;
     d->forms[N - 1] = form;
     const uint32_t distance = recurrence(d, hash_forms(d->forms, N));
 
@@ -178,6 +246,7 @@ int ms_near_is_counting(const ms_near_detector *d, double copies) {
 }
 
 size_t ms_near_memory(const ms_near_detector *d) {
-    return sizeof *d + (size_t)d->capacity *
-                           (MS_NEAR_WAYS * sizeof *d->sets + sizeof *d->positions);
+    return sizeof *d + (size_t)d->capacity * (sizeof *d->newest + sizeof *d->grams +
+                                              sizeof *d->positions + sizeof *d->older) +
+           d->n_contexts * sizeof *d->contexts;
 }

@@ -73,7 +73,7 @@ class LoopDetector:
     On 263 labelled samples of GPT-3, every exact and every near loop not marked as doubtful is
     found, and none of the 229 samples labelled as free of loops is even noted (``asv_benchmarks``
     has the run). 0.1 microseconds a token in large pieces, 0.5 where every token is an event;
-    150 to 215 KiB for a text longer than 4,096 tokens, less for shorter ones. Not thread-safe: one
+    100 to 165 KiB for a text longer than 4,096 tokens, 20 for 400. Not thread-safe: one
     detector, one stream.
 
     Examples
