@@ -43,7 +43,7 @@ class ResponsesCore(OrderedCore):
         self._response: dict[str, Any] = {}
         self._added: dict[int, dict[str, Any]] = {}  # items that are open
         self._done: dict[int, dict[str, Any]] = {}
-        self._texts: dict[tuple[int, str, int], list[str]] = {}  # of open parts
+        self._texts: dict[tuple[int, str, int], bytearray] = {}  # of open parts, UTF-8
         self._parts: dict[tuple[int, str, int], dict[str, Any]] = {}
         self._kept_chars = 0
         self._done_chars = 0
@@ -94,7 +94,11 @@ class ResponsesCore(OrderedCore):
             if isinstance(text, str) and self._kept_chars < _MOST_KEPT_CHARS:
                 field, number = _DELTAS[kind]
                 key = (index, field, as_index(payload.get(number), 0))
-                self._texts.setdefault(key, []).append(text)
+                kept = self._texts.get(key)
+                if kept is None:
+                    kept = self._texts[key] = bytearray()
+                # In one piece: a string for each token would take ten times as much.
+                kept += text.encode("utf-8", "surrogatepass")
                 self._kept_chars += len(text)
         elif not isinstance(index, int):
             if kind in _BEGINS:
@@ -112,7 +116,7 @@ class ResponsesCore(OrderedCore):
             self._keep_done(index, _item_of(payload))
             self._added.pop(index, None)
             for key in [key for key in self._texts if key[0] == index]:
-                self._kept_chars -= sum(map(len, self._texts.pop(key)))
+                self._kept_chars -= len(_text_of(self._texts.pop(key)))
             for key in [key for key in self._parts if key[0] == index]:
                 del self._parts[key]
         elif kind in ("response.content_part.added", "response.content_part.done"):
@@ -245,7 +249,7 @@ class ResponsesCore(OrderedCore):
             field = "refusal" if part.get("type") == "refusal" else "text"
             texts = self._texts.pop(key, None)
             if texts is not None:
-                text = "".join(texts)
+                text = _text_of(texts)
                 part = {**part, field: text}
                 place = {"item_id": item.get("id"), "output_index": index, "content_index": key[2]}
                 if field == "text":
@@ -260,7 +264,7 @@ class ResponsesCore(OrderedCore):
                     texts for key, texts in sorted(self._texts.items()) if key[:2] == (index, name)
                 ]
                 if mine:
-                    whole[name] = [{"type": kind, "text": "".join(texts)} for texts in mine]
+                    whole[name] = [{"type": kind, "text": _text_of(texts)} for texts in mine]
         yield _event("output_item.done", output_index=index, item=whole)
 
     def _failing(self, message: str, kind: str) -> list[Item]:
@@ -282,6 +286,10 @@ def _same_call(item: Any, call: dict[str, Any]) -> bool:
     """Whether an item says again what a call says."""
     names = ("type", "call_id", "name", "arguments", "input")
     return isinstance(item, dict) and all(item.get(name) == call.get(name) for name in names)
+
+
+def _text_of(kept: bytearray) -> str:
+    return kept.decode("utf-8", "surrogatepass")
 
 
 def _item_of(payload: dict[str, Any]) -> dict[str, Any]:

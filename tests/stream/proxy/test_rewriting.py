@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings
@@ -642,3 +643,36 @@ def test_whole_items_are_kept_up_to_a_size():
     delta = {"type": "response.output_text.delta", "output_index": 12, "delta": "bad"}
     (*_, last) = payloads(rewriter.feed(sse(delta, done=False)))
     assert len(last["response"]["output"]) == 8
+
+
+@pytest.mark.parametrize("api", ["chat", "anthropic", "responses", "ollama"])
+def test_what_is_kept_of_a_text_is_not_kept_token_by_token(api):
+    def event(number):
+        word = f"w{number} "
+        if api == "chat":
+            return sse(chunk({"content": word}))
+        if api == "ollama":
+            return json.dumps({"message": {"role": "assistant", "content": word}}).encode() + b"\n"
+        kind, payload = {
+            "responses": (
+                "response.output_text.delta",
+                {"item_id": "i", "output_index": 0, "content_index": 0, "delta": word},
+            ),
+            "anthropic": (
+                "content_block_delta",
+                {"index": 0, "delta": {"type": "text_delta", "text": word}},
+            ),
+        }[api]
+        return f"event: {kind}\ndata: {json.dumps({'type': kind, **payload})}\n\n".encode()
+
+    rewriter = make_rewriter(api, Guard(()), framing="lines" if api == "ollama" else "sse")
+    for number in range(100):
+        assert rewriter.feed(event(number))
+    tracemalloc.start()
+    try:
+        for number in range(100, 2100):
+            assert rewriter.feed(event(number))
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held < 20 * 2000  # a string takes 50 bytes, its place in a list 8
