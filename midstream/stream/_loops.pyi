@@ -4,7 +4,7 @@ from typing_extensions import disjoint_base
 
 @disjoint_base
 class LoopScanner:
-    grew: bool
+    grew: int
     @property
     def n_chars(self) -> int: ...
     @property

@@ -163,7 +163,7 @@ cdef class LoopScanner:
     cdef readonly uint64_t n_tokens
     cdef readonly bint halted
     cdef readonly uint32_t window
-    cdef public bint grew  # holds other memory than before; whoever reads it sets it back
+    cdef public Py_ssize_t grew  # bytes more than before; whoever reads it sets it back
     cdef size_t known_memory
     cdef bint halt_on_stop
     cdef uint64_t min_chars, stop_chars
@@ -235,6 +235,8 @@ cdef class LoopScanner:
         if self.window <= MIN_WINDOW:
             return False
         self.look_back(self.window // 2)
+        self.known_memory = self.memory()
+        self.grew = 0
         return True
 
     def feed(self, str text not None):
@@ -270,8 +272,8 @@ cdef class LoopScanner:
                 self.take(c)
         memory = self.memory()
         if memory != self.known_memory:
+            self.grew += <Py_ssize_t>memory - <Py_ssize_t>self.known_memory
             self.known_memory = memory
-            self.grew = True
         return self.drain()
 
     def finish(self):

@@ -130,6 +130,7 @@ class LoopDetector:
         self._scanners: dict[tuple[Kind, str], LoopScanner] = {}
         self._key: tuple[Kind, str] = ("text", "")
         self._scanner: LoopScanner | None = None
+        self._held_bytes = 0  # by the scanners, as far as they have said
         self._forgotten: OrderedDict[tuple[Kind, str], tuple[int, int]] = OrderedDict()
         self._forgotten_tokens = 0
         self._calls: dict[str, str] = {}
@@ -215,6 +216,7 @@ class LoopDetector:
         if scanner is None:
             return []
         self._forgotten_tokens += scanner.n_tokens
+        self._held_bytes -= scanner.memory_bytes
         if self._key == key:
             self._scanner = None
         return self._findings(scanner.finish(), key)
@@ -233,7 +235,11 @@ class LoopDetector:
 
     def _trim(self, grown: LoopScanner) -> None:
         """Stay below the memory limit, at the cost of long periods first."""
-        grown.grew = False
+        # Counted along, since a run of a thousand calls has a thousand scanners.
+        self._held_bytes += grown.grew
+        grown.grew = 0
+        if self._held_bytes <= self._memory_limit:
+            return
         while len(self._scanners) > 1 and self.memory_bytes > self._memory_limit:
             if max(self._scanners.values(), key=lambda s: s.memory_bytes).shrink():
                 self.shrunk += 1
@@ -246,6 +252,7 @@ class LoopDetector:
             if len(self._forgotten) > _MAX_FORGOTTEN:
                 self._forgotten.popitem(last=False)
             self.evicted += 1
+        self._held_bytes = self.memory_bytes
 
     def _findings(self, raw: Sequence[RawFinding], key: tuple[Kind, str]) -> list[Finding]:
         found = []
