@@ -431,6 +431,10 @@ class _ResponsesDoubts(Doubts):
                 self._write(call, delta)
         elif isinstance(item, dict):
             yield from self._elsewhere([item])
+        if kind == "response.created":
+            names = {call.name for call in self._calls.values() if call.name is not None}
+            if names and self.matters(names):
+                yield "a response begins behind the calls of another"
         response = payload.get("response")
         if isinstance(response, dict):
             output = response.get("output")
@@ -442,7 +446,7 @@ class _ResponsesDoubts(Doubts):
     def _elsewhere(self, output: Any) -> Iterator[str]:
         """Calls that stand where none should."""
         for item in output if isinstance(output, list) else ():
-            if isinstance(item, dict) and _runs_here(item) and self.matters((_item_name(item),)):
+            if isinstance(item, dict) and _runs_here(item) and self.matters((None,)):
                 yield "a call stands where none should"
 
     def _added(self, payload: dict[str, Any], item: dict[str, Any]) -> Iterator[str]:
@@ -471,9 +475,8 @@ class _ResponsesDoubts(Doubts):
                 yield "two items have one id"
         if self._full() and here and self.matters((None,)):
             yield "there are too many calls to tell them apart"
-        early = self._early
-        if here and early is not None and not early.whole and self.matters((early.name, name)):
-            yield "a call begins within another"
+        if call_name(item) is not None:
+            yield from self._within(index)
         call = self._calls[index] = self._call(index, _kind(item))
         if before is None:
             self._order.append(index)
@@ -484,6 +487,17 @@ class _ResponsesDoubts(Doubts):
             call.given = value if value not in ("", {}, None) else None
             self._early = None if call.given is None else call
 
+    def _within(self, index: Any) -> Iterator[str]:
+        """A piece of a call, where the arguments of another are still to be counted."""
+        early = self._early
+        if (
+            early is not None
+            and early.key != index
+            and not early.whole
+            and self.matters((early.name,))
+        ):
+            yield "a call begins within another"
+
     def _of(self, payload: dict[str, Any]) -> _Read | None:
         index = payload.get("output_index")
         return self._calls.get(index) if _is_number(index) else None
@@ -491,6 +505,7 @@ class _ResponsesDoubts(Doubts):
     def _delta(self, payload: dict[str, Any]) -> Iterator[str]:
         delta = payload.get("delta")
         call = self._of(payload)
+        yield from self._within(payload.get("output_index"))
         if not isinstance(delta, str) or not delta:
             return
         if call is None:
@@ -680,6 +695,8 @@ class _AnthropicDoubts(Doubts):
         if kind == "content_block_delta":
             if isinstance(delta, dict) and delta.get("type") == "input_json_delta":
                 yield from self._delta(payload, delta)
+            elif isinstance(delta, dict) and "partial_json" in delta and self.matters((None,)):
+                yield "arguments stand where none should"
             return
         if isinstance(delta, dict) and "partial_json" in delta and self.matters((None,)):
             yield "arguments stand where none should"
@@ -700,7 +717,7 @@ class _AnthropicDoubts(Doubts):
                 if (
                     isinstance(one, dict)
                     and one.get("type") == "tool_use"
-                    and self.matters((_name(one),))
+                    and self.matters((None,))
                 ):
                     yield "a call stands where none should"
 
@@ -725,9 +742,8 @@ class _AnthropicDoubts(Doubts):
             yield "calls are not in the order of their indices"
         if self._full() and here and self.matters((None,)):
             yield "there are too many calls to tell them apart"
-        early = self._early
-        if here and early is not None and self.matters((early.name, name)):
-            yield "a call begins within another"
+        if str(block.get("type")).endswith("tool_use"):
+            yield from self._within(index)
         call = self._blocks[index] = self._call(index, "tool_use" if here else "")
         if before is None:
             self._order.append(index)
@@ -739,9 +755,16 @@ class _AnthropicDoubts(Doubts):
             call.given = block.get("input") or None
             self._early = None if call.given is None else call
 
+    def _within(self, index: Any) -> Iterator[str]:
+        """A piece of a call, where the input of another is still to be counted."""
+        early = self._early
+        if early is not None and early.key != index and self.matters((early.name,)):
+            yield "a call begins within another"
+
     def _delta(self, payload: dict[str, Any], delta: dict[str, Any]) -> Iterator[str]:
         text = delta.get("partial_json")
         index = payload.get("index")
+        yield from self._within(index)
         if not isinstance(text, str) or not text:
             return
         call = self._blocks.get(index) if _is_number(index) else None
