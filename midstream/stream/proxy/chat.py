@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from midstream.stream.events import Event, Finding
+from midstream.stream.formats.base import as_index
 from midstream.stream.proxy.rewriting import MOST_PARTS, Core, Item, told
 
 if TYPE_CHECKING:
@@ -77,12 +78,12 @@ class ChatCore(Core):
         choices = payload.get("choices")
         return choices if isinstance(choices, list) else []
 
-    def _ids(self, choices: list[Any]) -> list[str]:
-        """Stream ids of choices."""
+    def _ids(self, choices: list[Any], lead: str) -> list[str]:
+        """Stream ids of choices; `lead` is that of a later completion on the same connection."""
         out = []
         for position, choice in enumerate(choices):
             index = choice.get("index") if isinstance(choice, dict) else None
-            out.append(str(position if index is None else index))
+            out.append(f"{lead}{as_index(index, position)}")
             self._wire[out[-1]] = position if index is None else index
         return out
 
@@ -126,7 +127,7 @@ class ChatCore(Core):
     ) -> list[Item]:
         self._seen(payload)
         choices = self._choices(payload) if isinstance(payload, dict) else []
-        ids = self._ids(choices)
+        ids = self._ids(choices, _lead_of(events))
         atoms = _atoms(payload, choices)
         self._here = {}
         parts: list[Item | _Part] = []
@@ -476,7 +477,7 @@ class LlamaCore(ChatCore):
             {"index": payload.get("index"), "text": payload["content"], "finish_reason": reason}
         ]
 
-    def _ids(self, choices: list[Any]) -> list[str]:
+    def _ids(self, choices: list[Any], lead: str) -> list[str]:
         out = ["" if choice["index"] is None else str(choice["index"]) for choice in choices]
         self._wire.update(dict.fromkeys(out))
         return out
@@ -571,6 +572,15 @@ def assemble(answer: dict[str, Any], items: Iterable[Item]) -> dict[str, Any]:
             choice.setdefault("text", "")
     out["choices"] = list(made.values())
     return out
+
+
+def _lead_of(events: Sequence[Event]) -> str:
+    """What the stream ids of a payload's events begin with: nothing, or ``"r1."`` and so on."""
+    for event in events:
+        lead, dot, _ = event.stream_id.partition(".")
+        if dot:
+            return lead + dot
+    return ""
 
 
 def _atoms(payload: Any, choices: list[Any]) -> list[_Atom]:

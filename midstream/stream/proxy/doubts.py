@@ -245,6 +245,9 @@ class _ChatDoubts(Doubts):
         if len(kinds) > 1 and self.matters([_name(entry[kind]) for kind in kinds]):
             yield "a call is of two kinds"
         kind = kinds[-1] if kinds else ""
+        called = entry.get("type")
+        if kind and called and called != kind and self.matters((None,)):
+            yield "a call is of another kind than it says"
         inner = entry[kind] if kinds else {}
         name = _name(inner)
         call_id = entry.get("id")
@@ -272,6 +275,8 @@ class _ChatDoubts(Doubts):
             if self.matters((name, call.name if call else name, other.name)):
                 yield "calls are not in the order of their indices"
         if call is None:
+            if order and name is None and call_id is None and self.matters((None,)):
+                yield "a call begins without a name or an id"
             call = self._by_index[key] = self._call(key, kind)
             call.given = call_id
             order.append(index)
@@ -438,10 +443,23 @@ class _ResponsesDoubts(Doubts):
         response = payload.get("response")
         if isinstance(response, dict):
             output = response.get("output")
+            if kind in _ENDS:
+                yield from self._unfinished(output)
             if output and kind in _ENDS:
                 yield from self._final(output)
             elif output:
                 yield from self._elsewhere(output)
+
+    def _unfinished(self, output: Any) -> Iterator[str]:
+        """A call that was whole when it began, of which nothing is said in the end."""
+        early = self._early
+        self._early = None
+        if early is None or early.whole:
+            return
+        items = output if isinstance(output, list) else ()
+        said = any(isinstance(item, dict) and self._equal(early, item) for item in items)
+        if not said and self.matters((early.name,)):
+            yield "a call is missing in the end"
 
     def _elsewhere(self, output: Any) -> Iterator[str]:
         """Calls that stand where none should."""

@@ -29,6 +29,7 @@ def piece(**entry):
 
 END = chunk(finish="tool_calls")
 RM = {"id": "b", "function": function("rm")}
+READ = {"id": "b", "function": function("read")}
 BAD = '{"path": "bad"}'
 
 CHAT = {
@@ -131,6 +132,39 @@ CHAT = {
     ],
 }
 
+CHAT |= {
+    "a name in pieces of two ids": [
+        piece(id="a", function=function("r", "")),
+        piece(id="b", function=function("m")),
+        END,
+    ],
+    "a name in pieces without an index": [
+        chunk(tool_calls=[{"id": "a", "function": function("r", "")}]),
+        chunk(tool_calls=[{"function": function("m")}]),
+        END,
+    ],
+    "arguments of an index without a name": [
+        piece(id="a", function=function("write", "")),
+        chunk(tool_calls=[{"index": 2, "function": function(None, BAD)}]),
+        END,
+    ],
+    "a custom tool that is a function": [
+        piece(id="a", type="custom", function=function("write", "")),
+        piece(function=function(None, BAD)),
+        END,
+    ],
+    "indices in another order": [
+        chunk(tool_calls=[{"index": 2, "id": "a", "function": function("write", "")}]),
+        piece(id="b", function=function("read", BAD)),
+        END,
+    ],
+    "the next completion": [
+        piece(id="a", function=function("rm")),
+        END,
+        {**chunk(tool_calls=[{"index": 0, **READ}, {"index": 2, **RM, "id": "c"}]), "id": "next"},
+    ],
+}
+
 
 def has_forbidden(out):
     """Whether a reader of these bytes could find the forbidden call."""
@@ -178,9 +212,6 @@ def test_a_name_on_every_piece_is_one_name():
 def answer(**message):
     choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": "stop"}
     return json.dumps({"object": "chat.completion", "choices": [choice]}).encode()
-
-
-READ = {"id": "b", "function": function("read")}
 
 
 @pytest.mark.parametrize(
@@ -369,3 +400,176 @@ def test_a_name_that_comes_when_its_call_has_passed_stops_the_stream(arguments):
     out, rewriter = rewritten("chat", guard(), sent)
     assert rewriter.over
     assert b'"name": "write"' not in out
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"delta": {}, "message": {"tool_calls": [RM]}},
+        {"delta": None, "message": {"tool_calls": [RM]}},
+        {"delta": {"content": "a"}, "message": {"function_call": function("rm")}},
+        {"delta": {"tool_calls": {"0": RM}}},
+        {"delta": {"tool_calls": [[RM]]}},
+    ],
+)
+def test_calls_that_stand_beside(choice):
+    sent = sse({"id": "x", "choices": [{"index": 0, "finish_reason": None, **choice}]}, END)
+    out, rewriter = rewritten("chat", guard(), sent)
+    assert rewriter.over
+    assert b'"rm"' not in out
+    assert rewritten("chat", Guard(()), sent)[0] == sent
+
+
+@pytest.mark.parametrize("more", [{}, {"id": "a"}, {"id": "b"}])
+def test_a_name_that_follows_the_arguments_of_another(more):
+    sent = sse(
+        piece(id="a", function=function("read", BAD)),
+        piece(function=function("write", ""), **more),
+        END,
+    )
+    out, rewriter = rewritten("chat", guard(), sent)
+    assert rewriter.over
+    assert b"write" not in out
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_key_that_is_there_twice(first):
+    call = json.dumps([{"index": 0, **RM}])
+    keys = [f'"tool_calls": {call}', '"\\u0074ool_calls": null']
+    delta = ", ".join(keys if first else keys[::-1])
+    sent = f'data: {{"choices": [{{"index": 0, "delta": {{{delta}}}}}]}}\n\n'.encode()
+    out, rewriter = rewritten("chat", guard(), sent)
+    assert rewriter.over
+    assert b'"rm"' not in out
+    assert rewritten("chat", Guard(()), sent)[0] == sent
+    message = sent[6:].replace(b"delta", b"message")
+    out, rewriter = rewritten("chat", guard(), message, framing="json")
+    assert b'"rm"' not in out
+
+
+ADDED = {"type": "response.output_item.added", "output_index": 0, "item": call(arguments="")}
+OK = '{"path": "ok"}'
+
+
+def said(kind, text, **more):
+    return {"type": f"response.function_call_arguments.{kind}", "output_index": 0, **text, **more}
+
+
+DONE = {"type": "response.output_item.done", "output_index": 0, "item": call(arguments=OK)}
+COMPLETED = {"type": "response.completed", "response": response(call(arguments=OK))}
+CREATED = {"type": "response.created", "response": RESPONSE}
+WELL = [
+    CREATED,
+    ADDED,
+    said("delta", {"delta": OK}),
+    said("done", {"arguments": OK}),
+    DONE,
+    COMPLETED,
+]
+
+
+@pytest.mark.parametrize(
+    ("at", "payload"),
+    [
+        (0, {"type": "response.created", "response": response(call())}),
+        (1, {"type": "response.in_progress", "response": response(call())}),
+        (1, {"type": "response.other", "item": call()}),
+        (1, {"item": call(), "output_index": 0}),
+        (1, response(call())),
+        (3, said("done", {"arguments": BAD})),
+        (3, said("done", {"arguments": OK}, name="rm")),
+        (4, {**DONE, "item": call()}),
+        (4, {**DONE, "item": call("rm", OK)}),
+        (5, {**DONE, "item": call()}),
+        (5, {**ADDED, "item": call()}),
+        (5, {"type": "response.completed", "response": response(call())}),
+        (6, {"type": "response.completed", "response": response(call())}),
+        (6, {"type": "response.completed", "response": response(call("rm", OK))}),
+    ],
+)
+def test_responses_that_say_another_call(at, payload):
+    sent = [*WELL[:at], payload, *WELL[at + 1 :]]
+    body = b"".join(sse_bytes(one.get("type", ""), one) for one in sent)
+    out, rewriter = rewritten("responses", guard(), body, range(0, len(body), 13))
+    assert rewriter.denied or rewriter.over
+    assert b"bad" not in out
+    assert b'"rm"' not in out
+    assert rewritten("responses", Guard(()), body)[0] == body
+
+
+def test_a_response_that_says_the_same_call_passes():
+    for last in ([], [COMPLETED]):
+        sent = [*WELL, *last]
+        body = b"".join(sse_bytes(one["type"], one) for one in sent)
+        out, rewriter = rewritten("responses", guard(), body)
+        assert out == body
+        assert not rewriter.over
+
+
+def test_a_call_that_was_whole_and_is_missing_in_the_end():
+    sent = [CREATED, {**ADDED, "item": call()}, {**COMPLETED, "response": RESPONSE}]
+    body = b"".join(sse_bytes(one["type"], one) for one in sent)
+    out, rewriter = rewritten("responses", guard(), body)
+    assert rewriter.over
+    assert b"bad" not in out
+
+
+USE = {"type": "tool_use", "id": "v", "name": "rm", "input": {}}
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [BEGIN, start(0, "write", {"path": "ok"}), delta(0, BAD), stop(0), *ENDS],
+        [BEGIN, start(0, "write", {"path": "bad"}), delta(0, OK), stop(0), *ENDS],
+        [BEGIN, start(0, "read"), start(0, "write"), delta(0, BAD), stop(0), *ENDS],
+        [BEGIN, start(0, "write", {"path": "bad"}), start(1, "read", None, "u"), stop(0), *ENDS],
+        [start(1, "write", {"path": "bad"}), BEGIN, *ENDS],
+        [BEGIN, start(0, "write"), BEGIN, delta(0, BAD), stop(0), *ENDS],
+        [BEGIN, {"type": "message_delta", "delta": {"content": [USE]}, "usage": {}}],
+        [BEGIN, {"type": "message_delta", "delta": {}, "content": [USE]}],
+        [BEGIN, {"type": "content_block_stop", "index": 0, "content_block": USE}],
+        [BEGIN, {"type": "message_stop", "message": {**MESSAGE, "content": [USE]}}],
+        [BEGIN, start(0, "write"), {**delta(0, BAD), "type": "text"}, stop(0), *ENDS],
+        [
+            BEGIN,
+            start(0, "write"),
+            {**delta(0, ""), "delta": {"type": None, "partial_json": BAD}},
+            stop(0),
+            *ENDS,
+        ],
+    ],
+)
+def test_messages_that_can_be_read_otherwise(sent):
+    body = b"".join(sse_bytes(payload["type"], payload) for payload in sent)
+    for places in ((), range(0, len(body), 11)):
+        out, rewriter = rewritten("anthropic", guard(), body, places)
+        assert b'"rm"' not in out
+        assert b"bad" not in out
+        assert rewriter.denied or rewriter.over
+    assert rewritten("anthropic", Guard(()), body)[0] == body
+
+
+def test_rules_that_do_not_concern_a_call_leave_it_alone():
+    sent = sse(
+        piece(id="a", function=function("look", '{"a": 1}')),
+        piece(id="b", function=function("find", '{"b": 1}')),
+        END,
+    )
+    out, rewriter = rewritten("chat", guard(), sent)
+    assert out == sent
+    assert not rewriter.over
+
+
+@pytest.mark.parametrize("api", ["chat", "responses", "anthropic"])
+def test_types_that_are_no_text(api):
+    for odd in ({}, [], 1, None):
+        parts = [
+            {"type": odd, "index": 0},
+            {"type": "content_block_stop", "index": odd},
+            {"type": "response.output_text.delta", "output_index": 0, "content_index": odd},
+            {"type": "response.content_part.added", "output_index": 0, "content_index": odd},
+        ]
+        parts[2]["delta"], parts[3]["part"] = "a", {"type": "output_text"}
+        body = b"".join(sse_bytes("", one) for one in parts)
+        assert rewritten(api, guard(), body)[0] == body
