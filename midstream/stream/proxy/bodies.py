@@ -215,8 +215,9 @@ class StreamRewriter(Rewriter):
                 out.append(raw)
             return
         core = self._core
-        if core.twice(data):
-            out += self._encoded(core.refuse("a key is there twice"))
+        muddle = core.muddle(data)
+        if muddle is not None:
+            out += self._encoded(core.refuse(muddle))
             return
         events = core.mapper.decode(data, t_ns, problem=problem, event=name)
         payload: Any = None
@@ -290,9 +291,10 @@ class WholeRewriter(Rewriter):
         core.read_whole()
         try:
             text = raw.decode("utf-8-sig")
-            if core.twice(text):
-                return self._failed_as(core.refuse("a key is there twice"))
             answer = parse_json(text)
+            muddle = core.muddle(text.replace("\n", " "))  # nobody reads it line by line
+            if muddle is not None:
+                return self._failed_as(core.refuse(muddle))
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):

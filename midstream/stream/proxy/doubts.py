@@ -156,13 +156,17 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def has_twice(text: str) -> bool:
-    """Whether a JSON text has an object with one key twice.
+def muddle_of(text: str) -> str | None:
+    r"""Say why readers may parse a payload's text to different values; None where they do not.
+
+    Some take the first of two values of one key, and some read a payload line by line.
 
     Examples
     --------
-    >>> has_twice('{"a": 1, "a": 2}'), has_twice('{"a": 1}'), has_twice("{")
-    (True, False, False)
+    >>> muddle_of('{"a": 1, "a": 2}'), muddle_of("{"), muddle_of('{"a":\n{"b": 1}\n}')
+    ('a key is there twice', 'a payload is no JSON', 'a line of a payload is another')
+    >>> muddle_of('{"a":\n1}'), muddle_of("[DONE]")
+    (None, None)
     """
     found = False
 
@@ -175,8 +179,13 @@ def has_twice(text: str) -> bool:
     try:
         json.loads(text, object_pairs_hook=look)
     except (ValueError, RecursionError):
-        return found
-    return found
+        return None if text.strip() == "[DONE]" else "a payload is no JSON"
+    if found:
+        return "a key is there twice"
+    lines = text.splitlines()
+    if len(lines) > 1 and any(isinstance(_value(line), dict) and line.strip() for line in lines):
+        return "a line of a payload is another"
+    return None
 
 
 class _ChatDoubts(Doubts):
@@ -189,6 +198,7 @@ class _ChatDoubts(Doubts):
         self._order: dict[Any, list[Any]] = {}  # of a choice: calls' indices as they began
         self._last: dict[Any, _Read] = {}
         self._unnumbered: dict[Any, bool] = {}  # whether a choice's calls have no index
+        self._ended: set[int] = set()
 
     def touches(self, text: str) -> bool:
         return '"tool_calls"' in text or '"function_call"' in text
@@ -211,6 +221,8 @@ class _ChatDoubts(Doubts):
                 continue
             if delta.get("tool_calls") or delta.get("function_call"):
                 yield from self._choice(choice, delta, position)
+            if choice.get("finish_reason") and len(self._ended) < _MOST_CALLS:
+                self._ended.add(as_index(choice.get("index"), position))
 
     def _choice(
         self, choice: dict[str, Any], delta: dict[str, Any], position: int
@@ -349,7 +361,7 @@ class _ChatDoubts(Doubts):
             else:
                 call = last
         if call is None:
-            call = self._call(None, kind)
+            call = self._call((choice, None), kind)
             if call_id is not None:
                 self._by_id[choice, call_id] = call
         elif last is not call and last is not None and self.matters((call.name, last.name)):
@@ -363,6 +375,9 @@ class _ChatDoubts(Doubts):
         name = _name(inner)
         if named and name is None and self.matters((None,)):
             yield "the name of a call is no text"
+        again = (call.names or call.size) and call.key is not None
+        if again and call.key[0] in self._ended and self.matters((call.name, name or call.name)):
+            yield "a call goes on behind the end"
         if name is not None and self._named(call, name):
             yield "the name of a call comes in pieces that differ"
         other = "input" if field == "arguments" else "arguments"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from midstream.stream.events import TEXT_KINDS, Event, Finding
-from midstream.stream.proxy.doubts import doubts_of, has_twice
+from midstream.stream.proxy.doubts import doubts_of, muddle_of
 
 if TYPE_CHECKING:
     from midstream.stream.formats import Mapper
@@ -203,12 +203,13 @@ class Core(ABC):
         step = self.guard.expire(waited_ns)
         return [] if step.stop is None else self._stop(step.stop)
 
-    def twice(self, text: str) -> bool:
-        """Whether a payload's text has a key twice in one object, and may hold a call."""
+    def muddle(self, text: str) -> str | None:
+        """Say why clients may parse a payload's text otherwise, where it may hold calls."""
         doubts = self._doubts
         if doubts is None or not ("\\u" in text or doubts.touches(text)):
-            return False
-        return has_twice(text) and doubts.matters((None,))
+            return None
+        why = muddle_of(text)
+        return why if why is not None and doubts.matters((None,)) else None
 
     def refuse(self, why: str) -> list[Item]:
         """End the stream since clients would read different calls in it, one of them forbidden."""

@@ -573,3 +573,15 @@ def test_types_that_are_no_text(api):
         parts[2]["delta"], parts[3]["part"] = "a", {"type": "output_text"}
         body = b"".join(sse_bytes("", one) for one in parts)
         assert rewritten(api, guard(), body)[0] == body
+
+
+@pytest.mark.parametrize(
+    "around", [("", ""), ('{"a": 1}\ndata: ', ""), ('{"a":\ndata: ', "\ndata: }")]
+)
+def test_payloads_that_are_read_line_by_line(around):
+    text = json.dumps(piece(**READ)).replace("read", "rm")
+    sent = f"data: {around[0]}{text}{around[1]}\n\n".encode()
+    out, rewriter = rewritten("chat", guard(), sent, range(0, len(sent), 9))
+    assert b'"rm"' not in out
+    assert rewriter.denied or rewriter.over
+    assert rewritten("chat", Guard(()), sent)[0] == sent
