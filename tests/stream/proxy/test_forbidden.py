@@ -158,6 +158,12 @@ CHAT |= {
         piece(id="b", function=function("read", BAD)),
         END,
     ],
+    "a call that goes on in the next completion": [
+        END,
+        piece(id="a", function=function("write", "")),
+        {**piece(function=function(None, BAD)), "id": "next"},
+        END,
+    ],
     "the next completion": [
         piece(id="a", function=function("rm")),
         END,
