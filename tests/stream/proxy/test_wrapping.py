@@ -10,7 +10,12 @@ import pytest
 from stream.chat import chunk, sse, within
 from stream.proxy.wires import APIS, PARALLEL, Upstream, body, no_tool, rows, wire
 
-from midstream.errors import ArgumentTypeError, ArgumentValueError, MemoryLimitError
+from midstream.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    MalformedStreamError,
+    MemoryLimitError,
+)
 from midstream.stream.policies import Policy
 from midstream.stream.proxy import ProxyLimits, guard_stream
 
@@ -172,3 +177,13 @@ def test_what_is_no_stream_of_a_model():
 
     with pytest.raises(ArgumentTypeError, match="GuardTransport"):
         guard_stream(Helper())
+
+
+def test_calls_that_can_be_read_otherwise_raise():
+    parts = [
+        chunk(tool_calls=[{"index": 0, "id": "a", "function": {"name": name, "arguments": ""}}])
+        for name in ("read", "write")
+    ]
+    with pytest.raises(MalformedStreamError, match="read in more than one way"):
+        list(guard_stream(parts, policies=no_tool("write")))
+    assert list(guard_stream(parts)) == parts
