@@ -591,3 +591,22 @@ def test_payloads_that_are_read_line_by_line(around):
     assert b'"rm"' not in out
     assert rewriter.denied or rewriter.over
     assert rewritten("chat", Guard(()), sent)[0] == sent
+
+
+def test_calls_that_come_beside_each_other_are_apart():
+    def second(**entry):
+        return chunk(tool_calls=[{"index": 1, **entry}])
+
+    sent = sse(
+        piece(id="a", function=function("write", "")),
+        second(id="b", function=function("write", "")),
+        piece(function=function(None, '{"path": ')),
+        second(function=function(None, '{"path": ')),
+        second(function=function(None, '"ok"}')),
+        piece(function=function(None, '"ok"}')),
+        END,
+    )
+    out, rewriter = rewritten("chat", guard(), sent)
+    assert not rewriter.over
+    assert not rewriter.denied
+    assert sorted(map(str, payloads(out))) == sorted(map(str, payloads(sent)))
