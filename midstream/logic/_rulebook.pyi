@@ -59,6 +59,10 @@ class Program:
 class Slice: ...
 
 @final
+class Scratch:
+    def __new__(cls, program: Program) -> Self: ...
+
+@final
 class Group:
     program: Program
     key: tuple[str, ...] | Callable[[Any], Any] | None
