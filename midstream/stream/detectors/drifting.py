@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections import OrderedDict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -18,7 +17,8 @@ from midstream._core.validate import check_choice, check_int, check_real
 from midstream.compare import Spring
 from midstream.stream._segments import FEATURES, Segmenter
 from midstream.stream.detectors.protocol import ACTIONS
-from midstream.stream.events import KINDS, Event, Finding, Kind, Severity
+from midstream.stream.detectors.texts import TextFollower, check_kinds
+from midstream.stream.events import Event, Finding, Kind, Severity
 
 __all__ = ["DriftDetector", "DriftTemplate"]
 
@@ -130,7 +130,7 @@ class DriftTemplate:
         patience = check_int("patience", patience, low=1, high=1 << 10)
         tolerance = check_real("tolerance", tolerance, low=0, high=0.5)
         margin = check_real("margin", margin, low=0.1, high=100)
-        texts = _texts_of(streams, _check_kinds(kinds), rate)
+        texts = _texts_of(streams, check_kinds(kinds), rate)
         if len(texts) < 2:
             raise ArgumentValueError(f"streams must be at least two with text, got {len(texts)}")
         words = [_words_of(text, size) for text in texts]
@@ -238,7 +238,7 @@ class DriftTemplate:
         return template
 
 
-class DriftDetector:
+class DriftDetector(TextFollower["_Text"]):
     """Find where a text stops looking like those of a template.
 
     Parameters
@@ -282,6 +282,7 @@ class DriftDetector:
 
     #: Whether `watch` should let a scheduler run it beside the stream.
     costly = True
+    label = "drift"
 
     def __init__(
         self,
@@ -293,8 +294,7 @@ class DriftDetector:
         max_texts: int = 16,
     ) -> None:
         self.action: Severity = check_choice("action", action, ACTIONS)
-        self._kinds = _check_kinds(kinds)
-        self._max_texts = check_int("max_texts", max_texts, low=1, high=1 << 16)
+        super().__init__(kinds, max_texts)
         if not isinstance(template, DriftTemplate):
             if isinstance(template, str) or not isinstance(template, Iterable):
                 raise ArgumentTypeError(
@@ -306,26 +306,13 @@ class DriftDetector:
         if threshold is not None:
             threshold = check_real("threshold", threshold, low=0)
         self.threshold = template.threshold if threshold is None else threshold
-        self._texts: OrderedDict[tuple[Kind, str], _Text] = OrderedDict()
         #: Segments that were compared.
         self.n_segments = 0
-        #: Texts that were forgotten.
-        self.evicted = 0
-
-    @property
-    def used(self) -> bool:
-        """Whether it has seen a stream already: a detector belongs to one."""
-        return bool(self._texts)
 
     @property
     def memory_bytes(self) -> int:
         """Bytes held for its texts; the template is not counted."""
         return sum(text.reader.memory_bytes for text in self._texts.values())
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """What a report should say about how it worked."""
-        return (f"drift: {self.evicted:,} texts forgotten",) if self.evicted else ()
 
     def observe(self, event: Event, gap_ns: int = 0) -> Sequence[Finding]:
         """Take the next event.
@@ -351,40 +338,9 @@ class DriftDetector:
                 found.append(finding)
         return found
 
-    def skip(self, kind: Kind, stream_id: str, n_chars: int) -> None:
-        """Pass over characters of a text that it does not get to see.
-
-        Parameters
-        ----------
-        kind, stream_id : str
-            Which text.
-        n_chars : int
-            How many.
-
-        Notes
-        -----
-        Positions go on as if it had seen them. Windows begin anew behind them.
-        """
-        if kind in self._kinds and n_chars > 0:
-            self._text_of((kind, stream_id)).skip(n_chars)
-
-    def finish(self) -> Sequence[Finding]:
-        """Nothing: what is left is less than a segment."""
-        return ()
-
-    def _text_of(self, key: tuple[Kind, str]) -> _Text:
-        text = self._texts.get(key)
-        if text is None:
-            template = self.template
-            text = self._texts[key] = _Text(
-                _Reader(template.size, template.vocabulary, template.rate)
-            )
-            if len(self._texts) > self._max_texts:
-                self._texts.popitem(last=False)
-                self.evicted += 1
-        elif len(self._texts) > 1:
-            self._texts.move_to_end(key)
-        return text
+    def _new_text(self) -> _Text:
+        template = self.template
+        return _Text(_Reader(template.size, template.vocabulary, template.rate))
 
     def _judge(
         self,
@@ -570,14 +526,6 @@ def _texts_of(streams: Any, kinds: frozenset[Kind], rate: bool) -> list[list[tup
                 found.setdefault((event.kind, event.stream_id), []).append((event.text, event.t_ns))
         texts += found.values()
     return texts
-
-
-def _check_kinds(kinds: Collection[Kind]) -> frozenset[Kind]:
-    if not isinstance(kinds, Collection) or isinstance(kinds, str):
-        raise ArgumentTypeError(f"kinds must be a collection of str, got {kinds!r}")
-    for kind in kinds:
-        check_choice("kinds", kind, KINDS)
-    return frozenset(kinds)
 
 
 _FORMAT = "midstream.drift_template.1"

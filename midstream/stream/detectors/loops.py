@@ -6,11 +6,12 @@ from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream._core.errors import ArgumentValueError
 from midstream._core.validate import check_choice, check_int, check_real
 from midstream.stream._loops import LoopScanner
 from midstream.stream.detectors.protocol import ACTIONS
-from midstream.stream.events import KINDS, TEXT_KINDS, Event, Finding, Kind, Severity
+from midstream.stream.detectors.texts import check_kinds
+from midstream.stream.events import TEXT_KINDS, Event, Finding, Kind, Severity
 
 __all__ = ["LoopDetector"]
 
@@ -101,11 +102,7 @@ class LoopDetector:
         memory_limit_bytes: int = 256 * 1024,
     ) -> None:
         self.action: Severity = check_choice("action", action, ACTIONS)
-        if not isinstance(kinds, Collection) or isinstance(kinds, str):
-            raise ArgumentTypeError(f"kinds must be a collection of str, got {kinds!r}")
-        for kind in kinds:
-            check_choice("kinds", kind, KINDS)
-        self._kinds = frozenset(kinds)
+        self._kinds = check_kinds(kinds)
         near_score = check_real("near_score", near_score, low=1, high=150)
         near_stop_score = check_real("near_stop_score", near_stop_score, low=1, high=210)
         if near_stop_score < near_score:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Collection, Sequence
 from typing import Literal
 
-from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream._core.errors import ArgumentValueError
 from midstream._core.validate import check_choice, check_int, check_real
 from midstream.attractor import Online, Regime
 from midstream.stream._segments import FEATURES, Segmenter
 from midstream.stream.detectors.protocol import ACTIONS
-from midstream.stream.events import KINDS, TEXT_KINDS, Event, Finding, Kind, Severity
+from midstream.stream.detectors.texts import TextFollower
+from midstream.stream.events import TEXT_KINDS, Event, Finding, Kind, Severity
 
 __all__ = ["RegimeDetector"]
 
 
-class RegimeDetector:
+class RegimeDetector(TextFollower["_Text"]):
     """Find where a text's run settles: a fixed point, a cycle, or something close to either.
 
     Each text is cut into phrases, and each phrase becomes a point: its length, and what it is made
@@ -76,6 +76,7 @@ class RegimeDetector:
 
     #: Whether `watch` should let a scheduler run it beside the stream.
     costly = True
+    label = "regime"
 
     def __init__(
         self,
@@ -91,11 +92,7 @@ class RegimeDetector:
         max_texts: int = 16,
     ) -> None:
         self.action: Severity = check_choice("action", action, ACTIONS)
-        if not isinstance(kinds, Collection) or isinstance(kinds, str):
-            raise ArgumentTypeError(f"kinds must be a collection of str, got {kinds!r}")
-        for kind in kinds:
-            check_choice("kinds", kind, KINDS)
-        self._kinds = frozenset(kinds)
+        super().__init__(kinds, max_texts)
         self._window = check_int("window", window, low=_LEAST_WINDOW, high=1 << 16)
         self._every = check_int("every", every, low=1, high=1 << 16)
         self._patience = check_int("patience", patience, low=1, high=1 << 16)
@@ -104,28 +101,14 @@ class RegimeDetector:
         self._entropy = check_real("entropy", entropy, low=0, high=1)
         if self._every * self._patience > 1 << 20:
             raise ArgumentValueError(f"every * patience must be at most {1 << 20}, got {every!r}")
-        self._max_texts = check_int("max_texts", max_texts, low=1, high=1 << 16)
-        self._texts: OrderedDict[tuple[Kind, str], _Text] = OrderedDict()
         #: Looks that were taken.
         self.n_looks = 0
-        #: Texts that were forgotten.
-        self.evicted = 0
-
-    @property
-    def used(self) -> bool:
-        """Whether it has seen a stream already: a detector belongs to one."""
-        return bool(self._texts)
 
     @property
     def memory_bytes(self) -> int:
         """Bytes held, roughly."""
         a_text = self._window * (16 * _DIM + self._window // 32 + 100)
         return sum(a_text + text.segments.memory_bytes for text in self._texts.values())
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """What a report should say about how it worked."""
-        return (f"regime: {self.evicted:,} texts forgotten",) if self.evicted else ()
 
     def observe(self, event: Event, gap_ns: int = 0) -> Sequence[Finding]:
         """Take the next event.
@@ -158,33 +141,8 @@ class RegimeDetector:
                 found.append(finding)
         return found
 
-    def skip(self, kind: Kind, stream_id: str, n_chars: int) -> None:
-        """Pass over characters of a text that it does not get to see.
-
-        Parameters
-        ----------
-        kind, stream_id : str
-            Which text.
-        n_chars : int
-            How many.
-        """
-        if kind in self._kinds and n_chars > 0:
-            self._text_of((kind, stream_id)).skip(n_chars)
-
-    def finish(self) -> Sequence[Finding]:
-        """Nothing: what is left is less than a look."""
-        return ()
-
-    def _text_of(self, key: tuple[Kind, str]) -> _Text:
-        text = self._texts.get(key)
-        if text is None:
-            text = self._texts[key] = _Text(self._window)
-            if len(self._texts) > self._max_texts:
-                self._texts.popitem(last=False)
-                self.evicted += 1
-        elif len(self._texts) > 1:
-            self._texts.move_to_end(key)
-        return text
+    def _new_text(self) -> _Text:
+        return _Text(self._window)
 
     def _look(self, text: _Text, key: tuple[Kind, str], end: int, event: Event) -> Finding | None:
         self.n_looks += 1
