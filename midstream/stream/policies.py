@@ -432,12 +432,10 @@ class PolicySet:
         #: Path below ``arguments`` -> tests (operator, operand) that the beginning of a text can
         #: decide.
         self.begun_tests = _begun_tests(self.policies)
-        self.reads_results = any(
-            path.partition(".")[0] == "result" for path in _paths(self.policies)
-        ) or any(_has_function(policy) for policy in self.policies)
-        self.reads_calls = any(path == "call" for path in _paths(self.policies)) or any(
-            _has_function(policy) for policy in self.policies
-        )
+        paths = set(_paths(self.policies))
+        reads_all = any(_has_function(policy) for policy in self.policies)
+        self.reads_results = reads_all or any(path.partition(".")[0] == "result" for path in paths)
+        self.reads_calls = reads_all or "call" in paths
         self._lock = threading.Lock()
 
     @property
@@ -746,21 +744,9 @@ def decided_by(tests: Iterable[tuple[str, Any]], text: str) -> tuple[bool | None
 
 def _has_function(policy: Policy) -> bool:
     """Whether a function of its own looks at steps."""
-    if callable(policy.key):
-        return True
-    todo = list(conditions_of(policy))
-    while todo:
-        one = todo.pop()
-        if not isinstance(one, Mapping):
-            return True
-        for key, value in one.items():
-            if key == "not":
-                todo.append(value)
-            elif key in ("any", "all"):
-                todo += value
-            elif key == "count":
-                todo.append(value["of"])
-    return False
+    return callable(policy.key) or any(
+        not isinstance(condition, Mapping) for condition in _flat(conditions_of(policy))
+    )
 
 
 def _is_bare(policy: Policy, regex: str) -> bool:
@@ -768,18 +754,18 @@ def _is_bare(policy: Policy, regex: str) -> bool:
     found = [
         condition
         for condition in _flat(policy.rule.atoms.values())
-        if condition.get("pattern") == regex
+        if isinstance(condition, Mapping) and condition.get("pattern") == regex
     ]
     return bool(found) and any(set(one) <= {"kind", "pattern", "channel"} for one in found)
 
 
-def _flat(conditions: Iterable[Any]) -> Iterator[Mapping[str, Any]]:
-    """Conditions, and those within them."""
+def _flat(conditions: Iterable[StepCondition]) -> Iterator[StepCondition]:
+    """Conditions, and those within them; functions too."""
     todo = list(conditions)
     while todo:
         one = todo.pop()
+        yield one
         if isinstance(one, Mapping):
-            yield one
             for key, value in one.items():
                 if key in ("any", "all"):
                     todo += value

@@ -11,7 +11,7 @@ from midstream.stream.formats.ollama import OllamaMapper
 from midstream.stream.formats.protocol import Mapper
 from midstream.stream.formats.realtime import RealtimeMapper
 from midstream.stream.formats.responses import ResponsesMapper
-from midstream.stream.sources import Source, check_iterable
+from midstream.stream.sources import Source, check_readable
 
 __all__ = ["from_anthropic", "from_ollama", "from_openai", "from_realtime", "from_responses"]
 
@@ -230,7 +230,7 @@ def from_ollama(stream: Any, *, started_ns: int | None = None) -> Source:
 def _source(stream: Any, mapper: Mapper, what: str, started_ns: int | None) -> Source:
     if isinstance(stream, (str, bytes, dict)):
         stream = [stream]
-    upstream = check_iterable("stream", stream, "a stream of events")
+    upstream = check_readable("stream", stream, "a stream of events")
     decoder = ObjectDecoder(mapper, what=what, unwrap=_unwrap)
     return Source(upstream, decoder, started_ns=started_ns)
 

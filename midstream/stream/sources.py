@@ -17,7 +17,7 @@ from midstream.stream.events import Event
 from midstream.stream.formats.detecting import new_mapper
 from midstream.stream.sse import DEFAULT_MAX_BYTES
 
-__all__ = ["Source", "check_iterable", "from_iterable", "from_sse"]
+__all__ = ["Source", "check_readable", "from_iterable", "from_sse"]
 
 _closing: set[asyncio.Task[None]] = set()
 
@@ -304,7 +304,7 @@ def _close_soon(loop: asyncio.AbstractEventLoop, iterator: Any, upstream: Any) -
     task.add_done_callback(_closing.discard)
 
 
-def check_iterable(name: str, value: Any, wanted: str) -> Any:
+def check_readable(name: str, value: Any, wanted: str) -> Any:
     """Return what can be iterated, in one way or the other.
 
     Raises
@@ -369,7 +369,7 @@ def from_iterable(
     """
     if isinstance(items, (str, bytes, bytearray, Event, dict)):
         items = [items]
-    upstream = check_iterable("items", items, "iterable or async iterable")
+    upstream = check_readable("items", items, "iterable or async iterable")
     return Source(upstream, PlainDecoder(), started_ns=started_ns)
 
 
@@ -420,6 +420,6 @@ def from_sse(
     mapper = new_mapper(api)
     if isinstance(chunks, (bytes, bytearray, str)):
         chunks = [chunks]  # type: ignore[list-item]
-    upstream = check_iterable("chunks", chunks, "iterable or async iterable of bytes")
+    upstream = check_readable("chunks", chunks, "iterable or async iterable of bytes")
     decoder = SSEDecoder(max_bytes=max_line_bytes, mapper=mapper)
     return Source(upstream, decoder, started_ns=started_ns)

@@ -17,7 +17,7 @@ from midstream.stream.guard import NOTHING, Guard, Step, one_line
 from midstream.stream.metrics import Metrics
 from midstream.stream.recording import Recorder
 from midstream.stream.report import Report
-from midstream.stream.sources import Source, check_iterable, from_iterable
+from midstream.stream.sources import Source, check_readable, from_iterable
 
 if TYPE_CHECKING:
     from midstream.logic import Obligation
@@ -473,5 +473,5 @@ class _Alarm:
 
 def _check_source(source: Any) -> Source:
     if not isinstance(source, (str, bytes, bytearray, dict)):
-        check_iterable("source", source, "iterable or async iterable")
+        check_readable("source", source, "iterable or async iterable")
     return from_iterable(source)

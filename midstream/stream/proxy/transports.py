@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import httpx2
 
@@ -29,11 +29,37 @@ if TYPE_CHECKING:
 __all__ = ["GuardTransport", "SyncGuardTransport"]
 
 
-class _Both:
+T = TypeVar("T", httpx2.AsyncBaseTransport, httpx2.BaseTransport)
+
+
+class _Both(Generic[T]):
     """What the two transports share: everything but waiting."""
 
-    def __init__(self, guarding: Guarding) -> None:
-        self._guarding = guarding
+    _kind: ClassVar[type]
+    _default: ClassVar[type[Any]]
+
+    def __init__(
+        self,
+        transport: T | None = None,
+        *,
+        policies: PoliciesLike = (),
+        detectors: Callable[[], Iterable[Detector]] | None = None,
+        ending: Ending = "filtered",
+        limits: ProxyLimits | None = None,
+        on_finding: Callable[[Finding], object] | None = None,
+    ) -> None:
+        if transport is not None and not isinstance(transport, self._kind):
+            raise ArgumentTypeError(
+                f"transport must be an httpx2.{self._kind.__name__}, got {type(transport).__name__}"
+            )
+        self._guarding = Guarding(
+            policies=policies,
+            detectors=detectors,
+            ending=ending,
+            limits=ProxyLimits() if limits is None else limits,
+            on_finding=on_finding,
+        )
+        self._inner: T = self._default() if transport is None else transport
 
     def _begun(self, request: httpx2.Request, route: Route) -> Exchange:
         exchange = Exchange(route, self._guarding, self._guarding.guard())
@@ -74,7 +100,7 @@ def _kept_headers(response: httpx2.Response) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, value in response.headers.raw if name.lower() not in gone]
 
 
-class GuardTransport(_Both, httpx2.AsyncBaseTransport):
+class GuardTransport(_Both[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport):
     """An httpx2 transport that guards what models answer; for asynchronous clients.
 
     Given to an official SDK as the transport of its HTTP client, it does what the proxy does:
@@ -108,30 +134,8 @@ class GuardTransport(_Both, httpx2.AsyncBaseTransport):
     and then ``openai.AsyncOpenAI(http_client=client)``, or ``anthropic.AsyncAnthropic(...)``.
     """
 
-    def __init__(
-        self,
-        transport: httpx2.AsyncBaseTransport | None = None,
-        *,
-        policies: PoliciesLike = (),
-        detectors: Callable[[], Iterable[Detector]] | None = None,
-        ending: Ending = "filtered",
-        limits: ProxyLimits | None = None,
-        on_finding: Callable[[Finding], object] | None = None,
-    ) -> None:
-        if transport is not None and not isinstance(transport, httpx2.AsyncBaseTransport):
-            raise ArgumentTypeError(
-                f"transport must be an httpx2.AsyncBaseTransport, got {type(transport).__name__}"
-            )
-        super().__init__(
-            Guarding(
-                policies=policies,
-                detectors=detectors,
-                ending=ending,
-                limits=ProxyLimits() if limits is None else limits,
-                on_finding=on_finding,
-            )
-        )
-        self._inner = httpx2.AsyncHTTPTransport() if transport is None else transport
+    _kind = httpx2.AsyncBaseTransport
+    _default = httpx2.AsyncHTTPTransport
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request; its answer is guarded where it is a model's."""
@@ -171,7 +175,7 @@ class GuardTransport(_Both, httpx2.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-class SyncGuardTransport(_Both, httpx2.BaseTransport):
+class SyncGuardTransport(_Both[httpx2.BaseTransport], httpx2.BaseTransport):
     """`GuardTransport` for synchronous clients; parameters, errors and notes are the same.
 
     Examples
@@ -180,30 +184,8 @@ class SyncGuardTransport(_Both, httpx2.BaseTransport):
     >>> client = httpx2.Client(transport=SyncGuardTransport())
     """
 
-    def __init__(
-        self,
-        transport: httpx2.BaseTransport | None = None,
-        *,
-        policies: PoliciesLike = (),
-        detectors: Callable[[], Iterable[Detector]] | None = None,
-        ending: Ending = "filtered",
-        limits: ProxyLimits | None = None,
-        on_finding: Callable[[Finding], object] | None = None,
-    ) -> None:
-        if transport is not None and not isinstance(transport, httpx2.BaseTransport):
-            raise ArgumentTypeError(
-                f"transport must be an httpx2.BaseTransport, got {type(transport).__name__}"
-            )
-        super().__init__(
-            Guarding(
-                policies=policies,
-                detectors=detectors,
-                ending=ending,
-                limits=ProxyLimits() if limits is None else limits,
-                on_finding=on_finding,
-            )
-        )
-        self._inner = httpx2.HTTPTransport() if transport is None else transport
+    _kind = httpx2.BaseTransport
+    _default = httpx2.HTTPTransport
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request; its answer is guarded where it is a model's."""

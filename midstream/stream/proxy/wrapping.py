@@ -15,7 +15,7 @@ from midstream.stream.proxy.exchanges import Guarding
 from midstream.stream.proxy.frames import compact
 from midstream.stream.proxy.limits import ProxyLimits
 from midstream.stream.proxy.rewriting import Core, Item
-from midstream.stream.sources import check_iterable
+from midstream.stream.sources import check_readable
 
 if TYPE_CHECKING:
     from midstream.stream.detectors import Detector
@@ -77,7 +77,7 @@ def guard_stream(
     >>> len(list(guarded)), guarded.stopped.kind
     (21, 'loop')
     """
-    check_iterable("stream", stream, "a stream of an SDK")
+    check_readable("stream", stream, "a stream of an SDK")
     for name in ("get_final_message", "get_final_response", "get_final_completion"):
         if hasattr(stream, name):
             raise ArgumentTypeError(
