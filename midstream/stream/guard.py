@@ -414,6 +414,11 @@ class Guard:
             hold == DROP,
         )
 
+    @property
+    def minds_silence(self) -> bool:
+        """Whether `due_ns` can ever say anything."""
+        return bool(self._stalls or self._beside) or self._enforcer is not None
+
     def due_ns(self, waited_ns: int = 0) -> int | None:
         """When silence is to be told.
 

@@ -433,6 +433,7 @@ class _Alarm:
         # The loop holds the timer: a watch that was dropped must not live on in it.
         self._watch = weakref.ref(watch)
         self._guard = watch._guard
+        self._minds_silence = watch._guard.minds_silence
         self._timer: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
         self.waiting_since_ns = 0
@@ -441,7 +442,8 @@ class _Alarm:
     def arm(self, now_ns: int) -> None:
         """The watch begins to wait."""
         self.waiting_since_ns = now_ns
-        if self._timer is None and self._guard.due_ns(0) is not None:
+        # Whether anything is due now is not asked: that costs a microsecond with each event.
+        if self._timer is None and self._minds_silence:
             self._set(0)
 
     def cancel(self) -> None:
