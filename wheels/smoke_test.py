@@ -54,7 +54,14 @@ from midstream.meta import (
 )
 from midstream.quic.page import live_page
 from midstream.scheduler import Histogram, RingQueue, Scheduler, sleep_ns
-from midstream.stream import replay, shipped_recordings, watch
+from midstream.stream import (
+    PolicySet,
+    ready_policies,
+    ready_rules,
+    replay,
+    shipped_recordings,
+    watch,
+)
 
 PACKAGE = Path(midstream.__file__).resolve().parent
 
@@ -85,13 +92,12 @@ def check_compiled_modules() -> set[str]:
     return names
 
 
-def recordings(package: Path) -> set[Path]:
+def data_files(package: Path) -> set[Path]:
+    """What is read at run time and is no code: recordings and ready rules."""
     return {
         path.relative_to(package)
-        for folder in package.rglob("recordings")
-        if folder.is_dir()
-        for path in folder.iterdir()
-        if path.is_file() and path.suffix == ".jsonl"
+        for folder, suffix in (("recordings", ".jsonl"), ("rules", ".toml"))
+        for path in package.rglob(f"{folder}/*{suffix}")
     }
 
 
@@ -105,8 +111,8 @@ def check_against_source(tree: Path, compiled: set[str]) -> None:
         for path in source.rglob(pattern):
             relative = path.relative_to(source)
             check((PACKAGE / relative).is_file(), f"left out of the wheel: {relative}")
-    missing = recordings(source) - recordings(PACKAGE)
-    check(not missing, f"recordings left out of the wheel: {sorted(missing)}")
+    missing = data_files(source) - data_files(PACKAGE)
+    check(not missing, f"data left out of the wheel: {sorted(missing)}")
 
 
 def check_kernels() -> None:
@@ -172,6 +178,9 @@ def check_rules() -> None:
         check_ctl(Kripke({"s": ["s", "t"], "t": ["t"]}, {"p": ["t"]}), "EF p") == {"s", "t"}, "CTL"
     )
     check(str(learn([[{"a"}]], [[set()]], 3)) == "a", "nothing learned")
+    given = {"tokens": 100, "calls": 10, "seconds": 60}
+    ready = ready_policies(ready_rules(), **given)
+    check(len(PolicySet(ready)) >= len(ready_rules()) >= 10, "ready rules are missing")
 
 
 def check_learning() -> None:

@@ -40,7 +40,7 @@ from midstream.errors import MidstreamError
 
 if TYPE_CHECKING:
     from midstream.stream import Detector
-    from midstream.stream.rulefiles import PoliciesLike
+    from midstream.stream.policies import PoliciesLike
 
 __all__ = ["app", "main"]
 

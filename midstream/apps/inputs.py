@@ -239,7 +239,7 @@ def open_policies(names: list[str] | None) -> PolicySet | tuple[()]:
     """
     if not names:
         return ()
-    from midstream.stream.rulefiles import as_policies
+    from midstream.stream.policies import as_policies
 
     with reading_rules():
         return as_policies([Path(name) if Path(name).is_file() else name for name in names])

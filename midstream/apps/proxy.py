@@ -32,8 +32,8 @@ from midstream.errors import (
 
 if TYPE_CHECKING:
     from midstream.stream import Detector, Finding
+    from midstream.stream.policies import PolicyFile
     from midstream.stream.proxy import Proxy, ProxyLimits, ProxyServer
-    from midstream.stream.rulefiles import PolicyFile
 
 __all__ = ["serve"]
 
@@ -106,8 +106,8 @@ def serve(
     ImportError
         The extra ``proxy`` is not installed.
     """
+    from midstream.stream.policies import PolicyFile, for_many_streams
     from midstream.stream.proxy import Proxy, ProxyServer
-    from midstream.stream.rulefiles import PolicyFile, for_many_streams
 
     told = _Told(Output(sys.stdout, "standard output"), json_lines=json_lines, color=color)
     files: list[PolicyFile] = []
@@ -129,7 +129,7 @@ def serve(
     with reading_rules():
         chosen = for_many_streams([policies(name) for name in rules]) if rules else ()
     # What is wrong with a file is told in a row of its own.
-    logging.getLogger("midstream.stream.rulefiles").addHandler(logging.NullHandler())
+    logging.getLogger("midstream.stream.policies").addHandler(logging.NullHandler())
 
     def detectors() -> list[Detector]:
         return _detectors(on_loop, on_stall)

@@ -56,7 +56,7 @@ def lint(
         A file cannot be read.
     """
     from midstream.stream import lint_policies, load_policies
-    from midstream.stream.rulefiles import UNTOLD
+    from midstream.stream.policies.linting import UNTOLD
 
     given = dict(_setting(text) for text in settings)
     known = [name for text in tools for name in text.split(",") if name] or None
@@ -108,7 +108,7 @@ def catalogue(*, json_lines: bool = False, color: bool = True) -> int:
 
 def show(name: str) -> int:
     """Write the TOML of a ready rule, to start one's own from."""
-    from midstream.stream.rulefiles import ready_text
+    from midstream.stream.policies import ready_text
 
     try:
         text = ready_text(name)
@@ -168,7 +168,7 @@ def _told(
     *,
     colored: bool,
 ) -> str:
-    from midstream.stream.rulefiles import UNTOLD
+    from midstream.stream.policies.linting import UNTOLD
 
     def painted(paint: str, text: str) -> str:
         return f"{paint}{text}{_PLAIN}" if colored else text

@@ -16,7 +16,7 @@ from midstream.errors import MidstreamError
 from midstream.stream import Detector, Finding, Recorder, Report, Source, watch
 
 if TYPE_CHECKING:
-    from midstream.stream.rulefiles import PoliciesLike
+    from midstream.stream.policies import PoliciesLike
 
 __all__ = ["FAILED", "FOUND", "NOTHING", "Signals", "exit_status", "follow"]
 

@@ -16,7 +16,7 @@ from midstream.stream import Event, Finding
 
 if TYPE_CHECKING:
     from midstream.stream import Detector, Stepper
-    from midstream.stream.rulefiles import PoliciesLike
+    from midstream.stream.policies import PoliciesLike
 
 __all__ = ["step"]
 

@@ -73,7 +73,18 @@ if TYPE_CHECKING:
     from midstream.stream.metrics import Metrics
     from midstream.stream.patterns import Match, PatternSet, Scanner
     from midstream.stream.pipe import from_pipe
-    from midstream.stream.policies import Policy, PolicySet
+    from midstream.stream.policies import (
+        Policy,
+        PolicyFile,
+        PolicyProblem,
+        PolicySet,
+        PolicyWarning,
+        ReadyRule,
+        lint_policies,
+        load_policies,
+        ready_policies,
+        ready_rules,
+    )
     from midstream.stream.providers import (
         from_anthropic,
         from_ollama,
@@ -106,16 +117,6 @@ if TYPE_CHECKING:
         secret_patterns,
     )
     from midstream.stream.report import Report
-    from midstream.stream.rulefiles import (
-        PolicyFile,
-        PolicyProblem,
-        PolicyWarning,
-        ReadyRule,
-        lint_policies,
-        load_policies,
-        ready_policies,
-        ready_rules,
-    )
     from midstream.stream.sources import Source, from_iterable, from_sse
     from midstream.stream.watching import Watch, watch
 
@@ -230,14 +231,14 @@ __getattr__, __dir__ = lazy_exports(
         "PERSONAL": "redaction",
         "PatternSet": "patterns",
         "Policy": "policies",
-        "PolicyFile": "rulefiles",
-        "PolicyProblem": "rulefiles",
+        "PolicyFile": "policies",
+        "PolicyProblem": "policies",
         "PolicySet": "policies",
-        "PolicyWarning": "rulefiles",
+        "PolicyWarning": "policies",
         "QuicCode": "quic",
         "QuicPublisher": "quic",
         "QuicSink": "quic",
-        "ReadyRule": "rulefiles",
+        "ReadyRule": "policies",
         "Recorder": "recording",
         "Recording": "recording",
         "RecordingsFolder": "recording",
@@ -275,13 +276,13 @@ __getattr__, __dir__ = lazy_exports(
         "from_responses": "providers",
         "from_sse": "sources",
         "import_sse": "recording",
-        "lint_policies": "rulefiles",
+        "lint_policies": "policies",
         "load": "recording",
-        "load_policies": "rulefiles",
+        "load_policies": "policies",
         "proxy": ".",
         "read_recording": "recording",
-        "ready_policies": "rulefiles",
-        "ready_rules": "rulefiles",
+        "ready_policies": "policies",
+        "ready_rules": "policies",
         "redact": "redaction",
         "replay": "recording",
         "secret_patterns": "redaction",

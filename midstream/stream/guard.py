@@ -23,8 +23,7 @@ from midstream.stream.report import Report
 if TYPE_CHECKING:
     from midstream.logic import Obligation
     from midstream.meta.loop import StrangeLoop
-    from midstream.stream.enforcing import Enforcer
-    from midstream.stream.rulefiles import PoliciesLike
+    from midstream.stream.policies import Enforcer, PoliciesLike
     from midstream.stream.steering import Steering
 
 __all__ = ["MAX_ERRORS", "MAX_FINDINGS", "OUTCOMES", "Denial", "Guard", "Step"]
@@ -177,8 +176,7 @@ class Guard:
         blocks = any(getattr(detector, "action", None) == "block" for detector in self._detectors)
         if blocks or policies != ():
             # Only who has rules needs the package that judges them.
-            from midstream.stream.enforcing import Enforcer
-            from midstream.stream.rulefiles import as_policies
+            from midstream.stream.policies import Enforcer, as_policies
 
             chosen = as_policies(policies)
             if blocks or len(chosen):

@@ -22,7 +22,7 @@ from midstream.stream.sources import Source, check_readable, from_iterable
 if TYPE_CHECKING:
     from midstream.logic import Obligation
     from midstream.meta.loop import StrangeLoop
-    from midstream.stream.rulefiles import PoliciesLike
+    from midstream.stream.policies import PoliciesLike
 
 __all__ = ["Watch", "watch"]
 

@@ -17,7 +17,7 @@ from midstream.stream import (
     shipped_recordings,
     watch,
 )
-from midstream.stream.rulefiles import ready_policies
+from midstream.stream.policies import ready_policies
 
 AGAIN = "I will try that once more. "
 

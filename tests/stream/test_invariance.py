@@ -21,9 +21,8 @@ from midstream.stream import Guard, Redactor, default_detectors, load, shipped_r
 from midstream.stream.decode import NDJSONDecoder, SSEDecoder
 from midstream.stream.detectors import RegimeDetector
 from midstream.stream.formats import MAPPERS
-from midstream.stream.policies import Policy
+from midstream.stream.policies import Policy, as_policies, ready_policies, ready_rules
 from midstream.stream.proxy.bodies import make_rewriter
-from midstream.stream.rulefiles import as_policies, ready_policies, ready_rules
 
 KEY = "sk-proj-" + "Ab3dEf6hIj9lMn2pQr5t" * 3
 SETTINGS = {"action": "block", "argument": "user_id", "tokens": 700, "seconds": 5, "calls": 6}

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
     from midstream.stream.detectors import Detector
     from midstream.stream.events import Finding
+    from midstream.stream.policies import PoliciesLike
     from midstream.stream.proxy.bodies import Framing, Rewriter
     from midstream.stream.proxy.rewriting import Ending
     from midstream.stream.recording import Recorder
-    from midstream.stream.rulefiles import PoliciesLike
 
 __all__ = ["Proxy"]
 

@@ -22,8 +22,8 @@ from midstream.stream.wire import parse_json
 if TYPE_CHECKING:
     from midstream.stream.detectors import Detector
     from midstream.stream.guard import Guard
+    from midstream.stream.policies import PoliciesLike
     from midstream.stream.recording import Recorder
-    from midstream.stream.rulefiles import PoliciesLike
 
 __all__ = [
     "Exchange",
@@ -99,7 +99,7 @@ class Guarding:
         if self.on_finding is not None:
             check_callback("on_finding", self.on_finding)
         if self.policies != ():
-            from midstream.stream.rulefiles import for_many_streams
+            from midstream.stream.policies import for_many_streams
 
             object.__setattr__(self, "policies", for_many_streams(self.policies))
         self.guard()  # so that what cannot be used is told now, and not by the first stream
@@ -109,7 +109,7 @@ class Guarding:
         """How many rules there are."""
         if self.policies == ():
             return 0
-        from midstream.stream.rulefiles import as_policies
+        from midstream.stream.policies import as_policies
 
         return len(as_policies(self.policies))
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from midstream.stream.detectors import Detector
     from midstream.stream.events import Finding
     from midstream.stream.guard import Denial
-    from midstream.stream.rulefiles import PoliciesLike
+    from midstream.stream.policies import PoliciesLike
 
 __all__ = ["AsyncGuardedStream", "GuardedStream", "guard_stream"]
 

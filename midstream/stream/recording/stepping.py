@@ -15,7 +15,7 @@ from midstream.stream.recording.reading import Recording, read_recording
 
 if TYPE_CHECKING:
     from midstream.stream.detectors import Detector
-    from midstream.stream.rulefiles import PoliciesLike
+    from midstream.stream.policies import PoliciesLike
 
 __all__ = ["Stepper"]
 

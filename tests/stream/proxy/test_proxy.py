@@ -14,9 +14,8 @@ from stream.proxy.wires import PATHS, Upstream, no_tool, post, proxied, raw, spl
 
 from midstream.errors import ArgumentTypeError, ArgumentValueError
 from midstream.stream import LoopDetector, StallDetector, load
-from midstream.stream.policies import Policy
+from midstream.stream.policies import Policy, PolicyFile
 from midstream.stream.proxy import Proxy, ProxyLimits
-from midstream.stream.rulefiles import PolicyFile
 
 CHAT = PATHS["chat"]
 KEY = "sk-proj-" + "A1b2C3d4E5" * 8

@@ -10,8 +10,7 @@ from stream.chat import chunk, sse, within
 from stream.proxy.wires import PATHS, Upstream, no_tool, post, proxied, raw, split
 
 from midstream.stream import Event, Guard, LoopDetector
-from midstream.stream.policies import Policy
-from midstream.stream.rulefiles import ready_policies
+from midstream.stream.policies import Policy, ready_policies
 
 KEYS = {
     where: "sk-proj-" + f"{number}a1B2c3D4e5F6" * 5

@@ -25,8 +25,15 @@ from midstream.stream import (
     ready_rules,
     watch,
 )
-from midstream.stream.policies import CHANNELS, FIELDS_OF, STEP_FIELDS, STEP_KINDS
-from midstream.stream.rulefiles import as_policies, for_many_streams, ready_text
+from midstream.stream.policies import (
+    CHANNELS,
+    STEP_FIELDS,
+    STEP_KINDS,
+    as_policies,
+    for_many_streams,
+    ready_text,
+)
+from midstream.stream.policies.steps import FIELDS_OF
 
 GIVEN = {"calls": 20, "tokens": 2000, "seconds": 600}
 
@@ -217,7 +224,7 @@ def test_a_file_that_changes_is_read_again(tmp_path, caplog) -> None:
     assert running.take(Event("text", 0, 0, "x" * 40)).stop is not None
     assert Guard((), rules).take(Event("text", 0, 0, "x" * 40)).stop is None
     second = rules.current
-    with caplog.at_level(logging.WARNING, logger="midstream.stream.rulefiles"):
+    with caplog.at_level(logging.WARNING, logger="midstream.stream.policies"):
         write(path, "[ready.token-budget]\ntokens = ", 3)
         assert rules.current is second
         assert rules.problem is not None and "not TOML" in rules.problem
