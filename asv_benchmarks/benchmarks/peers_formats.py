@@ -46,7 +46,7 @@ class _Sdk(Peer):
     def ours(self):
         decoder = SSEDecoder()
         events = decoder.feed(self.body, 0)
-        return events + [event for event in decoder.end(0) if event.kind != "error"]
+        return events + [event for event in decoder.finish(0) if event.kind != "error"]
 
     def peer(self):
         response = self.response(200, content=self.body, request=self.request)

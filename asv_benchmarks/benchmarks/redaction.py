@@ -20,7 +20,7 @@ class RedactTokens:
         self.kinds = {"all kinds": SECRET_KINDS, "credentials": CREDENTIALS}.get(kinds, [kinds])
         self.tokens = tokens()
         redactor = Redactor(self.kinds)
-        out = "".join(map(redactor.feed, self.tokens)) + redactor.flush()
+        out = "".join(map(redactor.feed, self.tokens)) + redactor.finish()
         assert out != "".join(self.tokens)
 
     def track_ns_per_token(self, kinds):

@@ -341,7 +341,7 @@ def _foreign(path: Path, head: bytes) -> list[Event]:
         return import_sse(path)
     decoder = NDJSONDecoder(max_bytes=64 << 20)
     try:
-        events = decoder.feed(path.read_bytes(), 0) + decoder.end(0)
+        events = decoder.feed(path.read_bytes(), 0) + decoder.finish(0)
     except OSError as error:
         raise RecordingError(error.strerror or str(error), place=str(path)) from error
     if decoder.error is not None:

@@ -131,14 +131,11 @@ def serve(
     # What is wrong with a file is told in a row of its own.
     logging.getLogger("midstream.stream.policies").addHandler(logging.NullHandler())
 
-    def detectors() -> list[Detector]:
-        return _detectors(on_loop, on_stall)
-
     try:
         proxy = Proxy(
             upstream,
             policies=chosen,
-            detectors=detectors,
+            make_detectors=lambda: _detectors(on_loop, on_stall),
             ending=cast("Any", ending),
             limits=_limits(limits),
             recordings=recordings,

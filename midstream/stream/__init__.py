@@ -31,6 +31,11 @@ Recording
     `import_sse` for the formats of providers; `Stepper` to go through one, forwards and back
 Publishing over QUIC
     `QuicPublisher` for a server, `to_quic` and `QuicSink` for a stream; `QuicCode`, `Served`
+
+Whatever takes something piece by piece is told with ``finish`` that nothing follows, and gives what
+is left; ``close`` and ``aclose`` give back what was opened, and yield nothing. What looks at one
+stream takes its ``detectors``, as they are; what looks at many takes ``make_detectors``, which
+makes those of each.
 """
 
 from __future__ import annotations

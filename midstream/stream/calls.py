@@ -214,7 +214,7 @@ class CallAssembler:
     >>> call = calls.take(Event("tool_call", 0, 0, '{"rows": [{"id": 7}, ', "load", None, "0/0"))
     >>> call.fixed
     {'rows.0.id': 7, 'rows.0': {'id': 7}}
-    >>> [call.malformed for call in calls.close()]
+    >>> [call.malformed for call in calls.finish()]
     ['character 21: ends where a value is due']
     """
 
@@ -300,7 +300,7 @@ class CallAssembler:
             self.changed = True
         return call
 
-    def close(self, stream_id: str | None = None) -> list[CallProgress]:
+    def finish(self, stream_id: str | None = None) -> list[CallProgress]:
         """Take note that a call is over, because its provider says so, or that all are.
 
         Parameters

@@ -1,7 +1,7 @@
 """Decoders: what a source receives in, events out; no input or output of their own.
 
 A decoder's `feed` takes one item (bytes, text, a payload) and returns the events it completes;
-`end` says that nothing follows. Neither raises for what a stream may contain: a decoder that
+`finish` says that nothing follows. Neither raises for what a stream may contain: a decoder that
 cannot go on returns the events it still has and sets `error`.
 """
 
@@ -56,7 +56,7 @@ class Decoder(Protocol):
     def feed(self, item: Any, t_ns: int) -> list[Event]:
         """Events that `item`, arrived at `t_ns`, completes."""
 
-    def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
+    def finish(self, t_ns: int, *, broken: bool = False) -> list[Event]:
         """Events left when nothing follows; `broken` where the transport failed and will say so."""
 
 
@@ -113,14 +113,14 @@ class PlainDecoder:
         self.seq += 1
         return [event]
 
-    def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
+    def finish(self, t_ns: int, *, broken: bool = False) -> list[Event]:
         """Notice a last character that did not come whole."""
         self._decode(b"", final=not broken)
         out = self._rest(t_ns)
         mapper = self._mapper
         if mapper is not None:
             mapper.seq = self.seq
-            out += mapper.flush(t_ns)
+            out += mapper.finish(t_ns)
             cut = None if broken else mapper.cut()
             if cut is not None:
                 out.append(mapper.failure(cut, t_ns))
@@ -238,9 +238,9 @@ class ObjectDecoder:
             return []
         return self.mapper.events(payload, t_ns)
 
-    def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
+    def finish(self, t_ns: int, *, broken: bool = False) -> list[Event]:
         """What was held back, and an error event if the stream was cut off."""
-        out = self.mapper.flush(t_ns)
+        out = self.mapper.finish(t_ns)
         cut = None if broken else self.mapper.cut()
         if cut is not None:
             out.append(self.mapper.failure(cut, t_ns))
@@ -294,12 +294,12 @@ class SSEDecoder:
             item = bytes(item)
         return self._run(lambda: self.parser.feed(item), t_ns)
 
-    def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
+    def finish(self, t_ns: int, *, broken: bool = False) -> list[Event]:
         """The event that no blank line ended, and what there is to say about a cut."""
         size = self.parser.offset
         seen = self.parser.count
         out: list[Event] = []
-        for sent in [] if self.error else self._sent(self.parser.flush):
+        for sent in [] if self.error else self._sent(self.parser.finish):
             events = self.mapper.decode(sent.data, t_ns, offset=sent.offset, event=sent.event)
             malformed = any(event.kind == "error" and event.data == sent.data for event in events)
             if malformed and (broken or self._place is not None):
@@ -308,7 +308,7 @@ class SSEDecoder:
                     self._fail(f"closed in the middle of event {self.mapper.count}")
             else:
                 out += events
-        out += self.mapper.flush(t_ns)
+        out += self.mapper.finish(t_ns)
         if broken or self.error is not None:
             return out
         cut = self.mapper.cut()
@@ -347,7 +347,7 @@ class SSEDecoder:
             if self.mapper.done:
                 break
         if self.error is not None:
-            out += self.mapper.flush(t_ns)
+            out += self.mapper.finish(t_ns)
         return out
 
 
@@ -411,7 +411,7 @@ class LineDecoder(ABC):
                 self._partial = []
         return out
 
-    def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
+    def finish(self, t_ns: int, *, broken: bool = False) -> list[Event]:
         """Events of a last line without a line end."""
         if not self._partial or self.error is not None:
             return []
@@ -460,15 +460,15 @@ class NDJSONDecoder(LineDecoder):
             problem = f"invalid UTF-8 at byte {error.start} of its line ({error.reason})"
             return self.mapper.decode(line.decode("utf-8", "replace"), t_ns, problem=problem)
 
-    def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
+    def finish(self, t_ns: int, *, broken: bool = False) -> list[Event]:
         """Events of the last line, and what there is to say about a cut."""
-        out = super().end(t_ns, broken=broken)
+        out = super().finish(t_ns, broken=broken)
         # Text as data is what was not JSON: half a line here, and half an event is no event.
         half = any(event.kind == "error" and isinstance(event.data, str) for event in out)
         if half and (broken or self._place is not None):
             self.mapper.seq -= len(out)
             out = []
-        out += self.mapper.flush(t_ns)
+        out += self.mapper.finish(t_ns)
         if self._place is not None and not broken and self.error is None:
             problem = self.mapper.cut()
             if half:

@@ -534,9 +534,9 @@ class _Late:
         decoder = self._exchange.decoder
         return [] if decoder is None else decoder.feed(item, self._since_sent(t_ns))
 
-    def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
+    def finish(self, t_ns: int, *, broken: bool = False) -> list[Event]:
         decoder = self._exchange.decoder
-        return [] if decoder is None else decoder.end(self._since_sent(t_ns), broken=broken)
+        return [] if decoder is None else decoder.finish(self._since_sent(t_ns), broken=broken)
 
     def _since_sent(self, t_ns: int) -> int:
         return t_ns + self._created_ns - self._exchange.sent_ns
@@ -567,16 +567,16 @@ class _JSONBody:
             )
         return []
 
-    def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
+    def finish(self, t_ns: int, *, broken: bool = False) -> list[Event]:
         body = b"".join(self._pieces)
         mapper = AutoMapper()
         try:
             out = mapper.events(parse_json(body.decode("utf-8-sig")), t_ns)
-            return out + mapper.flush(t_ns)
+            return out + mapper.finish(t_ns)
         except (ValueError, RecursionError):
             lines = NDJSONDecoder(max_bytes=self._max_bytes, place=self._place)
         out = lines.feed(body, t_ns)
         if lines.error is None:
-            out += lines.end(t_ns, broken=broken)
+            out += lines.finish(t_ns, broken=broken)
         self.error = lines.error
         return out

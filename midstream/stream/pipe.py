@@ -106,7 +106,7 @@ class SniffDecoder:
             self._decoder = self._make(self.format)
         return self._decoder.feed(item, t_ns)
 
-    def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
+    def finish(self, t_ns: int, *, broken: bool = False) -> list[Event]:
         """Events left when nothing follows."""
         events: list[Event] = []
         if self._decoder is None:
@@ -114,7 +114,7 @@ class SniffDecoder:
             self._decoder = self._make(self.format)
             events = self._decoder.feed(self._head, t_ns)
         if self._decoder.error is None:
-            events += self._decoder.end(t_ns, broken=broken)
+            events += self._decoder.finish(t_ns, broken=broken)
         return events
 
     def _make(self, format: Format) -> Decoder:

@@ -721,10 +721,10 @@ class _FeedDecoder(RecordingDecoder):
 
     __slots__ = ()
 
-    def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
+    def finish(self, t_ns: int, *, broken: bool = False) -> list[Event]:
         if self.number == 0 and not self._partial and not broken:
             self.error = EndpointError("ended before the first line", place=self._place)
-        return super().end(t_ns, broken=broken or self.error is not None)
+        return super().finish(t_ns, broken=broken or self.error is not None)
 
     def _other(self, row: dict[str, Any], size: int, crc32: int) -> list[Event]:
         failed = row.get("failed")

@@ -208,7 +208,7 @@ class Redactor:
     >>> redactor = Redactor()
     >>> [redactor.feed(piece) for piece in ("Use AKIAIOSF", "ODNN7EXAMPLE", " or ask a@b", ".org")]
     ['Use ', '', '[redacted:aws-key-id] or ask ', '']
-    >>> redactor.flush()
+    >>> redactor.finish()
     '[redacted:email]'
     """
 
@@ -234,7 +234,7 @@ class Redactor:
         self._spans: list[tuple[int, int, int, str]] = []  # start, place in order, end, name
         self._hidden = -1  # start of what became too long to be held, while it lasts
         self._slashes = 0  # backslashes that end what went out
-        #: Secrets that the last `feed` or `flush` found, by where they are in the text as it came.
+        #: Secrets that the last `feed` or `finish` found, by where they are in the text as it came.
         self.new: list[Match] = []
 
     @property
@@ -312,7 +312,7 @@ class Redactor:
         certain = [start for _, start in self._scanner.under_way()]
         return self._release(min(certain, default=self._scanner.n_chars))
 
-    def flush(self) -> str:
+    def finish(self) -> str:
         """Take note that the text is over.
 
         Returns
@@ -486,7 +486,7 @@ def redact(
     'mail [redacted:email], card [redacted:credit-card]'
     """
     redactor = Redactor(kinds, patterns=patterns, placeholder=placeholder)
-    return redactor.feed(check_text("text", text)) + redactor.flush()
+    return redactor.feed(check_text("text", text)) + redactor.finish()
 
 
 def secret_patterns(kinds: Collection[str] = CREDENTIALS) -> dict[str, str]:

@@ -228,7 +228,7 @@ class Source(AsyncClosing):
         t_ns = monotonic_ns() - self._started_ns
         failure: BaseException | None
         try:
-            self._pending.extend(decoder.end(t_ns, broken=error is not None))
+            self._pending.extend(decoder.finish(t_ns, broken=error is not None))
             failure = decoder.error
         except Exception as raised:  # noqa: BLE001 - raised after what had arrived
             failure = raised

@@ -90,7 +90,7 @@ class SSEParser:
     References
     ----------
     WHATWG HTML, section 9.2, "Server-sent events". Two things differ on purpose: the last event
-    is kept where its blank line is missing (see `flush`), and invalid UTF-8 is reported.
+    is kept where its blank line is missing (see `finish`), and invalid UTF-8 is reported.
 
     Examples
     --------
@@ -188,7 +188,7 @@ class SSEParser:
             raise self.error
         return events
 
-    def flush(self) -> list[ServerSentEvent]:
+    def finish(self) -> list[ServerSentEvent]:
         """Say that the body is over; return the event that no blank line ended, if any.
 
         Returns

@@ -64,7 +64,7 @@ def told(text, cuts):
         found += [(path, repr(call.fixed[path])) for path in call.new]
         assert call.open_string is None or not call.malformed
         malformed, complete = call.malformed, call.complete
-    calls.close()
+    calls.finish()
     return found, malformed, complete, call.malformed, call.complete, repr(call.value), call
 
 
@@ -223,7 +223,7 @@ def test_heads_first_and_arguments_interleaved():
     calls.take(piece("}", "0/1"))
     assert (first.value, second.value) == ({"p": 2}, {"q": 1})
     assert (first.name, second.call_id) == ("read", "c2")
-    assert calls.close() == [first, second]
+    assert calls.finish() == [first, second]
 
 
 def test_where_calls_follow_one_another_the_next_ends_the_one_before():
@@ -238,10 +238,10 @@ def test_where_calls_follow_one_another_the_next_ends_the_one_before():
     fourth = calls.take(piece("7", "3", "read"))
     assert calls.ended == [second]
     assert second.malformed == "character 6: ends where a value is due"
-    assert calls.close("3") == [fourth]
+    assert calls.finish("3") == [fourth]
     assert fourth.value == 7
-    assert calls.close() == [third]
-    assert calls.close("unknown") == []
+    assert calls.finish() == [third]
+    assert calls.finish("unknown") == []
 
 
 def test_an_identifier_used_again_is_another_call():
@@ -275,7 +275,7 @@ def test_free_text_by_its_payload(data):
     assert call.free_text
     assert call.open_string == ("", "ls {")
     assert not call.complete
-    assert calls.close() == [call]
+    assert calls.finish() == [call]
     assert (call.value, call.malformed, call.open_string) == ("ls {", None, None)
 
 
@@ -385,7 +385,7 @@ def test_calls_of_recorded_streams(shared_data, size):
         body = shared_data("wire/" + row["file"]).read_bytes()
         decoder = SSEDecoder() if row["file"].endswith(".sse") else NDJSONDecoder()
         assembler, calls = CallAssembler(), []
-        for event in [*decoder.feed(body, 0), *decoder.end(0)]:
+        for event in [*decoder.feed(body, 0), *decoder.finish(0)]:
             pieces = [event]
             if event.kind == "tool_call" and len(event.text) > size:
                 texts = [event.text[at : at + size] for at in range(0, len(event.text), size)]
@@ -395,8 +395,8 @@ def test_calls_of_recorded_streams(shared_data, size):
                 if call is not None and call not in calls:
                     calls.append(call)
             if event.kind == "end":
-                assembler.close()
-        assembler.close()
+                assembler.finish()
+        assembler.finish()
         plain = [call for call in calls if not call.provider_run and call.name not in typed]
         assert [
             (call.name, call.value if call.complete else call.arguments_text) for call in plain
@@ -425,4 +425,4 @@ def test_several_custom_calls_of_one_payload():
     assembler = CallAssembler()
     for event in SSEDecoder().feed(body, 0):
         assembler.take(event)
-    assert [call.value for call in assembler.close()] == ["SELECT 1", "ls"]
+    assert [call.value for call in assembler.finish()] == ["SELECT 1", "ls"]

@@ -96,7 +96,7 @@ def test_every_stream_of_the_data_goes_there_and_back(shared_data, target):
             events = import_sse(path)
         else:
             decoder = NDJSONDecoder(max_bytes=1 << 26)
-            events = decoder.feed(path.read_bytes(), 0) + decoder.end(0)
+            events = decoder.feed(path.read_bytes(), 0) + decoder.finish(0)
         if not any(event.kind == "end" for event in events):
             continue
         if [event for event in events if event.kind == "error"]:

@@ -81,7 +81,7 @@ def told(findings, *, loose=False):
 
 def decoded(decoder, pieces):
     events = [event for piece in pieces for event in decoder.feed(piece, 0)]
-    return events + decoder.end(0)
+    return events + decoder.finish(0)
 
 
 def guarded(events, before=()):
@@ -222,7 +222,7 @@ PAYLOADS = {
 def events_of(api, parts, cut):
     mapper = MAPPERS[api]()
     out = [event for payload in PAYLOADS[api](parts, cut) for event in mapper.events(payload, 0)]
-    return out + mapper.flush(0)
+    return out + mapper.finish(0)
 
 
 def read(api, out):
@@ -280,7 +280,7 @@ def redacted(events):
         redactor = redactors.setdefault(key, Redactor())
         out[key] = out.get(key, "") + redactor.feed(event.text)
     for key, redactor in redactors.items():
-        out[key] += redactor.flush()
+        out[key] += redactor.finish()
     return {key: text for key, text in out.items() if text}
 
 

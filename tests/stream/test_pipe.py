@@ -112,7 +112,7 @@ def test_text_that_begins_like_something_else_passes(body):
     for size in (1, 7, len(body)):
         decoder = SniffDecoder("pipe")
         events = [event for piece in cut(body, [size]) for event in decoder.feed(piece, 0)]
-        events += decoder.end(0)
+        events += decoder.finish(0)
         assert decoder.format == "text"
         assert joined(events).encode() == body
         assert decoder.error is None
@@ -123,7 +123,7 @@ def test_a_format_is_found_byte_by_byte():
     for form, body in {**FORMS, "sse": ping + FORMS["sse"]}.items():
         decoder = SniffDecoder("pipe")
         events = [event for piece in cut(body, [1]) for event in decoder.feed(piece, 0)]
-        events += decoder.end(0)
+        events += decoder.finish(0)
         assert decoder.format == form
         assert joined(events) == "Once upon"
 
@@ -138,7 +138,7 @@ def test_ollama_lines_are_understood():
         b'"done_reason":"length","prompt_eval_count":4,"eval_count":3}\n'
     )
     decoder = SniffDecoder("pipe")
-    events = decoder.feed(body, 0) + decoder.end(0)
+    events = decoder.feed(body, 0) + decoder.finish(0)
     assert [(event.kind, event.text, event.name) for event in events] == [
         ("reasoning", "Hm.", None),
         ("text", "Once", None),
@@ -151,7 +151,7 @@ def test_ollama_lines_are_understood():
         "tokens": {"input_tokens": 4, "output_tokens": 3, "total_tokens": 7},
     }
     decoder = SniffDecoder("pipe")
-    events = decoder.feed(b'{"response":"Once","done":false}\n', 0) + decoder.end(0)
+    events = decoder.feed(b'{"response":"Once","done":false}\n', 0) + decoder.finish(0)
     assert [event.kind for event in events] == ["text", "error"]
     assert "closed mid-stream" in events[1].text
 
@@ -167,11 +167,11 @@ def test_ollama_lines_are_understood():
 )
 def test_a_stream_without_one_known_event_says_so(format, body, count):
     decoder = SniffDecoder("pipe", format=format)
-    events = decoder.feed(body, 0) + decoder.end(0)
+    events = decoder.feed(body, 0) + decoder.finish(0)
     assert [event.text for event in events if event.kind == "error"] == [events[-1].text]
     assert f"{count} events, none of them of a known API" in events[-1].text
     empty = SniffDecoder("pipe", format=format)
-    assert empty.end(0) == []
+    assert empty.finish(0) == []
 
 
 class Pipe:

@@ -715,7 +715,7 @@ class _Hide:
         self.held = text[len(text) - keep :]
         return text[: len(text) - keep]
 
-    def flush(self):
+    def finish(self):
         rest, self.held = self.held, ""
         return rest
 

@@ -90,7 +90,7 @@ def redacted(text, cuts=(), **settings):
     redactor = Redactor(**settings)
     places = sorted({0, *(cut % (len(text) + 1) for cut in cuts), len(text)})
     out = [redactor.feed(text[start:end]) for start, end in pairwise(places)]
-    return [*out, redactor.flush()]
+    return [*out, redactor.finish()]
 
 
 def test_there_is_a_secret_of_each_kind():
@@ -216,10 +216,10 @@ def test_what_is_held():
     assert redactor.feed(".") == "[redacted:openai-key]."
     assert redactor.new == [Match("openai-key", 9, 52)]
     assert redactor.feed("sk-abc") == ""
-    assert redactor.flush() == "sk-abc"
+    assert redactor.finish() == "sk-abc"
     assert redactor.counts == {"openai-key": 1}
     assert redactor.feed("sk-" + "b" * 40) == ""
-    assert redactor.flush() == "[redacted:openai-key]"
+    assert redactor.finish() == "[redacted:openai-key]"
     assert redactor.new == [Match("openai-key", 0, 43)]
     assert redactor.counts == {"openai-key": 2}
 
@@ -239,7 +239,7 @@ def test_what_is_released_before_it_is_certain():
     assert redactor.release() == ""
     assert redactor.feed("\\") == "[redacted:email]\\"
     assert redactor.feed("nann") + redactor.release() == "nann"
-    assert redactor.feed("@example.org") + redactor.flush() == "[redacted:email]"
+    assert redactor.feed("@example.org") + redactor.finish() == "[redacted:email]"
 
 
 @settings(deadline=None)
@@ -253,7 +253,7 @@ def test_release_loses_nothing(scraps, times):
         if release:
             n_out += len(redactor.release())
             assert n_out + redactor.held <= len(text)
-    n_out += len(redactor.flush())
+    n_out += len(redactor.finish())
     n_gone += sum(match.end - match.start for match in redactor.new)
     assert n_out <= len(text) <= n_out + n_gone
 

@@ -19,7 +19,7 @@ def parse(pieces, **options):
     events = []
     for piece in pieces:
         events += parser.feed(piece)
-    return events + parser.flush()
+    return events + parser.finish()
 
 
 def data(events):
@@ -88,10 +88,10 @@ def test_last_event_without_its_blank_line():
     assert parse([b"data: a\n\ndata:"])[1:] == []
 
 
-def test_a_parser_is_new_after_flush():
+def test_a_parser_is_new_when_a_body_is_over():
     parser = SSEParser()
     parser.feed(b"id: 1\ndata: a")
-    parser.flush()
+    parser.finish()
     (event,) = parser.feed(b"\xef\xbb\xbfdata: b\n\n")
     assert event == ("b", "", "", None, 1, 0, True, None)
 
@@ -136,7 +136,7 @@ def test_an_endless_line_fails_early_in_bounded_memory():
     assert peak < 4 << 20
     assert parser.error is caught.value
     with pytest.raises(MalformedStreamError):
-        parser.flush()
+        parser.finish()
 
 
 def test_an_endless_event_fails_too():

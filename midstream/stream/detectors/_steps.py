@@ -74,7 +74,7 @@ class Happenings:
 
     def finish(self, event: Event | None) -> list[dict[str, Any]]:
         """Steps of calls that only the end makes whole."""
-        closed = self._calls.close()
+        closed = self._calls.finish()
         made = [step for call in closed if (step := self._call(call, event)) is not None]
         self._told.clear()
         return made

@@ -87,13 +87,13 @@ class AnthropicMapper(PayloadMapper):
         self._open = False
         self._ended = False
 
-    def flush(self, t_ns: int) -> list[Event]:
+    def finish(self, t_ns: int) -> list[Event]:
         """What was held back: halves of characters, and inputs of blocks that never stopped."""
         out: list[Event] = []
         for part in self._blocks.values():
             if part.kind in _CALLS and not part.said and part.given:
                 self._stop(out, part, t_ns, {})
-        return out + super().flush(t_ns)
+        return out + super().finish(t_ns)
 
     def _unended(self) -> bool:
         return self._open

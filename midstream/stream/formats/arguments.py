@@ -35,7 +35,7 @@ class ArgumentsWriter:
     '{"city":"Bos'
     >>> writer.piece({"jsonPath": "$.city", "stringValue": "ton"})
     'ton"'
-    >>> writer.piece({"jsonPath": "$.days[0]", "numberValue": 3}) + writer.end()
+    >>> writer.piece({"jsonPath": "$.days[0]", "numberValue": 3}) + writer.finish()
     ',"days":[3]}'
     """
 
@@ -67,7 +67,7 @@ class ArgumentsWriter:
         self._string = path if goes_on else None
         return begin + compact(value)[1:-1] + ("" if goes_on else '"')
 
-    def end(self) -> str:
+    def finish(self) -> str:
         """JSON text that closes all that is open."""
         if not self._kinds:
             return "{}"

@@ -120,7 +120,7 @@ class PayloadMapper:
             if not bare:
                 return events
             if bare == _DONE:
-                events += self.flush(t_ns)
+                events += self.finish(t_ns)
                 self.done = self.known = True
                 return events
         try:
@@ -163,7 +163,7 @@ class PayloadMapper:
         self.known = True
         return event
 
-    def flush(self, t_ns: int) -> list[Event]:
+    def finish(self, t_ns: int) -> list[Event]:
         """What was held back of texts, to be asked when nothing follows."""
         out: list[Event] = []
         if self._held:

@@ -200,13 +200,13 @@ class AutoMapper(PayloadMapper):
         self.known = True
         return out
 
-    def flush(self, t_ns: int) -> list[Event]:
+    def finish(self, t_ns: int) -> list[Event]:
         """What was held back of texts, to be asked when nothing follows."""
         inner = self.inner
         if inner is None:
             return []
         inner.seq = self.seq
-        out = inner.flush(t_ns)
+        out = inner.finish(t_ns)
         self.seq = inner.seq
         return out
 

@@ -199,7 +199,7 @@ class GoogleMapper(PayloadMapper):
             if isinstance(arguments, dict) and not isinstance(partial, list):
                 text = compact(arguments)
             else:
-                text += state.writer.end()
+                text += state.writer.finish()
         self._say(out, made, text, t_ns, payload)
 
     def _end(

@@ -75,7 +75,7 @@ class Mapper(Protocol):
     def failure(self, message: str, t_ns: int, data: Any = None) -> Event:
         """Make the next event an ``error`` with this message."""
 
-    def flush(self, t_ns: int) -> list[Event]:
+    def finish(self, t_ns: int) -> list[Event]:
         """What was held back of texts, to be asked when nothing follows."""
 
     def cut(self) -> str | None:

@@ -89,13 +89,13 @@ class ResponsesMapper(PayloadMapper):
         self._begun = 1
         self._answer = Answer("")
 
-    def flush(self, t_ns: int) -> list[Event]:
+    def finish(self, t_ns: int) -> list[Event]:
         """What was held back: halves of characters, and arguments of calls that never ended."""
         out: list[Event] = []
         for call in self._answer.items.values():
             if call.name is not None and not call.said and call.given:
                 self._say(out, call, call.finish(call.given), t_ns, {})
-        return out + super().flush(t_ns)
+        return out + super().finish(t_ns)
 
     def _unended(self) -> bool:
         return self._answer.started and not self._answer.ended

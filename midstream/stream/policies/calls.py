@@ -328,12 +328,12 @@ class CallJudgement(TextJudgement):
     def _end_calls(self, choice: str) -> None:
         """Take note that the calls of a choice are over, or all of them."""
         if not choice:
-            self._close_calls(self._assembler.close())
+            self._close_calls(self._assembler.finish())
             self._calls = {key: call for key, call in self._calls.items() if call.denied}
             return
         for progress in self._assembler.open_calls:
             if belongs(progress.stream_id, choice):
-                self._close_calls(self._assembler.close(progress.stream_id))
+                self._close_calls(self._assembler.finish(progress.stream_id))
 
     def _close_calls(self, ended: Sequence[CallProgress]) -> None:
         for progress in list(ended):

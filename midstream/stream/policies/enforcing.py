@@ -95,7 +95,7 @@ class Enforcer(CallJudgement):
                 self.take(event)
                 if event.kind in _CHANNELS:
                     self._end_texts("")
-            self._close_calls(self._assembler.close())
+            self._close_calls(self._assembler.finish())
         finally:
             self._recalling = False
             self._clear()
@@ -111,7 +111,7 @@ class Enforcer(CallJudgement):
         self._take_findings(found)
         self._end_texts("")
         self.stop = None  # it is over: the calls are judged all the same
-        for progress in self._assembler.close():
+        for progress in self._assembler.finish():
             self._close_calls((progress,))
             self.stop = None
         if judge and not self._waiting and not self._n_denied:

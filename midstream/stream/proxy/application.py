@@ -81,7 +81,7 @@ class Proxy:
         URL of the server, ``https://api.openai.com`` for example. Nothing else can be reached.
     policies : PolicySet, PolicyFile, Policy, path, name, or iterable of them, optional
         Rules, as for `Guard`. A `PolicyFile` is read again when it changes.
-    detectors : callable, optional
+    make_detectors : callable, optional
         Makes the detectors of one stream, as ``lambda: [LoopDetector()]``; default: those of
         `Guard`.
     ending : {"filtered", "normal", "error"}, default "filtered"
@@ -135,7 +135,7 @@ class Proxy:
         upstream: str,
         *,
         policies: PoliciesLike = (),
-        detectors: Callable[[], Iterable[Detector]] | None = None,
+        make_detectors: Callable[[], Iterable[Detector]] | None = None,
         ending: Ending = "filtered",
         limits: ProxyLimits | None = None,
         recordings: str | os.PathLike[str] | None = None,
@@ -147,7 +147,10 @@ class Proxy:
         self._upstream = Upstream(upstream)
         self._limits = ProxyLimits() if limits is None else limits
         self._guarding = Guarding(
-            policies=policies, detectors=detectors, ending=ending, limits=self._limits
+            policies=policies,
+            make_detectors=make_detectors,
+            ending=ending,
+            limits=self._limits,
         )
         if isinstance(hosts, str) or (hosts is not None and not isinstance(hosts, Collection)):
             raise ArgumentTypeError(f"hosts must be a collection of str, got {hosts!r}")
@@ -204,7 +207,7 @@ class Proxy:
         old = self._guarding
         self._guarding = Guarding(
             policies=policies,
-            detectors=old.detectors,
+            make_detectors=old.make_detectors,
             ending=old.ending,
             limits=old.limits,
         )

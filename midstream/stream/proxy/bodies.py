@@ -171,10 +171,10 @@ class StreamRewriter(Rewriter):
         core = self._core
         out: list[bytes] = []
         if not core.over:
-            for frame in self._splitter.flush():
+            for frame in self._splitter.finish():
                 self._frame(frame, t_ns, out)
         if not core.over:
-            events = core.mapper.flush(t_ns)
+            events = core.mapper.finish(t_ns)
             cut = core.mapper.cut()
             if cut is not None:
                 events.append(core.mapper.failure(cut, t_ns))

@@ -14,7 +14,7 @@ from midstream._core.errors import ArgumentTypeError, MidstreamError
 from midstream._core.validate import check_callback, check_choice
 from midstream.stream.events import Finding
 from midstream.stream.proxy.bodies import Framing, Rewriter, make_core, rewriter_of
-from midstream.stream.proxy.limits import ProxyLimits
+from midstream.stream.proxy.limits import ProxyLimits, check_limits
 from midstream.stream.proxy.rewriting import ENDINGS, Ending
 from midstream.stream.proxy.routes import Route
 from midstream.stream.wire import parse_json
@@ -67,7 +67,7 @@ class Guarding:
     ----------
     policies : PolicySet, PolicyFile, Policy, path, name, or iterable of them
         Rules, as for `Guard`; each stream follows them from its conversation's beginning.
-    detectors : callable, optional
+    make_detectors : callable, optional
         Makes the detectors of one stream; default: those of `Guard`.
     ending : {"filtered", "normal", "error"}, default "filtered"
         How a stream that was stopped ends for the client; see `make_rewriter`.
@@ -82,19 +82,19 @@ class Guarding:
     """
 
     policies: PoliciesLike = ()
-    detectors: Callable[[], Iterable[Detector]] | None = None
+    make_detectors: Callable[[], Iterable[Detector]] | None = None
     ending: Ending = "filtered"
     limits: ProxyLimits = field(default_factory=ProxyLimits)
     on_finding: Callable[[Finding], object] | None = None
 
     def __post_init__(self) -> None:
         check_choice("ending", self.ending, ENDINGS)
-        if not isinstance(self.limits, ProxyLimits):
-            raise ArgumentTypeError(f"limits must be ProxyLimits, got {type(self.limits).__name__}")
-        if self.detectors is not None and not callable(self.detectors):
+        check_limits(self.limits)
+        make = self.make_detectors
+        if make is not None and not callable(make):
             raise ArgumentTypeError(
-                f"detectors must be callable, got {type(self.detectors).__name__}: a detector sees "
-                "one stream, so write lambda: [...]"
+                f"make_detectors must be callable, got {type(make).__name__}: a detector sees one "
+                "stream, so write lambda: [...]"
             )
         if self.on_finding is not None:
             check_callback("on_finding", self.on_finding)
@@ -132,7 +132,7 @@ class Guarding:
                     theirs(finding)
 
         return Guard(
-            None if self.detectors is None else self.detectors(),
+            None if self.make_detectors is None else self.make_detectors(),
             self.policies,
             recorder=recorder,
             on_finding=told,

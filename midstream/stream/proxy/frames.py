@@ -177,7 +177,7 @@ class SSESplitter:
             position = end
         return -1
 
-    def flush(self) -> list[Frame]:
+    def finish(self) -> list[Frame]:
         """What is left when nothing follows: at most one frame, which no blank line ended."""
         rest = b"".join(self._pieces)
         self._pieces.clear()
@@ -266,7 +266,7 @@ class LineSplitter:
                 self._buffer.clear()
         return out
 
-    def flush(self) -> list[Frame]:
+    def finish(self) -> list[Frame]:
         """The last line, where it has no end."""
         rest = b"".join(self._buffer)
         self._buffer.clear()

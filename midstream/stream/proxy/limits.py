@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from midstream._core.errors import ArgumentTypeError
 from midstream._core.validate import check_int, check_real
 
-__all__ = ["ProxyLimits"]
+__all__ = ["ProxyLimits", "check_limits"]
 
 _MIB = 1 << 20
 
@@ -83,3 +84,18 @@ class ProxyLimits:
                 object.__setattr__(self, field.name, check_real(field.name, value, low=1e-3))
             else:
                 check_int(field.name, value, low=1)
+
+
+def check_limits(limits: ProxyLimits | None) -> ProxyLimits:
+    """Return limits, by default the usual ones.
+
+    Raises
+    ------
+    ArgumentTypeError
+        They are none.
+    """
+    if limits is None:
+        return ProxyLimits()
+    if not isinstance(limits, ProxyLimits):
+        raise ArgumentTypeError(f"limits must be ProxyLimits, got {type(limits).__name__}")
+    return limits

@@ -43,7 +43,7 @@ class _Both(Generic[T]):
         transport: T | None = None,
         *,
         policies: PoliciesLike = (),
-        detectors: Callable[[], Iterable[Detector]] | None = None,
+        make_detectors: Callable[[], Iterable[Detector]] | None = None,
         ending: Ending = "filtered",
         limits: ProxyLimits | None = None,
         on_finding: Callable[[Finding], object] | None = None,
@@ -54,7 +54,7 @@ class _Both(Generic[T]):
             )
         self._guarding = Guarding(
             policies=policies,
-            detectors=detectors,
+            make_detectors=make_detectors,
             ending=ending,
             limits=ProxyLimits() if limits is None else limits,
             on_finding=on_finding,
@@ -111,7 +111,7 @@ class GuardTransport(_Both[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport
     ----------
     transport : httpx2.AsyncBaseTransport, optional
         What does the sending; default ``httpx2.AsyncHTTPTransport()``. Closed with this one.
-    policies, detectors, ending, limits, on_finding
+    policies, make_detectors, ending, limits, on_finding
         As for `Guarding`.
 
     Raises

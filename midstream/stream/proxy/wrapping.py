@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 from midstream._core.clock import monotonic_ns
 from midstream._core.errors import ArgumentTypeError, MalformedStreamError, MemoryLimitError
 from midstream._core.validate import check_choice, check_mapping
+from midstream.stream.guard import Guard
 from midstream.stream.proxy.bodies import make_core
-from midstream.stream.proxy.exchanges import Guarding
 from midstream.stream.proxy.frames import compact
-from midstream.stream.proxy.limits import ProxyLimits
+from midstream.stream.proxy.limits import ProxyLimits, check_limits
 from midstream.stream.proxy.rewriting import Core, Item
 from midstream.stream.sources import check_readable
 
@@ -33,7 +33,7 @@ def guard_stream(
     stream: Any,
     *,
     policies: PoliciesLike = (),
-    detectors: Callable[[], Iterable[Detector]] | None = None,
+    detectors: Iterable[Detector] | None = None,
     ending: Literal["filtered", "normal"] = "filtered",
     request: Mapping[str, Any] | None = None,
     api: str | None = None,
@@ -49,8 +49,8 @@ def guard_stream(
         ``client.messages.create(...)`` returned, or any iterable of the same payloads as dicts.
         The helpers that put messages together (``.stream(...)``) read the bytes themselves: for
         these there is `GuardTransport`.
-    policies, detectors, limits, on_finding
-        As for `Guarding`.
+    policies, detectors, on_finding
+        As for `Guard`.
     ending : {"filtered", "normal"}, default "filtered"
         How a stream that was stopped ends: as one that a content filter cut, or as one that came
         to its end.
@@ -58,6 +58,8 @@ def guard_stream(
         The request's parameters: rules then know what was said before.
     api : {"chat", "responses", "anthropic"}, optional
         What the payloads are of; by default found out with the first.
+    limits : ProxyLimits, optional
+        Of these, how much may be held of what waits for a verdict.
 
     Returns
     -------
@@ -87,15 +89,12 @@ def guard_stream(
     check_choice("ending", ending, ("filtered", "normal"))
     if api is not None:
         check_choice("api", api, _APIS)
-    guarding = Guarding(
-        policies=policies,
-        detectors=detectors,
-        ending=ending,
-        limits=ProxyLimits() if limits is None else limits,
-        on_finding=on_finding,
-    )
     guarded = _Guarded(
-        guarding, api, None if request is None else check_mapping("request", request)
+        Guard(detectors, policies, on_finding=on_finding),
+        api,
+        ending,
+        check_limits(limits).max_held_bytes,
+        None if request is None else check_mapping("request", request),
     )
     if hasattr(stream, "__aiter__"):
         return AsyncGuardedStream(stream, guarded)
@@ -106,13 +105,19 @@ class _Guarded:
     """What a guarded stream does, synchronous or not."""
 
     def __init__(
-        self, guarding: Guarding, api: str | None, request: Mapping[str, Any] | None
+        self,
+        guard: Guard,
+        api: str | None,
+        ending: Literal["filtered", "normal"],
+        max_held_bytes: int,
+        request: Mapping[str, Any] | None,
     ) -> None:
-        self.guard = guarding.guard()
+        self.guard = guard
         self.core: Core | None = None
         self.ready: deque[Any] = deque()
-        self._guarding = guarding
         self._api = api
+        self._ending = ending
+        self._max_held_bytes = max_held_bytes
         self._request = request
         self._begun_ns = monotonic_ns()
         self._maker: Callable[[Any, Item], Any] = _as_dict
@@ -146,14 +151,14 @@ class _Guarded:
         kept = Item(item, payload, "", len(compact(payload)))
         self._give(core.act(payload, events, kept, acts))
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """Take note that the stream came to its end."""
         core = self.core
         if core is None:
             self.guard.finish("ended")
             return
         if not core.over:
-            events = core.mapper.flush(monotonic_ns() - self._begun_ns)
+            events = core.mapper.finish(monotonic_ns() - self._begun_ns)
             acts = core.look(None, events) if events else None
             if acts is not None:
                 self._give(core.act(None, events, Item(None, "[DONE]"), acts))
@@ -183,8 +188,8 @@ class _Guarded:
         self.core = make_core(
             api,
             self.guard,
-            ending=self._guarding.ending,
-            max_held_bytes=self._guarding.limits.max_held_bytes,
+            ending=self._ending,
+            max_held_bytes=self._max_held_bytes,
         )
         return self.core
 
@@ -198,7 +203,7 @@ class _Guarded:
                         raise MalformedStreamError(doubt)
                     raise MemoryLimitError(
                         "a tool call is too long to wait for its verdict: "
-                        f"{self._guarding.limits.max_held_bytes} bytes"
+                        f"{self._max_held_bytes} bytes"
                     )
                 self.ready.append(self._maker(self._like, item))
 
@@ -256,7 +261,7 @@ class GuardedStream(_Stream):
                 item = next(self._iterator)
             except StopIteration:
                 self._ended = True
-                guarded.end()
+                guarded.finish()
                 continue
             except BaseException:
                 self._ended = True
@@ -317,7 +322,7 @@ class AsyncGuardedStream(_Stream):
                 item = await anext(self._iterator)
             except StopAsyncIteration:
                 self._ended = True
-                guarded.end()
+                guarded.finish()
                 continue
             except BaseException:
                 self._ended = True

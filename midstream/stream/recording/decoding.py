@@ -179,9 +179,9 @@ class RecordingDecoder(LineDecoder):
         self._line = line
         return self._other(row, size, crc32)
 
-    def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
+    def finish(self, t_ns: int, *, broken: bool = False) -> list[Event]:
         """Notice an empty recording, and a raw one whose stream was cut off."""
-        out = super().end(t_ns, broken=broken) + self._mapper.flush(self._t_ns)
+        out = super().finish(t_ns, broken=broken) + self._mapper.finish(self._t_ns)
         if self.error is None and self.number == 0:
             self._fail("the recording is empty", torn=True)
         cut = None if broken or self.error is not None else self._mapper.cut()

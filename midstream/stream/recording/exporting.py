@@ -176,7 +176,7 @@ def import_sse(
     else:
         events += decoder.feed(b"".join(held) + tail, t_ns)
         if decoder.error is None and not decoder.done:
-            events += decoder.end(t_ns)
+            events += decoder.finish(t_ns)
     if decoder.error is not None:
         if isinstance(source, (str, os.PathLike)):
             raise RecordingError(str(decoder.error), place=str(source)) from decoder.error
@@ -211,7 +211,7 @@ def _as_they_came(facts: Facts, api: str) -> Iterator[Payload] | None:
     again: list[Event] = []
     for event in kept:
         again += auto.events(event.data, event.t_ns)
-    again += auto.flush(0)
+    again += auto.finish(0)
     if auto.inner is None or auto.inner.api != api:
         return None
     if _said(assemble(again)) != _said(assemble(facts.events)):

@@ -108,11 +108,11 @@ class _Writer(ABC):
             found = _RESPONSE.match(event.stream_id)
             response = "" if found is None else found[0]
             if response != self._response and event.kind != "error":
-                yield from self.close()
+                yield from self.finish()
                 self._response = response
                 self.begin()
             yield from self.take(event, last)
-        yield from self.close()
+        yield from self.finish()
 
     def begin(self) -> None:
         """Make ready for another response."""
@@ -123,7 +123,7 @@ class _Writer(ABC):
         """Payloads of one event; `last` of its text or call."""
 
     @abstractmethod
-    def close(self) -> Iterator[Payload]:
+    def finish(self) -> Iterator[Payload]:
         """Payloads of the response's end, if it has one."""
 
     def word(self, reason: str) -> str:
@@ -186,7 +186,7 @@ class ChatWriter(_Writer):
             self.n_ended += 1
             yield self._chunk(t_ns, choice, {}, self.word(text))
 
-    def close(self) -> Iterator[Payload]:
+    def finish(self) -> Iterator[Payload]:
         """Nothing: what ends a body is no payload."""
         yield from ()
 
@@ -299,7 +299,7 @@ class AnthropicWriter(_HeldEnd):
         if last:
             yield _typed(t_ns, "content_block_stop", index=place)
 
-    def close(self) -> Iterator[Payload]:
+    def finish(self) -> Iterator[Payload]:
         """Payloads of the message's end, if it has one."""
         if self._reason is None or self._failed:
             return
@@ -412,7 +412,7 @@ class ResponsesWriter(_HeldEnd):
         if last:
             yield from self._ended(t_ns, name, place, event)
 
-    def close(self) -> Iterator[Payload]:
+    def finish(self) -> Iterator[Payload]:
         """Payloads of the response's end, if it has one."""
         if self._reason is None:
             return

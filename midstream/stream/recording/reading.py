@@ -279,7 +279,7 @@ def _read(
                 raise decoder.error
     finally:
         pieces.close()
-    events += decoder.end(0)
+    events += decoder.finish(0)
     if decoder.error is not None:
         raise decoder.error
     return events, decoder

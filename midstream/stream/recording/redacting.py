@@ -36,7 +36,7 @@ class TextRedactor(Protocol):
     def feed(self, text: str, /) -> str:
         """What of the text so far is safe and was not returned before."""
 
-    def flush(self) -> str:
+    def finish(self) -> str:
         """The rest, when nothing follows. Another text may begin then."""
 
 
@@ -51,7 +51,7 @@ class EventRedactor:
     Notes
     -----
     What may still become part of a secret comes with a later event of the same text, or, where
-    that has none, as an event of its own before the ``end`` (or from `flush`). So events are more
+    that has none, as an event of its own before the ``end`` (or from `finish`). So events are more
     or fewer than came, and have to be numbered anew. Payloads are followed string by string, by
     their place in the payload; what waits there at the end is left out.
     """
@@ -86,7 +86,7 @@ class EventRedactor:
         out.append(Event(kind, seq, t_ns, text, name, data, stream_id, call_id))
         return out
 
-    def flush(self, t_ns: int) -> list[Event]:
+    def finish(self, t_ns: int) -> list[Event]:
         """Events with what still waits, when nothing follows."""
         return list(self._ended(t_ns, ""))
 
@@ -94,7 +94,7 @@ class EventRedactor:
         """A text that is whole, without its secrets."""
         if text in self._harmless:
             return text
-        safe = self._wholes.feed(text) + self._wholes.flush()
+        safe = self._wholes.feed(text) + self._wholes.finish()
         if safe == text and len(text) <= _SHORT_CHARS and len(self._harmless) < _MOST_HARMLESS:
             self._harmless.add(text)
         return safe
@@ -138,7 +138,7 @@ class EventRedactor:
 
     def _rest(self, key: tuple[Kind, str], t_ns: int) -> Iterator[Event]:
         redactor, name, call_id = self._texts.pop(key)
-        text = redactor.flush()
+        text = redactor.finish()
         if text:
             yield Event(key[0], 0, t_ns, text, name, None, key[1], call_id)
 

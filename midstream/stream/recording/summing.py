@@ -87,7 +87,7 @@ def sum_up(path: Path, opener: Opener | None = None, *, max_bytes: int) -> Summa
                 if decoder.error is not None:
                     break
             else:
-                summing.take(decoder.end(0))
+                summing.take(decoder.finish(0))
         except RecordingError as error:
             problem = str(error)
         finally:

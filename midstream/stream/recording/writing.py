@@ -82,7 +82,7 @@ class Recorder:
         least 0.1. For machines that lose power; it costs a thread for all recorders together.
     redactor : callable, optional
         Makes what replaces secrets in one text, such as the class `Redactor`: ``feed(text)``
-        returns what is safe, ``flush()`` the rest. Texts, names and payloads go through it, and
+        returns what is safe, ``finish()`` the rest. Texts, names and payloads go through it, and
         the recording holds the redacted stream, numbered anew.
 
     Attributes
@@ -299,7 +299,7 @@ class Recorder:
                 return
             try:
                 if self._redaction is not None:
-                    for event in self._redaction.flush(self._last_ns - self._t_shift):
+                    for event in self._redaction.finish(self._last_ns - self._t_shift):
                         self._renumbered(event)
                 self._broken = False  # one more try
                 self._end_file(self._outcome)

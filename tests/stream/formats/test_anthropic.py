@@ -253,4 +253,4 @@ def test_halves_of_characters():
     assert {event.name for event in events if event.kind == "tool_call"} == {"f"}
     assert {event.call_id for event in events if event.kind == "tool_call"} == {"t"}
     assert events[-1].kind == "end"
-    assert mapper.flush(0) == []
+    assert mapper.finish(0) == []

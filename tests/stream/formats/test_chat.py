@@ -349,10 +349,10 @@ def test_a_character_cut_between_deltas_is_whole():
         ("tool_call", "0/1"): "🙂",
     }
     assert all(event.name for event in events if event.kind == "tool_call")
-    assert mapper.flush(0) == []
+    assert mapper.finish(0) == []
 
 
-@pytest.mark.parametrize("ending", ["finish", "[DONE]", "flush", "another"])
+@pytest.mark.parametrize("ending", ["finish", "[DONE]", "nothing", "another"])
 def test_half_a_character_is_delivered_as_it_came(ending):
     mapper = ChatMapper()
     events = mapper.events(chunk("a" + HIGH), 0)
@@ -368,10 +368,10 @@ def test_half_a_character_is_delivered_as_it_came(ending):
         ]
     elif ending == "another":
         events += mapper.events(chunk("b", tool_calls=[call(0, None, HIGH)]), 0)
-        events += mapper.flush(0)
+        events += mapper.finish(0)
     else:
-        events += mapper.decode("[DONE]", 0) if ending == "[DONE]" else mapper.flush(0)
-    assert mapper.flush(0) == []
+        events += mapper.decode("[DONE]", 0) if ending == "[DONE]" else mapper.finish(0)
+    assert mapper.finish(0) == []
     assert told(events)[("text", "0")] == "a" + HIGH + ("b" if ending == "another" else "")
     assert told(events)[("tool_call", "0/0")] == HIGH * (2 if ending == "another" else 1)
     assert {event.name for event in events if event.kind == "tool_call"} == {"f"}
@@ -381,7 +381,7 @@ def test_half_a_character_is_delivered_as_it_came(ending):
 def test_what_is_held_back_is_bounded():
     mapper = ChatMapper()
     events = [event for i in range(1000) for event in mapper.events(chunk(HIGH, index=i), 0)]
-    held = mapper.flush(0)
+    held = mapper.finish(0)
     assert len(held) == 256
     assert set(told([*events, *held]).values()) == {HIGH}
 
@@ -399,7 +399,7 @@ def test_halves_anywhere(deltas):
         events += mapper.events(chunk(text, index=index), 0)
         key = ("text", str(index))
         whole[key] = whole.get(key, "") + text
-    events += mapper.flush(0)
+    events += mapper.finish(0)
     found = told(events)
     assert found.keys() == whole.keys()
     for key, text in whole.items():  # the same as UTF-16, where halves side by side are one
@@ -420,7 +420,7 @@ def test_halves_reach_the_end_of_every_kind_of_stream():
     ):
         events = [event for piece in pieces for event in decoder.feed(piece, 0)]
         if decoder.error is None:
-            events += decoder.end(0)
+            events += decoder.finish(0)
         assert "".join(event.text for event in events if event.kind == "text") == "a" + HIGH
 
 

@@ -81,7 +81,7 @@ def test_the_undecided_pass_and_are_counted():
     events += mapper.events({"error": "wait"}, 0)
     events += mapper.events(chunk("a\ud83d"), 0)
     assert mapper.cut() is None  # it did say that something failed
-    events += mapper.flush(0)
+    events += mapper.finish(0)
     assert [kind for kind, _, _ in brief(events)] == ["text", "error", "error", "text", "text"]
     assert [event.seq for event in events] == list(range(5))
     assert mapper.count == 4
@@ -151,7 +151,7 @@ def test_all_mappers_share_what_is_common(mapper):
     assert made.done
     assert made.known
     assert made.unknown() is None
-    assert made.flush(0) == []
+    assert made.finish(0) == []
     for index in (10**5000, -1, True, "x", [1], None):  # what cannot be one is none
         for payload in (
             {"choices": [{"index": index, "delta": {"content": "a"}}]},

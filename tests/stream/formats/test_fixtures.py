@@ -44,7 +44,7 @@ def decoded(decoder, pieces):
         events += decoder.feed(piece, 0)
         if decoder.error is not None:
             return events
-    return events + decoder.end(0)
+    return events + decoder.finish(0)
 
 
 def parsed(arguments):
@@ -236,7 +236,7 @@ def test_spoilt_payloads_do_not_raise(wire, data, chance):
         assert out
         assert any(event.data is wrong for event in out) or wrong is None
         events += out
-    events += mapper.flush(3)
+    events += mapper.finish(3)
     mapper.cut()
     for seq, event in enumerate(events):
         assert event.kind in KINDS

@@ -184,7 +184,7 @@ def pieces(value, path="$"):
 def test_any_arguments_become_json(value):
     writer = ArgumentsWriter()
     text = "".join([writer.piece(piece) for piece in pieces(value)])
-    assert json.loads(text + writer.end()) == value
+    assert json.loads(text + writer.finish()) == value
 
 
 @settings(deadline=None)
@@ -205,7 +205,7 @@ def test_any_arguments_become_json(value):
 def test_any_pieces_become_json(given_pieces):
     writer = ArgumentsWriter()
     text = "".join([writer.piece(piece) for piece in given_pieces])
-    assert isinstance(json.loads(text + writer.end()), dict)
+    assert isinstance(json.loads(text + writer.finish()), dict)
 
 
 def test_pieces_out_of_order():
@@ -213,7 +213,7 @@ def test_pieces_out_of_order():
     text = writer.piece({"jsonPath": "$.a.x", "numberValue": 1})
     text += writer.piece({"jsonPath": "$.b[2]", "numberValue": 2})
     text += writer.piece({"jsonPath": "$.a.y", "numberValue": 3})
-    assert text + writer.end() == '{"a":{"x":1},"b":[null,null,2],"a":{"y":3}}'
+    assert text + writer.finish() == '{"a":{"x":1},"b":[null,null,2],"a":{"y":3}}'
 
 
 @pytest.mark.parametrize("path", ["$", "a", "$.", "$[x]", "$" + ".a" * 200, None, "$.a]"])
@@ -223,4 +223,4 @@ def test_paths_that_are_none(path):
 
 def test_an_empty_name_is_a_name_in_a_path():
     writer = ArgumentsWriter()
-    assert writer.piece({"jsonPath": "$['']", "numberValue": 1}) + writer.end() == '{"":1}'
+    assert writer.piece({"jsonPath": "$['']", "numberValue": 1}) + writer.finish() == '{"":1}'

@@ -412,4 +412,4 @@ def test_halves_of_characters():
     assert found.text == "a🙂" + HIGH
     assert found.calls[0].arguments == '{"code":"🙂' + HIGH + '"}'
     assert events[-1].kind == "end"
-    assert mapper.flush(0) == []
+    assert mapper.finish(0) == []

@@ -47,7 +47,7 @@ def wire(shared_data):
     for row in rows:
         body = shared_data("wire/" + row["file"]).read_bytes()
         decoder = SSEDecoder() if row["file"].endswith(".sse") else NDJSONDecoder()
-        found[row["file"]] = [*decoder.feed(body, 0), *decoder.end(0)]
+        found[row["file"]] = [*decoder.feed(body, 0), *decoder.finish(0)]
     return found
 
 

@@ -18,7 +18,7 @@ def fed(splitter, body, places):
     out = []
     for start, end in zip([0, *places], [*places, len(body)], strict=True):
         out += splitter.feed(body[start:end])
-    return out + splitter.flush()
+    return out + splitter.finish()
 
 
 @settings(deadline=None)
@@ -33,7 +33,7 @@ def test_frames_do_not_depend_on_cuts(body, places):
 @given(bodies.map(b"".join))
 def test_frames_say_what_the_parser_says(body):
     parser = SSEParser()
-    wanted = [(event.data, event.event) for event in parser.feed(body) + parser.flush()]
+    wanted = [(event.data, event.event) for event in parser.feed(body) + parser.finish()]
     mine = [
         (frame.data, frame.event)
         for frame in fed(SSESplitter(10**6), body, ())
@@ -64,7 +64,7 @@ def test_a_frame_that_is_too_long_is_the_last():
         assert splitter.feed(b"d" * 11) == []
         assert splitter.too_long
         assert splitter.feed(b"data: a\n\n") == []
-        assert splitter.flush() == []
+        assert splitter.finish() == []
 
 
 def test_invalid_text_is_told():

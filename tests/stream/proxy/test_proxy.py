@@ -386,7 +386,7 @@ async def test_a_stall_that_rules_find_ends_it():
     async with (
         within(),
         Upstream(story(), size=400, hang_after=300) as upstream,
-        proxied(upstream, detectors=detectors, limits=limits) as proxy,
+        proxied(upstream, make_detectors=detectors, limits=limits) as proxy,
     ):
         _, _, body = split(await raw(proxy.url, post(CHAT)))
         await upstream.gone.wait()
@@ -416,7 +416,7 @@ async def test_a_client_that_takes_nothing_is_left():
     answer = sse(chunk("x" * 60_000)) * 400
     async with within(), Upstream(answer, size=1 << 20) as upstream:
         limits = ProxyLimits(client_timeout_s=0.3)
-        async with proxied(upstream, limits=limits, detectors=lambda: ()) as proxy:
+        async with proxied(upstream, limits=limits, make_detectors=lambda: ()) as proxy:
             host, _, port = proxy.url.partition("://")[2].partition(":")
             reader, writer = await asyncio.open_connection(host, int(port), limit=1024)
             writer.write(post(CHAT))
@@ -631,7 +631,7 @@ async def test_a_detector_that_fails_lets_nothing_pass(caplog):
     async with (
         within(),
         Upstream(story(), size=len(story()) // 6, pause_s=0.05) as upstream,
-        proxied(upstream, detectors=lambda: [Broken()]) as proxy,
+        proxied(upstream, make_detectors=lambda: [Broken()]) as proxy,
     ):
         _, _, body = split(await raw(proxy.url, post(CHAT)))
         await settled(proxy)
@@ -700,7 +700,7 @@ async def test_websockets_are_refused():
         (ArgumentTypeError, "limits", {"limits": {}}),
         (ArgumentTypeError, "hosts", {"hosts": "localhost"}),
         (ArgumentTypeError, "on_finding", {"on_finding": 1}),
-        (ArgumentTypeError, "write lambda: ", {"detectors": [LoopDetector()]}),
+        (ArgumentTypeError, "write lambda: ", {"make_detectors": [LoopDetector()]}),
         (ArgumentTypeError, "policies", {"policies": 3}),
         (ArgumentTypeError, "transport", {"transport": object()}),
     ],

@@ -16,6 +16,7 @@ from midstream.errors import (
     MalformedStreamError,
     MemoryLimitError,
 )
+from midstream.stream import LoopDetector
 from midstream.stream.policies import Policy
 from midstream.stream.proxy import ProxyLimits, guard_stream
 
@@ -49,7 +50,7 @@ async def test_the_same_objects_until_a_rule_acts(root, api):
                 continue
             upstream.answer = body(root, row)
             wanted = [item async for item in await ask(sdk, api)]
-            guarded = guard_stream(await ask(sdk, api), detectors=lambda: ())
+            guarded = guard_stream(await ask(sdk, api), detectors=())
             got = [item async for item in guarded]
             assert got == wanted, row["file"]
             assert guarded.stopped is None
@@ -160,11 +161,24 @@ def test_a_call_too_long_to_wait():
         (ArgumentValueError, "ending", {"ending": "error"}),
         (ArgumentValueError, "api", {"api": "ollama"}),
         (ArgumentTypeError, "request", {"request": 3}),
+        (ArgumentTypeError, "limits must be ProxyLimits", {"limits": 3}),
+        (ArgumentTypeError, "detectors must be an iterable", {"detectors": LoopDetector}),
+        (ArgumentTypeError, "must have observe and finish", {"detectors": [LoopDetector]}),
     ],
 )
 def test_arguments_that_cannot_be_used(error, match, more):
     with pytest.raises(error, match=match):
         guard_stream(**({"stream": []} | more))
+
+
+def test_detectors_are_of_one_stream_as_in_a_watch():
+    detector = LoopDetector("note")
+    stream = [{"choices": [{"index": 0, "delta": {"content": "Try again. "}}]}] * 50
+    guarded = guard_stream(stream, detectors=iter([detector]))
+    assert len(list(guarded)) == 50
+    assert {finding.severity for finding in guarded.findings} == {"note"}
+    with pytest.raises(ArgumentValueError, match="has seen another stream"):
+        guard_stream(stream, detectors=[detector])
 
 
 def test_what_is_no_stream_of_a_model():
