@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import typer
 
+from midstream._core.words import counted
 from midstream.apps.live import LiveText
 from midstream.apps.output import Output, one_line, tell_error
 from midstream.apps.session import FAILED, FOUND, NOTHING
@@ -21,7 +22,7 @@ from midstream.errors import ArgumentTypeError, ArgumentValueError, MidstreamErr
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from midstream.stream import Event, Hit, Library, Recording
+    from midstream.stream import Event, Hit, Library, Recording, RecordingsFolder
 
 __all__ = ["Board"]
 
@@ -116,7 +117,8 @@ class Board:
                 else:
                     problem = f"; {entry.problem}" if entry.problem else ""
                     self._text.line(
-                        f"{one_line(str(path))} is now {entry.name}: {entry.events:,} events"
+                        f"{one_line(str(path))} is now {entry.name}: "
+                        + counted(entry.events, "event")
                         + one_line(problem)
                     )
         return status
@@ -149,7 +151,7 @@ class Board:
 
     def verify(self, names: Sequence[str]) -> int:
         """Tell of each recording whether it is whole: 0 if all are, 1 if not, 3 if unreadable."""
-        chosen = names or self._names()
+        chosen = names or self._opened().names()
         worst = NOTHING
         for name in self._watched(chosen):
             state, problems = self._state(name)
@@ -167,6 +169,7 @@ class Board:
 
     def index(self, *, force: bool) -> int:
         """Bring the index up to date."""
+        self._opened()
         with self._library(fresh=False) as library:
             done = self._reindex(library, force=force)
             library.vacuum()
@@ -175,22 +178,29 @@ class Board:
                 self._json.line({"type": "indexed", "recordings": len(library), **counts})
             else:
                 told = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-                self._text.line(f"{len(library):,} recordings: {told}")
+                self._text.line(f"{counted(len(library), 'recording')}: {told}")
         return NOTHING
 
     def remove(self, names: Sequence[str], *, yes: bool) -> int:
-        """Remove recordings; asks first."""
+        """Remove recordings, if all of them are there; asks first."""
+        folder = self._opened()
+        names = list(dict.fromkeys(names))
+        for name in names:
+            try:
+                path = folder.locate(name)
+            except (ArgumentTypeError, ArgumentValueError) as error:
+                raise typer.BadParameter(str(error)) from None
+            if not os.path.lexists(path):
+                raise RecordingError("No such file", place=str(path))
         if not yes:
             if self._json is not None or not (sys.stdin is not None and sys.stdin.isatty()):
                 raise typer.BadParameter("nobody can be asked here; --yes removes without")
-            if not typer.confirm(f"Remove {len(names)} of {self._folder}?", err=True):
+            what = names[0] if len(names) == 1 else counted(len(names), "recording")
+            if not typer.confirm(f"Remove {what} from {self._folder}?", err=True):
                 return FOUND
         with self._library(fresh=False) as library:
             for name in names:
-                try:
-                    library.remove(name)
-                except (ArgumentTypeError, ArgumentValueError) as error:
-                    raise typer.BadParameter(str(error)) from None
+                library.remove(name)
                 if self._json is not None:
                     self._json.line({"type": "removed", "name": name})
         return NOTHING
@@ -200,10 +210,8 @@ class Board:
         """The library of the folder; `fresh`: with an index of what is in it now."""
         from midstream.stream import Library
 
-        if fresh and not self._folder.is_dir():
-            raise typer.BadParameter(
-                f"{self._folder}: no such folder; say --folder, or set MIDSTREAM_RECORDINGS"
-            )
+        if fresh:
+            self._opened()
         with Library(self._folder) as library:
             if fresh:
                 self._reindex(library)
@@ -220,14 +228,15 @@ class Board:
                 told(count, len(items))
                 yield item
 
-    def _names(self) -> Sequence[str]:
+    def _opened(self) -> RecordingsFolder:
+        """The folder, which must be there: a typing error makes no new one."""
         from midstream.stream import RecordingsFolder
 
         if not self._folder.is_dir():
             raise typer.BadParameter(
                 f"{self._folder}: no such folder; say --folder, or set MIDSTREAM_RECORDINGS"
             )
-        return RecordingsFolder(self._folder).names()
+        return RecordingsFolder(self._folder)
 
     def _read(self, name: str) -> Recording:
         """A recording of the folder by its name, or a file anywhere by its path."""
@@ -259,7 +268,7 @@ class Board:
                 return folder.open(path.name)
 
         found = sum_up(path, opener, max_bytes=sys.maxsize)
-        problems = [] if found.problem is None else [found.problem]
+        problems = [] if found.problem is None else [_without_place(found.problem, path)]
         if not found.known:
             return "unreadable", problems or ["nothing is in it"]
         if found.complete:
@@ -283,15 +292,16 @@ class Board:
             text = self._text
             text.add(f"{entry.created[:19].replace('T', ' ')}  ", "dim")
             text.add(entry.name, "bold")
-            facts = [f"{entry.events:,} events", f"{entry.duration_s:.1f} s"]
+            facts = [counted(entry.events, "event"), f"{entry.duration_s:.1f} s"]
             facts += [one_line(word) for word in (entry.model, entry.provider) if word]
             if entry.tools:
                 facts.append(", ".join(one_line(tool) for tool in list(entry.tools)[:5]))
             text.add(f"  {'  '.join(facts)}", "")
             if entry.worst is not None:
-                text.add(f"  {entry.findings} findings, {entry.worst}", _STYLES[entry.worst])
+                count = counted(entry.findings, "finding")
+                text.add(f"  {count}, {entry.worst}", _STYLES[entry.worst])
             if entry.problem is not None or not entry.complete:
-                text.add("  damaged" if entry.problem else "  not sealed", "red")
+                text.add("  not whole" if entry.problem else "  not sealed", "red")
             text.end_line("", "")
             if hit.snippet:
                 text.line(f"    {one_line(hit.snippet)}", "italic")
@@ -300,7 +310,7 @@ class Board:
                     f"    {finding.kind}: {one_line(finding.message)}", _STYLES[finding.severity]
                 )
         if self._json is None:
-            self._text.line(f"{len(hits):,} of {total:,} recordings", "dim")
+            self._text.line(f"{len(hits):,} of {counted(total, 'recording')}", "dim")
         return NOTHING
 
 
@@ -349,6 +359,15 @@ def _foreign(path: Path, head: bytes) -> list[Event]:
     if not decoder.mapper.known or all(event.kind == "error" for event in events):
         raise RecordingError("neither a recording nor a provider's stream", place=str(path))
     return events
+
+
+def _without_place(problem: str, path: Path) -> str:
+    """What is wrong with a file that is named already: its line, and the cause."""
+    rest = problem.removeprefix(str(path))
+    if rest == problem:
+        return problem
+    place, separator, cause = rest.partition(": ")
+    return f"line {place[1:]}: {cause}" if separator and place[1:].isdigit() else cause
 
 
 def _is_path(name: str) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import typer
 
+from midstream._core.words import counted
 from midstream.apps.output import Output, escape, one_line
 from midstream.errors import (
     ArgumentValueError,
@@ -152,9 +153,9 @@ def _told(
     if verdict.final and decided is not None:
         when = f"decided by event {decided}, whatever follows"
     elif word == "undecided":
-        when = f"after {_events(events)}; some continuations satisfy it, some violate it"
+        when = f"after {counted(events, 'event')}; some continuations satisfy it, some violate it"
     else:
-        when = f"if the trace ends after {_events(events)}"
+        when = f"if the trace ends after {counted(events, 'event')}"
     lines = [f"{paint}{word}{_PLAIN if paint else ''}: {one_line(str(monitor.formula))}", when]
     if found is not None:
         lines.append(escape(str(found)))
@@ -218,10 +219,6 @@ def _decoded(trace: str, file: BinaryIO) -> Iterator[str]:
             yield raw.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             raise MalformedStreamError(f"not UTF-8: {error.reason}", place=place) from None
-
-
-def _events(count: int) -> str:
-    return f"{count} event{'s' * (count != 1)}"
 
 
 def _shown(trace: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from midstream._core.words import counted
 from midstream.apps.live import LiveText
 from midstream.apps.output import Output
 from midstream.apps.session import FOUND, NOTHING, follow
@@ -111,7 +112,7 @@ def play(
                 notes.barred_line("no loop, nothing stopped", "green", bar_style="green")
             for one in served:
                 notes.line(
-                    f"The QUIC server sent {one.events:,} chunks: {one.outcome}"
+                    f"The QUIC server sent {counted(one.events, 'chunk')}: {one.outcome}"
                     + (" by its reader." if one.outcome == "stopped" else "."),
                     "dim",
                 )
@@ -127,7 +128,8 @@ def _close(notes: LiveText, report: Report) -> None:
     rows = [*report.rows()]
     if report.stopped is not None:
         left = len(load(shipped_recordings()[_ACTS[0].recording])) - report.metrics["events"]
-        rows.append(("not generated", f"{left} more chunks, which the recording still has"))
+        more = counted(left, "more chunk")
+        rows.append(("not generated", f"{more}, which the recording still has"))
     notes.table(rows, {"outcome": "bold red"})
     notes.line()
     notes.line("What next", "bold")

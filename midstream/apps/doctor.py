@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import midstream
 from midstream._core.errors import ConfigurationError
+from midstream._core.words import counted
 from midstream.apps.live import LiveText
 from midstream.apps.output import Output
 
@@ -248,7 +249,7 @@ def _watched(path: Path, loops: bool) -> tuple[bool, str]:
     guard = asyncio.run(run())
     stopped = guard.stopped
     if stopped is None:
-        seen = f"{len(guard.findings)} findings, ended by itself"
+        seen = f"{counted(len(guard.findings), 'finding')}, ended by itself"
         return not loops and not guard.findings, seen
     return loops, f"{stopped.kind} found, stopped at character {stopped.end}"
 

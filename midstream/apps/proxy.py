@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
+from midstream._core.words import counted
 from midstream.apps.inputs import make_detectors, reading_rules
 from midstream.apps.live import LiveText
 from midstream.apps.options import Action
@@ -340,5 +341,5 @@ def _line(row: dict[str, Any]) -> tuple[str, str]:
     if kind == "rules_broken":
         return f"the old rules stay: {one_line(row['problem'])}", "bold red"
     if kind == "draining":
-        return f"ending; {row['streams']:,} requests in flight", ""
-    return f"{row['requests']:,} requests served", ""
+        return f"ending; {counted(row['streams'], 'request')} in flight", ""
+    return f"{counted(row['requests'], 'request')} served", ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from midstream._core.words import counted
 from midstream.apps.output import Output, escape, one_line
 from midstream.errors import ArgumentValueError, ConfigurationError, SourceError
 
@@ -183,7 +184,7 @@ def _told(
             word = "note" if problem.kind in UNTOLD else painted(_YELLOW, "warning")
         lines.append(f"{word}: {one_line(str(path))}: {escape(str(problem))}")
     if not any(line.startswith(("error", "warning", _RED, _YELLOW)) for line in lines):
-        count = f"{len(names)} rule{'' if len(names) == 1 else 's'}"
+        count = counted(len(names), "rule")
         lines.append(f"{painted(_GREEN, 'sound')}: {one_line(str(path))}: {count}")
     return "\n".join(lines) + "\n"
 

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from midstream._core.words import counted
 from midstream.apps.inputs import Identified, Request, Trust, open_source, shown
 from midstream.apps.live import LiveText
 from midstream.apps.options import InputFormat
@@ -315,13 +316,14 @@ class _Told:
             return
         cause = f": {one_line(one.detail)}" if one.detail else ""
         named = f" of {one_line(one.name)}" if one.name else ""
-        self._live.line(f"a stream{named} {one.outcome} after {one.events:,} events{cause}")
+        count = counted(one.events, "event")
+        self._live.line(f"a stream{named} {one.outcome} after {count}{cause}")
 
     def served(self, streams: int) -> None:
         if self._live is None:
             self._row("served", streams=streams)
         else:
-            self._live.line(f"{streams:,} streams served")
+            self._live.line(f"{counted(streams, 'stream')} served")
 
     def _row(self, kind: str, **fields: Any) -> None:
         self._stdout.write(json.dumps({"type": kind, **fields}) + "\n")

@@ -21,6 +21,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+from midstream._core.words import counted
 from midstream.apps.live import LiveText
 from midstream.apps.output import Output, one_line
 from midstream.stream import Event, Finding, Report
@@ -258,7 +259,8 @@ def finding_lines(finding: Finding) -> list[tuple[str, str]]:
     if finding.period is not None:
         lines.append(
             (
-                f"period {finding.period} tokens ({evidence['period_chars']} characters), "
+                f"period {counted(finding.period, 'token')} "
+                f"({counted(evidence['period_chars'], 'character')}), "
                 f"{finding.copies:.1f} copies, characters {finding.start} to {finding.end}",
                 "dim",
             )

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
+from midstream._core.words import counted
 from midstream.apps.live import LiveText
 from midstream.apps.output import Interrupted, Output, one_line
 from midstream.apps.session import FOUND, NOTHING, Signals
@@ -113,7 +114,7 @@ class _View:
         if self._json is not None:
             self._json.line({"type": "recording", "path": path, "events": len(self._stepper)})
         else:
-            count = f"{len(self._stepper):,} events"
+            count = counted(len(self._stepper), "event")
             self._text.line(f"{one_line(path)}: {count}. h for help, q to quit.", "dim")
 
     def do(self, words: list[str]) -> bool:

@@ -19,6 +19,7 @@ from midstream._core.errors import (
     MidstreamError,
     SourceError,
 )
+from midstream._core.words import counted
 from midstream.stream.events import Event
 from midstream.stream.formats.detecting import AutoMapper
 from midstream.stream.formats.protocol import Mapper
@@ -287,8 +288,8 @@ class SSEDecoder:
         elif not isinstance(item, bytes):
             if not isinstance(item, (bytearray, memoryview)):
                 self.error = ArgumentTypeError(
-                    f"chunks must be bytes, got {type(item).__name__} after"
-                    f" {self.parser.offset} bytes"
+                    f"chunks must be bytes, got {type(item).__name__} after "
+                    + counted(self.parser.offset, "byte")
                 )
                 return []
             item = bytes(item)
@@ -314,14 +315,14 @@ class SSEDecoder:
         cut = self.mapper.cut()
         unknown = self.mapper.unknown() if size and (seen or self._place is None) else None
         if unknown is not None:
-            out.append(self.mapper.failure(f"{unknown}, in {size} bytes", t_ns))
+            out.append(self.mapper.failure(f"{unknown}, in {counted(size, 'byte')}", t_ns))
         elif cut is not None:
             if self._place is None:
                 out.append(self.mapper.failure(cut, t_ns))
             else:
                 self._fail(cut)
         elif self._place is not None and not seen and not out:
-            self._fail(f"closed before the first event, after {size} bytes")
+            self._fail(f"closed before the first event, after {counted(size, 'byte')}")
         return out
 
     def _fail(self, message: str) -> None:

@@ -129,7 +129,7 @@ async def test_for_people():
     assert lines[0].startswith("warn: loop in ")
     assert lines[1].startswith("stop: loop in ")
     assert lines[2] == "ending; 0 requests in flight"
-    assert lines[3] == "1 requests served"
+    assert lines[3] == "1 request served"
 
 
 @pytest.mark.parametrize(

@@ -304,9 +304,18 @@ class TestLibrary:
         assert states["cut.jsonl"] == "cut off"
         assert states["bad.jsonl"] == "damaged"
         assert self.run(folder, "verify", LOOP).rows[0]["state"] == "unsealed"
-        done = self.run(folder, "verify", tmp_path / "none.jsonl", json_lines=False)
+        none = tmp_path / "none.jsonl"
+        done = self.run(folder, "verify", none, json_lines=False)
         assert done.status == 3
-        assert "unreadable" in done.out
+        assert done.out == f"unreadable  {none}  No such file or directory\n"
+
+    def test_what_is_wrong_does_not_say_the_name_again(self, folder):
+        lines = (folder / "tale.jsonl").read_bytes().splitlines(True)
+        (folder / "bad.jsonl").write_bytes(b"".join([*lines[:2], b"no JSON\n", *lines[2:]]))
+        done = self.run(folder, "verify", "bad.jsonl", json_lines=False)
+        assert done.out.startswith("damaged     bad.jsonl  line 3: not JSON: ")
+        listed = self.run(folder, "list", json_lines=False)
+        assert "not whole" in next(line for line in listed.out.splitlines() if "bad" in line)
 
     def test_remove(self, folder):
         done = self.run(folder, "remove", "tale.jsonl", json_lines=False)
@@ -316,8 +325,17 @@ class TestLibrary:
         assert self.names(self.run(folder, "list")) == ["other.jsonl.gz"]
         assert self.run(folder, "remove", "../tale.jsonl", "--yes").status == 2
 
+    def test_all_are_removed_or_none_and_nobody_is_asked_about_what_is_not_there(self, folder):
+        for yes in ((), ("--yes",)):
+            done = self.run(folder, "remove", "tale.jsonl", "none.jsonl", *yes, json_lines=False)
+            assert done.status == 3
+            assert done.err == f"error: {folder / 'none.jsonl'}: No such file\n"
+        assert len(self.names(self.run(folder, "list"))) == 2
+        assert self.run(folder, "remove", "tale.jsonl", "tale.jsonl", "--yes").status == 0
+
     def test_no_folder(self, tmp_path):
-        done = self.run(tmp_path / "none", "list", env={"COLUMNS": "300"})
-        assert done.status == 2
-        assert "no such folder" in done.err
-        assert not (tmp_path / "none").exists()
+        for command in (["list"], ["index"], ["verify"], ["remove", "a.jsonl", "--yes"]):
+            done = self.run(tmp_path / "none", *command, env={"COLUMNS": "300"})
+            assert done.status == 2
+            assert "no such folder" in done.err
+            assert not (tmp_path / "none").exists()

@@ -84,7 +84,7 @@ def test_texts_are_kept_apart() -> None:
         assert detector.observe(Event("reasoning", start, 0, code(start, 1))) == ()
     assert [f.evidence["stream_id"] for f in found] == ["0", "1"]
     detector.observe(Event("text", 0, 0, "x", stream_id="2"))
-    assert detector.remarks == ("drift: 1 texts forgotten",)
+    assert detector.remarks == ("drift: 1 text forgotten",)
 
 
 @settings(max_examples=60, deadline=None)

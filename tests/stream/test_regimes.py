@@ -106,7 +106,7 @@ def test_texts_are_kept_apart_and_bounded() -> None:
     assert detector.memory_bytes < 40_000
     assert not detector.remarks
     detector.observe(Event("text", 0, 0, "Well."))
-    assert detector.remarks == ("regime: 1 texts forgotten",)
+    assert detector.remarks == ("regime: 1 text forgotten",)
     assert detector.observe(Event("tool_call", 0, 0, "I will wait. " * 100)) == ()
 
 

@@ -613,7 +613,7 @@ async def test_the_api_of_a_body():
         assert joined((await collect(from_sse(body, api=api)))[0]) == "a"
     events, _ = await collect(from_sse(body, api="chat"))
     assert joined(events) == ""
-    assert events[-1].text == f"1 events, none of them of a chat completion, in {len(body)} bytes"
+    assert events[-1].text == f"1 event, none of them of a chat completion, in {len(body)} bytes"
     with pytest.raises(ArgumentValueError, match="api must be one of"):
         from_sse(body, api="gopher")
     with pytest.raises(ArgumentTypeError, match="api"):

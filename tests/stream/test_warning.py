@@ -145,7 +145,7 @@ def test_a_step_that_fits_no_condition_is_counted_not_raised() -> None:
     for event in events_of([[("set", '{"n": "seven"}', "ok")]]):
         detector.observe(event)
     assert detector.n_unjudged == 1
-    assert detector.remarks == ("early warning: 1 steps could not be judged",)
+    assert detector.remarks == ("early warning: 1 step could not be judged",)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 from midstream._core.errors import ArgumentValueError
 from midstream._core.validate import check_choice, check_int, check_real
+from midstream._core.words import counted
 from midstream.stream._loops import LoopScanner
 from midstream.stream.detectors.protocol import ACTIONS
 from midstream.stream.detectors.texts import check_kinds
@@ -157,9 +158,10 @@ class LoopDetector:
         """What a report should say about how it worked."""
         remarks = []
         if self.shrunk:
-            remarks.append(f"memory limit: longest period of a text halved {self.shrunk:,} times")
+            times = counted(self.shrunk, "time")
+            remarks.append(f"memory limit: longest period of a text halved {times}")
         if self.evicted:
-            remarks.append(f"memory limit: a text's past forgotten {self.evicted:,} times")
+            remarks.append(f"memory limit: a text's past forgotten {counted(self.evicted, 'time')}")
         return tuple(remarks)
 
     def observe(self, event: Event, gap_ns: int = 0) -> Sequence[Finding]:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from midstream._core.clock import monotonic_ns, ns_from_s
 from midstream._core.errors import ArgumentTypeError, QueueFullError
 from midstream._core.validate import check_int, check_real
+from midstream._core.words import counted
 from midstream.scheduler import Priority, Scheduler
 from midstream.stream.detectors.protocol import Detector
 from midstream.stream.events import Event, Finding, Kind
@@ -149,10 +150,8 @@ class Offload:
         """What a report should say about how it worked."""
         own: tuple[str, ...] = ()
         if self.n_shed:
-            own = (
-                f"{type(self.detector).__name__}: {self.n_shed:,} of {self.n_events:,} events "
-                "shed under load",
-            )
+            seen = counted(self.n_events, "event")
+            own = (f"{type(self.detector).__name__}: {self.n_shed:,} of {seen} shed under load",)
         return (*getattr(self.detector, "remarks", ()), *own)
 
     def recall(self, events: Iterable[Event]) -> None:

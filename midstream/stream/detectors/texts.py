@@ -9,6 +9,7 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 
 from midstream._core.errors import ArgumentTypeError
 from midstream._core.validate import check_choice, check_int
+from midstream._core.words import counted
 from midstream.stream.events import KINDS, Finding, Kind
 
 __all__ = ["FollowedText", "TextFollower", "check_kinds"]
@@ -81,7 +82,7 @@ class TextFollower(ABC, Generic[T]):
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a report should say about how it worked."""
-        return (f"{self.label}: {self.evicted:,} texts forgotten",) if self.evicted else ()
+        return (f"{self.label}: {counted(self.evicted, 'text')} forgotten",) if self.evicted else ()
 
     def skip(self, kind: Kind, stream_id: str, n_chars: int) -> None:
         """Pass over characters of a text that it does not get to see.

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_choice, check_int
+from midstream._core.words import counted
 from midstream.compare import RunDetector
 from midstream.stream.calls import canonical_arguments
 from midstream.stream.detectors._closing import Arguments
@@ -194,7 +195,7 @@ class ToolLoopDetector:
         """What a report should say about how it worked."""
         if not self.evicted:
             return ()
-        return (f"memory limit: {self.evicted:,} tool calls forgotten",)
+        return (f"memory limit: {counted(self.evicted, 'tool call')} forgotten",)
 
     def recall(self, events: Iterable[Event]) -> None:
         """Take what happened before: remembered, nothing reported.

@@ -11,6 +11,7 @@ from typing import Any, Self
 from midstream._core.clock import s_from_ns
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, MidstreamError
 from midstream._core.validate import check_choice, check_int, check_mapping, check_real, check_text
+from midstream._core.words import counted
 from midstream.logic import Formula, Predictor, Rule, RuleBook, Verdict, parse
 from midstream.stream.calls import canonical_arguments
 from midstream.stream.detectors._steps import Happenings
@@ -273,7 +274,7 @@ class EarlyWarning:
         """What a report should say about how it worked."""
         if not self.n_unjudged:
             return ()
-        return (f"early warning: {self.n_unjudged:,} steps could not be judged",)
+        return (f"early warning: {counted(self.n_unjudged, 'step')} could not be judged",)
 
     def recall(self, events: Iterable[Event]) -> None:
         """Take what happened before the response, without a word.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar
 
+from midstream._core.words import counted
 from midstream.stream.events import TEXT_KINDS, Event, Kind
 from midstream.stream.formats.counts import token_counts
 from midstream.stream.wire import finite, is_high_half, join_halves, parse_json
@@ -91,27 +92,9 @@ class PayloadMapper:
         problem: str | None = None,
         event: str = "",
     ) -> list[Event]:
-        """Events of one payload as it came over the wire.
+        """Events of one payload as it came over the wire; as `Mapper.decode`.
 
-        Parameters
-        ----------
-        text : str
-            JSON, or ``[DONE]``; blank text is a heartbeat and gives nothing.
-        t_ns : int
-            Arrival time, nanoseconds since the request.
-        offset : int, optional
-            Byte at which it began, for error events.
-        problem : str, optional
-            What was already found wrong with its bytes.
-        event : str, optional
-            The server-sent event's name.
-
-        Returns
-        -------
-        list of Event
-            A payload that is not JSON gives an ``error`` event naming the payload's number, place
-            and cause, with the text as `data`; the stream can go on after it. NaN and infinities,
-            which are not JSON but occur, are None in the payload.
+        The end marker is ``[DONE]``.
         """
         self.count += 1
         events: list[Event] = []
@@ -184,7 +167,7 @@ class PayloadMapper:
         """Say that nothing was of this API, to be asked when it is over; None otherwise."""
         if self.known:
             return None
-        return f"{self.count} events, none of them of {self.title}"
+        return f"{counted(self.count, 'event')}, none of them of {self.title}"
 
     def _unended(self) -> bool:
         """Whether something has begun that has not ended."""

@@ -66,7 +66,8 @@ class Mapper(Protocol):
         -------
         list of Event
             A payload that is not JSON gives an ``error`` event naming the payload's number, place
-            and cause, with the text as `data`; the stream can go on after it.
+            and cause, with the text as `data`; the stream can go on after it. NaN and infinities,
+            which are not JSON but occur, are None in the payload.
         """
 
     def events(self, payload: Any, t_ns: int, *, event: str = "") -> list[Event]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from midstream._core.words import counted
 from midstream.logic import Obligation
 from midstream.stream.events import Event, Finding
 from midstream.stream.policies.calls import CallJudgement, answer_to
@@ -191,7 +192,7 @@ class Enforcer(CallJudgement):
         evicted = sum(
             book.metrics["evicted"] for book in (self._guards, self._watchers) if book is not None
         )
-        return [f"memory limit: the state of {evicted:,} keys forgotten"] if evicted else []
+        return [f"memory limit: state of {counted(evicted, 'key')} forgotten"] if evicted else []
 
     # What is no text
 

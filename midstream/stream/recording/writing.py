@@ -19,6 +19,7 @@ from typing import Any, Literal, Self
 from midstream._core.clock import NS_PER_S, monotonic_ns, ns_from_s
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RecordingError
 from midstream._core.validate import check_choice, check_int, check_path, check_real, check_text
+from midstream._core.words import counted
 from midstream.stream.events import Event, Finding
 from midstream.stream.recording.files import cause_of, next_part
 from midstream.stream.recording.keeping import Keeper
@@ -203,7 +204,7 @@ class Recorder:
             if not self.lost and self.failure is None:
                 return []
             cause = self.failure if self.failure is not None else "an unknown cause"
-            return [f"recording: {self.lost:,} events are missing: {cause}"]
+            return [f"recording: {counted(self.lost, 'event')} missing: {cause}"]
 
     def write(self, event: Event) -> None:
         """Append one event.

@@ -75,7 +75,7 @@ def test_the_undecided_pass_and_are_counted():
     mapper = AutoMapper()
     assert mapper.unknown() == "0 events, none of them of a known API"
     events = mapper.events({"type": "ping"}, 0)
-    assert mapper.unknown() == "1 events, none of them of a known API"
+    assert mapper.unknown() == "1 event, none of them of a known API"
     assert mapper.cut() is None
     events += mapper.decode("{", 0)
     events += mapper.events({"error": "wait"}, 0)
