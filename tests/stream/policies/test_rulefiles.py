@@ -458,6 +458,65 @@ def test_untrusted_input() -> None:
     assert not guard.take(send).denied
 
 
+@pytest.mark.parametrize(
+    ("said", "consents"),
+    [
+        ("Yes, delete it.", True),
+        ("Please do.", True),
+        ("please do so", True),
+        ("Of course!", True),
+        ("That's right, I'm not sure of the number, but go ahead", True),
+        ("Yes. Is there a fee for it?", True),
+        ("Absolutely not!", False),
+        ("Of course not.", False),
+        ("Okay, no.", False),
+        ("Please do not.", False),
+        ("Please do not touch it, ok", False),
+        ("I did not say yes", False),
+        ("I can't confirm", False),
+        ("I cannot agree to that", False),
+        ("I don't want to proceed", False),
+        ("I'm not sure.", False),
+        ("That's not okay", False),
+        ("Okay, what would happen?", False),
+        ("Is it ok?", False),
+        ("Are you sure about the price?", False),
+        ("Yes?", False),
+        ("Sure, but hold off for now", False),
+    ],
+)
+def test_what_is_a_yes(said: str, consents: bool) -> None:
+    guard = Guard((), "confirm-before-destroy")
+    guard.recall([Event("text", 0, 0, said, "user")])
+    denied = guard.take(Event("tool_call", 1, 0, "{}", "delete_account", None, "0/0", "a")).denied
+    assert bool(denied) is not consents
+
+
+@pytest.mark.parametrize(
+    ("result", "consents"),
+    [
+        ("yes", True),
+        ('{"confirmed": true}', True),
+        ("The user approved this.", True),
+        ("no", False),
+        ('{"confirmed": false}', False),
+        ("The user declined.", False),
+        ("timed out", False),
+    ],
+)
+def test_a_tool_that_asks_may_be_told_no(result: str, consents: bool) -> None:
+    guard = Guard((), "confirm-before-destroy")
+    guard.recall(
+        [
+            Event("text", 0, 0, "I do not need it any more.", "user"),
+            Event("tool_call", 1, 0, "{}", "confirm_deletion", None, "0/0", "a"),
+            Event("tool_result", 2, 0, result, None, None, "0/0", "a"),
+        ]
+    )
+    denied = guard.take(Event("tool_call", 3, 0, "{}", "delete_account", None, "0/1", "b")).denied
+    assert bool(denied) is not consents
+
+
 # On runs of agents
 
 
