@@ -517,6 +517,24 @@ def test_a_tool_that_asks_may_be_told_no(result: str, consents: bool) -> None:
     assert bool(denied) is not consents
 
 
+@pytest.mark.parametrize(
+    ("result", "allowed"),
+    [
+        ("Error: no such file: a.txt", True),
+        ('{"error": "a.txt does not exist"}', True),
+        ("Error: permission denied", False),
+        ("a text", True),
+    ],
+)
+def test_what_is_not_there_may_be_made(result: str, allowed: bool) -> None:
+    place = '{"path": "a.txt"}'
+    guard = Guard((), "read-before-write")
+    guard.take(Event("tool_call", 0, 0, place, "read_file", None, "0/0", "a"))
+    guard.take(Event("tool_result", 1, 0, result, None, None, "0/0", "a"))
+    denied = guard.take(Event("tool_call", 2, 0, place, "write_file", None, "0/1", "b")).denied
+    assert bool(denied) is not allowed
+
+
 # On runs of agents
 
 
