@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RefusedError
@@ -15,7 +15,7 @@ from midstream.stream.detectors import (
     beside,
     default_detectors,
 )
-from midstream.stream.events import Denial, Event, Finding
+from midstream.stream.events import SEVERITIES, Denial, Event, Finding
 from midstream.stream.metrics import Metrics
 from midstream.stream.recording import Recorder
 from midstream.stream.report import Report
@@ -312,7 +312,7 @@ class Guard:
         for observe in self._observers:
             found = observe(event, gap_ns)
             if found:
-                made = self._add(found, made)
+                made = self._add(_check_found(found, observe), made)
         if made is None:
             return NOTHING
         return Step(tuple(made), self.stopped)
@@ -332,7 +332,7 @@ class Guard:
         for observe in self._observers:
             one = observe(event, gap_ns)
             if one:
-                found += one
+                found += _check_found(one, observe)
         if found:
             return self._enforce_found(enforcer, event, found, place)
         hold = enforcer.take(event)
@@ -519,7 +519,7 @@ class Guard:
         if self.stopped is None:  # else what was not read has no last token
             for detector in self._detectors:
                 try:
-                    self._add(detector.finish(), made)
+                    self._add(_check_found(detector.finish() or (), detector.finish), made)
                 except Exception as error:  # noqa: BLE001 - the caller's detector or callback
                     failures.append(error)
         step = Step(tuple(made)) if made else NOTHING
@@ -615,6 +615,23 @@ class Guard:
         self._steering = steering = Steering(loop, self.metrics, interventions)
         self._detectors = (steering.loops, steering.stalls, *self._detectors)
         self._observers.insert(0, steering.observe)
+
+
+def _check_found(found: Sequence[Finding], method: Callable[..., object]) -> Sequence[Finding]:
+    """What a detector has found, which may be one of the caller's own."""
+    owner = type(getattr(method, "__self__", method)).__name__
+    shown = f"{owner}.{getattr(method, '__name__', 'observe')}"
+    if not isinstance(found, (list, tuple)):
+        raise ArgumentTypeError(
+            f"{shown} must return a list or tuple of Finding, got {type(found).__name__}"
+        )
+    for one in found:
+        if not isinstance(one, Finding):
+            raise ArgumentTypeError(
+                f"{shown} must return a list or tuple of Finding, got {type(one).__name__} in it"
+            )
+        check_choice(f"severity of a finding of {shown}", one.severity, SEVERITIES)
+    return found
 
 
 def _check_detectors(detectors: Iterable[Detector] | None) -> tuple[Detector, ...]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream.stream import (
     Event,
+    Finding,
     Guard,
     LoopDetector,
     Policy,
@@ -159,3 +162,47 @@ def test_times_that_jump_make_no_silence() -> None:
         guard.take(Event("text", seq, t_ns, f"word{seq} "), 10**7)  # whoever drives it has a clock
     assert guard.findings == []
     assert guard.metrics.to_dict()
+
+
+class Own:
+    """A detector as its user may write it."""
+
+    def __init__(self, observed: object = (), finished: object = ()) -> None:
+        self.observed = observed
+        self.finished = finished
+
+    def observe(self, event: Event, gap_ns: int) -> object:
+        return self.observed
+
+    def finish(self) -> object:
+        return self.finished
+
+
+FOUND = Finding("own", "warn", 0, 0, 0, 1, "found")
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ("loop", "must return a list or tuple of Finding, got str"),
+        (FOUND, "must return a list or tuple of Finding, got Finding"),
+        (True, "must return a list or tuple of Finding, got bool"),
+        (["loop"], "must return a list or tuple of Finding, got str in it"),
+        (
+            [dataclasses.replace(FOUND, severity="stopp")],
+            r"severity of a finding of Own\.\w+ must be one of 'note', 'warn', .* got 'stopp'",
+        ),
+    ],
+)
+def test_what_a_detector_of_ones_own_returns_is_checked(found: object, message: str) -> None:
+    for policies in ((), "no-secret"):
+        with pytest.raises((ArgumentTypeError, ArgumentValueError), match=message):
+            Guard([Own(found)], policies).take(Event("text", 0, 0, "a"))
+    with pytest.raises((ArgumentTypeError, ArgumentValueError), match=message):
+        Guard([Own((), found)]).finish()
+
+
+def test_a_detector_of_ones_own_may_return_nothing() -> None:
+    guard = Guard([Own(None, None), Own([FOUND], (FOUND,))])
+    assert guard.take(Event("text", 0, 0, "a")).findings == (FOUND,)
+    assert guard.finish().findings == (FOUND,)

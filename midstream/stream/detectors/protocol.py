@@ -30,10 +30,29 @@ class Detector(Protocol):
         Is told of text that it does not get to see, as its turn came too late.
     ``remarks`` : tuple of str
         What a report should say about how it worked.
+
+    Examples
+    --------
+    >>> from midstream.stream import Event, Finding, Guard
+    >>> class NoShouting:
+    ...     def observe(self, event, gap_ns):
+    ...         if event.kind != "text" or "!!!" not in event.text:
+    ...             return ()
+    ...         end = len(event.text)
+    ...         return [Finding("shouting", "stop", event.seq, event.t_ns, 0, end, "it shouts")]
+    ...
+    ...     def finish(self):
+    ...         return ()
+    >>> Guard([NoShouting()]).take(Event("text", 0, 0, "No!!!")).stop.message
+    'it shouts'
     """
 
     def observe(self, event: Event, gap_ns: int) -> Sequence[Finding]:
-        """Take the next event, `gap_ns` nanoseconds after the one before; what it decides."""
+        """Take the next event, `gap_ns` nanoseconds after the one before; what it decides.
+
+        A list or tuple, empty where that is nothing. A `Finding` of the severity ``"stop"`` closes
+        the stream.
+        """
 
     def finish(self) -> Sequence[Finding]:
         """Take note that the stream is over; what that decides."""
