@@ -289,6 +289,11 @@ class WholeRewriter(Rewriter):
         if core.over:
             return b""
         core.read_whole()
+        sent = raw
+        if not json.detect_encoding(raw).startswith("utf-8"):
+            # Readers such as Python's json find out by themselves which UTF it is.
+            with contextlib.suppress(UnicodeDecodeError):
+                raw = raw.decode(json.detect_encoding(raw)).encode("utf-8")
         try:
             text = raw.decode("utf-8-sig")
             answer = parse_json(text)
@@ -298,7 +303,8 @@ class WholeRewriter(Rewriter):
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
-            return self._streamed(raw, t_ns)
+            out = self._streamed(raw, t_ns)
+            return sent if out == raw else out
         items: list[Item] = []
         count = 0
         for payload in self._explode(answer):
@@ -313,7 +319,7 @@ class WholeRewriter(Rewriter):
             items += core.settle("ended")
         self.close()
         if len(items) == count and all(item.original is not None for item in items):
-            return raw
+            return sent
         return compact(self._assemble(answer, items)).encode("utf-8", "surrogatepass")
 
     def fail(self, message: str, t_ns: int = 0) -> bytes:

@@ -5,6 +5,7 @@ The proxy and the transports do the same here, and only differ in where the byte
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -190,7 +191,7 @@ class Exchange:
             inflater = Inflater(self._guarding.limits.max_body_bytes)
             body = inflater.feed(body)
         try:
-            asked = parse_json(body.decode("utf-8"))
+            asked = parse_json(body.decode(json.detect_encoding(body)))
         except (ValueError, RecursionError):
             return  # the upstream will say what it thinks of it
         if not isinstance(asked, dict):

@@ -238,6 +238,19 @@ def test_answers_that_are_one_value(message, framing):
         assert b'"rm"' not in out
 
 
+@pytest.mark.parametrize("utf", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_answers_in_what_else_readers_of_json_understand(utf):
+    sent = answer(tool_calls=[RM]).decode().encode(utf)
+    assert json.loads(sent)["choices"]  # as clients do that read bytes
+    out, rewriter = rewritten("chat", guard(), sent, (1, 2, 30), framing="json")
+    assert rewriter.denied
+    assert b'"rm"' not in out.replace(b"\0", b"")
+    sent = answer(tool_calls=[READ]).decode().encode(utf)
+    assert rewritten("chat", guard(), sent, (1, 2, 30), framing="json")[0] == sent
+    for sent in (b"\0\0\0a", b"a\0", "neither".encode(utf)):
+        assert rewritten("chat", guard(), sent, (1,), framing="json")[0] == sent
+
+
 @pytest.mark.parametrize("framing", ["json", "sse", "lines"])
 def test_events_that_are_called_something_else(framing):
     sent = sse(chunk("Well."), piece(**RM), END)

@@ -116,10 +116,10 @@ async def test_rules_span_the_conversation(ask):
     answer = sse(chunk(tool_calls=[write]), chunk(finish="tool_calls"))
     async with within(), Upstream(answer) as upstream:
         for messages, allowed in ((MESSAGES, False), (MESSAGES + said, True)):
-            _, _, body = await ask(
-                upstream.url + CHAT, {"policies": policy}, json={"messages": messages}
-            )
-            assert (b'"write"' in body) == allowed
+            for utf in ("utf-8", "utf-8-sig", "utf-16"):  # servers in Python read them all
+                sent = json.dumps({"messages": messages}).encode(utf)
+                _, _, body = await ask(upstream.url + CHAT, {"policies": policy}, content=sent)
+                assert (b'"write"' in body) == allowed
 
 
 async def test_in_the_official_sdk(shared_data):
