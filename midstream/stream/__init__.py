@@ -20,8 +20,8 @@ Reading tool calls
     `CallAssembler`, `CallProgress`, `canonical_arguments`
 Detecting
     `LoopDetector`, `StallDetector`, `ToolLoopDetector`, which are the `default_detectors`;
-    `DriftDetector` with a `DriftTemplate`, `RegimeDetector`, `EarlyWarning` with a `WarningModel`,
-    or your own `Detector`: `beside` the stream in an `Offload` where it is costly
+    `DriftDetector` with a `DriftTemplate`, `RegimeDetector` (`RegimeState`), `EarlyWarning` with a
+    `WarningModel`, or your own `Detector`: `beside` the stream in an `Offload` where it is costly
 Adapting, by a strange loop around the watch
     `watch_loop`; its parts `watch_params`, `watch_presets`, `StreamLoss`, `StreamRecord`; for the
     other detectors `detector_params`, `detectors_with`, `RunLoss` of a `LabelledRun`
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
         LoopDetector,
         Offload,
         RegimeDetector,
+        RegimeState,
         RunLoss,
         StallDetector,
         ToolLoopDetector,
@@ -162,6 +163,7 @@ __all__ = [
     "RecordingsFolder",
     "Redactor",
     "RegimeDetector",
+    "RegimeState",
     "Report",
     "RunLoss",
     "Scanner",
@@ -249,6 +251,7 @@ __getattr__, __dir__ = lazy_exports(
         "RecordingsFolder": "recording",
         "Redactor": "redaction",
         "RegimeDetector": "detectors",
+        "RegimeState": "detectors",
         "Report": "report",
         "RunLoss": "detectors",
         "SECRET_KINDS": "redaction",

@@ -158,3 +158,21 @@ def test_recorded_streams(shared_data) -> None:
 def test_bad_arguments_are_named(arguments, message) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         RegimeDetector(**arguments)
+
+
+def test_state_tells_the_newest_phrases() -> None:
+    detector = RegimeDetector()
+    assert detector.state("text") is None
+    assert detector.observe(Event("text", 0, 0, "Look at the tea. It is there. " * 100))
+    state = detector.state("text")
+    assert state is not None
+    assert state.name == "periodic"
+    assert state.regime is not None
+    assert state.points.shape == (32, 6)
+    assert state.n_phrases >= 199
+    assert (state.points[2:] == state.points[:-2]).all()
+    detector.skip("text", "", 10)
+    after = detector.state("text")
+    assert after is not None
+    assert after.regime is None
+    assert (after.n_phrases, len(after.points)) == (0, 0)

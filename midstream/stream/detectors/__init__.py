@@ -6,7 +6,7 @@ In the path, well below a microsecond a token
     `LoopDetector`, `StallDetector`, `ToolLoopDetector`; `default_detectors`
 Beside the stream, where a scheduler has time for them
     `DriftDetector`, with its `DriftTemplate`; `EarlyWarning`, with its `WarningModel`
-    `RegimeDetector`
+    `RegimeDetector`, whose `RegimeState` can be drawn
     `Offload` and `beside`, which see to it
 Thresholds that a strange loop may turn
     `detector_params`, `detectors_with`; `RunLoss` of a `LabelledRun`
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from midstream.stream.detectors.loops import LoopDetector
     from midstream.stream.detectors.offload import Offload, beside
     from midstream.stream.detectors.protocol import Detector
-    from midstream.stream.detectors.regimes import RegimeDetector
+    from midstream.stream.detectors.regimes import RegimeDetector, RegimeState
     from midstream.stream.detectors.stalls import StallDetector
     from midstream.stream.detectors.tools import ToolLoopDetector
     from midstream.stream.detectors.warning import EarlyWarning, WarningModel
@@ -44,6 +44,7 @@ __all__ = [
     "LoopDetector",
     "Offload",
     "RegimeDetector",
+    "RegimeState",
     "RunLoss",
     "StallDetector",
     "ToolLoopDetector",
@@ -65,6 +66,7 @@ __getattr__, __dir__ = lazy_exports(
         "LoopDetector": "loops",
         "Offload": "offload",
         "RegimeDetector": "regimes",
+        "RegimeState": "regimes",
         "RunLoss": "knobs",
         "StallDetector": "stalls",
         "ToolLoopDetector": "tools",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from midstream._core.errors import ArgumentValueError
 from midstream._core.validate import check_choice, check_int, check_real
@@ -14,7 +17,32 @@ from midstream.stream.detectors.protocol import ACTIONS
 from midstream.stream.detectors.texts import TextFollower
 from midstream.stream.events import TEXT_KINDS, Event, Finding, Kind, Severity
 
-__all__ = ["RegimeDetector"]
+__all__ = ["RegimeDetector", "RegimeState"]
+
+RegimeName = Literal["varied", "stuck", "periodic"]
+
+
+class RegimeState(NamedTuple):
+    """Where a text's run is: `RegimeDetector.state`.
+
+    Parameters
+    ----------
+    name : {"varied", "stuck", "periodic"}
+        What it is taken for, after as many looks as the detector's patience asks for.
+    n_phrases : int
+        Phrases seen since it began, or since characters were passed over.
+    regime : Regime or None
+        The newest look at the points; None before the first.
+    points : ndarray of float64, shape (n, 6)
+        The newest phrases as points, oldest first, at most as many as the detector's window: word
+        length, variety, marks, numbers and structure, weighted, then the binary logarithm of the
+        phrase's tokens.
+    """
+
+    name: RegimeName
+    n_phrases: int
+    regime: Regime | None
+    points: NDArray[np.float64]
 
 
 class RegimeDetector(TextFollower["_Text"]):
@@ -141,12 +169,45 @@ class RegimeDetector(TextFollower["_Text"]):
                 found.append(finding)
         return found
 
+    def state(self, kind: Kind, stream_id: str = "") -> RegimeState | None:
+        """What is known of one text, for a picture of it.
+
+        Parameters
+        ----------
+        kind, stream_id : str
+            Which text.
+
+        Returns
+        -------
+        RegimeState or None
+            None where nothing was seen of it, or it was forgotten.
+
+        Notes
+        -----
+        Copies the points of one window, some microseconds.
+
+        Examples
+        --------
+        >>> from midstream.stream import Event, RegimeDetector
+        >>> detector = RegimeDetector()
+        >>> detector.observe(Event("text", 0, 0, "Look at the tea. It is there. " * 3))
+        []
+        >>> state = detector.state("text")
+        >>> state.name, state.n_phrases, state.points.shape
+        ('varied', 6, (6, 6))
+        """
+        text = self._texts.get((kind, stream_id))
+        if text is None:
+            return None
+        online = text.online
+        return RegimeState(text.regime, online.n_seen, text.looked, online.points())
+
     def _new_text(self) -> _Text:
         return _Text(self._window)
 
     def _look(self, text: _Text, key: tuple[Kind, str], end: int, event: Event) -> Finding | None:
         self.n_looks += 1
-        regime = text.online.report()
+        regime = text.looked = text.online.report()
         name = self._name(regime)
         settled = name != "varied"
         if settled == (text.regime != "varied"):
@@ -199,13 +260,20 @@ class RegimeDetector(TextFollower["_Text"]):
         return "varied"
 
 
-RegimeName = Literal["varied", "stuck", "periodic"]
-
-
 class _Text:
     """One text: its phrases as points, and what it has looked like."""
 
-    __slots__ = ("n_tokens", "online", "regime", "segments", "since", "starts", "streak", "window")
+    __slots__ = (
+        "looked",
+        "n_tokens",
+        "online",
+        "regime",
+        "segments",
+        "since",
+        "starts",
+        "streak",
+        "window",
+    )
 
     def __init__(self, window: int) -> None:
         self.segments = Segmenter(size=_PHRASE, phrases=True, slots=_SLOTS)
@@ -216,6 +284,7 @@ class _Text:
         self.streak = 0
         self.since = 0
         self.regime: RegimeName = "varied"
+        self.looked: Regime | None = None
 
     def add(self, start: int, n_tokens: int, features: Sequence[float]) -> None:
         self.n_tokens += n_tokens
@@ -230,6 +299,7 @@ class _Text:
     def skip(self, n_chars: int) -> None:
         self.segments.skip(n_chars)
         self.online.reset()
+        self.looked = None
         self.starts.clear()
         self.streak = 0
 
