@@ -1,4 +1,4 @@
-"""The command line: ``midstream demo | watch | record | replay | recordings | serve | ...``.
+"""The command line: ``midstream demo | watch | record | replay | recordings | publish | ...``.
 
 Exit status
     0
@@ -306,7 +306,7 @@ def record(
     epilog="[bold]Exit status:[/] 0 the streams that --streams says were served; 2 wrong usage; "
     "3 the address or the certificate cannot be used; 128 + n ended by signal n."
 )
-def serve(
+def publish(
     source: opt.SourceArgument,
     host: opt.Host = "127.0.0.1",
     port: opt.Port = 4433,
@@ -333,13 +333,13 @@ def serve(
     json_lines: opt.ServeJson = False,
     no_color: opt.NoColor = False,
 ) -> None:
-    """Serve the events of a source over QUIC, to be read by midstream watch quic://HOST:PORT/NAME.
+    """Publish the events of a source over QUIC, to be read by midstream watch quic://HOST:PORT/NAME.
 
     A recording or a URL is opened anew for each reader, and closed when the reader leaves: an
     endpoint then stops generating. Standard input is read once, for all, from when the first
     reader comes.
     """
-    from midstream.apps.serve import serve as run
+    from midstream.apps.publish import publish as run
 
     request = inputs.Request(prompt, messages, model, header, body, api, api_key_env, idle_timeout)
     status = run(

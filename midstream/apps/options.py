@@ -151,7 +151,7 @@ SourceArgument = Annotated[
         metavar="SOURCE",
         help="A recording, [bold]-[/] for standard input, the URL of an OpenAI-compatible "
         "endpoint (http://127.0.0.1:8080, https://api.openai.com/v1, ...), or "
-        "quic://HOST:PORT/NAME of a [bold]midstream serve[/].",
+        "quic://HOST:PORT/NAME of a [bold]midstream publish[/].",
         show_default=False,
     ),
 ]
@@ -286,7 +286,7 @@ Pin = Annotated[
         metavar="PIN",
         rich_help_panel=_TRUST,
         show_default=False,
-        help="What the server's certificate must match, as midstream serve says it; may be "
+        help="What the server's certificate must match, as midstream publish says it; may be "
         "repeated. Without --ca this alone is the trust.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""`midstream serve`, `watch quic://` and `demo --quic`, as programs."""
+"""`midstream publish`, `watch quic://` and `demo --quic`, as programs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def serving(process):
 
 
 def server(source, *options):
-    return started("serve", source, "--development", "--port", 0, "--json", *options)
+    return started("publish", source, "--development", "--port", 0, "--json", *options)
 
 
-def test_a_recording_is_served_and_watched():
+def test_a_recording_is_published_and_watched():
     with server(HEALTHY, "--streams", 1) as process:
         start = serving(process)
         assert start["type"] == "serving"
@@ -76,8 +76,8 @@ def test_a_certificate_that_is_not_trusted():
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (("serve", HEALTHY), "either --certificate or --development"),
-        (("serve", HEALTHY, "--development", "--key", LOOP), "--key goes only with"),
+        (("publish", HEALTHY), "either --certificate or --development"),
+        (("publish", HEALTHY, "--development", "--key", LOOP), "--key goes only with"),
         (("watch", HEALTHY, "--insecure"), "--insecure goes only with a quic:// URL"),
         (("watch", "quic://localhost/", "--insecure", "--pin", "x"), "does not go with"),
         (("watch", "quic://localhost/", "--prompt", "x"), "--prompt goes only with"),
@@ -93,7 +93,7 @@ def test_what_does_not_go_together(args, words):
 def test_a_file_that_is_no_recording_is_not_served(tmp_path):
     (tmp_path / "other.jsonl").write_text('{"x": 1}\n')
     for name, words in (("none.jsonl", "No such file"), ("other.jsonl", "neither a header")):
-        done = run("serve", tmp_path / name, "--development", "--port", 0)
+        done = run("publish", tmp_path / name, "--development", "--port", 0)
         assert (done.status, done.out) == (3, "")
         assert done.err.startswith(f"error: {tmp_path / name}")
         assert words in done.err
@@ -102,7 +102,7 @@ def test_a_file_that_is_no_recording_is_not_served(tmp_path):
 def test_a_port_that_is_taken_is_told_once():
     with server(HEALTHY) as process:
         port = serving(process)["url"].split(":")[2].split("/")[0]
-        done = run("serve", HEALTHY, "--development", "--port", port)
+        done = run("publish", HEALTHY, "--development", "--port", port)
         assert done.status == 3
         assert done.err.count(f"127.0.0.1:{port}") == 1
         process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""``midstream serve``: the events of a source over QUIC, for every reader that asks."""
+"""``midstream publish``: the events of a source over QUIC, for every reader that asks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from midstream.quic.certificates import Identity
     from midstream.quic.serving import Server
 
-__all__ = ["SharedSource", "serve"]
+__all__ = ["SharedSource", "publish"]
 
 #: Events of standard input that are kept for readers that come later, or are slow.
 _KEPT_EVENTS = 100_000
@@ -34,7 +34,7 @@ _KEPT_EVENTS = 100_000
 _DRAIN_S = 10.0
 
 
-def serve(
+def publish(
     source: str,
     identified: Identified,
     *,
@@ -50,7 +50,7 @@ def serve(
     json_lines: bool = False,
     color: bool = True,
 ) -> int:
-    """Serve a source until a signal comes, or as many streams as were asked for.
+    """Publish a source until a signal comes, or as many streams as were asked for.
 
     Parameters
     ----------
