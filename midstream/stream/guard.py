@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RefusedError
-from midstream._core.validate import check_callback, check_choice, check_iterable
+from midstream._core.validate import check_callback, check_choice, check_int, check_iterable
 from midstream.stream.detectors import (
     Detector,
     LoopDetector,
@@ -128,6 +128,14 @@ class Guard:
     next event and, while nothing comes, by `expire`. Constant memory. Not thread-safe: one guard,
     one stream.
 
+    The choices of a response (`n` of chat completions, Google's candidates) are alternatives:
+    policies judge each by what was recalled and what it says itself, as if there were no others.
+    The clock, errors of the whole stream, and counts (`chars`, `tokens`, `usage`) are common to
+    all. A call that is denied in one leaves the others as they are; a stop closes the stream, and
+    with it all of them, since no provider can be told to end one alone: which one it was for, the
+    finding's evidence says as ``stream_id``. What are choices is told by the events' payloads
+    (`Event.data`); without them all is one answer. The first 128 are apart.
+
     Examples
     --------
     >>> from midstream.stream import Event, Guard
@@ -232,7 +240,7 @@ class Guard:
         """Whether a rule may forbid a call of the name `other` that would pass it as `name`."""
         return self._enforcer is not None and self._enforcer.worse(name, other)
 
-    def recall(self, events: Iterable[Event]) -> None:
+    def recall(self, events: Iterable[Event], *, choices: int | None = None) -> None:
         """Take what happened before this stream: the messages of the request that it answers.
 
         Parameters
@@ -241,11 +249,15 @@ class Guard:
             In order: texts (with the `name` ``"user"`` where the user wrote them), calls with whole
             arguments, results. Times do not matter. `midstream.stream.formats.history` makes them
             of a request.
+        choices : int, optional
+            How many answers the request asks for (`n` of chat completions), where that is known.
+            With 1, policies keep no copy of what they know here for further ones, some kilobytes;
+            one that comes all the same is judged as the continuation of the first.
 
         Raises
         ------
-        ArgumentTypeError
-            What is given is no event.
+        ArgumentTypeError, ArgumentValueError
+            What is given is no event, or `choices` is no number of them.
         RefusedError
             The stream has begun.
 
@@ -257,6 +269,8 @@ class Guard:
         """
         if self._begun:
             raise RefusedError("recall: the stream has begun", reason="running")
+        if choices is not None:
+            check_int("choices", choices, low=1)
         events = tuple(check_iterable("events", events))
         for k, event in enumerate(events):
             if not isinstance(event, Event):
@@ -271,7 +285,7 @@ class Guard:
             if callable(recall):
                 recall(events)
         if self._enforcer is not None:
-            self._enforcer.recall(events)
+            self._enforcer.recall(events, choices)
 
     def take(self, event: Event, gap_ns: int | None = None) -> Step:
         """Look at the next event.

@@ -33,9 +33,6 @@ class CallJudgement(TextJudgement):
         self._hold_calls = hold_calls
         self._assembler = CallAssembler()
         self._made: OrderedDict[str, tuple[str | None, Any, str | None]] = OrderedDict()
-        #: Calls of this response that wait for their results.
-        self._waiting = 0
-        self._some_wait = False
         #: What detectors found that denies a call.
         self._blocks: dict[str, Finding] = {}
 
@@ -329,14 +326,18 @@ class CallJudgement(TextJudgement):
         """Take note that the calls of a choice are over, or all of them."""
         if not choice:
             self._close_calls(self._assembler.finish())
-            self._calls = {key: call for key, call in self._calls.items() if call.denied}
+            for _ in self._each():
+                self._calls = {key: call for key, call in self._calls.items() if call.denied}
             return
         for progress in self._assembler.open_calls:
             if belongs(progress.stream_id, choice):
                 self._close_calls(self._assembler.finish(progress.stream_id))
 
     def _close_calls(self, ended: Sequence[CallProgress]) -> None:
+        here = self._choice
         for progress in list(ended):
+            if self._traces is not None:
+                self._enter(progress.stream_id)
             call = self._calls.get(progress.stream_id)
             if call is not None and call.progress is progress:
                 key = ("tool_call", progress.stream_id)
@@ -348,6 +349,7 @@ class CallJudgement(TextJudgement):
                     self._matched(scanner.finish(), *key, call, origin)
                 if not call.denied:
                     self._settle(call)
+        self._enter(here)
 
     def _settle(self, call: PendingCall) -> None:
         """The call is whole, or can never be read: take the verdict, and let it go."""

@@ -58,6 +58,8 @@ class Enforcer(CallJudgement):
         if self.findings or self.denied or self.released:
             self._clear()
         self._seq = seq
+        if stream_id != self._place and not self._recalling:
+            self._move(event)
         if t_ns > self._now_ns and not self._recalling:
             if t_ns >= self.due_ns:
                 self._pass_time(t_ns)
@@ -88,8 +90,12 @@ class Enforcer(CallJudgement):
             self._now_ns = max(self._now_ns, now_ns)
         self._take_findings(found)
 
-    def recall(self, events: Iterable[Event]) -> None:
-        """Take what happened before this response, without acting on it."""
+    def recall(self, events: Iterable[Event], choices: int | None = None) -> None:
+        """Take what happened before this response, without acting on it.
+
+        Where no more than one choice is asked for, the books are not kept for others.
+        """
+        keep = choices is None or choices > 1
         self._recalling = True
         try:
             for event in events:
@@ -105,6 +111,10 @@ class Enforcer(CallJudgement):
             self._begun = False
             self._waiting = 0
             self._set_due()
+            if keep:
+                self._keep_origin()
+            else:
+                self._has_choices = False
 
     def finish(self, found: Sequence[Finding] = (), *, judge: bool) -> None:
         """Take note that the stream is over; `judge`: what is still owed is broken now."""
@@ -115,11 +125,19 @@ class Enforcer(CallJudgement):
         for progress in self._assembler.finish():
             self._close_calls((progress,))
             self.stop = None
-        if judge and not self._waiting and not self._n_denied:
-            for book in (self._guards, self._watchers):
-                if book is not None:
-                    for verdict in book.finish().findings:
-                        self._report(verdict, "note" if verdict.action == "note" else "warn")
+        if judge:
+            for _ in self._each():
+                self._judge_end()
+
+    def _judge_end(self) -> None:
+        """Report what is still owed by a choice that waits for nothing."""
+        if self._waiting or self._n_denied:
+            return
+        step = None if self._traces is None else {"stream_id": self._choice}
+        for book in (self._guards, self._watchers):
+            if book is not None:
+                for verdict in book.finish().findings:
+                    self._report(verdict, "note" if verdict.action == "note" else "warn", step)
 
     # What a call could be
 
@@ -130,6 +148,11 @@ class Enforcer(CallJudgement):
 
     def concerns(self, names: Iterable[str | None], *, arguments: bool) -> bool:
         """Whether rules that forbid judge these names otherwise, or look at arguments."""
+        names = tuple(names)
+        found = [self._concerns(names, arguments) for _ in self._each()]
+        return any(found)
+
+    def _concerns(self, names: Iterable[str | None], arguments: bool) -> bool:
         seen = set()
         for name in names:
             outlook = self._outlook_by_name(name)
@@ -145,6 +168,10 @@ class Enforcer(CallJudgement):
 
     def worse(self, name: str | None, other: str | None) -> bool:
         """Whether a call by the other name may break what it does not break by the first."""
+        found = [self._worse(name, other) for _ in self._each()]
+        return any(found)
+
+    def _worse(self, name: str | None, other: str | None) -> bool:
         one, two = self._outlook_by_name(name), self._outlook_by_name(other)
         if one is None or two is None:
             return False
@@ -179,19 +206,12 @@ class Enforcer(CallJudgement):
     @property
     def open_obligations(self) -> list[Obligation]:
         """What the rules are owed."""
-        return [
-            one
-            for book in (self._guards, self._watchers)
-            if book is not None
-            for one in book.open_obligations()
-        ]
+        return [one for book in self._books() for one in book.open_obligations()]
 
     @property
     def remarks(self) -> list[str]:
         """What was given up to stay within memory."""
-        evicted = sum(
-            book.metrics["evicted"] for book in (self._guards, self._watchers) if book is not None
-        )
+        evicted = sum(book.metrics["evicted"] for book in self._books())
         return [f"memory limit: state of {counted(evicted, 'key')} forgotten"] if evicted else []
 
     # What is no text
@@ -211,14 +231,15 @@ class Enforcer(CallJudgement):
             self._take_result(event)
         elif kind == "usage":
             self._take_usage(event.data)
-            self._happen(self._step("usage", stream_id))
+            self._happen_to_all(self._step("usage", stream_id))
         elif kind == "error":
-            self._happen(self._step("error", stream_id, text=event.text))
+            self._happen_where(self._step("error", stream_id, text=event.text))
         elif kind == "end":
             self._end_texts(stream_id)
             self._end_calls(stream_id)
-            self._quiet()
-            self._happen(self._step("end", stream_id, text=event.text))
+            for _ in self._each(stream_id):
+                self._quiet()
+            self._happen_where(self._step("end", stream_id, text=event.text))
 
     def _take_usage(self, data: Any) -> None:
         if not isinstance(data, Mapping):
@@ -243,15 +264,12 @@ class Enforcer(CallJudgement):
 
     def _take_result(self, event: Event) -> None:
         self._end_calls(event.stream_id if event.stream_id.endswith("!") else "")
-        self._quiet()
         call_id, text = event.call_id, event.text
         name, arguments, call = event.name, None, None
         made = self._made.pop(answer_to(event.stream_id, call_id), None)
         if made is not None:
             arguments, call = made[1:]
             name = made[0] if name is None else name
-        if self._waiting and not event.stream_id.endswith("!"):
-            self._waiting -= 1
         step = self._step("tool_result", event.stream_id, name=name, call_id=call_id, text=text)
         if arguments is not None:
             step["arguments"] = arguments
@@ -261,10 +279,15 @@ class Enforcer(CallJudgement):
         if result is not None:
             step["result"] = result
         step["failed"] = has_failed(event.data, text, result)
-        self._happen(step)
         patterns = self._patterns.get("tool_result")
-        if patterns is not None:
-            found = patterns.find(text)
+        found = () if patterns is None else patterns.find(text)
+        if not event.stream_id:
+            self._keep_common(step)
+        for _ in self._each(event.stream_id):
+            self._quiet()
+            if self._waiting and not event.stream_id.endswith("!"):
+                self._waiting -= 1
+            self._happen(step)
             self._matched(found, "tool_result", event.stream_id, None, name=name, call_id=call_id)
 
     def _take_findings(self, found: Sequence[Finding]) -> None:
@@ -272,9 +295,13 @@ class Enforcer(CallJudgement):
             stream_id = str(finding.evidence.get("stream_id", ""))
             if finding.severity == "block":
                 self._blocks[stream_id] = finding
-            self._happen(
+            here = self._choice
+            if self._traces is not None:
+                self._enter(stream_id)
+            self._happen_where(
                 self._step("finding", stream_id, name=finding.kind, severity=finding.severity)
             )
+            self._enter(here)
 
     def _undeniable(self) -> None:
         """What a detector would have denied has passed already: stop instead."""

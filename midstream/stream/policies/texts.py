@@ -27,10 +27,11 @@ class TextJudgement(Judgement):
         self._scanners: OrderedDict[tuple[str, str], Scanner] = OrderedDict()
         self._key: tuple[str, str] = ("", "")
         self._scanner: Scanner | None = None
-        #: Texts in which the model has begun to write since something else happened.
-        self._speaking: set[tuple[str, str]] = set()
+        #: The model has begun to write in the text of `_key`, see `_speaking`.
         self._begun = False
-        self._calls: dict[str, PendingCall] = {}
+
+    def _left(self) -> None:
+        self._key, self._scanner, self._begun = ("", ""), None, False
 
     def _write(self, kind: str, stream_id: str, text: str) -> None:
         key = (kind, stream_id)
@@ -87,7 +88,7 @@ class TextJudgement(Judgement):
                     self._matched(matches, channel, stream_id, call, chars - scanner.n_chars)
             if chars >= self._next_chars:
                 self._set_meter()
-                self._happen(self._step("usage", stream_id))
+                self._happen_to_all(self._step("usage", stream_id))
 
     def _matched(
         self,
@@ -135,14 +136,18 @@ class TextJudgement(Judgement):
 
     def _end_texts(self, choice: str) -> None:
         """Take note that the texts of a choice are over, or all of them."""
+        here = self._choice
         for key in [key for key in self._scanners if belongs(key[1], choice)]:
+            if self._traces is not None:
+                self._enter(key[1])
             scanner = self._scanners.pop(key)
             origin = self._chars - scanner.n_chars
             matches = scanner.finish()
             if matches:
                 call = self._calls.get(key[1]) if key[0] == "tool_call" else None
                 self._matched(matches, *key, call, origin)
-        self._key, self._scanner, self._begun = ("", ""), None, False
+        self._enter(here)
+        self._left()
 
     def _quiet(self) -> None:
         """Something else happened than that the model wrote: what it writes next begins anew."""

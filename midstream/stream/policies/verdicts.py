@@ -11,6 +11,7 @@ from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream.logic import Finding as Verdict
 from midstream.logic import Outlook, RuleBook
 from midstream.stream.events import Denial, Finding, Severity
+from midstream.stream.policies.choices import Choices
 from midstream.stream.policies.compiling import PolicySet
 from midstream.stream.policies.defining import Policy
 from midstream.stream.policies.pending import PendingCall
@@ -29,18 +30,15 @@ def nothing_unknown(path: tuple[str, ...]) -> bool:
     return False
 
 
-class Judgement:
+class Judgement(Choices):
     """The rules over one stream, its clock and its meters; the lowest part of an `Enforcer`."""
 
     def __init__(self, policies: PolicySet) -> None:
+        super().__init__(policies)
         self.findings: list[Finding] = []
         self.released: list[str] = []
         self.denied: list[Denial] = []
         self.stop: Finding | None = None
-        self._set = policies
-        self._guards, self._watchers = policies.books()
-        self._n_denied = 0
-        self._recalling = False
         #: The event holds text that is forbidden.
         self._forbidden = False
         self._seq = 0
@@ -80,8 +78,8 @@ class Judgement:
         now = s_from_ns(self._now_ns)
         ends = [_ns_at(limit) for limit in self._set.limits["t"] if limit > now][:1]
         if self._set.has_deadlines:
-            for book in (self._guards, self._watchers):
-                deadline = None if book is None else book.next_deadline
+            for book in self._books():
+                deadline = book.next_deadline
                 if deadline is not None:
                     ends.append(_ns_at(math.nextafter(deadline, math.inf)))
         due_ns = min(ends, default=NEVER_NS)
@@ -91,7 +89,7 @@ class Judgement:
     def _pass_time(self, now_ns: int) -> None:
         while self.due_ns <= now_ns:
             self._now_ns = self.due_ns
-            self._happen(self._step("clock", ""))
+            self._happen_to_all(self._step("clock", ""))
             self._set_due()
 
     # Steps
@@ -128,9 +126,32 @@ class Judgement:
                 return
         if self._watchers is not None:
             for verdict in self._admit(self._watchers, step):
-                self._report(verdict, None, step, start, end)
+                if self._is_news(verdict.rule, step["kind"]):
+                    self._report(verdict, None, step, start, end)
         if self._set.has_deadlines:
             self._set_due()
+
+    def _happen_to_all(self, step: dict[str, Any], start: int = 0, end: int = 0) -> None:
+        """Tell the books of all choices; a rule that several break is reported once."""
+        self._keep_common(step)
+        for _ in self._each():
+            self._happen(step, start, end)
+
+    def _happen_where(self, step: dict[str, Any]) -> None:
+        """Tell the books of what a choice does, or all of what is of none."""
+        if step["stream_id"]:
+            self._happen(step)
+        else:
+            self._happen_to_all(step)
+
+    def _retell(self, step: dict[str, Any]) -> None:
+        self._recalling = True  # it has been reported
+        try:
+            for book in (self._guards, self._watchers):
+                if book is not None:
+                    self._admit(book, step)
+        finally:
+            self._recalling = False
 
     def _admit(self, book: RuleBook, step: dict[str, Any]) -> tuple[Verdict, ...]:
         """Tell a book of a step unless it is forbidden; what that breaks."""
@@ -149,6 +170,8 @@ class Judgement:
         if self._recalling:
             return
         for name in seen.open:
+            if not self._is_news(name, step["kind"]):
+                continue
             self._add(
                 Finding(
                     "policy",

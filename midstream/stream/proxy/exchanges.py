@@ -196,7 +196,9 @@ class Exchange:
             return  # the upstream will say what it thinks of it
         if not isinstance(asked, dict):
             return
-        self.guard.recall(history(asked, self.route.api))
+        n = asked.get("n", 1) if self.route.api == "chat" else None
+        choices = n if type(n) is int and n > 0 else None
+        self.guard.recall(history(asked, self.route.api), choices=choices)
 
     def answer(self, framing: Framing) -> Rewriter:
         """Make what the answer goes through."""
