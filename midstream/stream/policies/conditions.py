@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -83,7 +83,7 @@ def plain_condition(
             plain["channel"] = {"in": list(channels)}
         else:
             if isinstance(key, str) and key not in _WORDS:
-                check_field(f"{place}: a field", key)
+                check_field(f"{place}: a field", key, ("tool", "in", *_WORDS))
                 _check_values(f"{place}.{key}", key, value)
             plain[key] = value
     if len(tools) == 1:
@@ -146,13 +146,14 @@ def _tool_tests(place: str, value: Any) -> list[dict[str, Any]]:
     return tests
 
 
-def check_field(place: str, key: str) -> None:
+def check_field(place: str, key: str, words: Sequence[str] = ()) -> None:
     if key.startswith("$."):
         key = key[2:]
     first = key.partition(".")[0]
     if first not in STEP_FIELDS:
         raise ArgumentValueError(
-            f"{place} must be one that steps have, got {key!r}{did_you_mean(first, STEP_FIELDS)}"
+            f"{place} must be one that steps have, got {key!r}"
+            f"{did_you_mean(first, (*words, *STEP_FIELDS))}"
         )
 
 

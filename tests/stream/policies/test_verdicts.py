@@ -789,6 +789,11 @@ async def test_history_of_a_watch() -> None:
             "rule 'p'.kind must be a kind of step, got 'tool-call'; did you mean 'tool_call'",
         ),
         (
+            {"atoms": {"a": {"tol": "rm"}}},
+            ArgumentValueError,
+            "a field must be one that steps have, got 'tol'; did you mean 'tool'",
+        ),
+        (
             {"atoms": {"a": {"argument.path": 1}}},
             ArgumentValueError,
             "a field must be one that steps have, got 'argument.path'; did you mean 'arguments'",
