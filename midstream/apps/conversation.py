@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from midstream.apps.answers import Cycle, Duplicate, NearRepeat, Phrase, Summary
 from midstream.apps.sequences import discover, words_of
-from midstream.compare import levenshtein, pdist
+from midstream.compare import cdist, levenshtein, pdist
 from midstream.errors import ArgumentTypeError, ArgumentValueError
 from midstream.stream import Event
 from midstream.stream.formats import history
@@ -26,6 +27,9 @@ NEAR = 0.2
 _MOST_NEAR = 100
 _MOST_NEAR_WORDS = 2_000
 _MOST_NEAR_WORDS_IN_ALL = 100_000
+#: Longer messages are not held against others as they come.
+_MOST_RECENT_WORDS = 5_000
+_MOST_VOCABULARY = 50_000
 _MOST_DUPLICATES = 100
 _MOST_PHRASES = 50
 _MIN_PHRASE = 3
@@ -173,6 +177,54 @@ def distance(first: Sequence[str], second: Sequence[str]) -> float | None:
     """Word edits over the words of the longer; None where neither has words."""
     longer = max(len(first), len(second))
     return levenshtein(first, second) / longer if longer else None
+
+
+class Recent:
+    """The newest messages' words, to hold a new one against.
+
+    Parameters
+    ----------
+    most : int
+        Messages.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._words: deque[tuple[int, list[str]]] = deque(maxlen=most)
+        self._codes: deque[NDArray[np.int32]] = deque(maxlen=most)
+        self._vocabulary: dict[str, int] = {}
+
+    def add(self, number: int, words: list[str]) -> tuple[int | None, float | None, float | None]:
+        """Take a message; say which earlier one is nearest and how far, and how far the last is."""
+        codes = self._encode(words)
+        nearest: int | None = None
+        nearest_distance: float | None = None
+        previous: float | None = None
+        # What is far longer or far shorter may be the message before, and is not the nearest.
+        if 0 < len(words) <= _MOST_RECENT_WORDS and self._codes:
+            lengths = np.array([held.size for held in self._codes])
+            edits = cdist([codes], list(self._codes), "levenshtein")[0]
+            apart = edits / np.maximum(lengths, len(words))
+            if self._words[-1][0] == number - 1:
+                previous = float(apart[-1])
+            apart[lengths == 0] = np.inf
+            # Of equally near ones the newest.
+            best = apart.size - 1 - int(apart[::-1].argmin())
+            if np.isfinite(apart[best]):
+                nearest, nearest_distance = self._words[best][0], float(apart[best])
+        elif self._words and self._words[-1][0] == number - 1 and self._words[-1][1] and not words:
+            previous = 1.0
+        if len(words) <= _MOST_RECENT_WORDS:
+            self._words.append((number, words))
+            self._codes.append(codes)
+        return nearest, nearest_distance, previous
+
+    def _encode(self, words: list[str]) -> NDArray[np.int32]:
+        known = self._vocabulary
+        if len(known) > _MOST_VOCABULARY:
+            known = self._vocabulary = {}
+            for place, (_, held) in enumerate(self._words):
+                self._codes[place] = self._encode(held)
+        return np.array([known.setdefault(word, len(known)) for word in words], np.int32)
 
 
 def cycle_of(run: Any, first: int) -> Cycle | None:

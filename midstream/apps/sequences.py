@@ -287,7 +287,7 @@ def find_pattern(
 
 
 def _exact(symbols: list[Hashable], pattern: list[Hashable], starts: list[int]) -> list[int]:
-    """Where the pattern begins, overlapping, within one text each; linear (Knuth, Morris, Pratt)."""
+    """Where the pattern begins, overlapping, within one text each: Knuth, Morris and Pratt."""
     m = len(pattern)
     if not 0 < m <= len(symbols):
         return []
