@@ -29,6 +29,9 @@ Recording
     `Recorder`, `load`, `read_recording`, `Recording`, `shipped_recordings`; many of them in a
     `RecordingsFolder`, and to be searched in a `Library` (`Entry`, `Hit`); `export_sse` and
     `import_sse` for the formats of providers; `Stepper` to go through one, forwards and back
+Measuring many of them
+    `telemetry` has spans and metrics for OpenTelemetry, what Prometheus reads, windows over the
+    last seconds, and a formatter for logs
 Publishing over QUIC
     `QuicPublisher` for a server, `to_quic` and `QuicSink` for a stream; `QuicCode`, `Served`
 
@@ -45,7 +48,7 @@ from typing import TYPE_CHECKING
 from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from midstream.stream import formats, proxy
+    from midstream.stream import formats, proxy, telemetry
     from midstream.stream.adapting import (
         StreamLoss,
         StreamRecord,
@@ -206,6 +209,7 @@ __all__ = [
     "replay",
     "secret_patterns",
     "shipped_recordings",
+    "telemetry",
     "to_quic",
     "watch",
     "watch_loop",
@@ -295,6 +299,7 @@ __getattr__, __dir__ = lazy_exports(
         "replay": "recording",
         "secret_patterns": "redaction",
         "shipped_recordings": "recording",
+        "telemetry": ".",
         "to_quic": "quic",
         "watch": "watching",
         "watch_loop": "adapting",

@@ -19,7 +19,7 @@ from midstream._core.lazy import lazy_exports
 if TYPE_CHECKING:
     from midstream.stream.proxy.application import Proxy
     from midstream.stream.proxy.bodies import Rewriter, make_rewriter
-    from midstream.stream.proxy.exposition import ProxyMetrics
+    from midstream.stream.proxy.counting import ProxyMetrics
     from midstream.stream.proxy.limits import ProxyLimits
     from midstream.stream.proxy.serving import ProxyServer
     from midstream.stream.proxy.transports import GuardTransport, SyncGuardTransport
@@ -43,7 +43,7 @@ __getattr__, __dir__ = lazy_exports(
         "GuardTransport": "transports",
         "Proxy": "application",
         "ProxyLimits": "limits",
-        "ProxyMetrics": "exposition",
+        "ProxyMetrics": "counting",
         "ProxyServer": "serving",
         "Rewriter": "bodies",
         "SyncGuardTransport": "transports",

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from midstream._core.clock import NS_PER_S, monotonic_ns, ns_from_s, s_from_ns
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RecordingError
 from midstream._core.validate import check_callback, check_path
+from midstream.stream.proxy.counting import ProxyMetrics
 from midstream.stream.proxy.exchanges import (
     Exchange,
     Guarding,
@@ -25,7 +26,6 @@ from midstream.stream.proxy.exchanges import (
     check_encoding,
     framing_of,
 )
-from midstream.stream.proxy.exposition import ProxyMetrics
 from midstream.stream.proxy.limits import ProxyLimits
 from midstream.stream.proxy.rewriting import rule_of
 from midstream.stream.proxy.routes import Route, Upstream, error_body, route_of
