@@ -76,6 +76,7 @@ class CallProgress:
         "_n_chars",
         "_pieces",
         "_reader",
+        "_shed",
         "call_id",
         "ended",
         "free_text",
@@ -97,6 +98,7 @@ class CallProgress:
         self._pieces: list[str] = []
         self._n_chars = 0
         self._malformed: str | None = None
+        self._shed = False
 
     def __repr__(self) -> str:
         state = "malformed" if self.malformed else "complete" if self.complete else "open"
@@ -134,7 +136,7 @@ class CallProgress:
 
         Of free text the path is empty.
         """
-        if self._malformed is not None:
+        if self._malformed is not None or self._shed:
             return None
         if self._reader is not None:
             return self._reader.open_string
@@ -142,7 +144,7 @@ class CallProgress:
 
     @property
     def value(self) -> Any:
-        if not self.complete:
+        if not self.complete or self._shed:
             return None
         return self._reader.value if self._reader is not None else self.arguments_text
 
@@ -150,6 +152,8 @@ class CallProgress:
     def complete(self) -> bool:
         if self._malformed is not None:
             return False
+        if self._shed:
+            return True
         return self._reader.complete if self._reader is not None else self.ended
 
     @property
@@ -158,7 +162,25 @@ class CallProgress:
             return self._malformed
         return self._reader.malformed
 
+    def shed(self) -> None:
+        """Forget the arguments, which have been read: a call that is over takes no memory then.
+
+        `fixed` is empty from then on, `value` None and `arguments_text` empty. A call that was
+        `complete` stays so, as long as nothing but white space follows.
+        """
+        if not self.complete:
+            self._malformed = self.malformed or f"character {self._n_chars}: it was given up"
+        self._shed = True
+        self._reader, self._pieces = None, []
+
     def _feed(self, text: str, max_chars: int) -> bool:
+        if self._shed:
+            n_blank = len(text) - len(text.lstrip(" \t\n\r"))
+            if n_blank < len(text) and self._malformed is None:
+                at = self._n_chars + n_blank
+                self._malformed = f"character {at}: more text behind the end of the arguments"
+            self._n_chars += len(text)
+            return self._malformed is not None
         if self._n_chars < max_chars:
             self._pieces.append(text[: max_chars - self._n_chars])
         self._n_chars += len(text)
@@ -442,7 +464,7 @@ def _normal(value: Any, depth: int) -> Any:
 def _is_settled(call: CallProgress) -> bool:
     """Whether no more is to be expected of a call of which calls beside it may go on."""
     if call._reader is None:
-        return bool(call._pieces)
+        return call._shed or bool(call._pieces)
     return call._reader.complete or call._reader.would_complete
 
 

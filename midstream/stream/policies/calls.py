@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -19,8 +18,11 @@ from midstream.stream.policies.verdicts import nothing_unknown, untold, without
 
 __all__ = ["CallJudgement", "answer_to"]
 
-#: Calls whose arguments are kept for their results.
-_MOST_CALLS = 1024
+#: Calls of which pieces may still come, and those whose results may, with the characters of their
+#: arguments in all.
+_MOST_CALLS = 256
+_MOST_MADE = 1024
+_MOST_MADE_CHARS = 1 << 22
 #: Strings that are longer are judged when they are whole.
 _MOST_BEGUN_CHARS = 4096
 
@@ -32,7 +34,9 @@ class CallJudgement(TextJudgement):
         super().__init__(policies)
         self._hold_calls = hold_calls
         self._assembler = CallAssembler()
-        self._made: OrderedDict[str, tuple[str | None, Any, str | None]] = OrderedDict()
+        #: Calls whose results may come: name, arguments, identity, characters kept.
+        self._made: dict[str, tuple[str | None, Any, str | None, int]] = {}
+        self._made_chars = 0
         #: What detectors found that denies a call.
         self._blocks: dict[str, Finding] = {}
 
@@ -332,6 +336,11 @@ class CallJudgement(TextJudgement):
         for progress in self._assembler.open_calls:
             if belongs(progress.stream_id, choice):
                 self._close_calls(self._assembler.finish(progress.stream_id))
+        self._calls = {
+            key: call
+            for key, call in self._calls.items()
+            if call.denied or not belongs(key, choice)
+        }
 
     def _close_calls(self, ended: Sequence[CallProgress]) -> None:
         here = self._choice
@@ -402,10 +411,9 @@ class CallJudgement(TextJudgement):
             for verdict in self._admit(self._watchers, step):
                 if verdict.rule not in call.told:
                     self._report_call(call, verdict, None)
-        key = answer_to(stream_id, progress.call_id)
-        self._made[key] = progress.name, arguments, step.get("call")
-        if len(self._made) > _MOST_CALLS:
-            self._made.popitem(last=False)
+        self._keep_made(call, arguments, step.get("call"))
+        if call.named and progress.complete:
+            call.shed()
         if not progress.provider_run:
             self._waiting += 1
         if call.held:
@@ -414,6 +422,26 @@ class CallJudgement(TextJudgement):
         self._quiet()
         if self._set.has_deadlines:
             self._set_due()
+
+    def _keep_made(self, call: PendingCall, arguments: Any, identity: str | None) -> None:
+        """Keep what the step of a call's result will tell of the call, as far as a rule asks."""
+        key = answer_to(call.progress.stream_id, call.progress.call_id)
+        n_chars = call.chars
+        if not self._set.reads_arguments:
+            arguments, n_chars = None, 0
+        self._take_made(key)
+        self._made[key] = call.progress.name, arguments, identity, n_chars
+        self._made_chars += n_chars
+        while len(self._made) > _MOST_MADE or self._made_chars > _MOST_MADE_CHARS:
+            self._take_made(next(iter(self._made)))
+
+    def _take_made(self, key: str) -> tuple[str | None, Any, str | None]:
+        """Name, arguments and identity of the call that a result is of, as far as known."""
+        made = self._made.pop(key, None)
+        if made is None:
+            return None, None, None
+        self._made_chars -= made[3]
+        return made[:3]
 
     def _kept_back(self, call: PendingCall) -> bool:
         """Whether to wait for the end of a call that is no JSON any more, or has just been denied.

@@ -90,6 +90,8 @@ class Choices:
 
     def _enter(self, stream_id: str) -> None:
         """Look at the choice that a stream id is of; where it is of none, at the one before."""
+        if stream_id == self._choice:
+            return
         # That of a later response on the same connection goes on where this one ended.
         choice = choice_of(stream_id, "chat").rpartition(".")[2]
         if choice in ("", self._choice):

@@ -111,6 +111,8 @@ class PolicySet:
         paths = set(_paths(self.policies))
         reads_all = any(_has_function(policy) for policy in self.policies)
         self.reads_results = reads_all or any(path.partition(".")[0] == "result" for path in paths)
+        #: Whether they look at arguments, at all those of a result's call too.
+        self.reads_arguments = reads_all or bool(self.argument_paths)
         self.reads_calls = reads_all or "call" in paths
         self._lock = threading.Lock()
 

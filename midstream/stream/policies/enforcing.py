@@ -265,11 +265,9 @@ class Enforcer(CallJudgement):
     def _take_result(self, event: Event) -> None:
         self._end_calls(event.stream_id if event.stream_id.endswith("!") else "")
         call_id, text = event.call_id, event.text
-        name, arguments, call = event.name, None, None
-        made = self._made.pop(answer_to(event.stream_id, call_id), None)
-        if made is not None:
-            arguments, call = made[1:]
-            name = made[0] if name is None else name
+        name, arguments, call = self._take_made(answer_to(event.stream_id, call_id))
+        if event.name is not None:
+            name = event.name
         step = self._step("tool_result", event.stream_id, name=name, call_id=call_id, text=text)
         if arguments is not None:
             step["arguments"] = arguments

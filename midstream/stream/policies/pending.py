@@ -76,6 +76,13 @@ class PendingCall:
         self.doubted = False
         self.doubted_name: tuple[str | None, bool] = (None, False)
 
+    def shed(self) -> None:
+        """Forget the arguments of a call that has its verdict."""
+        self.progress.shed()
+        self.known.clear()
+        self.partial = {}
+        self.begun = ""
+
     def unknown(self, path: tuple[str, ...]) -> bool | str:
         """Whether a field of the call may still come, or what there is of a text."""
         if not path:

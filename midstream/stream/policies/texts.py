@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,7 +23,7 @@ class TextJudgement(Judgement):
     def __init__(self, policies: PolicySet) -> None:
         super().__init__(policies)
         self._patterns = policies.patterns
-        self._scanners: OrderedDict[tuple[str, str], Scanner] = OrderedDict()
+        self._scanners: dict[tuple[str, str], Scanner] = {}
         self._key: tuple[str, str] = ("", "")
         self._scanner: Scanner | None = None
         #: The model has begun to write in the text of `_key`, see `_speaking`.
@@ -130,7 +129,7 @@ class TextJudgement(Judgement):
         if scanner is None:
             scanner = patterns.scanner()
             if len(self._scanners) >= _MOST_TEXTS:
-                self._scanners.popitem(last=False)
+                del self._scanners[next(iter(self._scanners))]
         self._scanners[key] = scanner
         return scanner
 

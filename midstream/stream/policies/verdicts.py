@@ -227,6 +227,7 @@ class Judgement(Choices):
         progress = call.progress
         call.denied = True
         call.held = False
+        call.shed()
         self._n_denied += 1
         self.denied.append(
             Denial(progress.stream_id, progress.call_id, progress.name, finding, text)

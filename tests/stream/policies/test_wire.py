@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import tracemalloc
 from collections import defaultdict
 
 import pytest
@@ -205,12 +207,48 @@ def test_what_is_remembered_is_bounded() -> None:
         guard.take(call)
     assert len(enforcer._scanners) <= 1024
     assert len(enforcer._made) <= 1024
-    assert len(enforcer._calls) <= 1025
+    assert len(enforcer._calls) <= 257
     guard = Guard((), HOLDS)
     step = guard.take(
         Event("tool_call", 0, 0, '{"text": "' + "x" * (1 << 21), "go", None, "0/0", "c")
     )
     assert step.denied  # longer than can be judged
+
+
+def test_calls_that_have_their_verdict_keep_no_arguments() -> None:
+    """Neither those that are allowed, nor denied ones, nor for results that never come."""
+    long = "x" * 100_000
+    guard = Guard((), [HOLDS, Policy("no b", "G !b", {"b": {"tool": "b", "arguments.go": True}})])
+    released = denied = 0
+    tracemalloc.start()
+    try:
+        for k in range(400):
+            name = "ab"[k % 2]
+            for piece in ('{"text": "', long, '", "go": true', "}"):
+                step = guard.take(Event("tool_call", k, 0, piece, name, None, f"0/{k}", f"c{k}"))
+                released += len(step.released)
+                denied += len(step.denied)
+            if k == 100:
+                gc.collect()
+                before = tracemalloc.get_traced_memory()[0]
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert (released, denied) == (200, 200)
+    assert grown < 1 << 20
+    assert guard._enforcer._made_chars <= 1 << 22
+
+
+def test_text_behind_the_end_of_a_call_that_was_passed_stops() -> None:
+    policy = Policy("no b", "G !b", {"b": {"kind": "tool_call", "arguments.go": "b"}})
+    for rest, stops in ((" \n", False), ('{"go": "b"}', True), (" x", True)):
+        guard = Guard((), policy)
+        events = ['{"go": "a"}', *rest]
+        steps = [guard.take(Event("tool_call", 0, 0, one, "t", None, "0/0", "c")) for one in events]
+        assert steps[0].released == ("0/0",)
+        assert not steps[0].hold
+        assert (guard.stopped is not None) == stops, rest
 
 
 def test_a_loop_of_a_strange_loop_beside_policies(tmp_path) -> None:
