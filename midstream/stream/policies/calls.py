@@ -30,6 +30,14 @@ _MOST_BEGUN_CHARS = 4096
 class CallJudgement(TextJudgement):
     """Calls over a `TextJudgement`: which are held, released or denied, and when."""
 
+    __slots__ = (
+        "_assembler",
+        "_blocks",
+        "_hold_calls",
+        "_made",
+        "_made_chars",
+    )
+
     def __init__(self, policies: PolicySet, hold_calls: bool) -> None:
         super().__init__(policies)
         self._hold_calls = hold_calls

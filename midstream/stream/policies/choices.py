@@ -43,6 +43,25 @@ class Choices:
     was recalled, a copy of the books.
     """
 
+    __slots__ = (
+        "_calls",
+        "_choice",
+        "_common",
+        "_guards",
+        "_has_choices",
+        "_n_denied",
+        "_origin",
+        "_place",
+        "_recalling",
+        "_set",
+        "_some_wait",
+        "_speaking",
+        "_told",
+        "_traces",
+        "_waiting",
+        "_watchers",
+    )
+
     def __init__(self, policies: PolicySet) -> None:
         self._set = policies
         self._recalling = False

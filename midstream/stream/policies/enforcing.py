@@ -41,6 +41,8 @@ class Enforcer(CallJudgement):
     step, some microseconds. Not thread-safe.
     """
 
+    __slots__ = ()
+
     def __init__(self, policies: PolicySet, *, hold_calls: bool = False) -> None:
         super().__init__(policies, hold_calls)
 

@@ -20,6 +20,14 @@ _MOST_TEXTS = 1024
 class TextJudgement(Judgement):
     """Texts over a `Judgement`: where they begin, how long they are, what is found in them."""
 
+    __slots__ = (
+        "_begun",
+        "_key",
+        "_patterns",
+        "_scanner",
+        "_scanners",
+    )
+
     def __init__(self, policies: PolicySet) -> None:
         super().__init__(policies)
         self._patterns = policies.patterns

@@ -33,6 +33,22 @@ def nothing_unknown(path: tuple[str, ...]) -> bool:
 class Judgement(Choices):
     """The rules over one stream, its clock and its meters; the lowest part of an `Enforcer`."""
 
+    __slots__ = (
+        "_base_chars",
+        "_base_tokens",
+        "_chars",
+        "_forbidden",
+        "_next_chars",
+        "_now_ns",
+        "_seq",
+        "_usage",
+        "denied",
+        "due_ns",
+        "findings",
+        "released",
+        "stop",
+    )
+
     def __init__(self, policies: PolicySet) -> None:
         super().__init__(policies)
         self.findings: list[Finding] = []
