@@ -26,7 +26,7 @@ from midstream.scheduler import Histogram
 
 if TYPE_CHECKING:
     from midstream.stream import Detector, Report, Source
-    from midstream.stream.rulefiles import PoliciesLike
+    from midstream.stream.policies import PoliciesLike
 
 __all__ = ["Feed"]
 

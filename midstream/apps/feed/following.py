@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from midstream.apps.feed.feeds import Feed
     from midstream.apps.feed.streams import FeedStream
     from midstream.stream import Watch
-    from midstream.stream.rulefiles import PoliciesLike
+    from midstream.stream.policies import PoliciesLike
 
 __all__ = ["Verdicts", "follow"]
 
@@ -71,7 +71,7 @@ async def follow(
     chosen: PoliciesLike = ()
     names: list[str] = []
     if policies != ():
-        from midstream.stream.rulefiles import as_policies
+        from midstream.stream.policies import as_policies
 
         chosen = as_policies(policies)
         names = [policy.name for policy in chosen]
