@@ -72,6 +72,9 @@ cdef class ArgumentReader:
         The whole, once `complete`; of a key that is there twice the last, as in `json.loads`.
     malformed : str or None
         What is wrong, and where; nothing more is read after it.
+    first : tuple of Any and int, or None
+        The value that was whole before what followed made the text malformed, and the
+        character at which that begins.
 
     Notes
     -----
@@ -83,6 +86,7 @@ cdef class ArgumentReader:
     cdef readonly list duplicates
     cdef readonly object value
     cdef readonly object malformed
+    cdef readonly object first
     cdef readonly bint complete
     cdef readonly Py_ssize_t n_chars
     cdef Py_ssize_t max_chars, max_depth, max_fixed
@@ -444,6 +448,8 @@ cdef class ArgumentReader:
     cdef bint fail(self, Py_ssize_t at, str text, str message) except -1:
         self.n_chars += len(text)
         self.state = BAD
+        if self.complete:
+            self.first = (self.value, at)
         self.complete = False
         self.value = None
         self.malformed = f"character {at}: {message}"

@@ -52,6 +52,9 @@ class CallProgress:
         The arguments are whole and valid.
     malformed : str or None
         What makes them invalid and at which character, from that character on.
+    first : tuple of Any and int, or None
+        The first whole value and the character where it ends, also of arguments that something
+        behind it makes malformed: what was certain when that had not come yet.
     renamed : bool
         A later piece had another name, or its next part; such a call is `malformed`.
     ended : bool
@@ -165,13 +168,24 @@ class CallProgress:
     def shed(self) -> None:
         """Forget the arguments, which have been read: a call that is over takes no memory then.
 
-        `fixed` is empty from then on, `value` None and `arguments_text` empty. A call that was
+        `fixed` is empty from then on, `value` and `first` None and `arguments_text` empty. A call that was
         `complete` stays so, as long as nothing but white space follows.
         """
         if not self.complete:
             self._malformed = self.malformed or f"character {self._n_chars}: it was given up"
         self._shed = True
         self._reader, self._pieces = None, []
+
+    @property
+    def first(self) -> tuple[Any, int] | None:
+        if self._shed:
+            return None
+        if self.complete:
+            return self.value, len(self.arguments_text.rstrip())
+        if self._reader is None or self._reader.first is None:
+            return None
+        value, at = self._reader.first
+        return value, len(self.arguments_text[:at].rstrip())
 
     def _feed(self, text: str, max_chars: int) -> bool:
         if self._shed:

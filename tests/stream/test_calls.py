@@ -184,9 +184,31 @@ def test_text_after_the_end_takes_completeness_back():
     calls.take(piece(" \n"))
     assert call.complete
     assert not calls.changed
+    assert call.first == ({"a": 1}, 8)
     calls.take(piece("{"))
     assert calls.changed
     assert not call.complete
+    assert call.value is None
+    assert call.first == ({"a": 1}, 8)  # as whoever saw it then took it
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ('{"a": 1} {', ({"a": 1}, 8)),
+        ('{"a": 1}', ({"a": 1}, 8)),
+        ("12  x", (12, 2)),
+        ('{"a": 1', None),
+        ('{"a": 1]', None),
+        ("{} x y", ({}, 2)),
+    ],
+)
+def test_what_was_whole_before_more_came(text, first):
+    for pieces in ([text], text):
+        calls = CallAssembler()
+        for letter in pieces:
+            call = calls.take(piece(letter))
+        assert call.first == first
 
 
 def test_a_key_that_comes_twice():

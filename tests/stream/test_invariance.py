@@ -1,26 +1,57 @@
 """Nothing depends on how a stream is cut: neither into chunks of bytes nor into deltas.
 
 From the bytes of every provider's stream to what is found, denied, redacted and sent on to a
-client, with the default detectors and all ready policies.
+client: every source, every mapper and every detector, with all ready policies. What is exported and
+not looked at here fails.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import inspect
+import io
 import json
 import random
+import tempfile
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from stream import payloads
+from stream.payloads import PAYLOADS
 from stream.proxy.wires import APIS, body, index, no_tool, rows
+from stream.server import Server
 from stream.texts import healthy, looping
 
-from midstream.stream import Guard, Redactor, default_detectors, load, shipped_recordings
+import midstream.stream
+from midstream.stream import (
+    CallAssembler,
+    DriftDetector,
+    DriftTemplate,
+    EarlyWarning,
+    Event,
+    Guard,
+    Offload,
+    Recorder,
+    Redactor,
+    RegimeDetector,
+    WarningModel,
+    default_detectors,
+    formats,
+    from_http,
+    from_iterable,
+    from_pipe,
+    from_quic,
+    from_sse,
+    load,
+    shipped_recordings,
+)
+from midstream.stream import detectors as all_detectors
 from midstream.stream.decode import NDJSONDecoder, SSEDecoder
-from midstream.stream.detectors import RegimeDetector
-from midstream.stream.formats import MAPPERS
+from midstream.stream.formats import MAPPERS, AutoMapper, PayloadMapper
 from midstream.stream.policies import Policy, as_policies, ready_policies, ready_rules
 from midstream.stream.proxy.bodies import make_rewriter
 
@@ -46,8 +77,66 @@ def policies():
     return as_policies([*out, *own])
 
 
+@functools.cache
+def recipes():
+    """What drift is measured against: nothing that is said here is like it."""
+    texts = [
+        f"Take {n} cups of flour. Add {n + 1} eggs and stir. Bake for {n}0 minutes. " * 20
+        for n in range(2, 8)
+    ]
+    return DriftTemplate.learn(texts)
+
+
+@functools.cache
+def changes():
+    """What past runs say: who looks at a user twice will mostly change something."""
+    rng = random.Random(2)
+    runs = []
+    for _ in range(80):
+        tools = [rng.choice(["get_user", "get_user_details", "think"]) for _ in range(4)]
+        looks = sum(tool.startswith("get_user") for tool in tools)
+        if rng.random() < (0.9 if looks >= 2 else 0.1):
+            tools.append("update_user")
+        runs.append(
+            [
+                Event("tool_call", n, 0, "{}", tool, None, f"0/{n}", f"c{n}")
+                for n, tool in enumerate(tools)
+            ]
+        )
+    feared = {"update": {"kind": "tool_call", "name": "update_user"}}
+    return WarningModel.learn("G !update", runs, feared, false_alarms=0.3)
+
+
 def detectors():
-    return (*default_detectors(), RegimeDetector())
+    """One of each."""
+    return (
+        *default_detectors(),
+        RegimeDetector(),
+        DriftDetector(recipes(), kinds=("text", "reasoning", "audio")),
+        EarlyWarning(changes(), threshold=0.3),
+    )
+
+
+def test_every_detector_is_here() -> None:
+    exported = {
+        found
+        for name in all_detectors.__all__
+        if inspect.isclass(found := getattr(all_detectors, name))
+        and hasattr(found, "observe")
+        and not getattr(found, "_is_protocol", False)
+    }
+    # An Offload runs another one beside the stream; `Guard(inline=True)` does without.
+    assert exported == {type(detector) for detector in detectors()} | {Offload}
+
+
+def test_every_mapper_is_here() -> None:
+    exported = {
+        found
+        for name in formats.__all__
+        if inspect.isclass(found := getattr(formats, name)) and issubclass(found, PayloadMapper)
+    }
+    assert exported == {*MAPPERS.values(), PayloadMapper, AutoMapper}
+    assert set(PAYLOADS) == set(MAPPERS)
 
 
 def cuts(rng, text, most=9):
@@ -65,18 +154,18 @@ def recut(data, places):
 
 
 def told(findings, *, loose=False):
-    """What is found, at which character; `loose`: in whichever order.
+    """What is found, at which character.
 
-    A near loop is certain some characters behind its end, and what is found in these may be told
-    before or after it.
+    Of what one event decides, each detector tells its own. `loose`: a near loop is certain some
+    characters behind its end, and counts of what has happened may be made before or after it.
     """
     out = []
     for f in findings:
         evidence = dict(f.evidence)
-        if loose:  # they count what has happened
+        if loose:
             evidence["step"] = evidence["since"] = None
         out.append((f.kind, f.severity, f.start, f.end, f.message, evidence))
-    return sorted(out, key=repr) if loose else out
+    return sorted(out, key=repr)
 
 
 def decoded(decoder, pieces):
@@ -98,8 +187,9 @@ def guarded(events, before=()):
     return guard, steps
 
 
-def proxied(api, pieces, framing="sse"):
+def proxied(api, pieces):
     guard = Guard(detectors(), policies(), inline=True)
+    framing = "lines" if api == "ollama" else "sse"
     rewriter = make_rewriter(api, guard, framing=framing)
     out = b"".join([*map(rewriter.feed, pieces), rewriter.finish()])
     return out, guard.findings, [d.text for d in guard.denied], rewriter.stopped
@@ -139,84 +229,145 @@ def test_bytes_through_the_proxy(root, data) -> None:
     assert proxied(api, recut(raw, places)) == proxied(api, [raw])
 
 
+# Sources
+
+
+class _Reader:
+    """A QUIC stream, or a pipe, that gives some bytes at a time."""
+
+    def __init__(self, pieces):
+        self._pieces = [piece for piece in pieces if piece]
+
+    async def read(self, n=-1):
+        return self._pieces.pop(0) if self._pieces else b""
+
+    def stop(self, code):
+        """Take note that nobody reads on."""
+
+    reset = stop
+
+
+class _Pipe(io.RawIOBase):
+    def __init__(self, pieces):
+        self._pieces = [piece for piece in pieces if piece]
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        if not self._pieces:
+            return 0
+        piece = self._pieces[0][: len(buffer)]
+        self._pieces[0] = self._pieces[0][len(piece) :]
+        if not self._pieces[0]:
+            del self._pieces[0]
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+async def _over_http(pieces, kind):
+    async def answer(exchange):
+        await exchange.chunked(f"Content-Type: {kind}")
+        for piece in pieces:
+            if piece:
+                await exchange.chunk(piece)
+        await exchange.chunk(b"")
+
+    async with Server(answer) as server:
+        return await _listed(from_http(f"{server.url}/v1", model="m", prompt="Hello"))
+
+
+async def _listed(source):
+    return [event async for event in source]
+
+
+#: Sources of bytes: what gives the events of a body of these, however it is cut.
+OF_BYTES = {
+    "from_http": {
+        "sse": lambda pieces: _over_http(pieces, "text/event-stream"),
+        "ndjson": lambda pieces: _over_http(pieces, "application/x-ndjson"),
+    },
+    "from_iterable": {"text": lambda pieces: _listed(from_iterable(pieces))},
+    "from_pipe": dict.fromkeys(
+        ["sse", "ndjson", "recording", "text"], lambda pieces: _listed(from_pipe(_Pipe(pieces)))
+    ),
+    "from_quic": dict.fromkeys(
+        ["sse", "ndjson", "recording", "text"], lambda pieces: _listed(from_quic(_Reader(pieces)))
+    ),
+    "from_sse": {"sse": lambda pieces: _listed(from_sse(pieces))},
+}
+#: Sources of whole payloads, one at a time, and of files, which they read in pieces of their own.
+OTHERS = {
+    *("from_anthropic", "from_ollama", "from_openai", "from_realtime", "from_responses"),
+    "replay",
+}
+
+
+def test_every_source_is_here() -> None:
+    exported = {name for name in midstream.stream.__all__ if name.startswith("from_")}
+    assert {*OF_BYTES, *OTHERS} == exported | {"replay"}
+
+
+WORDS = "Once upon a time 🙂 é — there was a key: key, again. " * 3
+
+
+@functools.cache
+def body_in(form):
+    """One response in a format."""
+    parts = [("reasoning", WORDS, ""), ("text", WORDS, ""), ("call", '{"a": "é🙂"}', "note")]
+    made = [*PAYLOADS["chat"](parts, lambda text: cuts(random.Random(3), text))]
+    if form == "text":
+        return WORDS.encode()
+    if form == "ndjson":
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made).encode()
+    if form == "sse":
+        raw = payloads.body("chat", iter(made))
+        return b": hello\r\n\r\n" + raw.replace(b"\n", b"\r\n", 40)
+    mapper = MAPPERS["chat"]()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "r.jsonl"
+        with Recorder(path) as recorder:
+            for payload in made:
+                for event in mapper.events(payload, 7):
+                    recorder.write(event)
+            recorder.settle("ended")
+        return path.read_bytes()
+
+
+def gist(events):
+    """Events but for the times of their arrival, and texts that came in several of them."""
+    out = []
+    for event in events:
+        if out and event.data is None and out[-1].data is None and event.kind == "text":
+            out[-1] = out[-1]._replace(text=out[-1].text + event.text)
+        else:
+            out.append(event._replace(t_ns=0, seq=0))
+    return out
+
+
+@pytest.mark.parametrize(("source", "form"), [(s, form) for s in OF_BYTES for form in OF_BYTES[s]])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(shares=st.lists(st.floats(0, 1), max_size=40), singly=st.integers(0, 200))
+def test_bytes_of_any_source(source, form, shares, singly) -> None:
+    raw, read = body_in(form), OF_BYTES[source][form]
+    places = [*range(singly), *(int(share * len(raw)) for share in shares)]
+    whole = gist(asyncio.run(read([raw])))
+    assert whole
+    assert gist(asyncio.run(read(recut(raw, places)))) == whole
+    kinds = {event.kind for event in whole}
+    assert kinds >= ({"text"} if form == "text" else {"text", "reasoning", "tool_call", "end"})
+    assert "error" not in kinds
+
+
 # Deltas: one response of each API, its texts and arguments cut anywhere
 
-RESPONSE = {"id": "r", "object": "response", "status": "in_progress", "output": []}
+#: Those of which the proxy knows the protocol.
+PROXIED = ("anthropic", "chat", "llama", "ollama", "responses")
 
 
-def chat_payloads(parts, cut):
-    def delta(**fields):
-        return {"choices": [{"index": 0, "delta": fields, "finish_reason": None}]}
-
-    n_calls = 0
-    for kind, text, name in parts:
-        if kind != "call":
-            field = "content" if kind == "text" else "reasoning_content"
-            yield from (delta(**{field: piece}) for piece in cut(text))
-            continue
-        head = {"index": n_calls, "id": f"c{n_calls}", "type": "function"}
-        yield delta(tool_calls=[{**head, "function": {"name": name, "arguments": ""}}])
-        for piece in cut(text):
-            yield delta(tool_calls=[{"index": n_calls, "function": {"arguments": piece}}])
-        n_calls += 1
-    reason = "tool_calls" if n_calls else "stop"
-    yield {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
-
-
-def anthropic_payloads(parts, cut):
-    yield {"type": "message_start", "message": {"role": "assistant", "content": []}}
-    reason = "end_turn"
-    for n, (kind, text, name) in enumerate(parts):
-        field, delta = {
-            "text": ("text", "text_delta"),
-            "reasoning": ("thinking", "thinking_delta"),
-            "call": ("partial_json", "input_json_delta"),
-        }[kind]
-        if kind == "call":
-            block = {"type": "tool_use", "id": f"c{n}", "name": name, "input": {}}
-            reason = "tool_use"
-        else:
-            block = {"type": field, field: ""}
-        yield {"type": "content_block_start", "index": n, "content_block": block}
-        for piece in cut(text):
-            inner = {"type": delta, field: piece}
-            yield {"type": "content_block_delta", "index": n, "delta": inner}
-        yield {"type": "content_block_stop", "index": n}
-    yield {"type": "message_delta", "delta": {"stop_reason": reason}, "usage": {}}
-    yield {"type": "message_stop"}
-
-
-def responses_payloads(parts, cut):
-    yield {"type": "response.created", "response": RESPONSE}
-    output = []
-    for n, (kind, text, name) in enumerate(parts):
-        place = {"output_index": n, "item_id": f"i{n}"}
-        if kind == "call":
-            item = {"type": "function_call", "id": f"i{n}", "call_id": f"c{n}", "name": name}
-            begun, whole = {**item, "arguments": ""}, {**item, "arguments": text}
-            delta = "response.function_call_arguments.delta"
-        elif kind == "text":
-            item = {"type": "message", "id": f"i{n}", "role": "assistant"}
-            part = {"type": "output_text", "text": text}
-            begun, whole = {**item, "content": []}, {**item, "content": [part]}
-            delta, place = "response.output_text.delta", {**place, "content_index": 0}
-        else:
-            item = {"type": "reasoning", "id": f"i{n}", "summary": []}
-            begun = whole = item
-            delta, place = "response.reasoning_text.delta", {**place, "content_index": 0}
-        yield {"type": "response.output_item.added", "output_index": n, "item": begun}
-        yield from ({"type": delta, **place, "delta": piece} for piece in cut(text))
-        yield {"type": "response.output_item.done", "output_index": n, "item": whole}
-        output.append(whole)
-    whole = {**RESPONSE, "status": "completed", "output": output}
-    yield {"type": "response.completed", "response": whole}
-
-
-PAYLOADS = {
-    "chat": chat_payloads,
-    "anthropic": anthropic_payloads,
-    "responses": responses_payloads,
-}
+def decoder_of(api, mapper=None):
+    mapper = MAPPERS[api]() if mapper is None else mapper
+    return (NDJSONDecoder if api == "ollama" else SSEDecoder)(mapper=mapper)
 
 
 def events_of(api, parts, cut):
@@ -227,8 +378,7 @@ def events_of(api, parts, cut):
 
 def read(api, out):
     """What a client makes of bytes: its texts, its calls by place, and how it ended."""
-    mapper = MAPPERS[api]()
-    events = decoded(SSEDecoder(mapper=mapper), [out])
+    events = decoded(decoder_of(api), [out])
     texts: dict[tuple[str, str], str] = {}
     names = {}
     for event in events:
@@ -239,37 +389,57 @@ def read(api, out):
     return {key: text for key, text in texts.items() if text or key[0] == "tool_call"}, names
 
 
-def sse(api, payloads):
-    out = []
-    for payload in payloads:
-        name = "" if api == "chat" else f"event: {payload['type']}\n"
-        out.append(f"{name}data: {json.dumps(payload)}\n\n")
-    return ("".join(out) + ("data: [DONE]\n\n" if api == "chat" else "")).encode()
-
-
 def check(api, parts, rng, *, loose=False):
-    """The same findings, denials, and client's view for any cut."""
+    """The same events, calls, findings, denials, and client's view for any cut."""
     one = events_of(api, parts, lambda text: [text])
     guard, _ = guarded(one)
     wanted = told(guard.findings, loose=loose)
     denied = [(d.stream_id, d.call_id, d.name, d.text) for d in guard.denied]
-    single, found, _, stop = proxied(api, [sse(api, PAYLOADS[api](parts, list))])
-    assert told(found, loose=loose) == wanted
-    view = read(api, single)
+    clean, calls = redacted(one), assembled(one)
+    if api in PROXIED:
+        single, found, _, stop = proxied(api, [payloads.body(api, PAYLOADS[api](parts, list))])
+        assert told(found, loose=loose) == wanted
+        view = read(api, single)
     for _ in range(3):
         cut = functools.partial(cuts, rng)
-        other, _ = guarded(events_of(api, parts, cut))
+        made = [*PAYLOADS[api](parts, cut)]
+        raw = payloads.body(api, iter(made))
+        pieces = recut(raw, rng.choices(range(len(raw)), k=30))
+        events = decoded(decoder_of(api), pieces)
+        assert decoded(decoder_of(api, AutoMapper()), pieces) == events
+        other, _ = guarded(events)
         assert told(other.findings, loose=loose) == wanted
         assert [(d.stream_id, d.call_id, d.name, d.text) for d in other.denied] == denied
-        raw = sse(api, PAYLOADS[api](parts, cut))
-        out, found, texts, stopped = proxied(api, recut(raw, rng.choices(range(len(raw)), k=30)))
+        assert redacted(events) == clean
+        assert assembled(events) == calls
+        if api not in PROXIED:
+            continue
+        out, found, texts, stopped = proxied(api, pieces)
         assert told(found, loose=loose) == wanted
         assert texts == [d[3] for d in denied]
         assert (stopped is None) == (stop is None)
-        assert redacted(events_of(api, parts, cut)) == redacted(one)
         if stop is None:
             assert read(api, out) == view
     return guard
+
+
+def assembled(events):
+    """What is made of the pieces of each call, and of which values it tells on the way."""
+    assembler = CallAssembler()
+    calls, told = {}, {}
+    for event in events:
+        call = assembler.take(event)
+        if call is not None:
+            calls[call.stream_id] = call
+            told.setdefault(call.stream_id, []).extend(call.new)
+    assembler.finish()
+    return [
+        (
+            *(stream_id, call.name, call.call_id, call.arguments_text, dict(call.fixed)),
+            *(told[stream_id], call.duplicates, call.value, call.complete, call.malformed),
+        )
+        for stream_id, call in calls.items()
+    ]
 
 
 def redacted(events):
@@ -304,9 +474,10 @@ def test_runs_of_agents(shared_data, api) -> None:
     rng = random.Random(9)
     runs = agent_parts(shared_data("agents/tau_airline.jsonl"))
     kinds = set()
-    for run in rng.sample(runs, 8):
+    for run in rng.sample(runs, 6):
         kinds |= {finding.kind for finding in check(api, run, rng).findings}
-    assert "policy" in kinds
+    wanted = {"drift"} if api == "llama" else {"drift", "early_warning", "policy"}
+    assert kinds >= wanted
 
 
 @pytest.mark.parametrize("api", PAYLOADS)

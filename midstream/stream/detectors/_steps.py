@@ -46,8 +46,8 @@ class Happenings:
         if kind == "tool_call":
             call = self._calls.take(event)
             whole = list(self._calls.ended)
-            if call is not None and call.complete:
-                whole.append(call)
+            if call is not None and (call.complete or call.first is not None):
+                whole.append(call)  # malformed or not by what follows in the same piece
             return [step for one in whole if (step := self._call(one, event)) is not None]
         if kind not in ("tool_result", "error", "end"):
             return []
@@ -84,7 +84,8 @@ class Happenings:
             return None
         self._told[id(call)] = call  # held, so that no other call gets its id
         self._texts.clear()
-        arguments = call.value if call.complete else call.arguments_text
+        first = call.first
+        arguments, end = first or (call.arguments_text, len(call.arguments_text.rstrip()))
         if call.call_id is not None:
             self._arguments[call.call_id] = arguments
             if len(self._arguments) > _MAX_CALLS:
@@ -96,9 +97,9 @@ class Happenings:
             "name": call.name,
             "call_id": call.call_id,
             "arguments": arguments,
-            "malformed": not call.complete,
+            "malformed": first is None,
             "provider_run": call.provider_run,
-            "end": len(call.arguments_text.rstrip()),
+            "end": end,
         }
         return {name: value for name, value in step.items() if value is not None}
 
