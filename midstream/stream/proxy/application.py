@@ -10,9 +10,9 @@ import os
 import secrets
 import time
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from midstream._core.clock import NS_PER_S, monotonic_ns, ns_from_s, s_from_ns
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RecordingError
@@ -28,17 +28,27 @@ from midstream.stream.proxy.exchanges import (
 )
 from midstream.stream.proxy.limits import ProxyLimits
 from midstream.stream.proxy.rewriting import rule_of
-from midstream.stream.proxy.routes import Route, Upstream, error_body, route_of
+from midstream.stream.proxy.routes import (
+    Route,
+    Upstream,
+    error_body,
+    route_of,
+    socket_route_of,
+)
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
 
     from midstream.stream.detectors import Detector
     from midstream.stream.events import Finding
+    from midstream.stream.guard import Denial, Guard
     from midstream.stream.policies import PoliciesLike
     from midstream.stream.proxy.bodies import Framing, Rewriter
-    from midstream.stream.proxy.rewriting import Ending
-    from midstream.stream.recording import Recorder
+    from midstream.stream.proxy.rewriting import Core, Ending
+    from midstream.stream.proxy.sockets import Link
+    from midstream.stream.recording import Recorder, RecordingsFolder
 
 __all__ = ["Proxy"]
 
@@ -90,8 +100,10 @@ class Proxy:
     limits : ProxyLimits, optional
     recordings : path, optional
         Folder for a recording of every guarded stream, under an id made here, which the client
-        gets as the header ``x-midstream-id``. It is made if it is not there. Of requests that are
-        refused, or answered with an error, nothing is kept.
+        gets as the header ``x-midstream-id``; those of a Realtime session's responses have a
+        number behind it. The folder is made if it is not there, and holds what `limits` say: the
+        oldest recordings go first. Of requests that are refused, or answered with an error,
+        nothing is kept.
     redact : bool, default True
         Replace secrets in recordings, as `Redactor` knows them.
     hosts : collection of str, optional
@@ -118,7 +130,14 @@ class Proxy:
     recalled before its answer is looked at. What the provider keeps by itself
     (``previous_response_id``) is not seen. Keys are passed on; they are neither kept nor written.
 
-    ``/-/health`` says whether it serves, ``/-/metrics`` what it counted. WebSockets are refused.
+    A session of the Realtime API (a WebSocket whose path ends in ``/realtime``) passes message by
+    message. Each of its responses is a stream of its own: a stop ends it with ``response.done`` and
+    cancels it at the server, a denied call becomes a message, and the server gets the denial as its
+    output; the session goes on. WebSockets do not go through a `transport` of one's own, and are
+    refused where there is one; so are those of other paths, and of web pages under a name that is
+    not in `hosts`.
+
+    ``/-/health`` says whether it serves, ``/-/metrics`` what it counted.
 
     Adds about half a millisecond to the first byte and 100 microseconds a chunk; ``asv_benchmarks``
     has the run. One event loop, one application.
@@ -159,15 +178,9 @@ class Proxy:
             check_callback("on_finding", on_finding)
         self._on_finding = on_finding
         self._redact = bool(redact)
-        self._folder: Path | None = None
+        self._folder: RecordingsFolder | None = None
         if recordings is not None:
-            self._folder = Path(check_path("recordings", recordings))
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise ArgumentValueError(
-                    f"recordings: {os.fspath(recordings)!r} cannot be made: {error.strerror}"
-                ) from error
+            self._folder = _folder(check_path("recordings", recordings), self._limits)
         if transport is not None:
             import httpx2
 
@@ -181,6 +194,8 @@ class Proxy:
         self._url: httpx2.URL | None = None
         self._timeout: dict[str, float | None] = {}
         self._flights: set[_Flight] = set()
+        self._links: set[Link] = set()
+        self._tls: ssl.SSLContext | None = None
         self._watchdog: asyncio.Task[None] | None = None
         self._draining = False
         #: Why the upstream could not be reached, the last time that it was tried.
@@ -215,11 +230,15 @@ class Proxy:
     def drain(self) -> None:
         """Take no further requests: they get 503; those in flight go on."""
         self._draining = True
+        for link in list(self._links):
+            link.drain()
 
     def cut(self, message: str = "the proxy ends") -> None:
         """End all streams in flight now, with an error in their own protocol's form."""
         for flight in list(self._flights):
             flight.leave(_Leave("cut", message))
+        for link in list(self._links):
+            link.cut(message)
 
     async def aclose(self) -> None:
         """Close what connects to the upstream."""
@@ -240,8 +259,7 @@ class Proxy:
         elif kind == "lifespan":
             await self._lifespan(receive, send)
         elif kind == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008, "reason": "not served"})
+            await self._websocket(scope, receive, send)
         else:
             raise ArgumentValueError(f"scope type {kind!r} is not known")
 
@@ -275,6 +293,129 @@ class Proxy:
 
             self._transport = DirectTransport()
         return self._transport
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a WebSocket: sessions of the Realtime API."""
+        from midstream.stream.proxy.sockets import Link, StatusError
+
+        await receive()
+        link = Link(receive, send, self._limits, self.metrics)
+        counted = False
+        try:
+            route = socket_route_of(scope["path"])
+            self._check_host(scope)
+            self._check_origin(scope)
+            self._check(scope, "GET")
+            if route is None:
+                message = "WebSockets are served under paths that end in /realtime"
+                raise RefusalError(404, message, reason="websocket")
+            if not self._direct:
+                message = "WebSockets do not go through a transport of one's own"
+                raise RefusalError(501, message, reason="websocket")
+            target = self._target(scope)
+            counted = True
+            self.metrics.streams_active += 1
+            self._links.add(link)
+            await self._link(scope, link, route, target)
+        except RefusalError as error:
+            self.metrics.refused[error.reason,] += 1
+            self.metrics.requests["realtime", str(error.status)] += 1
+            if error.reason == "upstream":
+                self._unreachable(str(error))
+            body = error_body("realtime", error.status, str(error))
+            headers = [(b"content-type", b"application/json")]
+            await _refuse_socket(scope, send, error.status, headers, body)
+        except StatusError as error:  # what it says is for the client
+            self.metrics.requests["realtime", str(error.status)] += 1
+            gone = _HOP_BY_HOP | _named(error.headers) | {b"content-length"}
+            kept = [(name, value) for name, value in error.headers if name not in gone]
+            await _refuse_socket(scope, send, error.status, kept, error.body)
+        except OSError:  # the client went while something was sent to it
+            self._failed("client_gone")
+        except Exception as error:  # noqa: BLE001 - whatever is not judged does not pass
+            logger.error(
+                "a session could not be judged: %s\n%s",
+                type(error).__name__,
+                "".join(traceback.format_tb(error.__traceback__)),
+            )
+            self._failed("internal")
+            if link.accepted:
+                await link.close(1011, "the proxy failed")
+            else:
+                await _refuse_socket(scope, send, 500, [], b"")
+        finally:
+            link.abort()
+            if counted:
+                self.metrics.streams_active -= 1
+                self._links.discard(link)
+
+    async def _link(self, scope: Scope, link: Link, route: Route, target: bytes) -> None:
+        """Connect a client's WebSocket with the upstream's, and pass messages."""
+        from midstream.stream.proxy.sessions import RealtimeSession
+
+        asked = [
+            (name, value)
+            for name, value in self._request_headers(scope["headers"], b"", guarded=False)
+            if name != b"host" and not name.startswith(b"sec-websocket-")
+        ]
+        secure = self._upstream.scheme == "https"
+        if secure and self._tls is None:
+            import httpx2
+
+            self._tls = httpx2.create_ssl_context(trust_env=False)
+        uri = f"{'wss' if secure else 'ws'}://{self._upstream.authority}{target.decode('ascii')}"
+        begun_ns = monotonic_ns()
+        told = await link.open(uri, asked, scope["subprotocols"], self._tls)
+        self._missed = ""
+        self.metrics.first_chunk.add((monotonic_ns() - begun_ns) / NS_PER_S)
+        self.metrics.requests[route.api, "101"] += 1
+        session_id = _new_id()
+        gone = _HOP_BY_HOP | _named(told)
+        kept = [(name, value) for name, value in told if name not in gone]
+        await link.accept([*kept, (b"x-midstream-id", session_id.encode("ascii"))])
+        recorders: dict[Guard, Recorder] = {}
+
+        def guard(number: int) -> Guard:
+            request_id = f"{session_id}-{number}"
+            recorder = None if number == 0 else self._recorder(request_id, route)
+            made = self._guard(request_id, recorder)
+            if recorder is not None:
+                recorders[made] = recorder
+            return made
+
+        def over(core: Core) -> None:
+            recorder = recorders.pop(core.guard, None)
+            if recorder is not None:
+                self._close_recorder(recorder)
+            self._tally(route.api, core.guard, core.denied, core.stopped)
+
+        beta = any(b"realtime=v1" in value for name, value in asked if name == b"openai-beta")
+        session = RealtimeSession(
+            guard,
+            ending=self._guarding.ending,
+            max_held_bytes=self._limits.max_held_bytes,
+            on_over=over,
+            beta=beta or "openai-beta.realtime-v1" in scope["subprotocols"],
+        )
+        try:
+            await link.relay(session)
+        finally:
+            for recorder in recorders.values():
+                self._close_recorder(recorder)
+
+    def _check_origin(self, scope: Scope) -> None:
+        """Refuse web pages of others: browsers let any page connect anywhere."""
+        if self._hosts is None:
+            return
+        for name, value in scope["headers"]:
+            if name == b"origin":
+                try:
+                    host = urlsplit(value.decode("latin-1")).hostname or ""
+                except ValueError:
+                    host = ""
+                shown = f"[{host}]" if ":" in host else host
+                if shown.lower() not in self._hosts:
+                    raise RefusalError(403, "this web page is not served here", reason="origin")
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
@@ -449,31 +590,44 @@ class Proxy:
 
     def _begin(self, flight: _Flight, content: bytes, encoding: str) -> None:
         """Make what a guarded answer is looked at with."""
-        flight.id = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(8)}"
-        if self._folder is not None:
-            flight.recorder = self._recorder(self._folder / f"{flight.id}.jsonl", flight.route)
-
-        def found(finding: Finding) -> None:
-            self.metrics.verdict(rule_of(finding), finding.severity)
-            if self._on_finding is not None:
-                self._on_finding(flight.id, finding)
-
-        guard = self._guarding.guard(recorder=flight.recorder, on_finding=found)
+        flight.id = _new_id()
+        flight.recorder = self._recorder(flight.id, flight.route)
+        guard = self._guard(flight.id, flight.recorder)
         exchange = Exchange(flight.route, self._guarding, guard)
         exchange.request(content, encoding)
         flight.exchange = exchange
 
-    def _recorder(self, path: Path, route: Route) -> Recorder | None:
-        from midstream.stream.recording import Recorder
+    def _guard(self, request_id: str, recorder: Recorder | None) -> Guard:
+        def found(finding: Finding) -> None:
+            self.metrics.verdict(rule_of(finding), finding.severity)
+            if self._on_finding is not None:
+                self._on_finding(request_id, finding)
+
+        return self._guarding.guard(recorder=recorder, on_finding=found)
+
+    def _recorder(self, request_id: str, route: Route) -> Recorder | None:
+        if self._folder is None:
+            return None
         from midstream.stream.redaction import Redactor
 
         try:
-            return Recorder(
-                path, source=f"proxy: {route.api}", redactor=Redactor if self._redact else None
+            return self._folder.recorder(
+                f"{request_id}.jsonl",
+                source=f"proxy: {route.api}",
+                redactor=Redactor if self._redact else None,
             )
         except RecordingError:  # the stream matters more
             self._failed("recording")
             return None
+
+    def _close_recorder(self, recorder: Recorder) -> None:
+        """End a recording; what nothing was written to goes."""
+        recorder.close()
+        if recorder.lost:
+            self._failed("recording")
+        elif not recorder.next_seq and self._folder is not None:  # an error's, or nobody's
+            with contextlib.suppress(RecordingError):
+                self._folder.remove(recorder.path.name)
 
     def _failed(self, reason: str) -> None:
         self.metrics.failures[reason,] += 1
@@ -622,26 +776,27 @@ class Proxy:
 
     def _account(self, flight: _Flight) -> None:
         """Put what a stream came to into the counters."""
-        recorder = flight.recorder
-        if recorder is not None and recorder.lost:
-            self._failed("recording")
+        if flight.recorder is not None:
+            self._close_recorder(flight.recorder)
         exchange = flight.exchange
         if exchange is None:
             return
-        metrics = self.metrics
-        api = flight.route.api
-        for kind, count in exchange.guard.metrics.events_by_kind.items():
-            metrics.chunks[api, kind] += count
         rewriter = flight.rewriter
-        if rewriter is None:
-            return
-        for denial in rewriter.denied:
+        denied, stopped = ([], None) if rewriter is None else (rewriter.denied, rewriter.stopped)
+        self._tally(flight.route.api, exchange.guard, denied, stopped)
+
+    def _tally(
+        self, api: str, guard: Guard, denied: Iterable[Denial], stopped: Finding | None
+    ) -> None:
+        metrics = self.metrics
+        for kind, count in guard.metrics.events_by_kind.items():
+            metrics.chunks[api, kind] += count
+        for denial in denied:
             metrics.denied[rule_of(denial.finding),] += 1
-        stopped = rewriter.stopped
         if stopped is not None:
             metrics.stops[rule_of(stopped),] += 1
-            if exchange.guard.metrics.usage is None:
-                metrics.tokens[api,] += exchange.guard.metrics.chars // 4
+            if guard.metrics.usage is None:
+                metrics.tokens[api,] += guard.metrics.chars // 4
 
     async def _own(self, path: str, method: str, send: Send) -> None:
         """Answer for the proxy itself."""
@@ -660,10 +815,9 @@ class Proxy:
         elif path == "/-/metrics":
             kind = b"text/plain; version=0.0.4; charset=utf-8"
             running = (
-                ((flight.route.api, kind_of), count)
-                for flight in self._flights
-                if flight.exchange is not None
-                for kind_of, count in flight.exchange.guard.metrics.events_by_kind.items()
+                ((api, kind_of), count)
+                for api, guard in self._running()
+                for kind_of, count in guard.metrics.events_by_kind.items()
             )
             body = self.metrics.text(running).encode("utf-8")
         else:
@@ -672,6 +826,16 @@ class Proxy:
         headers.append((b"cache-control", b"no-store"))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+
+    def _running(self) -> Iterator[tuple[str, Guard]]:
+        """Yield the guards of all streams that are not over."""
+        for flight in self._flights:
+            if flight.exchange is not None:
+                yield flight.route.api, flight.exchange.guard
+        for link in self._links:
+            if link.session is not None:
+                for guard in link.session.guards():
+                    yield "realtime", guard
 
     async def _watch(self) -> None:
         """Look after all streams: who is silent for too long, and whom the rules find silent."""
@@ -803,12 +967,8 @@ class _Flight:
             follower.cancel()
         if self.rewriter is not None:
             self.rewriter.close()
-        recorder = self.recorder
-        if recorder is not None:
-            recorder.close()
-            if not recorder.next_seq and not recorder.lost:  # an error's, or nobody's
-                with contextlib.suppress(OSError):
-                    recorder.path.unlink()
+        if self.recorder is not None:
+            self.recorder.close()
         if self.response is not None:
             with contextlib.suppress(Exception):  # it is gone, whatever it thinks of it
                 await self.response.aclose()
@@ -816,6 +976,35 @@ class _Flight:
     def drop(self) -> None:
         """Forget what refers back to it, so that all of it goes now and not with a collection."""
         self.exchange = self.rewriter = self.recorder = self.response = self._follower = None
+
+
+def _new_id() -> str:
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(8)}"
+
+
+def _folder(path: str | os.PathLike[str], limits: ProxyLimits) -> RecordingsFolder:
+    from midstream.stream.recording import RecordingsFolder
+
+    try:
+        return RecordingsFolder(
+            path, max_files=limits.max_recordings, max_bytes=limits.max_recordings_bytes
+        )
+    except RecordingError as error:
+        raise ArgumentValueError(
+            f"recordings: {os.fspath(path)!r} cannot be made: {error}"
+        ) from error
+
+
+async def _refuse_socket(
+    scope: Scope, send: Send, status: int, headers: Headers, body: bytes
+) -> None:
+    """Answer a WebSocket's handshake otherwise."""
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": 1008, "reason": f"status {status}"})
+        return
+    head = {"type": "websocket.http.response.start", "status": status, "headers": headers}
+    await send(head)
+    await send({"type": "websocket.http.response.body", "body": body, "more_body": False})
 
 
 async def _called_off(sending: asyncio.Task[httpx2.Response]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
 
 from midstream.stream.formats.base import as_index, compact
 from midstream.stream.formats.typed import call_name, call_value, runs_here
@@ -414,6 +414,11 @@ def _has_calls(message: Any) -> bool:
 class _ResponsesDoubts(Doubts):
     """Responses: a call is said up to four times, and each reader believes another."""
 
+    #: Types of payloads that end a response.
+    ends: ClassVar[frozenset[str]] = frozenset(
+        {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
+    )
+
     def __init__(self, guard: Guard) -> None:
         super().__init__(guard)
         self._calls: dict[int, _Read] = {}  # by output index
@@ -458,9 +463,9 @@ class _ResponsesDoubts(Doubts):
         response = payload.get("response")
         if isinstance(response, dict):
             output = response.get("output")
-            if kind in _ENDS:
+            if kind in self.ends:
                 yield from self._unfinished(output)
-            if output and kind in _ENDS:
+            if output and kind in self.ends:
                 yield from self._final(output)
             elif output:
                 yield from self._elsewhere(output)
@@ -680,9 +685,6 @@ class _ResponsesDoubts(Doubts):
         return next(self._compared(call, value), None) is None
 
 
-_ENDS = frozenset(
-    {"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
-)
 #: Calls whose arguments are text, or JSON as text.
 _TEXTUAL = frozenset({"function_call", "custom_tool_call"})
 #: Pieces of one field of a call.
@@ -705,6 +707,27 @@ def _item_name(item: dict[str, Any]) -> str | None:
     if name and not isinstance(name, str):
         return None
     return call_name(item)
+
+
+class _RealtimeDoubts(_ResponsesDoubts):
+    """Realtime: as Responses, and each item is told by the conversation once more."""
+
+    ends: ClassVar[frozenset[str]] = frozenset({"response.done"})
+
+    def _look(self, payload: dict[str, Any]) -> Iterator[str]:
+        kind = payload.get("type")
+        item = payload.get("item")
+        if not (isinstance(kind, str) and kind.startswith("conversation.item.")):
+            yield from super()._look(payload)
+        elif isinstance(item, dict) and _runs_here(item):
+            place = self._places.get(str(item.get("id")))
+            if place is None or self._calls[place].name is None:
+                yield from self._elsewhere([item])
+            elif _item_name(item) != self._calls[place].name:
+                if self.matters((_item_name(item), self._calls[place].name), arguments=False):
+                    yield "a call has two names"
+            elif call_value(item) not in ("", {}, None):
+                yield from self._done(place, item, None)
 
 
 class _AnthropicDoubts(Doubts):
@@ -824,6 +847,7 @@ class _AnthropicDoubts(Doubts):
 _DOUBTS: dict[str, type[Doubts]] = {
     "chat": _ChatDoubts,
     "responses": _ResponsesDoubts,
+    "realtime": _RealtimeDoubts,
     "anthropic": _AnthropicDoubts,
 }
 

@@ -32,7 +32,8 @@ class ProxyLimits:
     max_connections : int, default 4096
         Connections to a `ProxyServer`, idle ones too; beyond it 503.
     max_event_bytes : int, default 8 MiB
-        One event of an answer; beyond it the stream ends with an error.
+        One event of an answer; beyond it the stream ends with an error. One message of a
+        WebSocket, in either direction; beyond it it is closed with 1009.
     max_held_bytes : int, default 8 MiB
         Tool calls of one stream that wait for a verdict; beyond it the stream ends with an error.
     max_answer_bytes : int, default 32 MiB
@@ -47,8 +48,14 @@ class ProxyLimits:
         Silence of an upstream within its answer; beyond it the stream ends with an error.
     client_timeout_s : float, default 60
         A client that takes nothing; beyond it the connection is closed.
+    session_timeout_s : float, default 3600
+        A WebSocket on which neither side says anything; beyond it it is closed.
     max_stream_s : float, default 86,400
-        A stream in all; beyond it it ends with an error.
+        A stream, or a WebSocket, in all; beyond it it ends with an error.
+    max_recordings : int, default 10,000
+        Recordings in the folder; before there are more, the oldest are removed.
+    max_recordings_bytes : int, default 8 GiB
+        What they take together, looked at now and then; likewise.
 
     Raises
     ------
@@ -75,7 +82,10 @@ class ProxyLimits:
     header_timeout_s: float = 600.0
     idle_timeout_s: float = 600.0
     client_timeout_s: float = 60.0
+    session_timeout_s: float = 3600.0
     max_stream_s: float = 86_400.0
+    max_recordings: int = 10_000
+    max_recordings_bytes: int = 8192 * _MIB
 
     def __post_init__(self) -> None:
         for field in fields(self):

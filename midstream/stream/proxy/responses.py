@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from midstream.stream.events import Event, Finding
 from midstream.stream.formats.base import as_index
@@ -13,7 +13,7 @@ from midstream.stream.proxy.rewriting import MOST_PARTS, Item, OrderedCore, reas
 if TYPE_CHECKING:
     from midstream.stream.guard import Denial
 
-__all__ = ["ResponsesCore", "assemble", "explode"]
+__all__ = ["ResponsesCore", "assemble", "explode", "is_call"]
 
 _BEGINS = ("response.created", "response.queued", "response.in_progress")
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
@@ -37,6 +37,11 @@ class ResponsesCore(OrderedCore):
     sequence numbers go on without a gap. A stop closes open messages and ends the response as
     ``incomplete`` (``content_filter``) or ``completed``, with what was sent as its output.
     """
+
+    #: Types of payloads that begin a response, that end one, and that add to a text.
+    _begins: ClassVar[tuple[str, ...]] = _BEGINS
+    _ends: ClassVar[tuple[str, ...]] = _ENDS
+    _deltas: ClassVar[Mapping[str, tuple[str, str]]] = _DELTAS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -89,10 +94,10 @@ class ResponsesCore(OrderedCore):
         if not isinstance(kind, str):
             return
         index = payload.get("output_index")
-        if kind in _DELTAS and isinstance(index, int):
+        if kind in self._deltas and isinstance(index, int):
             text = payload.get("delta")
             if isinstance(text, str) and self._kept_chars < _MOST_KEPT_CHARS:
-                field, number = _DELTAS[kind]
+                field, number = self._deltas[kind]
                 key = (index, field, as_index(payload.get(number), 0))
                 kept = self._texts.get(key)
                 if kept is None:
@@ -101,13 +106,13 @@ class ResponsesCore(OrderedCore):
                 kept += text.encode("utf-8", "surrogatepass")
                 self._kept_chars += len(text)
         elif not isinstance(index, int):
-            if kind in _BEGINS:
+            if kind in self._begins:
                 response = payload.get("response")
                 if isinstance(response, dict):
-                    if kind == _BEGINS[0] and response.get("id") != self._response.get("id"):
+                    if kind == self._begins[0] and response.get("id") != self._response.get("id"):
                         self._anew()
                     self._response = response
-            elif kind in _ENDS or kind == "error":
+            elif kind in self._ends or kind == "error":
                 self._over = True
         elif kind == "response.output_item.added":
             self._added[index] = _item_of(payload)
@@ -141,7 +146,7 @@ class ResponsesCore(OrderedCore):
         self._messages.clear()
 
     def _names_calls(self, payload: Any) -> bool:
-        return isinstance(payload, dict) and payload.get("type") in _ENDS
+        return isinstance(payload, dict) and payload.get("type") in self._ends
 
     def _replacement(self, denial: Denial, index: int) -> list[Item]:
         self._renumbers = True
@@ -169,7 +174,11 @@ class ResponsesCore(OrderedCore):
         ]
 
     def _patched(self, payload: Any, item: Item) -> Item:
-        if not self._messages or not isinstance(payload, dict) or payload.get("type") not in _ENDS:
+        if (
+            not self._messages
+            or not isinstance(payload, dict)
+            or payload.get("type") not in self._ends
+        ):
             return item
         response = payload.get("response")
         if not isinstance(response, dict) or not isinstance(response.get("output"), list):
@@ -193,7 +202,7 @@ class ResponsesCore(OrderedCore):
 
         And the ids of one call may be those of another, where a server counts from nought again.
         """
-        calls = [at for at, item in enumerate(output) if isinstance(item, dict) and _is_call(item)]
+        calls = [at for at, item in enumerate(output) if isinstance(item, dict) and is_call(item)]
         known = self._ids.get(index)
 
         def fits(at: int) -> bool:
@@ -218,7 +227,7 @@ class ResponsesCore(OrderedCore):
         if not self._response:
             return self._failing(reason_of(finding), "midstream_stop")
         self._renumbers = True
-        calls = {index for index, item in self._added.items() if _is_call(item)}
+        calls = {index for index, item in self._added.items() if is_call(item)}
         # Half a call is not to be run: who is told that an item is done may do so.
         filtered = self._ending == "filtered" or bool(calls)
         status = "incomplete" if filtered else "completed"
@@ -278,7 +287,8 @@ def _event(kind: str, **fields: Any) -> Item:
     return Item(None, {"type": kind, **fields}, kind)
 
 
-def _is_call(item: dict[str, Any]) -> bool:
+def is_call(item: dict[str, Any]) -> bool:
+    """Whether an output item is a call."""
     return str(item.get("type", "")).endswith("_call")
 
 

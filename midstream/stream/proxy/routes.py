@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["Route", "Upstream", "error_body", "route_of"]
+__all__ = ["Route", "Upstream", "error_body", "route_of", "socket_route_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Route:
     Parameters
     ----------
     api : str
-        ``"chat"``, ``"responses"``, ``"anthropic"``, ``"ollama"`` or ``"llama"``.
+        ``"chat"``, ``"responses"``, ``"anthropic"``, ``"ollama"``, ``"llama"`` or ``"realtime"``.
     guarded : bool
         Whether its answer may hold what a model says; else everything passes unread.
     """
@@ -43,6 +43,7 @@ _ROUTES: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
         ("llama", "POST", r"/completion$"),
     )
 )
+_REALTIME = re.compile(r"/realtime(/translations)?$")
 _THREADS = re.compile(r"/threads/[^/]+/")
 
 
@@ -76,6 +77,18 @@ def route_of(method: str, path: str) -> Route:
     if plain.startswith("/api/"):
         return Route("ollama", False)
     return Route("chat", False)
+
+
+def socket_route_of(path: str) -> Route | None:
+    """Find out what a WebSocket is of; None where it is not known.
+
+    Examples
+    --------
+    >>> socket_route_of("/v1/realtime"), socket_route_of("/v1/responses")
+    (Route(api='realtime', guarded=True), None)
+    """
+    plain = path.rstrip("/").lower()
+    return Route("realtime", True) if _REALTIME.search(plain) else None
 
 
 class Upstream:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import socket
 import sys
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from midstream._core.errors import ArgumentTypeError
 from midstream._core.validate import check_int, check_real, check_text
@@ -102,7 +104,9 @@ class ProxyServer:
             uvicorn.Config(
                 proxy,
                 http=protocol,
-                ws="none",
+                ws=_SocketProtocol,
+                ws_max_size=proxy.limits.max_event_bytes,
+                ws_per_message_deflate=False,  # what is compressed waits for more
                 lifespan="on",
                 log_config=None,
                 access_log=False,
@@ -196,6 +200,24 @@ class _Joining:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
+
+
+#: Keys are in the URLs and headers of handshakes: nobody gets to see them.
+_SILENT = logging.Logger("midstream.stream.proxy.serving")
+_SILENT.disabled = True
+
+
+class _SocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's protocol for WebSockets, which says nothing, and leaves their ends to the proxy."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.logger = _SILENT
+        self.conn.logger = _SILENT
+        self.conn.debug = False
+
+    def shutdown(self) -> None:
+        """Do nothing: the proxy closes it when its response is over, or when time is up."""
 
 
 class _HeadError(Exception):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gzip
 import json
+import os
 import zlib
 
 import pytest
@@ -542,6 +543,32 @@ async def test_recordings(tmp_path):
     assert "".join(event.text for event in whole) == f"My key is {KEY}, yesstop"
 
 
+async def test_recordings_are_bounded_private_and_in_their_folder(tmp_path):
+    folder, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    limits = ProxyLimits(max_recordings=2)
+    async with (
+        within(),
+        Upstream(story()) as upstream,
+        proxied(upstream, recordings=folder, limits=limits) as proxy,
+    ):
+        for _ in range(4):
+            await raw(proxy.url, post(CHAT))
+            await settled(proxy)
+        files = list(folder.iterdir())
+        assert len(files) == 2
+        if os.name == "posix":
+            assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+            assert folder.stat().st_mode & 0o777 == 0o700
+            folder.rename(elsewhere)
+            outside = tmp_path / "outside"
+            outside.mkdir()
+            folder.symlink_to(outside)
+            status, _, _ = split(await raw(proxy.url, post(CHAT)))
+            await settled(proxy)
+            assert (status, list(outside.iterdir())) == (200, [])
+            assert proxy.metrics.failures == {("recording",): 1}
+
+
 async def test_nothing_is_kept_of_requests_without_an_answer(tmp_path):
     async with within(), Upstream(b"{}", status="404 Not Found") as upstream:
         url = upstream.url
@@ -670,20 +697,9 @@ async def test_a_stop_rule_of_the_first_byte_leaves_a_whole_answer():
     assert b"tok0" not in body
 
 
-async def test_websockets_are_refused():
-    sent = []
-
-    async def receive():
-        return {"type": "websocket.connect"}
-
-    async def send(message):
-        sent.append(message)
-
-    proxy = Proxy("http://127.0.0.1:9")
-    await proxy({"type": "websocket"}, receive, send)
-    assert sent == [{"type": "websocket.close", "code": 1008, "reason": "not served"}]
+async def test_other_scopes_are_refused():
     with pytest.raises(ArgumentValueError, match="scope type"):
-        await proxy({"type": "other"}, receive, send)
+        await Proxy("http://127.0.0.1:9")({"type": "other"}, None, None)
 
 
 @pytest.mark.parametrize(
