@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -434,7 +435,10 @@ def _parsed(message: Message) -> Any:
 
 
 def _text(message: Message) -> str:
-    return message if isinstance(message, str) else message.decode("utf-8", "replace")
+    if isinstance(message, str):
+        return message
+    encoding = json.detect_encoding(message)  # as readers such as Python's json do
+    return message.decode("utf-8-sig" if encoding == "utf-8" else encoding, "replace")
 
 
 def _response_id(payload: dict[str, Any]) -> str | None:

@@ -95,6 +95,19 @@ def _get(path):
     return post(path).replace(b"POST", b"GET", 1)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32-le"])
+def test_messages_as_bytes_are_read_as_readers_do(encoding):
+    call, item = Script().call("f", "{}")
+    session = RealtimeSession(
+        lambda _: Guard((), no_tool("f")), ending="filtered", max_held_bytes=10_000
+    )
+    sent = [Script().created(), *call, Script().done(output=[item])]
+    for payload in sent:
+        session.from_server(json.dumps(payload).encode(encoding), 0)
+    assert session.to_client[0] == json.dumps(sent[0]).encode(encoding)
+    assert not [one for one in session.to_client if "function_call" in json.dumps(json.loads(one))]
+
+
 @BOTH
 async def test_the_official_sdk(beta):
     script = Script(beta=beta)
@@ -627,7 +640,7 @@ async def _all(socket):
 
 async def test_silence_that_a_rule_minds():
     script = Script()
-    stall = {"detectors": lambda: [StallDetector("stop", first_s=0.2, min_s=0.1)]}
+    stall = {"make_detectors": lambda: [StallDetector("stop", first_s=0.2, min_s=0.1)]}
     async with (
         within(),
         RealtimeServer(greeting=[script.created(), *script.message("Once")[0][:4]]) as server,
@@ -749,7 +762,7 @@ async def test_what_cannot_be_judged_does_not_pass():
     async with (
         within(),
         RealtimeServer(greeting=sent) as server,
-        proxied(server, detectors=lambda: [Broken()]) as proxy,
+        proxied(server, make_detectors=lambda: [Broken()]) as proxy,
         connect(socket_url(proxy)) as socket,
     ):
         got = [message async for message in _all(socket)]
