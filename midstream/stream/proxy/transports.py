@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar
 
 import httpx2
 
@@ -50,7 +50,7 @@ class _Both(Generic[T]):
     ) -> None:
         if transport is not None and not isinstance(transport, self._kind):
             raise ArgumentTypeError(
-                f"transport must be an httpx2.{self._kind.__name__}, got {type(transport).__name__}"
+                f"transport must be an httpx2.{self._kind.__name__}, got {_full_name(transport)}"
             )
         self._guarding = Guarding(
             policies=policies,
@@ -60,6 +60,14 @@ class _Both(Generic[T]):
             on_finding=on_finding,
         )
         self._inner: T = self._default() if transport is None else transport
+
+    def _check(self, request: Any) -> None:
+        """Refuse what is of another library, whose answers would be of the wrong types."""
+        if not isinstance(request, httpx2.Request):
+            raise ArgumentTypeError(
+                f"request must be an httpx2.Request, got {_full_name(request)}: "
+                f"{type(self).__name__} is for clients of httpx2, not of the library before it"
+            )
 
     def _begun(self, request: httpx2.Request, route: Route) -> Exchange:
         exchange = Exchange(route, self._guarding, self._guarding.guard())
@@ -139,6 +147,7 @@ class GuardTransport(_Both[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request; its answer is guarded where it is a model's."""
+        self._check(request)
         route = route_of(request.method, request.url.path)
         if not route.guarded:
             return await self._inner.handle_async_request(request)
@@ -174,6 +183,27 @@ class GuardTransport(_Both[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport
         """Close what does the sending."""
         await self._inner.aclose()
 
+    def handle_request(self, request: Any) -> NoReturn:
+        """Refuse: a synchronous client asks.
+
+        Raises
+        ------
+        ArgumentTypeError
+            Always.
+        """
+        raise ArgumentTypeError(
+            "transport must be a SyncGuardTransport in a synchronous client, got a GuardTransport"
+        )
+
+    def __enter__(self) -> NoReturn:
+        self.handle_request(None)
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def close(self) -> None:
+        """Nothing: a synchronous client, which could send nothing, has nothing to close."""
+
 
 class SyncGuardTransport(_Both[httpx2.BaseTransport], httpx2.BaseTransport):
     """`GuardTransport` for synchronous clients; parameters, errors and notes are the same.
@@ -189,6 +219,7 @@ class SyncGuardTransport(_Both[httpx2.BaseTransport], httpx2.BaseTransport):
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request; its answer is guarded where it is a model's."""
+        self._check(request)
         route = route_of(request.method, request.url.path)
         if not route.guarded:
             return self._inner.handle_request(request)
@@ -223,6 +254,33 @@ class SyncGuardTransport(_Both[httpx2.BaseTransport], httpx2.BaseTransport):
     def close(self) -> None:
         """Close what does the sending."""
         self._inner.close()
+
+    async def handle_async_request(self, request: Any) -> NoReturn:
+        """Refuse: an asynchronous client asks.
+
+        Raises
+        ------
+        ArgumentTypeError
+            Always.
+        """
+        raise ArgumentTypeError(
+            "transport must be a GuardTransport in an asynchronous client, got a SyncGuardTransport"
+        )
+
+    async def __aenter__(self) -> NoReturn:
+        await self.handle_async_request(None)
+
+    async def __aexit__(self, *_: object) -> None:
+        return
+
+    async def aclose(self) -> None:
+        """Close what does the sending."""
+        self.close()
+
+
+def _full_name(thing: Any) -> str:
+    kind = type(thing)
+    return f"{kind.__module__.partition('.')[0]}.{kind.__qualname__}"
 
 
 class _Stream:

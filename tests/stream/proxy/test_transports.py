@@ -150,6 +150,35 @@ def test_arguments_that_cannot_be_used(kind):
         kind(ending="none")
 
 
+async def test_clients_of_the_other_kind():
+    sync = httpx2.Client(transport=GuardTransport())
+    with pytest.raises(ArgumentTypeError, match="SyncGuardTransport in a synchronous client"):
+        sync.get("http://127.0.0.1:9")
+    sync.close()
+    with pytest.raises(ArgumentTypeError, match="SyncGuardTransport in a synchronous client"):
+        httpx2.Client(transport=GuardTransport()).__enter__()
+    asynchronous = httpx2.AsyncClient(transport=SyncGuardTransport())
+    with pytest.raises(ArgumentTypeError, match="a GuardTransport in an asynchronous client"):
+        await asynchronous.get("http://127.0.0.1:9")
+    await asynchronous.aclose()
+    with pytest.raises(ArgumentTypeError, match="a GuardTransport in an asynchronous client"):
+        await httpx2.AsyncClient(transport=SyncGuardTransport()).__aenter__()
+
+
+async def test_clients_of_the_library_before():
+    httpx = pytest.importorskip("httpx")
+    with (
+        httpx.Client(transport=SyncGuardTransport()) as client,
+        pytest.raises(ArgumentTypeError, match=r"an httpx2.Request, got httpx.Request: Sync"),
+    ):
+        client.post("http://127.0.0.1:9" + CHAT)
+    async with httpx.AsyncClient(transport=GuardTransport()) as client:
+        with pytest.raises(ArgumentTypeError, match=r"an httpx2.Request, got httpx.Request: Guard"):
+            await client.post("http://127.0.0.1:9" + CHAT)
+    with pytest.raises(ArgumentTypeError, match=r"got httpx.HTTPTransport"):
+        SyncGuardTransport(httpx.HTTPTransport())
+
+
 # The transport that the proxy sends with.
 
 
