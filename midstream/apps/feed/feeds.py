@@ -140,6 +140,7 @@ class Feed:
         self._kept_chars = 0
         self._snapshot: Frame | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._patient = False  # it waits for figures alone: what is new may come before
         self._made_s = float("-inf")
         self._waiting: asyncio.Event | None = None
         self._subscriptions: set[Subscription] = set()
@@ -386,7 +387,7 @@ class Feed:
             stream.dirty = True
             stream.news_ns = monotonic_ns()
             self._dirty.append(stream)
-        if self._timer is None:
+        if self._timer is None or self._patient:
             self._arm()
 
     def tell(self, key: str, kind: str, title: str, text: str) -> None:
@@ -452,7 +453,7 @@ class Feed:
 
     def _arm(self, *, figures_s: float | None = None) -> None:
         """Have a frame made when one is due, or figures are."""
-        if self._timer is not None or self._closed:
+        if self._closed or (self._timer is not None and not self._patient):
             return
         try:
             loop = asyncio.get_running_loop()
@@ -461,6 +462,9 @@ class Feed:
         due_s = self._made_s + self._interval_s
         if figures_s is not None:
             due_s = max(due_s, loop.time() + figures_s)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._patient = figures_s is not None
         self._timer = loop.call_at(max(due_s, loop.time()), self._tick, loop)
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -523,6 +527,8 @@ class Feed:
             self._text_chars += stream.n_kept - kept
             if stream.lively:
                 self._falling[key] = stream
+            else:
+                self._falling.pop(key, None)
         if self._text_chars > self._max_total:
             self._make_room(changed)
         return changed

@@ -9,7 +9,7 @@ from midstream.stream.events import Kind
 
 __all__ = ["Portrait"]
 
-_WINDOW = 64
+_WINDOW = 32
 #: How much each figure of a phrase counts in the one number that is drawn: none is a multiple of
 #: another, so that different phrases hardly ever fall together.
 _WEIGHTS = (1.0, 0.83, 0.61, 0.47, 0.37, 1.31)

@@ -350,7 +350,7 @@ class FeedStream:
             self._take_figures(now_ns, change, put)
         put["news_s"] = self._feed.seconds(self.news_ns)
         change["set"] = put
-        if not self.live:
+        if "outcome" in put:
             outcome, error = put["outcome"], put["error"]
             self._feed.tell(self.key, "close", outcome, self._head if error is None else error)
             self._let_go()
