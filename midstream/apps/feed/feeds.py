@@ -133,6 +133,7 @@ class Feed:
         self._messages: list[Fields] = []
         self._samples = [(self._began_ns, 0, 0)]
         self._lively = self._news = False
+        self._stale = False  # a frame was made since figures were told
         self._figured_ns = self._began_ns - ns_from_s(_FIGURES_S)
         self._text_chars = 0
         self._frames: deque[Frame] = deque()
@@ -350,7 +351,7 @@ class Feed:
         Frame or None
             None where nothing has.
         """
-        if self._dirty or self._owing or self._news:
+        if self._dirty or self._stale or self._news:
             return self._make(figures=True)
         return None
 
@@ -476,7 +477,7 @@ class Feed:
             self._make(figures=figures, now_ns=now_ns)
         if self._dirty or self._news:
             self._arm()
-        elif self._owing or self._falling or self._lively:
+        elif self._stale or self._falling or self._lively:
             waited_s = s_from_ns(monotonic_ns() - self._figured_ns)
             self._arm(figures_s=max(_FIGURES_S - waited_s, 0.0))
 
@@ -498,6 +499,7 @@ class Feed:
         if figures:
             self._take_totals(now_ns, fields)
         self._news = False
+        self._stale = not figures
         apply(self.state, fields)
         made = Frame(frame, fields)
         self._remember(made)
