@@ -5,19 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import socket
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from midstream._core.errors import ArgumentTypeError
 from midstream._core.validate import check_int, check_real, check_text
-from midstream.stream.proxy.limits import ProxyLimits
+from midstream.stream.listening import HeadLimitedProtocol, QuietServer, listening
 from midstream.stream.proxy.routes import error_body
 
 if TYPE_CHECKING:
@@ -28,8 +23,6 @@ __all__ = ["ProxyServer"]
 #: What ended streams may take to send their last bytes, once no more time is given, in seconds.
 _LAST_S = 2.0
 _KEEP_ALIVE_S = 75
-_BACKLOG = 2048
-_PHRASES = {408: b"Request Timeout", 431: b"Request Header Fields Too Large", 503: b"Busy"}
 
 
 class ProxyServer:
@@ -100,7 +93,7 @@ class ProxyServer:
         self._drain_s = check_real("drain_s", drain_s, low=0)
         chain, key = tls if tls is not None else (None, None)
         protocol = type("BoundProtocol", (_Protocol,), {"limits": proxy.limits})
-        self._server = _Server(
+        self._server = QuietServer(
             uvicorn.Config(
                 proxy,
                 http=protocol,
@@ -124,21 +117,10 @@ class ProxyServer:
 
     async def serve(self) -> None:
         """Listen, and return when all is over after `stop`."""
-        families = socket.getaddrinfo(
-            self._host or None, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, kind, protocol, _, address = families[0]
-        listener = socket.socket(family, kind, protocol)
-        try:
-            if sys.platform != "win32":  # there it would let others listen at the same place
-                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(_BACKLOG)
+        with listening(self._host, self._port) as listener:
             self.address = listener.getsockname()[:2]
             self._server.listening = self.started
             await self._server.serve(sockets=[listener])
-        finally:
-            listener.close()
 
     def stop(self) -> None:
         """Take no more requests, let streams in flight go on for `drain_s`, then end them."""
@@ -146,21 +128,6 @@ class ProxyServer:
         if not self._server.should_exit:
             self._server.should_exit = True
             asyncio.get_running_loop().call_later(self._drain_s, self._proxy.cut)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server, which leaves signals to its caller and says when it listens."""
-
-    listening: asyncio.Event | None = None
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        if self.listening is not None:
-            self.listening.set()
 
 
 class _Joining:
@@ -220,97 +187,12 @@ class _SocketProtocol(WebSocketsSansIOProtocol):
         """Do nothing: the proxy closes it when its response is over, or when time is up."""
 
 
-class _HeadError(Exception):
-    """A request's head goes beyond a limit."""
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, with limits on a request's head and on connections."""
-
-    limits: ClassVar[ProxyLimits]
-    _timer: asyncio.TimerHandle | None = None
-    _in_head = True
-    _fed = 0  # bytes that came since the head began, with what else came with them
-    _size = 0
-    _number = 0
-    _status = 0
+class _Protocol(HeadLimitedProtocol):
+    """uvicorn's protocol, with limits, errors in a provider's form, and heads that wait."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast("asyncio.Transport", _Joining(transport, self.loop)))
-        if len(self.connections) > self.limits.max_connections:
-            self._status = 503
-            self.send_400_response("too many connections")
-            return
-        self._arm()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._disarm()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        if self._status:
-            return  # refused already: what else comes is not read
-        if self._in_head:
-            self._fed += len(data)
-        super().data_received(data)
-        # A header whose end does not come is kept by the parser, and not yet counted.
-        if self._in_head and not self._status and self._fed > 2 * self.limits.max_header_bytes:
-            self._status = 431
-            self.send_400_response("")
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._size = self._number = 0
-        self._arm()
-
-    def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._number += 1
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        self._fed = 0
-        self._disarm()
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        self._in_head = True
-        super().on_message_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        if not self._status:
-            super().send_400_response(msg)
-            return
-        message = {408: "the request did not come", 431: "the request's headers are too large"}
-        body = error_body("chat", self._status, message.get(self._status, msg))
-        head = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-        head %= (self._status, _PHRASES[self._status], len(body))
-        self.transport.write(head + b"connection: close\r\n\r\n" + body)
-        self.transport.close()
-
-    def _count(self, size: int) -> None:
-        self._size += size
-        limits = self.limits
-        if self._size > limits.max_header_bytes or self._number > limits.max_headers:
-            self._status = 431
-            raise _HeadError  # the parser makes it an error of its own, which ends in a refusal
-
-    def _arm(self) -> None:
-        if self._timer is None:
-            self._timer = self.loop.call_later(self.limits.request_timeout_s, self._late)
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _late(self) -> None:
-        self._timer = None
-        if not self.transport.is_closing():
-            self._status = 408
-            self.send_400_response("")
+    def refusal(self, status: int, message: str) -> bytes:
+        """The body of a refusal."""
+        return error_body("chat", status, message)
