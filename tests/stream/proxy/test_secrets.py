@@ -71,7 +71,7 @@ async def test_the_proxy(tmp_path, caplog, capfd, broken, ends):
     sent = sse(*answer())
     sent = sent if ends else sent[:-40]
     findings = []
-    settings = {"detectors": lambda: [Broken()]} if broken else {}
+    settings = {"make_detectors": lambda: [Broken()]} if broken else {}
     async with (
         within(),
         Upstream(sent, size=97) as upstream,
