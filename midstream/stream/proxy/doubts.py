@@ -844,11 +844,68 @@ class _AnthropicDoubts(Doubts):
         self._write(call, text)
 
 
+class _OllamaDoubts(Doubts):
+    """Ollama: calls come whole, in the message of a line."""
+
+    def touches(self, text: str) -> bool:
+        return '"tool_calls"' in text or '"function_call"' in text
+
+    def _look(self, payload: dict[str, Any]) -> Iterator[str]:
+        message = payload.get("message")
+        said = message if isinstance(message, dict) else payload
+        calls = said.get("tool_calls")
+        beside = payload.get("tool_calls") if said is not payload else None
+        for place in (beside, payload.get("choices"), said.get("function_call")):
+            if place and self.matters((None,)):
+                yield "calls stand where none should"
+        if not calls:
+            return
+        if not isinstance(calls, list):
+            if self.matters((None,)):
+                yield "calls are no list"
+            return
+        text = said.get("content") if said is message else said.get("response")
+        plain = isinstance(payload.get("done"), bool) or isinstance(text, str)
+        for call in calls:
+            function = call.get("function") if isinstance(call, dict) else None
+            if not isinstance(function, dict):
+                if self.matters((None,)):
+                    yield "a call is no object"
+                continue
+            name = _name(function)
+            if name is None:
+                if self.matters((None,)):
+                    yield "the name of a call is no text"
+            elif not plain and self.matters((name,)):
+                yield "a line with calls says neither a text nor whether it is the last"
+            arguments = function.get("arguments")
+            flat = arguments is not None and not isinstance(arguments, (dict, str))
+            other = call.get("name") not in (None, name) or call.get("custom")
+            if flat and self.matters((name,)):
+                yield "the arguments of a call are no object"
+            if (other or function.get("input")) and self.matters((name, None)):
+                yield "a call has another name or other arguments beside its own"
+
+
+class _LlamaDoubts(Doubts):
+    """llama.cpp's completions: text, and no calls at all."""
+
+    def touches(self, text: str) -> bool:
+        return '"tool_calls"' in text or '"function_call"' in text
+
+    def _look(self, payload: dict[str, Any]) -> Iterator[str]:
+        places = ("tool_calls", "function_call", "message", "choices")
+        if any(payload.get(name) for name in places) and self.matters((None,)):
+            yield "calls stand where none should"
+
+
 _DOUBTS: dict[str, type[Doubts]] = {
     "chat": _ChatDoubts,
     "responses": _ResponsesDoubts,
     "realtime": _RealtimeDoubts,
     "anthropic": _AnthropicDoubts,
+    "ollama": _OllamaDoubts,
+    "llama": _LlamaDoubts,
 }
 
 

@@ -274,6 +274,94 @@ def test_lines_that_are_called_something_else(framing):
     assert b'"rm"' not in out
 
 
+def line(*calls, done=False, content="", **more):
+    message = {"role": "assistant", "content": content, "tool_calls": list(calls)}
+    return {"message": message, "done": done, **more}
+
+
+def tool(name="rm", arguments=None, **more):
+    return {"function": {"name": name, "arguments": arguments or {}, **more}}
+
+
+BARE = {"role": "assistant", "tool_calls": [tool()]}
+LAST = {"message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop"}
+OLLAMA = {
+    "neither text nor an end": {"message": BARE},
+    "beside the message": {**line(), "tool_calls": [tool()]},
+    "in choices": {"choices": [{"index": 0, "delta": BARE}], **line()},
+    "an older field": {"message": {**BARE, "tool_calls": [], "function_call": {"name": "rm"}}},
+    "no list": {"message": {**BARE, "content": "", "tool_calls": {"0": tool()}}, "done": False},
+    "no object": line("rm"),
+    "no function": line({"function": "rm"}),
+    "no text": line(tool(["rm"])),
+    "no object of arguments": line(tool("write", ["bad"])),
+    "another name": line({**tool("read"), "name": "rm"}),
+    "another kind": line({**tool("read"), "custom": {"name": "rm"}}),
+    "other arguments": line(tool("write", None, input={"path": "bad"})),
+    "a key twice": '{"done": false, "message": {"content": "", "tool_calls": '
+    '[{"function": {"name": "rm", "name": "read", "arguments": {}}}]}}',
+    "an escaped key twice": '{"message": {"content": "", "tool_c\\u0061lls": '
+    '[{"function": {"name": "rm"}}]}, "done": false, "message": {"content": ""}}',
+    "no JSON": '{"done": false, "message": {"tool_calls": [{"function": {"name": "rm"}}]}',
+    "a line within": '{"x":\r{"message": {"content": "", "tool_calls": '
+    '[{"function": {"name": "rm"}}]}}\r}',
+}
+
+
+@pytest.mark.parametrize("framing", ["json", "sse", "lines"])
+@pytest.mark.parametrize("odd", OLLAMA)
+def test_lines_that_can_be_read_in_more_than_one_way(odd, framing):
+    if framing == "sse":  # where they are called so, they are one value
+        framing = "json"
+        sent = [OLLAMA[odd]]
+    else:
+        sent = [line(content="Well."), OLLAMA[odd], LAST]
+    texts = [one if isinstance(one, str) else json.dumps(one) for one in sent]
+    body = "\n".join(texts).encode()
+    out, rewriter = rewritten("ollama", guard(), body, (1, 30, 90), framing=framing)
+    assert rewriter.over
+    assert b'"rm"' not in out
+    assert b"error" in out.splitlines()[-1]
+    free, _ = rewritten("ollama", Guard(()), body, (1, 30, 90), framing=framing)
+    assert free == body
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        line(tool("read"), tool("write", {"path": "ok"})),
+        line(tool("read", '{"a": 1}')),
+        line(tool("read"), done=True),
+        {"message": {"role": "assistant", "content": "", "tool_calls": None}, "done": False},
+        {"response": '{"tool_calls": []}', "done": False},
+        {"error": "model not found"},
+    ],
+)
+def test_lines_that_say_one_thing_pass(plain):
+    body = (json.dumps(plain) + "\n").encode()
+    out, rewriter = rewritten("ollama", guard(), body, (9,), framing="lines")
+    assert out.startswith(body)
+    assert not rewriter.denied
+
+
+@pytest.mark.parametrize("framing", ["json", "sse", "lines"])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"content": "x", "stop": False, "tool_calls": [tool()]},
+        {"choices": [{"index": 0, "delta": {"tool_calls": [tool()]}}]},
+        {"content": "x", "message": BARE},
+        '{"content": "x", "content": "y", "tool_calls": [{"function": {"name": "rm"}}]}',
+    ],
+)
+def test_calls_in_completions_of_text(odd, framing):
+    text = odd if isinstance(odd, str) else json.dumps(odd)
+    body = f"data: {text}\n\n".encode() if framing == "sse" else f"{text}\n".encode()
+    out, rewriter = rewritten("llama", guard(), body, (9,), framing=framing)
+    assert rewriter.over
+    assert b'"rm"' not in out
+
+
 def test_what_is_neither_passes_as_it_came():
     for sent in (b"", b" \n", b"<html>\n\nbusy</html>", b'{"cut": [1,\n 2', b"[]", b"\x00\xff\n"):
         for framing in ("json", "sse", "lines"):
