@@ -145,6 +145,8 @@ def serve(
             on_finding=told.finding,
         )
         tls = None
+        if certificate is None and key is not None:
+            raise typer.BadParameter("--key goes only with --certificate")
         if certificate is not None:
             tls = (str(certificate), str(certificate if key is None else key))
         server = ProxyServer(proxy, host, port, drain_s=drain_s, tls=tls)
@@ -152,7 +154,7 @@ def serve(
         raise typer.BadParameter(str(error)) from None
     except OSError as error:  # of the certificate
         raise typer.BadParameter(f"--certificate: {error}") from None
-    run = _Run(proxy, server, told, files)
+    run = _Run(proxy, server, told, files, "http" if tls is None else "https")
     with told:
         try:
             _asyncio_run(run)
@@ -220,13 +222,19 @@ class _Run:
     """One run of the server."""
 
     def __init__(
-        self, proxy: Proxy, server: ProxyServer, told: _Told, rules: Sequence[PolicyFile]
+        self,
+        proxy: Proxy,
+        server: ProxyServer,
+        told: _Told,
+        rules: Sequence[PolicyFile],
+        scheme: str,
     ) -> None:
         self.signalled = 0
         self._proxy = proxy
         self._server = server
         self._told = told
         self._rules = rules
+        self._scheme = scheme
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def main(self) -> None:
@@ -253,7 +261,9 @@ class _Run:
         gc.freeze()
         host, port = self._server.address
         shown = f"[{host}]" if ":" in host else host
-        self._told.row("proxying", url=f"http://{shown}:{port}", upstream=self._proxy.upstream)
+        self._told.row(
+            "proxying", url=f"{self._scheme}://{shown}:{port}", upstream=self._proxy.upstream
+        )
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         assert self._loop is not None

@@ -6,12 +6,16 @@ import asyncio
 import json
 import signal
 import socket
+import ssl
 import sys
 
+import httpx2
 import pytest
 from apps.program import finished, read_until, run, started
 from stream.chat import chunk, sse, story, within
 from stream.proxy.wires import Upstream, post, raw, split
+
+from midstream.quic.certificates import Identity
 
 CHAT = "/v1/chat/completions"
 KEY = "sk-proj-" + "A1b2C3d4E5" * 8
@@ -62,6 +66,19 @@ async def test_it_serves_until_a_signal(tmp_path):
     (kept,) = (tmp_path / "kept").iterdir()
     assert kept.stem == found["id"]
     assert KEY not in done.out + done.err + kept.read_text()
+
+
+@posix
+async def test_it_serves_https(tmp_path):
+    chain, key = Identity.development().save(tmp_path)
+    options = ("--port", 0, "--certificate", chain, "--key", key, "--json")
+    with started("proxy", "--upstream", "http://127.0.0.1:9", *options) as process:
+        start = await first_row(process)
+        trust = ssl.create_default_context(cafile=chain)
+        async with httpx2.AsyncClient(verify=trust) as client:
+            answer = await client.get(start["url"] + "/-/health")
+        await ended(process)
+    assert answer.status_code == 200
 
 
 @posix
@@ -140,6 +157,8 @@ async def test_for_people():
         (("--upstream", "me:secret@x"), "must not hold a user"),
         (("--upstream", "http://me:secret@x"), "must not hold a user"),
         (("--upstream", "http://x", "--limit", "none=3"), "max_streams"),
+        (("--upstream", "http://x", "--key", __file__), "--key goes only with --certificate"),
+        (("--upstream", "http://x", "--certificate", __file__), "a certificate and its key in PEM"),
         (("--upstream", "http://x", "--limit", "max_streams=x"), "must be a number"),
         (("--upstream", "http://x", "--limit", "max_streams=0"), "max_streams"),
         (("--upstream", "http://x", "--rules", "/none"), "No such file"),

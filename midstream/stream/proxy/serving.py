@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import ssl
 from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from midstream._core.errors import ArgumentTypeError
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_int, check_real, check_text
 from midstream.stream.listening import HeadLimitedProtocol, QuietServer, listening
 from midstream.stream.proxy.routes import error_body
@@ -50,9 +51,9 @@ class ProxyServer:
     Raises
     ------
     ArgumentTypeError, ArgumentValueError
-        An argument is of the wrong type or out of range.
+        An argument is of the wrong type or out of range; `tls` names no certificate with its key.
     OSError
-        From `serve`: the address cannot be used.
+        A file of `tls` cannot be read. From `serve`: the address cannot be used.
 
     Notes
     -----
@@ -92,6 +93,14 @@ class ProxyServer:
         self._port = check_int("port", port, low=0, high=65535)
         self._drain_s = check_real("drain_s", drain_s, low=0)
         chain, key = tls if tls is not None else (None, None)
+        if chain is not None:
+            try:  # now, not when it is to serve
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key)
+            except ssl.SSLError as error:
+                raise ArgumentValueError(
+                    f"tls must be a certificate and its key in PEM, got {chain!r} and {key!r}: "
+                    f"{error.reason or 'one of them is not in PEM'}"
+                ) from None
         protocol = type("BoundProtocol", (_Protocol,), {"limits": proxy.limits})
         self._server = QuietServer(
             uvicorn.Config(
