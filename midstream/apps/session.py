@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from midstream.apps.output import Interrupted, Output, OutputFailed, tell_error
 from midstream.apps.show import Show
-from midstream.errors import MidstreamError
+from midstream.errors import MidstreamError, RecordingError
 from midstream.stream import Detector, Finding, Recorder, Report, Source, watch
 
 if TYPE_CHECKING:
@@ -107,7 +107,11 @@ def follow(
             with contextlib.suppress(Interrupted):
                 show.report(report, context)
         if failure is not None:
-            tell_error(failure)
+            hint = ""
+            known = isinstance(failure.__cause__, OSError) or guard.metrics.events
+            if isinstance(failure, RecordingError) and not known:
+                hint = "; what is no recording is watched with --format sse, ndjson or text"
+            tell_error(f"{failure}{hint}")
         status = 128 + signals.number if signals.number else exit_status(report)
         if status in (NOTHING, FOUND) and report.stopped is None and recorder is not None:
             status = FAILED if recorder.lost or failure is not None else status

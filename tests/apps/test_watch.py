@@ -333,6 +333,12 @@ class TestFailures:
         self.failed(tmp_path, cause="Is a directory")
         self.failed(tmp_path, "--format", "text", cause="Is a directory")
 
+    def test_a_providers_stream_that_is_no_recording(self, tmp_path):
+        path = tmp_path / "body.sse"
+        for body in (b"data: {}\n\n", b'{"choices": []}\n'):
+            path.write_bytes(body)
+            self.failed(path, cause="is watched with --format sse, ndjson or text")
+
     def test_binary_garbage(self, tmp_path):
         path = tmp_path / "garbage"
         path.write_bytes(bytes(range(256)) * 64)
