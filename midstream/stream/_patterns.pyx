@@ -22,6 +22,7 @@ from libc.string cimport memcpy, memset
 import threading
 
 from midstream._core import regex
+from midstream._core.errors import ArgumentValueError, MidstreamError
 
 cdef int CHAR = regex.CHAR
 cdef int SPLIT = regex.SPLIT
@@ -45,6 +46,7 @@ cdef enum:
     HERE = -1
     NONE = -2
     NO_CLASS = 0xFFFF
+    MAX_BEHIND = 1 << 20
     PAGES = 0x110000 >> 8
     # The end of the text, as a class of characters.
     END_OF_TEXT = -1
@@ -609,11 +611,12 @@ cdef class PatternScanner:
     early : bool
         Tell a match when it is certain that there is one, not when it is certain which.
     max_behind : int
-        Characters behind a match after which it is taken as it is.
+        Characters behind a match after which it is taken as it is, up to 2**20.
 
     Notes
     -----
-    Not thread-safe; scanners of one table are independent.
+    Not thread-safe; scanners of one table are independent. What a second thread asks while one is
+    at it is refused by a MidstreamError: both would write over what the other reads.
     """
 
     cdef PatternTable table
@@ -629,12 +632,17 @@ cdef class PatternScanner:
     cdef int64_t tail_start
     cdef int64_t deadline  # character at which a match is taken as it is
     cdef list matches
+    cdef bint busy         # between `enter` and the end of what a caller asked for
     # The text being fed.
     cdef int width
     cdef const void *data
     cdef int64_t base
 
     def __cinit__(self, PatternTable table not None, *, bint early, int64_t max_behind):
+        if not 1 <= max_behind <= MAX_BEHIND:
+            raise ArgumentValueError(
+                f"max_behind must be from 1 to {MAX_BEHIND}, got {max_behind}"
+            )
         self.table = table
         self.early = early
         self.max_behind = max_behind
@@ -642,7 +650,7 @@ cdef class PatternScanner:
         self.found = <Found *>PyMem_Calloc(max(self.n_parts, 1), sizeof(Found))
         if self.found == NULL:
             raise MemoryError
-        self.reset()
+        self.begin()
 
     def __dealloc__(self):
         cdef int i
@@ -651,8 +659,22 @@ cdef class PatternScanner:
                 PyMem_Free(self.found[i].starts)
         PyMem_Free(self.found)
 
+    cdef int enter(self) except -1:
+        """Have the scanner alone: making matches and waiting for the table let others run."""
+        if self.busy:
+            raise MidstreamError("another thread is using this scanner: give each its own")
+        self.busy = True
+        return 0
+
     def reset(self):
         """Be as new: the next character is the first of a text."""
+        self.enter()
+        try:
+            self.begin()
+        finally:
+            self.busy = False
+
+    cdef int begin(self) except -1:
         cdef PatternTable table = self.table
         cdef Part part
         cdef int i
@@ -673,6 +695,7 @@ cdef class PatternScanner:
         self.tail_start = 0
         self.deadline = INT64_MAX
         self.matches = None
+        return 0
 
     @property
     def memory_bytes(self):
@@ -689,6 +712,8 @@ cdef class PatternScanner:
         cdef int64_t first = self.n_chars
         cdef int i
         cdef Found *found
+        self.enter()
+        self.busy = False  # nothing below lets another thread run
         for i in range(self.n_parts):
             found = &self.found[i]
             if (<State>self.states[i]).n_groups and found.starts[0] < first:
@@ -702,6 +727,8 @@ cdef class PatternScanner:
         cdef int64_t first = self.n_chars
         cdef int i, holder = -1
         cdef Part part
+        self.enter()
+        self.busy = False
         for i in range(self.n_parts):
             if (<State>self.states[i]).n_groups and self.found[i].starts[0] < first:
                 first = self.found[i].starts[0]
@@ -719,6 +746,8 @@ cdef class PatternScanner:
         cdef int i
         cdef Part part
         cdef list found = []
+        self.enter()
+        self.busy = False
         for i in range(self.n_parts):
             if self.found[i].end >= 0:
                 part = self.table.parts[i]
@@ -727,6 +756,13 @@ cdef class PatternScanner:
 
     def feed(self, str text not None):
         """Take the next piece; the matches that it decided, in that order."""
+        self.enter()
+        try:
+            return self.scan(text)
+        finally:
+            self.busy = False
+
+    cdef object scan(self, str text):
         cdef Py_ssize_t n, i, stop
         cdef PatternTable table = self.table
         cdef int64_t base = self.n_chars
@@ -817,6 +853,13 @@ cdef class PatternScanner:
 
     def finish(self):
         """Take note that the text is over, and be as new; the matches that its end decides."""
+        self.enter()
+        try:
+            return self.close()
+        finally:
+            self.busy = False
+
+    cdef object close(self):
         cdef int i
         cdef int64_t at
         cdef State state
@@ -844,7 +887,7 @@ cdef class PatternScanner:
                     break
                 state = self.again(i, at, self.n_chars)
         matches = self.matches
-        self.reset()
+        self.begin()
         if matches is None:
             return NOTHING
         matches.sort(key=lambda match: match[1:])

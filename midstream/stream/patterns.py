@@ -57,7 +57,8 @@ class PatternSet:
         How many characters to wait for a longer match when a shorter one is there and nothing has
         been added to it: ``a(.*b)?`` would have to wait for the end of the line.
     memory_limit_bytes : int, default 8 MiB
-        For the automaton that all scanners share. Beyond it, states are forgotten and found anew.
+        For the automaton that all scanners share, up to 2 GiB. Beyond it, states are forgotten and
+        found anew.
 
     Raises
     ------
@@ -127,7 +128,7 @@ class PatternSet:
         self._patterns = {name: pattern.text for name, pattern in parts.items()}
         self._early = early
         self._max_behind = check_int("max_behind", max_behind, low=1, high=1 << 20)
-        self._limit = check_int("memory_limit_bytes", memory_limit_bytes, low=1 << 16, high=1 << 40)
+        self._limit = check_int("memory_limit_bytes", memory_limit_bytes, low=1 << 16, high=1 << 31)
         self._table = PatternTable(list(parts.items()), Match, memory_limit_bytes=self._limit)
         for name in self._table.empties():
             raise ArgumentValueError(
@@ -193,7 +194,8 @@ class Scanner(PatternScanner):
 
     Notes
     -----
-    Not thread-safe; the scanners of one set are independent of one another.
+    Not thread-safe; the scanners of one set are independent of one another. What a second thread
+    asks of one while the first is at it raises MidstreamError.
 
     Methods
     -------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import random
 import re
+import sys
 import threading
 from itertools import pairwise, product
 
@@ -13,8 +14,14 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from midstream._core.regex import CHAR, MATCH, SPLIT, Pattern
-from midstream.errors import ArgumentTypeError, ArgumentValueError, ExpressionError
+from midstream.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    ExpressionError,
+    MidstreamError,
+)
 from midstream.stream import Match, PatternSet
+from midstream.stream._patterns import PatternScanner, PatternTable
 
 ATOMS = st.sampled_from(
     ["a", "b", "é", ".", "[ab]", "[^a]", r"\d", r"\w", r"\S", r"\s", "[a-b1]", "[^\\W1]", "😀"]
@@ -379,3 +386,61 @@ def test_threads_share_a_set():
     for thread in threads:
         thread.join()
     assert not failures
+
+
+@pytest.mark.parametrize("method", ["feed", "finish", "reset", "holding", "under_way"])
+def test_who_is_at_a_scanner_has_it_alone(method):
+    refused = []
+
+    def match(name, start, end):
+        # Where matches are made, others run: here one that asks the same scanner.
+        with pytest.raises(MidstreamError, match="another thread is using this scanner") as caught:
+            getattr(scanner, method)(*["aa"] * (method == "feed"))
+        refused.append(caught)
+        return Match(name, start, end)
+
+    table = PatternTable([("x", Pattern("a+"))], match, memory_limit_bytes=1 << 16)
+    scanner = PatternScanner(table, early=False, max_behind=9)
+    assert scanner.feed("aab") == [Match("x", 0, 2)]
+    assert scanner.feed("a") == ()
+    assert scanner.finish() == [Match("x", 3, 4)]
+    assert len(refused) == 2
+
+
+def test_threads_at_one_scanner_break_nothing():
+    scanner = PatternSet({"x": "a(.*b)?", "y": r"\w+\d+"}, memory_limit_bytes=1 << 16).scanner()
+    unlike = []
+
+    def scan(seed):
+        rng = random.Random(seed)
+        for _ in range(2000):
+            try:
+                scanner.feed("".join(rng.choice("ab xy1\u4e00\U0001f600") for _ in range(50)))
+                if rng.random() < 0.1:
+                    scanner.finish()
+                scanner.under_way()
+            except MidstreamError:
+                continue
+            except Exception as error:  # noqa: BLE001
+                unlike.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=scan, args=(seed,)) for seed in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not unlike
+    scanner.reset()
+    assert [match.name for match in scanner.feed("abc ")] == ["x"]
+
+
+@pytest.mark.parametrize("max_behind", [0, -5, (1 << 20) + 1, (1 << 63) - 1])
+def test_a_scanner_waits_so_far_and_no_farther(max_behind):
+    table = PatternTable([("x", Pattern("ab+"))], Match, memory_limit_bytes=1 << 16)
+    with pytest.raises(ArgumentValueError, match="max_behind must be from 1 to 1048576"):
+        PatternScanner(table, early=False, max_behind=max_behind)
