@@ -260,3 +260,16 @@ async def test_a_finding_that_comes_late_stops_a_live_stream_while_it_is_silent(
 def test_bad_arguments_are_named(arguments, message) -> None:
     with pytest.raises((ValueError, TypeError), match=message):
         Offload(**{"detector": RegimeDetector(), **arguments})
+
+
+def test_texts_without_end_that_have_no_room_are_counted_in_bounded_memory() -> None:
+    recording = Recording()
+    offload = Offload(recording, scheduler=Scheduler("edf", 8), max_pending=1)
+    for number in range(5000):
+        offload.observe(Event("text", number, 0, "word", None, None, str(number)), 0)
+    (gap,) = offload._pending
+    assert len(gap.chars) == 1024
+    offload.finish()
+    assert (offload.n_shed, offload.n_shed_chars) == (5000, 20_000)
+    assert len(recording.skipped) == 1024
+    assert offload.memory_bytes == 0

@@ -239,8 +239,9 @@ class Offload:
         except IndexError:  # a worker has just made room
             self._pending.append(_Waiting(event, 0, monotonic_ns()))
             return
-        gap = newest if isinstance(newest, _Gap) else _Gap.of(newest.event)
-        self._pending.append(gap.and_of(event))
+        gap = newest if isinstance(newest, _Gap) else _Gap(newest.event)
+        gap.add(event)  # taken out, it is no worker's
+        self._pending.append(gap)
 
     def _ask(self) -> None:
         scheduler = self._scheduler
@@ -291,8 +292,10 @@ class Offload:
             self._busy_ns += monotonic_ns() - now_ns
 
     def _shed(self, waiting: _Waiting | _Gap, *, tell: bool = True) -> None:
-        gap = waiting if isinstance(waiting, _Gap) else _Gap.of(waiting.event)
+        gap = waiting if isinstance(waiting, _Gap) else _Gap(waiting.event)
         self.n_shed += gap.n_events
+        self.n_shed_chars += gap.other_chars
+        self._chars_out += gap.other_chars
         skip = getattr(self.detector, "skip", None) if tell and not self._broken else None
         for (kind, stream_id), chars in gap.chars.items():
             self.n_shed_chars += chars
@@ -339,26 +342,31 @@ class _Waiting(NamedTuple):
     came_ns: int
 
 
-class _Gap(NamedTuple):
+class _Gap:
     """Events for which there was no room: how many, and characters of each text."""
 
-    n_events: int
-    chars: dict[tuple[Kind, str], int]
+    __slots__ = ("chars", "n_events", "other_chars")
 
-    @classmethod
-    def of(cls, event: Event) -> _Gap:
-        return cls(1, {(event.kind, event.stream_id): len(event.text)})
+    def __init__(self, event: Event) -> None:
+        self.n_events = 0
+        self.chars: dict[tuple[Kind, str], int] = {}
+        #: Of texts beyond those that are told apart: whoever sends them may make up any number.
+        self.other_chars = 0
+        self.add(event)
 
-    def and_of(self, event: Event) -> _Gap:
-        # A new one: a worker may hold this one already.
+    def add(self, event: Event) -> None:
+        self.n_events += 1
         key = event.kind, event.stream_id
-        return _Gap(
-            self.n_events + 1, {**self.chars, key: self.chars.get(key, 0) + len(event.text)}
-        )
+        known = self.chars.get(key)
+        if known is None and len(self.chars) >= _MAX_GAP_TEXTS:
+            self.other_chars += len(event.text)
+        else:
+            self.chars[key] = (known or 0) + len(event.text)
 
 
 _CHARS_EACH = 256
 _EVENT_BYTES = 400
+_MAX_GAP_TEXTS = 1024
 _FINISH_NS = 20_000_000
 _TURN_NS = 200_000
 
