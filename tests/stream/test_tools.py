@@ -363,3 +363,107 @@ def test_a_week_may_be_looked_up_in_vain() -> None:
     turns = [[("flights", f'{{"date": "2024-05-{day}"}}', "[]")] for day in range(11, 25)]
     found = [(call, f.severity) for call, f in scan(events_of(turns))]
     assert found == [(3, "note"), (4, "warn"), (8, "warn"), (10, "stop")]
+
+
+_CALL = ("get", '{"q": "tea"}')
+
+
+def _each(results) -> list[Finding]:
+    return [f for _, f in scan(events_of([[(*_CALL, result)] for result in results]))]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        "Error 429: slow down (request req_{h16})",
+        "request-id: {h16} not found",
+        '{{"items": [], "took": {n}}}',
+        '{{"items": [], "latency_ms": {n}.5}}',
+        "process {n} exited with 2",
+    ],
+)
+def test_results_that_differ_only_in_what_changes_by_itself_are_the_same(result) -> None:
+    rng = random.Random(0)
+    told = _each(
+        result.format(n=rng.randrange(100, 999), h16=f"{rng.getrandbits(64):016x}")
+        for _ in range(4)
+    )
+    assert [f.severity for f in told][-1:] == ["stop"]
+
+
+def test_results_are_the_same_whatever_the_order_of_their_keys() -> None:
+    told = _each(['{"a": 1, "b": [2]}', '{"b": [2], "a": 1.0}', '{ "a": 1, "b": [2]}'])
+    assert [f.severity for f in told] == ["note", "stop"]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        "in progress, {left}s left",
+        '{{"state": "running", "remaining": "{left} ms"}}',
+        "ETA 00:00:{left}",
+        "<image {h16}>",
+        "commit {h16}",
+    ],
+)
+def test_time_that_is_left_and_hashes_of_what_is_there_are_progress(result) -> None:
+    rng = random.Random(0)
+    told = _each(result.format(left=90 - n, h16=f"{rng.getrandbits(64):016x}") for n in range(12))
+    assert {f.severity for f in told} == {"note"}
+
+
+def test_a_result_that_has_changed_before_may_change_again() -> None:
+    """A die falls alike twice in a row now and then."""
+    told = _each("12334455615566")
+    assert "stop" not in [f.severity for f in told]
+    told = _each("123455555555")
+    assert [f.severity for f in told][-1] == "stop"
+    # An error that reads otherwise is no progress.
+    told = _each([f"Error {n}: no" for n in (1, 2, 3, 4, 4, 4)])
+    assert [f.severity for f in told][-1] == "stop"
+
+
+@pytest.mark.parametrize("answer", ["", "ok", "{thought}"])
+@pytest.mark.parametrize("tool", ["think", "sequentialthinking", "note_thoughts"])
+def test_thoughts_are_no_news_whatever_their_tool_returns(tool, answer) -> None:
+    turns = []
+    for n in range(6):
+        thought = f"thought {'abcdef'[n]} of mine"
+        turns.append([("search", '{"q": 1}', "No results")])
+        turns.append([(tool, json.dumps({"text": thought}), answer.format(thought=thought))])
+    assert any(f.severity == "stop" for _, f in scan(events_of(turns)))
+
+
+def _nearly(arguments, result="[]", count=12):
+    turns = [[("find", json.dumps(arguments(n)), result)] for n in range(count)]
+    return [f.severity for _, f in scan(events_of(turns)) if f.kind == "near_tool_loop"]
+
+
+def test_short_hashes_and_made_up_identifiers_nearly_repeat() -> None:
+    rng = random.Random(0)
+    letters = "abcdefghijkmnopqrstuvwxyzABCDEFGHJK0123456789"
+    assert "stop" in _nearly(lambda n: {"q": "tea", "key": f"{rng.getrandbits(32):08x}"})
+    assert "stop" in _nearly(
+        lambda n: {"q": 1, "key": "req_1" + "".join(rng.choices(letters, k=15))}
+    )
+    assert _nearly(lambda n: {"q": "defaced facade decade beefed"[n : n + 9]}) == []
+
+
+def test_arguments_that_only_grow_nearly_repeat() -> None:
+    words = [f"w{chr(97 + n)}" for n in range(20)]
+    assert _nearly(lambda n: {"items": words[: n + 1]}) == ["note", "warn", "warn", "stop"]
+    assert "stop" in _nearly(lambda n: {"q": " ".join(words[: n + 2])}, "Error: not found")
+    # Not where each brings something, or only does something, or is another thing altogether.
+    turns = [[("find", json.dumps({"items": words[: n + 1]}), f"{n} x")] for n in range(12)]
+    assert scan(events_of(turns)) == []
+    assert "stop" not in _nearly(lambda n: {"items": words[: n + 1]}, "saved")
+    assert _nearly(lambda n: {"q": words[n] * 3}) == []
+
+
+def test_a_result_in_many_pieces_is_kept_up_to_a_limit() -> None:
+    detector = ToolLoopDetector()
+    detector.observe(Event("tool_call", 0, 0, "{}", "get", None, "0/0", "c"))
+    for _ in range(40):
+        detector.observe(Event("tool_result", 0, 0, "x" * (1 << 16), "get", None, "0/0", "c"))
+    assert detector._result is not None
+    assert sum(map(len, detector._result.texts)) == 1 << 20

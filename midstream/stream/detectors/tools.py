@@ -29,8 +29,9 @@ class ToolLoopDetector:
     Calls are compared by tool and canonical arguments: order of keys, forms of numbers and white
     space do not count. A repeated call is a loop where its results stay the same and nothing new
     was learned in between, wherever in the conversation that is; so is a cycle of calls (A-B-A-B).
-    Calls that differ only in numbers, identifiers, case or spaces nearly repeat, where all their
-    results are the same. Results are compared but for times, durations and identifiers in them.
+    Calls that differ only in numbers, identifiers, case or spaces nearly repeat, and so do those
+    whose arguments only grow, where all their results are the same. Results are compared but for
+    times, durations and identifiers of requests in them, JSON whatever the order of its keys.
 
     Parameters
     ----------
@@ -74,10 +75,11 @@ class ToolLoopDetector:
     the third call is found by what came of the first two. ``start`` and ``end`` are characters of
     these arguments, the same however they were cut into events.
 
-    What counts as new: the first result of a call that is not empty (a tool for thinking returns
-    nothing), and a result that is not that of the time before. Calls that the model makes at once,
-    before it has any result, are no repetition of each other unless they are equal and of one
-    choice.
+    What counts as new: the first result of a call that is not empty (thoughts are no news, whatever
+    the tool for them returns), and a result that is not that of the time before. A call whose
+    result has changed more than once needs a copy more for each further change to be certain.
+    Calls that the model makes at once, before it has any result, are no repetition of each other
+    unless they are equal and of one choice.
 
     Within a response the calls alone count. Where it was answered, and the answers are not seen,
     nothing is certain: another roll of the dice is the same call again.
@@ -159,6 +161,8 @@ class ToolLoopDetector:
         self._near_cycles = RunDetector(self._max_cycle, self._found)
         self._texts: OrderedDict[bytes, str] = OrderedDict()
         self._void: dict[str, bool] = {}
+        #: Of each tool the newest call: its canonical arguments, and their near key.
+        self._newest_of: dict[str, tuple[str, bytes]] = {}
         self._polls: dict[str, bool] = {}
         # The stretch of calls without a result between them: what the model asks for at once.
         self._turn = 0
@@ -296,9 +300,9 @@ class ToolLoopDetector:
             self._settle()
             result = None
         if result is None:
-            self._result = _Result(event.call_id, event.name, event.stream_id, [event.text])
-        elif sum(map(len, result.texts)) < _MAX_RESULT_CHARS:
-            result.texts.append(event.text)
+            self._result = _Result(event)
+        else:
+            result.add(event.text)
         return found
 
     def _close_neighbours(self, stream_id: str, event: Event) -> list[Finding]:
@@ -357,6 +361,8 @@ class ToolLoopDetector:
             self._wait_for(_Made(name, call_id, self._turn, None, None, False))
             return None
         key, near_key = _keys(name, canonical)
+        if self._near:
+            near_key = self._grown_from(name, canonical, near_key)
         exact, new = self._known(self._exact, key)
         nearly, near_new = self._known(self._nearly, near_key)
         if beside and exact.turn == self._turn:
@@ -376,6 +382,22 @@ class ToolLoopDetector:
         self._in_turn += (exact, nearly)
         self._wait_for(_Made(name, call_id, self._turn, exact, nearly, near_new))
         return self._judge(exact, nearly, again, near_again)
+
+    def _grown_from(self, name: str, canonical: str, near_key: bytes) -> bytes:
+        """The near key of a call's arguments: that of the call before, where they only grew."""
+        before = self._newest_of.get(name)
+        if (
+            before is not None
+            and near_key not in self._nearly
+            and before[1] in self._nearly
+            and _has_grown(before[0], canonical)
+        ):
+            near_key = before[1]
+        if len(canonical) <= _MAX_MASKED_CHARS:
+            self._newest_of[name] = canonical, near_key
+            if len(self._newest_of) > _MAX_NAMES:
+                del self._newest_of[next(iter(self._newest_of))]
+        return near_key
 
     def _judge(
         self, exact: _Known, nearly: _Known, again: bool, near_again: bool
@@ -408,7 +430,11 @@ class ToolLoopDetector:
         many = self._found if sort == "failed" else self._certain
         if exact.direct >= many or exact.copies >= self._scattered:
             level = _FOUND
-        if exact.direct >= self._needed(sort) and not exact.unseen:
+        needed = self._needed(sort)
+        if sort != "failed" and exact.changes > 1:
+            # What has changed more than once may well change again: a price, a die.
+            needed = min(needed + exact.changes - 1, max(needed, self._done))
+        if exact.direct >= needed and not exact.unseen:
             level = _CERTAIN
         return _Verdict("tool_loop", level, exact.copies, 1, exact)
 
@@ -485,7 +511,7 @@ class ToolLoopDetector:
         if made is None:
             return
         text = "".join(result.texts)
-        empty = not text or text.isspace()
+        empty = not text or text.isspace() or _THINKS.search(made.name) is not None
         self._void[made.name] = self._void.get(made.name, True) and empty
         if len(self._void) > _MAX_NAMES:
             del self._void[next(iter(self._void))]
@@ -531,6 +557,11 @@ class ToolLoopDetector:
         a, b = self._texts.get(one), self._texts.get(other)
         if a is None or b is None or abs(len(a) - len(b)) > _MAX_UNLIKE_CHARS:
             return False
+        if a[:1] == b[:1] and a[:1] in ("{", "["):
+            a, b = canonical_arguments(a), canonical_arguments(b)
+            if a == b:
+                return True
+            a, b = a.replace(",", ", "), b.replace(",", ", ")
         return _differ_in_volatile(a.split(), b.split())
 
     def _made_for(self, result: _Result) -> _Made | None:
@@ -667,13 +698,22 @@ class _Made(NamedTuple):
     first: bool
 
 
-class _Result(NamedTuple):
+class _Result:
     """A result of which more may come."""
 
-    call_id: str | None
-    name: str | None
-    stream_id: str
-    texts: list[str]
+    __slots__ = ("_chars", "call_id", "name", "stream_id", "texts")
+
+    def __init__(self, event: Event) -> None:
+        self.call_id = event.call_id
+        self.name = event.name
+        self.stream_id = event.stream_id
+        self.texts = [event.text]
+        self._chars = len(event.text)  # counted along: it may come in a million pieces
+
+    def add(self, text: str) -> None:
+        if self._chars < _MAX_RESULT_CHARS:
+            self.texts.append(text)
+            self._chars += len(text)
 
     def goes_on(self, event: Event) -> bool:
         return (
@@ -708,6 +748,22 @@ def _keys(name: str, canonical: str) -> tuple[bytes, bytes]:
     return exact, nearly
 
 
+def _has_grown(old: str, new: str) -> bool:
+    """Whether `new` is `old` with something put in at one place."""
+    more = len(new) - len(old)
+    if more <= 0 or len(old) < _LEAST_GROWN_CHARS:
+        return False
+    # The longest common beginning, by halves: slices compare as fast as memory.
+    low, high = 0, len(old)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if old.startswith(new[low:middle], low):
+            low = middle
+        else:
+            high = middle - 1
+    return new.endswith(old[low:])
+
+
 def _differ_in_volatile(one: list[str], other: list[str]) -> bool:
     """Whether the words of two results differ only in what changes by itself."""
     if len(one) != len(other):
@@ -720,6 +776,9 @@ def _differ_in_volatile(one: list[str], other: list[str]) -> bool:
         around = slice(max(0, place - 1), place + 2)
         a, b = (_VOLATILE.sub("#", " ".join(words[around])) for words in (one, other))
         if a != b:
+            return False
+        # Time that is left tells how far something is; time that was taken tells nothing.
+        if _LEFT.search(" ".join(one[max(0, place - 3) : place + 4])) is not None:
             return False
     return True
 
@@ -752,20 +811,31 @@ _MAX_UNLIKE_CHARS = 64
 _MAX_VOLATILE = 32
 _MAX_RESULT_CHARS = 1 << 20
 _MAX_DONE_CHARS = 200
+#: Arguments that are shorter say too little to have grown.
+_LEAST_GROWN_CHARS = 8
 _SHOWN = 160
 _KNOWN_BYTES = 300
 _IDENTIFIER = re.compile(
-    r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}|\b(?=[0-9a-f]*[0-9])[0-9a-f]{12,}\b"
+    r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
+    r"|\b(?=[0-9a-f]*[0-9])(?:[0-9a-f]{12,}|(?=[0-9]*[a-f])[0-9a-f]{7,})\b"
+    r"|\b[a-z]{2,8}_(?=[a-z]*[0-9])(?=[0-9]*[a-z])[0-9a-z]{12,}\b"
 )
 _NUMBER = re.compile(r"[+-]?\d+(?:[.,:]\d+)*")
 _VOLATILE = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?"
     r"|\b\d\d:\d\d:\d\d(?:[.,]\d+)?\b"
     r"|\b1\d{9}(?:\d{3}|\.\d+)?\b"
+    r"|(?i:\btook(?:_?(?:ms|s))?|(?:elapsed|duration|latency|time)_?m(?:illi)?s\w*)\"?[:=] ?[\d.]+"
+    r"|(?i:\bpid|\bprocess)[ :=]{1,2}\d+\b"
     r"|\b\d+(?:\.\d+)? ?(?:s|ms|us|µs|ns|sec|secs|seconds?|milliseconds?)\b"
     r"|\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"
-    r"|\b(?=[0-9a-fA-F]*[0-9])[0-9a-fA-F]{16,}\b"
+    # A bare hash is that of what was found: of an image, a file, a page.
+    r"|(?i:\b(?:\w*id|trace|span|session|correlation|nonce|token|ray|req(?:uest)?))[\"']?"
+    r"[\s:=#(]{1,3}[\"']?(?=[0-9a-fA-F]*[0-9])[0-9a-fA-F]{16,}\b"
+    r"|\b(?:req|request|trace|span|session)[_-](?=[0-9A-Za-z]*[0-9])[0-9A-Za-z]{8,}\b"
 )
+_LEFT = re.compile(r"(?i)\b(?:left|remain\w*|eta|to go)\b")
+_THINKS = re.compile(r"(?i)think|thought")
 _NOTHING = frozenset({"[]", "{}", "null", "()"})
 _FAILED = re.compile(
     r"(?i)\berr(?:or)?s?\b|\bfail|\bnot\b|\bno\b|\bnone\b|\bcould\b|\bcannot\b|\bcan't\b|\binvalid"
