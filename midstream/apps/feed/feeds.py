@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from midstream._core.clock import monotonic_ns, ns_from_s, s_from_ns
 from midstream._core.errors import RefusedError
-from midstream._core.validate import check_int, check_mapping, check_real, check_text
+from midstream._core.validate import (
+    check_callback,
+    check_int,
+    check_mapping,
+    check_real,
+    check_text,
+)
 from midstream.apps.feed.states import Fields, apply, clip, copy_state
 from midstream.apps.feed.streams import (
     MAX_LABELS,
@@ -60,13 +66,15 @@ class Feed:
         Characters that are kept of each text: its end.
     max_total_chars : int, default 4,194,304
         Characters that are kept of all texts together, and in the frames that are kept.
+    clock_ns : callable, optional
+        Tells the time in nanoseconds, never less than before: for replays, that of the recording.
 
     Attributes
     ----------
     key : str
         Tells this feed from every other one.
     limits : dict
-        How many items each list of the state holds.
+        How many items each list of the state holds; may be changed before the first stream.
 
     Raises
     ------
@@ -108,19 +116,22 @@ class Feed:
         max_streams: int = 1000,
         max_text_chars: int = 1 << 15,
         max_total_chars: int = 1 << 22,
+        clock_ns: Callable[[], int] = monotonic_ns,
     ) -> None:
         self._interval_s = 1 / check_real("frames_per_s", frames_per_s, low=0.01, high=1000.0)
         self._keep = check_int("keep_frames", keep_frames, low=1, high=1 << 20)
         self._max_streams = check_int("max_streams", max_streams, low=1, high=1 << 20)
         self.max_text_chars = check_int("max_text_chars", max_text_chars, low=64, high=1 << 24)
         self._max_total = check_int("max_total_chars", max_total_chars, low=1 << 12, high=1 << 30)
+        check_callback("clock_ns", clock_ns)
+        self.now_ns = clock_ns
         self.key = secrets.token_hex(8)
         self.limits = dict(_LIMITS)
         # What streams count, for speed without a call.
         self.gaps = Histogram(lowest=1000, significant_digits=2)
         self.n_events = 0
         self.n_chars = 0
-        self._began_ns = monotonic_ns()
+        self._began_ns = self.now_ns()
         self._streams: dict[str, FeedStream] = {}
         self._n_opened = self._n_evicted = self._n_told = 0
         self._by_severity: Counter[str] = Counter()
@@ -343,16 +354,24 @@ class Feed:
         self.flush()
         return Frame(self.id, copy_state(self.state))
 
-    def flush(self) -> Frame | None:
+    def flush(self, *, figures: bool = True) -> Frame | None:
         """Make a frame of what has happened since the last one, now.
+
+        Parameters
+        ----------
+        figures : bool, default True
+            Take counts, rates and times too; else only where half a second has passed since they
+            were taken.
 
         Returns
         -------
         Frame or None
             None where nothing has.
         """
-        if self._dirty or self._stale or self._news:
-            return self._make(figures=True)
+        now_ns = self.now_ns()
+        figures = figures or now_ns - self._figured_ns >= ns_from_s(_FIGURES_S)
+        if self._dirty or self._news or (figures and self._stale):
+            return self._make(figures=figures, now_ns=now_ns)
         return None
 
     def close(self) -> None:
@@ -370,23 +389,19 @@ class Feed:
 
     # For streams.
 
-    def now_ns(self) -> int:
-        """The clock's time."""
-        return monotonic_ns()
-
     def seconds(self, now_ns: int) -> float:
         """A time in seconds since the feed began."""
         return round(s_from_ns(now_ns - self._began_ns), 3)
 
     def now_s(self) -> float:
         """Seconds since the feed began."""
-        return self.seconds(monotonic_ns())
+        return self.seconds(self.now_ns())
 
     def note(self, stream: FeedStream) -> None:
         """There is news of a stream."""
         if not stream.dirty:
             stream.dirty = True
-            stream.news_ns = monotonic_ns()
+            stream.news_ns = self.now_ns()
             self._dirty.append(stream)
         if self._timer is None or self._patient:
             self._arm()
@@ -471,19 +486,19 @@ class Feed:
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
         self._made_s = loop.time()
-        now_ns = monotonic_ns()
+        now_ns = self.now_ns()
         figures = now_ns - self._figured_ns >= ns_from_s(_FIGURES_S)
         if self._dirty or self._news or figures:
             self._make(figures=figures, now_ns=now_ns)
         if self._dirty or self._news:
             self._arm()
         elif self._stale or self._falling or self._lively:
-            waited_s = s_from_ns(monotonic_ns() - self._figured_ns)
+            waited_s = s_from_ns(self.now_ns() - self._figured_ns)
             self._arm(figures_s=max(_FIGURES_S - waited_s, 0.0))
 
     def _make(self, *, figures: bool, now_ns: int | None = None) -> Frame:
         """Make a frame."""
-        now_ns = monotonic_ns() if now_ns is None else now_ns
+        now_ns = self.now_ns() if now_ns is None else now_ns
         changed = self._take_changes(now_ns, figures)
         frame = self.state["id"] + 1
         fields: Fields = {"type": "frame", "id": frame, "t_s": self.seconds(now_ns)}

@@ -74,8 +74,7 @@ def do(feed: Feed, streams: list[FeedStream], step: tuple[Any, ...]) -> None:
     if name == "open":
         streams.append(feed.open(arguments[0], labels=arguments[1]))
     elif name == "frame":
-        if feed._dirty or feed._news:
-            feed._make(figures=False)
+        feed.flush(figures=False)
     elif name == "figures":
         feed.flush()
     elif name == "snapshot":
@@ -158,7 +157,7 @@ def test_texts_are_whole_however_they_were_cut() -> None:
     for at, char in enumerate(said):
         stream.event(Event("text", at, at * 1000, char, None, None, "0"))
         if at % 7 == 0:
-            feed._make(figures=at % 2 == 0)
+            feed.flush(figures=at % 2 == 0)
     told = feed.snapshot().fields["streams"]["s1"]
     assert told["texts"] == {"text/0": {"start": 0, "text": said}}
     assert told["counts"]["chars"] == len(said)
