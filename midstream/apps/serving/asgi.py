@@ -1,0 +1,50 @@
+"""Small pieces of ASGI."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from midstream.apps.serving.wire import encode
+
+__all__ = ["Message", "Receive", "Scope", "Send", "answer_lifespan", "respond"]
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = Iterable[tuple[bytes, bytes]]
+
+#: On every answer: nothing is markup, nothing is kept.
+SAFE = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+async def answer_lifespan(receive: Receive, send: Send) -> None:
+    """Begin and end with the server."""
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+async def respond(
+    send: Send,
+    status: int,
+    body: Any,
+    headers: Headers = (),
+    *,
+    kind: str = "http.response",
+) -> None:
+    """Answer with JSON, or with nothing where `body` is None."""
+    data = b""
+    listed = [*SAFE, *headers]
+    if body is not None:
+        data = encode(body)
+        listed.append((b"content-type", b"application/json"))
+        listed.append((b"content-length", str(len(data)).encode()))
+    await send({"type": f"{kind}.start", "status": status, "headers": listed})
+    await send({"type": f"{kind}.body", "body": data})

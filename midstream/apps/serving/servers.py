@@ -1,0 +1,311 @@
+"""`AgentServers`: both applications under uvicorn, with limits on connections themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import uvicorn
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+
+from midstream._core.errors import ArgumentTypeError
+from midstream._core.validate import check_int, check_real, check_text
+from midstream.apps.serving.limits import ServingLimits
+from midstream.apps.serving.service import AgentService
+from midstream.apps.serving.websocket import GOING_AWAY
+from midstream.stream.listening import HeadLimitedProtocol, QuietServer, listening
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGIReceiveEvent
+
+__all__ = ["AgentServers"]
+
+#: How much of what has come is looked at before what is in it is answered.
+_SLICE = 4096
+_LAST_S = 2.0
+_KEEP_ALIVE_S = 75
+#: How often connections are looked for that are closed and do not end.
+_SWEEP_S = 5.0
+
+
+class AgentServers:
+    """A WebSocket server and a server of server-sent events, for one `AgentService`.
+
+    Parameters
+    ----------
+    service : AgentService
+    host : str, default "127.0.0.1"
+    ws_port : int or None, default 3001
+    sse_port : int or None, default 3002
+        0 takes a free one, None has no such server; `ws_address` and `sse_address` say which.
+    drain_s : float, default 5
+        How long clients may take to leave after `stop`; then they are cut.
+    tls : tuple of two str, optional
+        Files of the certificate's chain and of its key, in PEM.
+
+    Attributes
+    ----------
+    ws_address, sse_address : tuple of str and int, or None
+        Where they listen, once they do.
+    started : asyncio.Event
+        Set when both listen.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentValueError
+        An argument is of the wrong type or out of range.
+    OSError
+        From `serve`: an address cannot be used.
+
+    Notes
+    -----
+    Needs the extra ``serve`` (uvicorn, httptools, websockets). Before a request is whole, its head
+    (size, number, time) and the number of connections are limited as `ServingLimits` says; a client
+    that takes nothing of what is sent to it is cut after ``client_timeout_s``. There is no access
+    log: URLs may hold tokens.
+
+    Examples
+    --------
+    >>> import asyncio
+    >>> from midstream.apps.serving import AgentServers, AgentService
+    >>> async def main():
+    ...     servers = AgentServers(AgentService(), ws_port=0, sse_port=0)
+    ...     serving = asyncio.create_task(servers.serve())
+    ...     await servers.started.wait()
+    ...     servers.stop()
+    ...     await serving
+    ...     return servers.ws_address[0], servers.ws_address != servers.sse_address
+    >>> asyncio.run(main())
+    ('127.0.0.1', True)
+    """
+
+    def __init__(
+        self,
+        service: AgentService,
+        host: str = "127.0.0.1",
+        *,
+        ws_port: int | None = 3001,
+        sse_port: int | None = 3002,
+        drain_s: float = 5.0,
+        tls: tuple[str, str] | None = None,
+    ) -> None:
+        if not isinstance(service, AgentService):
+            raise ArgumentTypeError(f"service must be an AgentService, got {service!r}")
+        self._service = service
+        self._host = check_text("host", host)
+        self._drain_s = check_real("drain_s", drain_s, low=0)
+        self._ports = {
+            name: check_int(f"{name}_port", port, low=0, high=65535)
+            for name, port in (("ws", ws_port), ("sse", sse_port))
+            if port is not None
+        }
+        self._tls = tls if tls is not None else (None, None)
+        self._servers = {name: self._server(name) for name in self._ports}
+        self.ws_address: tuple[str, int] | None = None
+        self.sse_address: tuple[str, int] | None = None
+        self.started = asyncio.Event()
+        self._stopped = asyncio.Event()
+
+    def _server(self, name: str) -> QuietServer:
+        limits = self._service.limits
+        chain, key = self._tls
+        http = type("BoundHttp", (_Http,), {"limits": limits})
+        server = QuietServer(
+            uvicorn.Config(
+                self._service.websocket if name == "ws" else self._service.sse,
+                http=http,
+                ws=type("BoundWebSocket", (_WebSocket,), {"limits": limits})
+                if name == "ws"
+                else "none",
+                ws_max_size=limits.max_message_bytes,
+                ws_ping_interval=limits.heartbeat_s,
+                ws_ping_timeout=limits.ping_timeout_s,
+                # Some 100 KiB for each client, for messages that are short.
+                ws_per_message_deflate=False,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=math.ceil(self._drain_s + _LAST_S),
+                ssl_certfile=chain,
+                ssl_keyfile=key,
+            )
+        )
+        server.listening = asyncio.Event()
+        return server
+
+    async def serve(self) -> None:
+        """Listen, and return when all is over after `stop`."""
+        with ExitStack() as stack:
+            sockets = {
+                name: stack.enter_context(listening(self._host, port))
+                for name, port in self._ports.items()
+            }
+            for name, listener in sockets.items():
+                setattr(self, f"{name}_address", listener.getsockname()[:2])
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for name, server in self._servers.items():
+                        group.create_task(server.serve(sockets=[sockets[name]]))
+                    helpers = [group.create_task(self._sweep()), group.create_task(self._end())]
+                    for server in self._servers.values():
+                        assert server.listening is not None
+                        await server.listening.wait()
+                    self.started.set()
+                    await self._stopped.wait()
+                    await helpers[1]
+                    helpers[0].cancel()
+            finally:
+                self.cut()
+                await self._service.aclose()
+
+    def stop(self) -> None:
+        """Take no more clients, have those that are there leave, and cut them after `drain_s`."""
+        self._service.drain()
+        self._stopped.set()
+
+    async def _end(self) -> None:
+        """Let clients leave, and end the servers."""
+        await self._stopped.wait()
+        ends = asyncio.get_running_loop().time() + self._drain_s
+        while self._service.clients and asyncio.get_running_loop().time() < ends:
+            await asyncio.sleep(0.02)
+        for server in self._servers.values():
+            server.should_exit = True
+        # What has nothing left to send is closed by now, or by the server at once.
+        await asyncio.sleep(0.5)
+        self.cut()
+
+    def cut(self) -> None:
+        """Cut all connections at once."""
+        for server in self._servers.values():
+            for connection in list(server.server_state.connections):
+                cast("Any", connection).transport.abort()
+
+    async def _sweep(self) -> None:
+        """Cut what is closed, and whose other side takes nothing of what was sent before."""
+        closing: set[Any] = set()
+        while True:
+            await asyncio.sleep(min(_SWEEP_S, self._service.limits.client_timeout_s))
+            still: set[Any] = set()
+            for server in self._servers.values():
+                for connection in list(server.server_state.connections):
+                    transport = cast("Any", connection).transport
+                    if not transport.is_closing():
+                        continue
+                    if connection in closing:
+                        self._service.counts["slow"] += 1
+                        transport.abort()
+                    else:
+                        still.add(connection)
+            closing = still
+
+
+class _Watched:
+    """Cuts a connection whose other side takes nothing for too long."""
+
+    limits: ClassVar[ServingLimits]
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    _stuck: asyncio.TimerHandle | None = None
+
+    def watch_writes(self) -> None:
+        """More is written than the other side takes."""
+        if self._stuck is None:
+            timeout_s = self.limits.client_timeout_s
+            self._stuck = self.loop.call_later(timeout_s, self.transport.abort)
+
+    def unwatch_writes(self) -> None:
+        """It has caught up, or is gone."""
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
+
+
+class _Http(_Watched, HeadLimitedProtocol):
+    """HTTP/1.1 with limits."""
+
+    limits: ClassVar[ServingLimits]
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.watch_writes()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.unwatch_writes()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.unwatch_writes()
+        super().connection_lost(exc)
+
+
+class _WebSocket(_Watched, WebSocketsSansIOProtocol):
+    """A WebSocket with limits: what comes is looked at as fast as it is answered."""
+
+    limits: ClassVar[ServingLimits]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._unread = b""
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.watch_writes()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.unwatch_writes()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.unwatch_writes()
+        self._unread = b""
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        # A chunk can hold a hundred thousand messages of two bytes: they wait as bytes.
+        data = self._unread + data
+        place = 0
+        while place < len(data) and not self.read_paused and not self.close_sent:
+            super().data_received(data[place : place + _SLICE])
+            place += _SLICE
+        if self.close_sent and place < len(data) and not self.transport.is_closing():
+            super().data_received(data[place:])  # perhaps the answer to our close
+            place = len(data)
+        self._unread = data[place:]
+
+    async def receive(self) -> ASGIReceiveEvent:
+        message = await self.queue.get()
+        while self.read_paused and self.queue.empty():
+            self.read_paused = False
+            if not self._unread:
+                self.transport.resume_reading()
+                break
+            unread, self._unread = self._unread, b""
+            self.data_received(unread)
+            if not self.read_paused:  # no message was in it
+                self.transport.resume_reading()
+        return message
+
+    def handle_cont(self, event: Frame) -> None:
+        if len(self.frames) >= self.limits.max_fragments:
+            self.conn.fail(1008, "too many fragments")
+            self.handle_parser_exception()
+            return
+        super().handle_cont(event)
+
+    def shutdown(self) -> None:
+        if self.handshake_complete and not self.close_sent:
+            with contextlib.suppress(Exception):
+                self.conn.send_close(GOING_AWAY, "the server ends")
+                self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": GOING_AWAY})
+        super().shutdown()
