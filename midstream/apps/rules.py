@@ -71,7 +71,7 @@ def lint(
         try:
             policies = load_policies(path, lint=False, **given)
             names = [policy.name for policy in policies]
-            problems = lint_policies(policies, tools=known)
+            problems = lint_policies(path, tools=known, **given)
         except ConfigurationError as error:
             message = str(error)
         except OSError as error:

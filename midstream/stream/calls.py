@@ -168,8 +168,8 @@ class CallProgress:
     def shed(self) -> None:
         """Forget the arguments, which have been read: a call that is over takes no memory then.
 
-        `fixed` is empty from then on, `value` and `first` None and `arguments_text` empty. A call that was
-        `complete` stays so, as long as nothing but white space follows.
+        `fixed` is empty from then on, `value` and `first` None and `arguments_text` empty. A call
+        that was `complete` stays so, as long as nothing but white space follows.
         """
         if not self.complete:
             self._malformed = self.malformed or f"character {self._n_chars}: it was given up"

@@ -55,9 +55,7 @@ def test_what_is_wrong_is_told_with_file_and_rule(rules) -> None:
     path = rules(GOOD.replace("backup = {", "bakup = {"))
     done = run("rules", "lint", path)
     assert done.status == 1
-    assert done.out.startswith(
-        f"error: {path}: rule 1 'backup first': atoms of rule 'backup first'"
-    )
+    assert done.out.startswith(f"error: {path}: rule 1 'backup first': atoms: 'backup'")
     assert "did you mean" in done.out
     both = rules(GOOD + GOOD.partition("[[rule]]")[2].join(["[[rule]]", ""]), "twice.toml")
     done = run("rules", "lint", path, both, "--json")
@@ -138,3 +136,11 @@ def test_watch_with_ready_rules(recording) -> None:
     assert "did you mean 'no-secret'?" in done.err.replace("\n", " ").replace("│", " ").replace(
         "  ", " "
     )
+
+
+def test_settings_that_no_rule_uses_are_told(rules) -> None:
+    path = rules(GOOD.replace("[settings]", "[settings]\nspare = 1"))
+    done = run("rules", "lint", path)
+    told = f"warning: {path}: unused setting: no rule uses the setting 'spare'\n"
+    assert (done.status, done.out) == (0, told)
+    assert run("rules", "lint", path, "--strict").status == 1

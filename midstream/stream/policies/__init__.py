@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from midstream.stream.policies.compiling import PolicySet
     from midstream.stream.policies.defining import Policy
     from midstream.stream.policies.enforcing import Enforcer
-    from midstream.stream.policies.linting import PolicyProblem, lint_policies
+    from midstream.stream.policies.linting import lint_policies
     from midstream.stream.policies.loading import PolicyWarning, load_policies, ready_policies
+    from midstream.stream.policies.reading import PolicyProblem
     from midstream.stream.policies.ready import ReadyRule, ready_rules, ready_text
     from midstream.stream.policies.reloading import (
         PoliciesLike,
@@ -69,7 +70,7 @@ __getattr__, __dir__ = lazy_exports(
         "Policy": "defining",
         "PolicyFile": "reloading",
         "PolicyGroup": "reloading",
-        "PolicyProblem": "linting",
+        "PolicyProblem": "reading",
         "PolicySet": "compiling",
         "PolicyWarning": "loading",
         "ReadyRule": "ready",

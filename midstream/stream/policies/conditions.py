@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -16,6 +17,7 @@ __all__ = [
     "StepCondition",
     "all_within",
     "check_field",
+    "check_values",
     "decided_by",
     "field_tests",
     "pattern_set",
@@ -84,7 +86,7 @@ def plain_condition(
         else:
             if isinstance(key, str) and key not in _WORDS:
                 check_field(f"{place}: a field", key, ("tool", "in", *_WORDS))
-                _check_values(f"{place}.{key}", key, value)
+                check_values(f"{place}.{key}", key, value)
             plain[key] = value
     if len(tools) == 1:
         plain["name"] = tools[0]["name"]
@@ -157,7 +159,7 @@ def check_field(place: str, key: str, words: Sequence[str] = ()) -> None:
         )
 
 
-def _check_values(place: str, key: str, test: Any) -> None:
+def check_values(place: str, key: str, test: Any) -> None:
     """Refuse values that the field never has: such a rule would be silent for ever."""
     key = key.removeprefix("$.")
     wanted, types = TYPES.get(key, ("", ()))
@@ -169,6 +171,10 @@ def _check_values(place: str, key: str, test: Any) -> None:
         if not isinstance(one, types) or (isinstance(one, bool) and bool not in types):
             raise ArgumentTypeError(
                 f"{place} must be compared with {wanted}, got {one!r:.60} ({type(one).__name__})"
+            )
+        if isinstance(one, (int, float)) and types == (int, float) and not 0 <= one < math.inf:
+            raise ArgumentValueError(
+                f"{place} must be compared with a finite number of at least 0, got {one!r}"
             )
         if key in CHOICES:
             what, choices = CHOICES[key]

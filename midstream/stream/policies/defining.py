@@ -14,6 +14,7 @@ from midstream.stream.events import SEVERITIES, Finding
 from midstream.stream.policies.conditions import (
     StepCondition,
     check_field,
+    check_values,
     pattern_set,
     plain_condition,
 )
@@ -261,7 +262,7 @@ def _rebuild(
 def _check_meanings(name: str, formula: Formula, atoms: Mapping[str, StepCondition]) -> None:
     """Steps have no atoms by name: one without a meaning would never be true."""
     comparisons = {
-        str(node.predicate): node.predicate.signal
+        str(node.predicate): node.predicate
         for node in formula.nodes()
         if node.predicate is not None
     }
@@ -274,7 +275,10 @@ def _check_meanings(name: str, formula: Formula, atoms: Mapping[str, StepConditi
             raise ArgumentValueError(
                 f"atoms of rule {name!r}: {atom!r} of its formula has no meaning{hint}"
             )
-        check_field(f"a comparison in the formula of rule {name!r}", comparisons[atom])
+        place = f"comparison {atom!r} in the formula of rule {name!r}"
+        predicate = comparisons[atom]
+        check_field(place, predicate.signal)
+        check_values(place, predicate.signal, predicate.threshold)
 
 
 def _looks_ahead(formula: Any) -> bool:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from midstream._core.errors import ArgumentTypeError
+from midstream._core.toml import read_toml
 from midstream._core.validate import check_iterable, check_text, did_you_mean
 from midstream.logic import lint_rules
 from midstream.stream.policies.conditions import field_tests
 from midstream.stream.policies.defining import Policy
+from midstream.stream.policies.reading import PolicyProblem, read_policies
 from midstream.stream.policies.steps import FIELDS_OF
 
-__all__ = ["UNTOLD", "PolicyProblem", "check_tools", "lint_policies"]
+__all__ = ["UNTOLD", "check_tools", "lint_policies"]
 
 #: Kinds of problem for which a file is not loaded.
 ERRORS = (
@@ -34,43 +35,23 @@ _LINT_S = 5.0
 _REGEX_SIGNS = frozenset("^$|?+()[]{}\\")
 
 
-@dataclass(frozen=True, slots=True)
-class PolicyProblem:
-    """Something that is wrong with policies, or may be.
-
-    Attributes
-    ----------
-    kind : str
-        As of `midstream.logic.LintFinding`, and ``"never_true"`` (an atom that no step can have),
-        ``"unknown_tool"`` (none of the tools that are given), ``"odd_tool"`` (the name of a tool
-        looks like a regular expression).
-    rules : tuple of str
-        Names of the rules concerned.
-    message : str
-    error : bool
-        It keeps a file from being loaded; otherwise it is a warning.
-    """
-
-    kind: str
-    rules: tuple[str, ...]
-    message: str
-    error: bool
-
-    def __str__(self) -> str:
-        names = ", ".join(repr(name) for name in self.rules)
-        return f"rule {names}: {self.kind.replace('_', ' ')}: {self.message}"
-
-
 def lint_policies(
-    policies: Iterable[Policy], *, tools: Iterable[str] | None = None
+    policies: Iterable[Policy] | str | os.PathLike[str],
+    *,
+    tools: Iterable[str] | None = None,
+    **settings: Any,
 ) -> list[PolicyProblem]:
     """What is wrong with policies before any stream.
 
     Parameters
     ----------
-    policies : iterable of Policy
+    policies : iterable of Policy, path or str
+        Or a rule file, as `load_policies` takes it, of which settings and shared atoms that no rule
+        uses are told too.
     tools : iterable of str, optional
         All tools there are.
+    **settings
+        Values for the file's ``[settings]``.
 
     Returns
     -------
@@ -81,7 +62,9 @@ def lint_policies(
     Raises
     ------
     ArgumentTypeError
-        What is given are no policies, or no names of tools.
+        What is given are no policies, or no names of tools; settings are given without a file.
+    ConfigurationError, OSError
+        The file cannot be read.
 
     Notes
     -----
@@ -98,10 +81,13 @@ def lint_policies(
     rule 'must': unknown tool: there is no tool 'dele'; did you mean 'delete'?
     rule 'not': unknown tool: there is no tool 'dele'; did you mean 'delete'?
     """
+    found: list[PolicyProblem] = []
     if isinstance(policies, (str, os.PathLike)):
+        place, data = read_toml(policies)
+        policies, found = read_policies(place, data, settings)
+    elif settings:
         raise ArgumentTypeError(
-            "policies must be an iterable of Policy, as load_policies(..., lint=False) gives it, "
-            f"got {policies!r:.60}"
+            f"settings are for a rule file, and policies have none, got {', '.join(settings)}"
         )
     policies = tuple(check_iterable("policies", policies))
     for k, policy in enumerate(policies):
@@ -109,7 +95,7 @@ def lint_policies(
             raise ArgumentTypeError(
                 f"policies[{k}] must be a Policy, got {policy!r:.60} ({type(policy).__name__})"
             )
-    found = [
+    found += [
         PolicyProblem(one.kind, one.rules, one.message, one.kind in ERRORS)
         for one in lint_rules([policy.rule for policy in policies], timeout_s=_LINT_S)
     ]

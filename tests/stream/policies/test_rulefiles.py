@@ -33,6 +33,7 @@ from midstream.stream.policies import (
     for_many_streams,
     ready_text,
 )
+from midstream.stream.policies.linting import UNTOLD
 from midstream.stream.policies.steps import FIELDS_OF
 
 GIVEN = {"calls": 20, "tokens": 2000, "seconds": 600}
@@ -129,15 +130,15 @@ RULE = '[[rule]]\nname = "r"\nformula = "G !x"\n'
         ("[[rule]]\nname = 'r'", "rule 1 'r': field 'formula' is missing"),
         (RULE + "formla = 'x'", "unknown field 'formla' = 'x'; did you mean 'formula'?"),
         (RULE.replace('"G !x"', "3"), "rule 1 'r': formula must be text, got 3"),
-        (RULE.replace("G !x", "G ("), "rule 1 'r': formula of rule 'r':"),
-        (RULE, "rule 1 'r': atoms of rule 'r': 'x' of its formula has no meaning"),
+        (RULE.replace("G !x", "G ("), "rule 1 'r': formula:"),
+        (RULE, "rule 1 'r': atoms: 'x' of its formula has no meaning"),
         (RULE + "atoms = 3", "rule 1 'r': atoms must be a table, got 3"),
-        (RULE + "action = 'halt'\natoms.x.kind = 'text'", "action of rule 'r' must be one of"),
+        (RULE + "action = 'halt'\natoms.x.kind = 'text'", "rule 1 'r': action must be one of"),
         (
             RULE + "atoms.x.kind = 'txt'",
-            "atoms.x of rule 'r'.kind must be a kind of step, got 'txt'",
+            "atoms.x.kind must be a kind of step, got 'txt'",
         ),
-        (RULE + "atoms.x.pattern = '['", "a pattern of rule 'r'"),
+        (RULE + "atoms.x.pattern = '['", "rule 1 'r': a pattern"),
         (RULE + "atoms.x.tool = '${no}'", "unknown setting ${no}"),
         (RULE + "atoms.x.kind = 'text'\n[atoms]\ny.knd = 1", "[atoms] y: a field must be one that"),
         ("[ready.no-secrets]", "[ready.no-secrets]: no such rule; did you mean 'no-secret'?"),
@@ -341,10 +342,13 @@ def test_every_ready_rule_can_be_made_and_says_what_it_takes() -> None:
         assert rule.name == name and rule.help.endswith(".")
         assert all(rule.settings.values()), name
         assert "action" in rule.defaults
-        for action in ("note", "warn", "stop"):
+        forbids = () if name == "ends-with-answer" else ("stop", "block")
+        for action in ("note", "warn", *forbids):
             (policy,) = made(name, action=action)
             assert policy.action == action and policy.message
-        assert [one for one in lint_policies(made(name)) if one.error] == []
+        with pytest.raises(ConfigurationError, match="setting 'action' must be one of "):
+            made(name, action="halt" if forbids else "stop")
+        assert [one for one in lint_policies(made(name)) if one.kind not in UNTOLD] == []
         assert f"[settings.{next(iter(rule.settings))}]" in ready_text(name)
     together = PolicySet([policy for name in rules for policy in made(name)])
     assert len(together) == len(rules)
@@ -686,7 +690,7 @@ def test_repeated_failing_actions_of_reasoning_agents(shared_data) -> None:
 @pytest.mark.parametrize(
     ("policies", "tools", "message"),
     [
-        ("rules.toml", None, "policies must be an iterable of Policy, as load_policies"),
+        (3, None, "policies must be iterable, got int"),
         (Policy("p", "G !a", {"a": {"tool": "x"}}), None, "policies must be iterable, got Policy"),
         (["no-secret"], None, r"policies\[0\] must be a Policy, got 'no-secret' \(str\)"),
         ((), "rm", "tools must be an iterable of names, got 'rm'"),
@@ -775,3 +779,74 @@ def test_a_file_as_windows_writes_it(tmp_path) -> None:
 def test_a_regular_expression_in_double_quotes() -> None:
     with pytest.raises(ConfigurationError, match=r"in single quotes, .*, a backslash stands"):
         load_policies(RULE + 'atoms.x = { pattern = "\\d" }')
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("token-budget", {"tokens": -5}, "setting 'tokens' must be at least 0, got -5"),
+        ("token-budget", {"tokens": "5"}, r"setting 'tokens' must be a number, got '5' \(str\)"),
+        ("token-budget", {"tokens": True}, r"setting 'tokens' must be a number, got True \(bool\)"),
+        ("token-budget", {"tokens": float("nan")}, "setting 'tokens' must be at least 0, got nan"),
+        ("token-budget", {"tokens": float("inf")}, "tokens must be compared with a finite number"),
+        ("time-limit", {"seconds": -1}, "setting 'seconds' must be at least 0, got -1"),
+        ("call-limit", {"calls": -1}, "setting 'calls' must be at least 0, got -1"),
+        (
+            "no-repeated-failing-call",
+            {"failures": 0},
+            "setting 'failures' must be at least 1, got 0",
+        ),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(name, settings, message) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        ready_policies(name, **settings)
+    (setting,) = settings
+    text = f"[settings]\n{setting} = 1\n[ready.{name}]\n{setting} = '${{{setting}}}'"
+    with pytest.raises(ConfigurationError, match=message):
+        load_policies(text, **settings)
+
+
+@pytest.mark.parametrize(
+    "formula", ["G tokens <= -1", "G !(chars > -1)", "G t < -0.5", "F start > -1"]
+)
+def test_what_is_never_below_zero_is_not_compared_with_less(formula) -> None:
+    with pytest.raises(ArgumentValueError, match="a finite number of at least 0, got -"):
+        Policy("p", formula)
+
+
+UNUSED = """
+[settings]
+tools = ["rm"]
+spare = 3
+
+[settings.other]
+default = "x"
+
+[atoms]
+remove = { tool = "${tools}" }
+lost = { tool = "y" }
+
+[[rule]]
+name = "none"
+formula = "G !remove"
+"""
+
+
+def test_what_no_rule_uses_is_told(tmp_path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(UNUSED, encoding="utf-8")
+    told = [str(problem) for problem in lint_policies(path)]
+    assert told == [
+        "unused setting: no rule uses the setting 'spare'",
+        "unused setting: no rule uses the setting 'other'",
+        "unused atom: no rule uses 'lost' of [atoms]",
+    ]
+    with pytest.warns(PolicyWarning) as warned:
+        load_policies(UNUSED)
+    assert sorted(str(one.message).partition(": ")[2] for one in warned) == sorted(told)
+    assert lint_policies(path, spare=4) == lint_policies(path)
+    with pytest.raises(ConfigurationError, match="unknown setting 'sparse'; did you mean 'spare'"):
+        lint_policies(path, sparse=4)
+    with pytest.raises(ArgumentTypeError, match=r"for a rule file, .* got spare"):
+        lint_policies(load_policies(path, lint=False), spare=4)

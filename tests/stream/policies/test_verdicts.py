@@ -820,7 +820,7 @@ async def test_history_of_a_watch() -> None:
         (
             {"formula": "G amount > 3", "atoms": {}},
             ArgumentValueError,
-            "a comparison in the formula",
+            "comparison 'amount > 3' in the formula",
         ),
         ({"clock": "hours"}, ArgumentValueError, "clock of rule 'p' must be one of"),
     ],
