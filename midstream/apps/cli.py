@@ -375,6 +375,7 @@ def proxy(
     record: opt.RecordFolder = None,
     limit: opt.Limit = None,
     allow_host: opt.AllowHost = None,
+    allow_unread: opt.AllowUnread = False,
     drain: opt.Drain = 30.0,
     certificate: opt.Certificate = None,
     key: opt.Key = None,
@@ -385,7 +386,10 @@ def proxy(
 
     Answers pass at once and unchanged until a rule acts: a stop closes the upstream and ends the
     client's stream as its protocol has it, a denied tool call is replaced by text that says why.
-    /-/health and /-/metrics tell how it is.
+    Read are OpenAI's chat completions, Responses and Realtime (over WebSockets), Anthropic's
+    messages, Ollama and llama.cpp. Where another API's model may answer (Bedrock, Google, Cohere,
+    Assistants), it passes unread with a warning, and is refused where a rule may deny or stop,
+    unless --allow-unread. /-/health and /-/metrics tell how it is.
     """
     from midstream.apps.proxy import serve as run
 
@@ -400,6 +404,7 @@ def proxy(
         recordings=record,
         limits=limit or (),
         hosts=allow_host or (),
+        allow_unread=allow_unread,
         drain_s=drain,
         certificate=certificate,
         key=key,

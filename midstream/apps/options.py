@@ -13,6 +13,7 @@ __all__ = [
     "MIN_SPEED",
     "Action",
     "AllowHost",
+    "AllowUnread",
     "ApiKeyEnv",
     "AxisChoice",
     "Body",
@@ -392,6 +393,14 @@ AllowHost = Annotated[
         rich_help_panel=_SERVE,
         show_default="this machine's, where only it can connect; else all",
         help="Name under which it may be asked; may be repeated.",
+    ),
+]
+AllowUnread = Annotated[
+    bool,
+    typer.Option(
+        "--allow-unread",
+        rich_help_panel=_SERVE,
+        help="Let answers of a model that cannot be read pass although a rule may deny or stop.",
     ),
 ]
 Drain = Annotated[

@@ -56,6 +56,7 @@ def serve(
     redact: bool = True,
     limits: Sequence[str] = (),
     hosts: Collection[str] = (),
+    allow_unread: bool = False,
     drain_s: float = 30.0,
     certificate: Path | None = None,
     key: Path | None = None,
@@ -87,6 +88,8 @@ def serve(
         ``NAME=VALUE`` each, of `ProxyLimits`.
     hosts : collection of str
         Further names under which it may be asked, where it listens on this machine only.
+    allow_unread : bool, default False
+        Let answers that cannot be read pass although a rule may deny or stop.
     drain_s : float
     certificate, key : Path, optional
         For HTTPS, in PEM.
@@ -143,6 +146,7 @@ def serve(
             redact=redact,
             hosts=_hosts(host, hosts),
             on_finding=told.finding,
+            allow_unread=allow_unread,
         )
         tls = None
         if certificate is None and key is not None:

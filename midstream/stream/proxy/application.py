@@ -25,6 +25,7 @@ from midstream.stream.proxy.exchanges import (
     RefusalError,
     check_encoding,
     framing_of,
+    type_of,
 )
 from midstream.stream.proxy.limits import ProxyLimits
 from midstream.stream.proxy.rewriting import rule_of
@@ -83,7 +84,9 @@ class Proxy:
     Clients of OpenAI (chat completions and Responses), Anthropic, Ollama and llama.cpp use it by
     changing their base URL. Bytes pass at once and unchanged until a rule acts: a stop closes the
     upstream and ends the client's stream in its own protocol's way, a denied tool call is replaced
-    by text that says which rule, why, and what would be right. Every other path passes unread.
+    by text that says which rule, why, and what would be right. Every other path passes unread;
+    where a model may answer there (Bedrock, Google, Cohere, Assistants, batches, what is not
+    known), this is logged, and refused with 403 where a rule may deny or stop.
 
     Parameters
     ----------
@@ -111,6 +114,8 @@ class Proxy:
         all. A server on one's own machine without it can be reached by any web page.
     on_finding : callable, optional
         Called with the request's id and each finding, the moment it is made.
+    allow_unread : bool, default False
+        Let answers of a model that cannot be read pass although a rule may deny or stop.
     transport : httpx2.AsyncBaseTransport, optional
         What does the sending, with its certificates or proxies; closed with the application.
 
@@ -161,6 +166,7 @@ class Proxy:
         redact: bool = True,
         hosts: Collection[str] | None = None,
         on_finding: Callable[[str, Finding], object] | None = None,
+        allow_unread: bool = False,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self._upstream = Upstream(upstream)
@@ -170,6 +176,7 @@ class Proxy:
             make_detectors=make_detectors,
             ending=ending,
             limits=self._limits,
+            allow_unread=allow_unread,
         )
         if isinstance(hosts, str) or (hosts is not None and not isinstance(hosts, Collection)):
             raise ArgumentTypeError(f"hosts must be a collection of str, got {hosts!r}")
@@ -225,6 +232,7 @@ class Proxy:
             make_detectors=old.make_detectors,
             ending=old.ending,
             limits=old.limits,
+            allow_unread=old.allow_unread,
         )
 
     def drain(self) -> None:
@@ -431,6 +439,8 @@ class Proxy:
                 return
             self._check(scope, method)
             target = self._target(scope)
+            if route.unread:
+                self._guarding.check_unread(route.unread)
         except RefusalError as error:
             await self._refuse(flight, error)
             return
@@ -518,11 +528,14 @@ class Proxy:
         status = response.status_code
         if not 200 <= status <= 599:
             raise RefusalError(502, f"the upstream answers with {status}", reason="upstream")
-        self.metrics.requests[flight.route.api, str(status)] += 1
         exchange = flight.exchange
         framing = None
         if exchange is not None:
-            framing = framing_of(status, response.headers.get("content-type", ""))
+            kind = response.headers.get("content-type", "")
+            framing = framing_of(status, kind)
+            if framing is None and status < 300 and response.headers.get("content-length") != "0":
+                self._guarding.check_unread(type_of(kind), 502)
+        self.metrics.requests[flight.route.api, str(status)] += 1
         if exchange is None or framing is None:
             await self._relay_unread(flight, response)
         else:

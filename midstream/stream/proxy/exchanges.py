@@ -6,6 +6,7 @@ The proxy and the transports do the same here, and only differ in where the byte
 from __future__ import annotations
 
 import json
+import logging
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -33,9 +34,14 @@ __all__ = [
     "RefusalError",
     "check_encoding",
     "framing_of",
+    "type_of",
 ]
 
 
+logger = logging.getLogger(__name__)
+
+#: What is logged to pass unread, once each.
+_MOST_TOLD = 100
 _PIECE = 1 << 16
 #: Types of answers that are looked at as events; in those but the first, what comes will tell.
 _EVENTS = frozenset(
@@ -75,6 +81,8 @@ class Guarding:
     limits : ProxyLimits
     on_finding : callable, optional
         Called with each finding the moment it is made.
+    allow_unread : bool, default False
+        Whether answers of a model that cannot be read pass although a rule may deny or stop.
 
     Raises
     ------
@@ -87,6 +95,8 @@ class Guarding:
     ending: Ending = "filtered"
     limits: ProxyLimits = field(default_factory=ProxyLimits)
     on_finding: Callable[[Finding], object] | None = None
+    allow_unread: bool = False
+    _told: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_choice("ending", self.ending, ENDINGS)
@@ -113,6 +123,37 @@ class Guarding:
         from midstream.stream.policies import as_policies
 
         return len(as_policies(self.policies))
+
+    @property
+    def forbids(self) -> bool:
+        """Whether a rule may deny a call or stop a stream."""
+        if self.policies == ():
+            return False
+        from midstream.stream.policies import as_policies
+
+        return any(policy.action not in ("warn", "note") for policy in as_policies(self.policies))
+
+    def check_unread(self, what: str, status: int = 403) -> None:
+        """Let an answer pass unread, and say so; but not where a rule counts on its being read.
+
+        Parameters
+        ----------
+        what : str
+            What it is of, for people.
+        status : int, default 403
+            Of the refusal.
+
+        Raises
+        ------
+        RefusalError
+            A rule may deny or stop, and `allow_unread` does not say otherwise.
+        """
+        if not self.allow_unread and self.forbids:
+            message = f"what a model says in an answer of {what} cannot be read, and rules judge it"
+            raise RefusalError(status, f"{message}: it passes with allow_unread", reason="unread")
+        if what not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(what)
+            logger.warning("answers of %s pass unread: no rule and no detector sees them", what)
 
     def guard(
         self,
@@ -231,6 +272,18 @@ def check_encoding(encoding: str) -> bool:
     if encoding not in Inflater.KNOWN:
         raise RefusalError(415, f"Content-Encoding {encoding!r} cannot be read", reason="encoding")
     return True
+
+
+def type_of(content_type: str) -> str:
+    """Name an answer's type for people.
+
+    Examples
+    --------
+    >>> type_of("text/html; charset=utf-8")
+    "the type 'text/html'"
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    return f"the type {kind[:80]!r}"
 
 
 def framing_of(status: int, content_type: str) -> Framing | None:

@@ -22,11 +22,15 @@ class Route:
     api : str
         ``"chat"``, ``"responses"``, ``"anthropic"``, ``"ollama"``, ``"llama"`` or ``"realtime"``.
     guarded : bool
-        Whether its answer may hold what a model says; else everything passes unread.
+        Whether its answer may hold what a model says, and is read; else everything passes unread.
+    unread : str
+        What its answer may be that a model says although it is not read, as ``"Bedrock"``; empty
+        where it holds nothing of a model, or is read.
     """
 
     api: str
     guarded: bool
+    unread: str = ""
 
 
 _ROUTES: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
@@ -42,6 +46,33 @@ _ROUTES: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
         ("ollama", "POST", r"/api/(chat|generate)$"),
         ("llama", "POST", r"/completion$"),
     )
+)
+#: What a model says, in forms that are not read here.
+_UNREAD: tuple[tuple[str, str, re.Pattern[str]], ...] = tuple(
+    (label, methods, re.compile(pattern))
+    for label, methods, pattern in (
+        ("Google", "POST", r":(stream)?generate(content|message|text|answer)$"),
+        ("Google", "GET POST", r"/interactions(/|$)"),
+        ("Google", "POST", r":(predict|serverstreamingpredict|rawpredict|streampredict)$"),
+        ("Bedrock", "POST", r"/model/[^/]+/(invoke|invoke-with-response-stream|converse.*)$"),
+        ("Cohere", "POST", r"/v[12]/(chat|generate|summarize)$"),
+        ("Assistants", "GET POST", r"/threads/runs$|/threads/[^/]+/(runs|messages)(/|$)"),
+        ("a batch", "POST", r"/batches$"),
+        ("a batch", "GET", r"/batches/[^/]+/results$"),
+        ("Realtime over WebRTC", "POST", r"/realtime(/calls)?$"),
+    )
+)
+#: Requests that a model answers with nothing that is said or called.
+_SILENT = re.compile(
+    r"/(?:embeddings?|embed|moderations?|count_tokens|input_tokens|tokenize|detokenize"
+    r"|apply-template|re-?rank(?:ing)?|classify|score)$"
+    r"|:(?:counttokens|embedcontent|batchembedcontents)$"
+    r"|/(?:images|audio|files|uploads|vector_stores|fine_tuning|containers|conversations|assistants"
+    r"|organization|skills|models|videos|webhooks|lora-adapters|slots|props)(?:/|$)"
+    r"|/threads(?:/[^/]+)?$"
+    r"|/batches/[^/]+/cancel$"
+    r"|/realtime/(?:client_secrets|sessions|transcription_sessions)$"
+    r"|^/api/(?:show|pull|push|create|copy|delete|blobs|version|tags|ps)(?:/|$)"
 )
 _REALTIME = re.compile(r"/realtime(/translations)?$")
 _THREADS = re.compile(r"/threads/[^/]+/")
@@ -63,20 +94,33 @@ def route_of(method: str, path: str) -> Route:
     Examples
     --------
     >>> route_of("POST", "/v1/chat/completions")
-    Route(api='chat', guarded=True)
+    Route(api='chat', guarded=True, unread='')
     >>> route_of("GET", "/v1/models")
-    Route(api='chat', guarded=False)
+    Route(api='chat', guarded=False, unread='')
+    >>> route_of("POST", "/model/m/converse-stream")
+    Route(api='chat', guarded=False, unread='Bedrock')
     """
     plain = path.rstrip("/").lower()
     if not _THREADS.search(plain):
         for api, methods, pattern in _ROUTES:
             if method in methods.split() and pattern.search(plain):
                 return Route(api, True)
-    if "/messages" in plain:
-        return Route("anthropic", False)
+    unread = _unread(method, plain)
+    if "/messages" in plain and not _THREADS.search(plain):
+        return Route("anthropic", False, unread)
     if plain.startswith("/api/"):
-        return Route("ollama", False)
-    return Route("chat", False)
+        return Route("ollama", False, unread)
+    return Route("chat", False, unread)
+
+
+def _unread(method: str, path: str) -> str:
+    """What a model may say in an answer that is not read; empty where it says nothing."""
+    for label, methods, pattern in _UNREAD:
+        if method in methods.split() and pattern.search(path):
+            return label
+    if method in ("POST", "PUT", "PATCH") and not _SILENT.search(path):
+        return "an unknown path"
+    return ""
 
 
 def socket_route_of(path: str) -> Route | None:
@@ -85,7 +129,7 @@ def socket_route_of(path: str) -> Route | None:
     Examples
     --------
     >>> socket_route_of("/v1/realtime"), socket_route_of("/v1/responses")
-    (Route(api='realtime', guarded=True), None)
+    (Route(api='realtime', guarded=True, unread=''), None)
     """
     plain = path.rstrip("/").lower()
     return Route("realtime", True) if _REALTIME.search(plain) else None

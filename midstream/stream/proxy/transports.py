@@ -15,6 +15,7 @@ from midstream.stream.proxy.exchanges import (
     Inflater,
     RefusalError,
     framing_of,
+    type_of,
 )
 from midstream.stream.proxy.limits import ProxyLimits
 from midstream.stream.proxy.routes import Route, error_body, route_of
@@ -47,6 +48,7 @@ class _Both(Generic[T]):
         ending: Ending = "filtered",
         limits: ProxyLimits | None = None,
         on_finding: Callable[[Finding], object] | None = None,
+        allow_unread: bool = False,
     ) -> None:
         if transport is not None and not isinstance(transport, self._kind):
             raise ArgumentTypeError(
@@ -58,6 +60,7 @@ class _Both(Generic[T]):
             ending=ending,
             limits=ProxyLimits() if limits is None else limits,
             on_finding=on_finding,
+            allow_unread=allow_unread,
         )
         self._inner: T = self._default() if transport is None else transport
 
@@ -68,6 +71,10 @@ class _Both(Generic[T]):
                 f"request must be an httpx2.Request, got {_full_name(request)}: "
                 f"{type(self).__name__} is for clients of httpx2, not of the library before it"
             )
+
+    def _check_unread(self, route: Route) -> None:
+        if route.unread:
+            self._guarding.check_unread(route.unread)
 
     def _begun(self, request: httpx2.Request, route: Route) -> Exchange:
         exchange = Exchange(route, self._guarding, self._guarding.guard())
@@ -81,8 +88,11 @@ class _Both(Generic[T]):
     ) -> tuple[Framing, Rewriter, Inflater | None] | None:
         """Say how an answer is to be read; None where it is passed on as it is."""
         headers = response.headers
-        framing = framing_of(response.status_code, headers.get("content-type", ""))
+        status, kind = response.status_code, headers.get("content-type", "")
+        framing = framing_of(status, kind)
         if framing is None:
+            if status < 300 and headers.get("content-length") != "0":
+                self._guarding.check_unread(type_of(kind), 502)
             return None
         encoding = headers.get("content-encoding", "identity").strip().lower()
         inflater = None
@@ -119,7 +129,7 @@ class GuardTransport(_Both[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport
     ----------
     transport : httpx2.AsyncBaseTransport, optional
         What does the sending; default ``httpx2.AsyncHTTPTransport()``. Closed with this one.
-    policies, make_detectors, ending, limits, on_finding
+    policies, make_detectors, ending, limits, on_finding, allow_unread
         As for `Guarding`.
 
     Raises
@@ -130,9 +140,9 @@ class GuardTransport(_Both[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport
     Notes
     -----
     Guarded are chat completions, Responses, Anthropic messages, Ollama's and llama.cpp's own
-    endpoints, streamed or not; everything else passes unread. An upstream that breaks off raises
-    what it would raise without. Silence is told when it ends: there is no timer here. Some 10
-    microseconds an event.
+    endpoints, streamed or not; everything else passes unread, or is refused, as for `Proxy`, and
+    WebSockets do not come this way. An upstream that breaks off raises what it would raise without.
+    Silence is told when it ends: there is no timer here. Some 10 microseconds an event.
 
     Examples
     --------
@@ -150,6 +160,10 @@ class GuardTransport(_Both[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport
         self._check(request)
         route = route_of(request.method, request.url.path)
         if not route.guarded:
+            try:
+                self._check_unread(route)
+            except RefusalError as error:
+                return self._refused(route, error)
             return await self._inner.handle_async_request(request)
         begun_ns = monotonic_ns()
         await request.aread()
@@ -222,6 +236,10 @@ class SyncGuardTransport(_Both[httpx2.BaseTransport], httpx2.BaseTransport):
         self._check(request)
         route = route_of(request.method, request.url.path)
         if not route.guarded:
+            try:
+                self._check_unread(route)
+            except RefusalError as error:
+                return self._refused(route, error)
             return self._inner.handle_request(request)
         begun_ns = monotonic_ns()
         request.read()

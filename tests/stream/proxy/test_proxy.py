@@ -82,6 +82,86 @@ async def test_other_paths_pass_unread():
     assert b"accept-encoding: br\r\n" in head.lower()
 
 
+UNREAD = {
+    "/v1beta/models/gemini:streamGenerateContent": "Google",
+    "/v1beta/interactions": "Google",
+    "/model/anthropic.claude/converse-stream": "Bedrock",
+    "/model/anthropic.claude/invoke-with-response-stream": "Bedrock",
+    "/v2/chat": "Cohere",
+    "/v1/threads/runs": "Assistants",
+    "/v1/threads/t_1/runs": "Assistants",
+    "/v1/messages/batches": "a batch",
+    "/v1/realtime/calls": "Realtime over WebRTC",
+    "/v1/something/new": "an unknown path",
+}
+
+
+@pytest.mark.parametrize("path", UNREAD)
+async def test_answers_that_cannot_be_read(path, caplog):
+    forbids = no_tool("rm")
+    warns = Policy("warn", "G !bad", {"bad": {"pattern": "bad"}}, "warn")
+    async with within(), Upstream(b"answer") as upstream:
+        async with proxied(upstream, policies=forbids) as proxy:
+            status, _, body = split(await raw(proxy.url, post(path)))
+            assert (status, upstream.requests) == (403, [])
+            assert UNREAD[path] in json.loads(body)["error"]["message"]
+            assert proxy.metrics.refused == {("unread",): 1}
+        assert caplog.text == ""
+        for settings in ({"policies": forbids, "allow_unread": True}, {"policies": warns}, {}):
+            caplog.clear()
+            async with proxied(upstream, **settings) as proxy:
+                for _ in range(2):
+                    status, _, body = split(await raw(proxy.url, post(path)))
+                    assert (status, body) == (200, b"answer")
+            assert caplog.text.count(f"answers of {UNREAD[path]} pass unread") == 1
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "POST /v1/embeddings",
+        "POST /v1/messages/count_tokens",
+        "POST /v1/files",
+        "POST /v1/uploads/u/parts",
+        "POST /v1/images/generations",
+        "POST /v1/audio/transcriptions",
+        "POST /v1/vector_stores/v/search",
+        "POST /v1/realtime/client_secrets",
+        "POST /v1/threads",
+        "POST /api/show",
+        "POST /api/embed",
+        "POST /tokenize",
+        "POST /v1beta/models/m:countTokens",
+        "GET /v1/models",
+        "GET /api/tags",
+        "DELETE /v1/responses/r",
+        "OPTIONS /v1/chat/completions",
+    ],
+)
+async def test_what_no_model_says_passes_whatever_the_rules(asked, caplog):
+    method, _, path = asked.partition(" ")
+    request = post(path).replace(b"POST", method.encode(), 1)
+    async with (
+        within(),
+        Upstream(b"answer", kind="application/octet-stream") as upstream,
+        proxied(upstream, policies=no_tool("rm")) as proxy,
+    ):
+        assert split(await raw(proxy.url, request))[0] == 200
+    assert "unread" not in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["text/html", "application/vnd.amazon.eventstream", "x/y"])
+async def test_answers_of_types_that_cannot_be_read(kind, caplog):
+    async with within(), Upstream(story(), kind=kind) as upstream:
+        async with proxied(upstream, policies=no_tool("rm")) as proxy:
+            status, _, body = split(await raw(proxy.url, post(CHAT)))
+        assert status == 502
+        assert kind in json.loads(body)["error"]["message"]
+        async with proxied(upstream) as proxy:
+            assert split(await raw(proxy.url, post(CHAT)))[2] == story()
+        assert f"answers of the type '{kind}' pass unread" in caplog.text
+
+
 async def test_other_methods_pass():
     async with within(), Upstream(b"{}", kind="application/json") as upstream:
         async with proxied(upstream) as proxy:

@@ -150,6 +150,22 @@ def test_arguments_that_cannot_be_used(kind):
         kind(ending="none")
 
 
+async def test_answers_that_cannot_be_read(ask, caplog):
+    path = "/model/m/converse-stream"
+    async with within(), Upstream(LOOP) as upstream:
+        rules = {"policies": no_tool("rm")}
+        status, _, body = await ask(upstream.url + path, rules)
+        assert status == 403
+        assert "Bedrock" in json.loads(body)["error"]["message"]
+        assert upstream.requests == []
+        status, _, body = await ask(upstream.url + path, {**rules, "allow_unread": True})
+        assert (status, body) == (200, LOOP)
+        assert "answers of Bedrock pass unread" in caplog.text
+        upstream.kind = "text/html"
+        status, _, _ = await ask(upstream.url + CHAT, rules)
+        assert status == 502
+
+
 async def test_clients_of_the_other_kind():
     sync = httpx2.Client(transport=GuardTransport())
     with pytest.raises(ArgumentTypeError, match="SyncGuardTransport in a synchronous client"):
