@@ -5,6 +5,7 @@ What flows
 Sources, all async iterators of events
     `from_http`, `from_sse`, `from_openai`, `from_responses`, `from_realtime`, `from_anthropic`,
     `from_ollama`, `from_iterable`, `from_pipe`, `from_quic`, `replay`; `formats` has the mappers
+    audio and video: `from_hls`, `from_rtmp`, `from_webrtc`, of `media`
 Watching
     `watch`, `Watch`, `Report`, `Metrics`; `Guard`, its synchronous core, with `Step` and `Denial`
 Policies
@@ -48,7 +49,7 @@ from typing import TYPE_CHECKING
 from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from midstream.stream import formats, proxy, telemetry
+    from midstream.stream import formats, media, proxy, telemetry
     from midstream.stream.adapting import (
         StreamLoss,
         StreamRecord,
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from midstream.stream.events import Denial, Event, Finding
     from midstream.stream.guard import Guard, Step
     from midstream.stream.http import from_http
+    from midstream.stream.media import from_hls, from_rtmp, from_webrtc
     from midstream.stream.metrics import Metrics
     from midstream.stream.patterns import Match, PatternSet, Scanner
     from midstream.stream.pipe import from_pipe
@@ -90,7 +92,6 @@ if TYPE_CHECKING:
         PolicyWarning,
         ReadyRule,
         lint_policies,
-        load_policies,
         ready_policies,
         ready_rules,
     )
@@ -126,6 +127,7 @@ if TYPE_CHECKING:
         secret_patterns,
     )
     from midstream.stream.report import Report
+    from midstream.stream.rulefiles import load_policies
     from midstream.stream.sources import Source, from_iterable, from_sse
     from midstream.stream.watching import Watch, watch
 
@@ -188,6 +190,7 @@ __all__ = [
     "export_sse",
     "formats",
     "from_anthropic",
+    "from_hls",
     "from_http",
     "from_iterable",
     "from_ollama",
@@ -196,11 +199,14 @@ __all__ = [
     "from_quic",
     "from_realtime",
     "from_responses",
+    "from_rtmp",
     "from_sse",
+    "from_webrtc",
     "import_sse",
     "lint_policies",
     "load",
     "load_policies",
+    "media",
     "proxy",
     "read_recording",
     "ready_policies",
@@ -278,6 +284,7 @@ __getattr__, __dir__ = lazy_exports(
         "export_sse": "recording",
         "formats": ".",
         "from_anthropic": "providers",
+        "from_hls": "media",
         "from_http": "http",
         "from_iterable": "sources",
         "from_ollama": "providers",
@@ -286,11 +293,14 @@ __getattr__, __dir__ = lazy_exports(
         "from_quic": "quic",
         "from_realtime": "providers",
         "from_responses": "providers",
+        "from_rtmp": "media",
         "from_sse": "sources",
+        "from_webrtc": "media",
         "import_sse": "recording",
         "lint_policies": "policies",
         "load": "recording",
-        "load_policies": "policies",
+        "load_policies": "rulefiles",
+        "media": ".",
         "proxy": ".",
         "read_recording": "recording",
         "ready_policies": "policies",
