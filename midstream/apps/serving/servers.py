@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -208,6 +209,11 @@ class AgentServers:
             closing = still
 
 
+#: Tokens and sessions are in the URLs of handshakes: nobody gets to see them.
+_SILENT = logging.Logger("midstream.apps.serving.servers")
+_SILENT.disabled = True
+
+
 class _Watched:
     """Cuts a connection whose other side takes nothing for too long."""
 
@@ -254,6 +260,9 @@ class _WebSocket(_Watched, WebSocketsSansIOProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.logger = _SILENT
+        self.conn.logger = _SILENT
+        self.conn.debug = False
         self._unread = b""
 
     def pause_writing(self) -> None:
