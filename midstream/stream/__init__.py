@@ -92,6 +92,7 @@ if TYPE_CHECKING:
         PolicyWarning,
         ReadyRule,
         lint_policies,
+        load_policies,
         ready_policies,
         ready_rules,
     )
@@ -127,7 +128,6 @@ if TYPE_CHECKING:
         secret_patterns,
     )
     from midstream.stream.report import Report
-    from midstream.stream.rulefiles import load_policies
     from midstream.stream.sources import Source, from_iterable, from_sse
     from midstream.stream.watching import Watch, watch
 
@@ -299,7 +299,7 @@ __getattr__, __dir__ = lazy_exports(
         "import_sse": "recording",
         "lint_policies": "policies",
         "load": "recording",
-        "load_policies": "rulefiles",
+        "load_policies": "policies",
         "media": ".",
         "proxy": ".",
         "read_recording": "recording",

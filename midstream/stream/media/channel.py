@@ -153,6 +153,6 @@ class DraftDecoder:
             self._seq += 1
         return events
 
-    def end(self, t_ns: int, *, broken: bool = False) -> list[Event]:
+    def finish(self, t_ns: int, *, broken: bool = False) -> list[Event]:
         """Nothing is kept back."""
         return []
