@@ -207,6 +207,8 @@ class Proxy:
         self._draining = False
         #: Why the upstream could not be reached, the last time that it was tried.
         self._missed = ""
+        #: Why a recording is not whole, the last time that one was not.
+        self._lost = ""
         self.metrics = ProxyMetrics()
 
     @property
@@ -375,6 +377,8 @@ class Proxy:
         begun_ns = monotonic_ns()
         told = await link.open(uri, asked, scope["subprotocols"], self._tls)
         self._missed = ""
+        #: Why a recording is not whole, the last time that one was not.
+        self._lost = ""
         self.metrics.first_chunk.add((monotonic_ns() - begun_ns) / NS_PER_S)
         self.metrics.requests[route.api, "101"] += 1
         session_id = _new_id()
@@ -629,21 +633,31 @@ class Proxy:
                 source=f"proxy: {route.api}",
                 redactor=Redactor if self._redact else None,
             )
-        except RecordingError:  # the stream matters more
-            self._failed("recording")
+        except RecordingError as error:  # the stream matters more
+            self._unrecorded(error)
             return None
 
     def _close_recorder(self, recorder: Recorder) -> None:
         """End a recording; what nothing was written to goes."""
         recorder.close()
         if recorder.lost:
-            self._failed("recording")
+            self._unrecorded(recorder.failure)
         elif not recorder.next_seq and self._folder is not None:  # an error's, or nobody's
             with contextlib.suppress(RecordingError):
                 self._folder.remove(recorder.path.name)
 
     def _failed(self, reason: str) -> None:
         self.metrics.failures[reason,] += 1
+
+    def _unrecorded(self, error: RecordingError | None) -> None:
+        """Count a recording that is not whole, and log why, once until the reason changes."""
+        self._failed("recording")
+        why = "an unknown cause" if error is None else str(error)
+        if error is not None and error.place:  # the file, which is another each time
+            why = why.removeprefix(f"{error.place}: ")
+        if why != self._lost:
+            self._lost = why
+            logger.warning("recordings are not whole: %s", why)
 
     def _unreachable(self, why: str) -> None:
         """Log why the upstream cannot be reached, once until it can or the reason changes."""
