@@ -1,0 +1,124 @@
+// One text of a stream, with its findings marked where they are.
+
+import { plain, severityOf, SEVERITIES } from "./words.js";
+import { unitsOf } from "./state.js";
+
+/** Pieces between the borders of findings: [begin, end, findings] in UTF-16 units. */
+function pieces(text, start, findings) {
+  const borders = new Set([0, text.length]);
+  const spans = [];
+  for (const finding of findings) {
+    const begin = unitsOf(text, Math.max(0, finding.start - start));
+    const end = unitsOf(text, Math.max(0, finding.end - start));
+    if (end > begin) {
+      spans.push([begin, end, finding]);
+      borders.add(begin);
+      borders.add(end);
+    }
+  }
+  const sorted = [...borders].sort((a, b) => a - b);
+  const found = [];
+  for (let at = 0; at + 1 < sorted.length; at += 1) {
+    const [begin, end] = [sorted[at], sorted[at + 1]];
+    const here = spans.filter((span) => span[0] <= begin && span[1] >= end).map((span) => span[2]);
+    found.push([begin, end, here]);
+  }
+  return found;
+}
+
+function worst(findings) {
+  return findings.reduce(
+    (hard, finding) => Math.max(hard, SEVERITIES.indexOf(severityOf(finding.severity))), 0,
+  );
+}
+
+export class TextView {
+  /** `choose(n)` when a mark is chosen, of the finding with that number. */
+  constructor(box, choose) {
+    this.box = box;
+    this.shown = null;
+    this.follow = true;
+    this.current = null;
+    box.addEventListener("click", (event) => {
+      const mark = event.target.closest("mark");
+      if (mark && !String(getSelection())) choose(Number(mark.dataset.n));
+    });
+  }
+
+  /** Show a text `{start, text}`; `findings` are those in it that are to be marked. */
+  show(key, kept, findings, running) {
+    const { shown, box } = this;
+    const text = kept ? kept.text : "";
+    const start = kept ? kept.start : 0;
+    const same = shown && shown.key === key && shown.start === start
+      && shown.findings.length === findings.length
+      && shown.findings.every((finding, at) => finding === findings[at]);
+    if (same && shown.text.length === text.length && shown.text === text) {
+      this.caret(running);
+      return;
+    }
+    if (same && shown.open && text.startsWith(shown.text)) {
+      shown.open.appendData(plain(text.slice(shown.text.length)));
+      shown.text = text;
+    } else {
+      this.rebuild(key, text, start, findings);
+    }
+    this.caret(running);
+    if (this.follow) box.scrollTop = box.scrollHeight;
+  }
+
+  rebuild(key, text, start, findings) {
+    const parts = [];
+    if (start > 0) {
+      const gone = document.createElement("span");
+      gone.className = "gone";
+      gone.textContent = `${start.toLocaleString("en-GB")} characters before are not kept`;
+      parts.push(gone, "\n");
+    }
+    let open = null;
+    const stillGrowing = findings.some((finding) => finding.end - start > text.length);
+    for (const [begin, end, here] of pieces(text, start, findings)) {
+      const node = document.createTextNode(plain(text.slice(begin, end)));
+      if (here.length) {
+        const mark = document.createElement("mark");
+        mark.dataset.severity = SEVERITIES[worst(here)];
+        mark.dataset.n = String(here[here.length - 1].n);
+        mark.dataset.all = here.map((finding) => finding.n).join(" ");
+        mark.title = plain(here.map((finding) => `${finding.severity}: ${finding.message}`).join("\n"));
+        if (here.some((finding) => finding.n === this.current)) mark.classList.add("current");
+        mark.append(node);
+        parts.push(mark);
+        open = null;
+      } else {
+        parts.push(node);
+        open = node;
+      }
+    }
+    if (!open && !stillGrowing) {
+      open = document.createTextNode("");
+      parts.push(open);
+    }
+    this.box.replaceChildren(...parts);
+    this.shown = { key, text, start, findings, open: stillGrowing ? null : open };
+  }
+
+  caret(running) {
+    this.box.classList.toggle("running", running);
+  }
+
+  /** Show where a finding is; whether it is in sight now. */
+  go(n) {
+    this.current = n;
+    let first = null;
+    for (const mark of this.box.querySelectorAll("mark")) {
+      const here = mark.dataset.all.split(" ").includes(String(n));
+      mark.classList.toggle("current", here);
+      if (here && !first) first = mark;
+    }
+    if (first) {
+      const at = first.getBoundingClientRect().top - this.box.getBoundingClientRect().top;
+      this.box.scrollTop += at - Math.min(60, this.box.clientHeight / 4);
+    }
+    return first !== null;
+  }
+}
