@@ -73,7 +73,7 @@ class AudioMeter:
         self._block = self.rate_hz // _BLOCKS_PER_S
         self._left = np.zeros((0, 1), dtype=np.float32)
         self._powers: deque[float] = deque(maxlen=_WINDOW_BLOCKS)
-        self._tail = np.zeros((0, 1), dtype=np.bool_)
+        self._tail = np.zeros((_CLIP_SAMPLES, 1), dtype=np.bool_)
         self._changes = Changes()
         self._end_s: float | None = None
         self._samples = 0
@@ -127,11 +127,11 @@ class AudioMeter:
                 self._left = np.repeat(self._left.mean(axis=1, keepdims=True), x.shape[1], axis=1)
             x = np.concatenate((self._left, x))
         blocks = len(x) // self._block
-        whole = x[: blocks * self._block].reshape(blocks, -1)
         self._left = x[blocks * self._block :].copy()
         self._end_s = begin_s + len(x) / self.rate_hz
         if not blocks:
             return
+        whole = x[: blocks * self._block].reshape(blocks, -1)
         # Not finite, as broken decoders give it, counts as loud.
         powers = np.einsum("ij,ij->i", whole, whole) / whole.shape[1]
         powers = np.nan_to_num(powers, nan=1.0, posinf=1.0)
@@ -189,22 +189,22 @@ class AudioMeter:
         elif jump_s < 0 and self._silent_since_s is not None:
             self._silent_since_s += jump_s
         self._left = self._left[:0]
-        self._tail = self._tail[:0]
+        self._tail[:] = False
 
     def _count_clipped(self, x: npt.NDArray[np.float32]) -> None:
         """Count samples at full scale, of runs of three at least."""
         full = np.abs(x) >= _CLIP_LEVEL
-        if not full.any() and not self._tail.any():
-            self._tail = full[-(_CLIP_SAMPLES - 1) :]
+        tail = self._tail
+        if tail.shape[1] != full.shape[1]:
+            tail = np.zeros((_CLIP_SAMPLES, full.shape[1]), dtype=np.bool_)
+        self._tail = np.concatenate((tail, full[-_CLIP_SAMPLES:]))[-_CLIP_SAMPLES:]
+        if not full.any():
             return
-        if self._tail.shape[1] == full.shape[1]:
-            full = np.concatenate((self._tail, full))
+        full = np.concatenate((tail, full))
+        # A run of n samples has n - 2 places where three are full; the first is of the time before.
         runs = full[2:] & full[1:-1] & full[:-2]
-        # Each run of n has n - 2 places where three are full.
-        begins = runs.copy()
-        begins[1:] &= ~runs[:-1]
-        self._clipped += int(runs.sum()) + (_CLIP_SAMPLES - 1) * int(begins.sum())
-        self._tail = full[-(_CLIP_SAMPLES - 1) :]
+        begins = runs[1:] & ~runs[:-1]
+        self._clipped += int(runs[1:].sum()) + (_CLIP_SAMPLES - 1) * int(begins.sum())
 
     def _follow_silence(self, silent: npt.NDArray[np.bool_], begin_s: float) -> None:
         state = self._silent_since_s is not None

@@ -16,16 +16,16 @@ _COARSE = 8
 class FrameLoops:
     """Give each picture a symbol, the same to the same picture, and find runs in the symbols.
 
-    A picture is the same as an earlier one if no part of its fingerprint differs by more than
-    `tolerance`. While the pictures go on as they went after that earlier one, each is compared
-    with the successor alone, and twice the tolerance is allowed: an encoder's noise does not break
+    A picture is the same as an earlier one if no part of its fingerprint differs by more than 1.5
+    times `tolerance`, and the parts on average by no more than a quarter of it. While the pictures go on as they went after that earlier one, each is compared
+    with the successor alone, and twice as much is allowed: an encoder's noise does not break
     a loop that has begun to be seen. Pictures that stand still share one symbol; a standstill is
     no loop.
 
     Parameters
     ----------
     tolerance : float
-        Largest difference of two parts of a fingerprint of the same picture.
+        Of the noise of an encoder, on the scale of the fingerprints.
     max_period, min_period : int
         Frames of the longest and shortest segment looked for.
     min_copies : int
@@ -39,7 +39,8 @@ class FrameLoops:
     def __init__(
         self, *, tolerance: float, max_period: int, min_period: int, min_copies: int
     ) -> None:
-        self._tolerance = tolerance
+        self._most = _MOST_SHARE * tolerance
+        self._mean = _MEAN_SHARE * tolerance
         self._min_period = min_period
         self._size = max_period + 2
         self._runs = RunDetector(max_period, min_copies, min_copies * min_period)
@@ -105,16 +106,22 @@ class FrameLoops:
         following = self._at + 1
         if self._at >= oldest and following < self._count:
             slot = following % self._size
-            if float(np.abs(flat - prints[slot]).max()) <= 2 * self._tolerance:
+            if self._is_same(flat, prints[slot], slack=2.0):
                 self._at = following
                 return int(self._symbols[slot])
         self._at = self._find(flat, coarse, prints, oldest)
         if self._at >= 0:
             return int(self._symbols[self._at % self._size])
         leader = self._leader
-        if leader is not None and float(np.abs(flat - leader).max()) <= self._tolerance:
-            return self._newest if self._symbol == self._newest else self._fresh(flat)
+        if leader is not None and self._symbol == self._newest and self._is_same(flat, leader):
+            return self._newest
         return self._fresh(flat)
+
+    def _is_same(
+        self, flat: npt.NDArray[np.float32], other: npt.NDArray[np.float32], slack: float = 1.0
+    ) -> bool:
+        apart = np.abs(flat - other)
+        return bool(apart.max() <= slack * self._most and apart.mean() <= slack * self._mean)
 
     def _fresh(self, flat: npt.NDArray[np.float32]) -> int:
         self._leader = flat.copy()
@@ -133,28 +140,30 @@ class FrameLoops:
         if newest < oldest:
             return -1
         filled = min(self._count, self._size)
+        apart_coarsely = np.abs(self._coarse[:filled] - coarse).max(axis=1)
         # The mean over any region differs by no more than its largest part does.
-        close = np.abs(self._coarse[:filled] - coarse).max(axis=1) <= self._tolerance
-        slots = np.flatnonzero(close)
-        if not len(slots):
-            return -1
+        slots = np.flatnonzero(apart_coarsely <= self._most)
         # Slot -> index of the frame in it.
         frames = self._count - 1 - (self._count - 1 - slots) % self._size
-        frames = frames[(frames >= oldest) & (frames <= newest)]
-        if len(frames) > _MOST:
-            # A long standstill: any of its frames will do, and the oldest ones have a successor.
-            frames = np.concatenate((np.sort(frames)[:_MOST], frames[-1:]))
+        usable = (frames >= oldest) & (frames <= newest)
+        slots, frames = slots[usable], frames[usable]
+        if len(frames) > _MOST_FRAMES:
+            best = np.argpartition(apart_coarsely[slots], _MOST_FRAMES)[:_MOST_FRAMES]
+            frames = frames[best]
         if not len(frames):
             return -1
         apart = np.abs(prints[frames % self._size] - flat)
-        same = apart.max(axis=1) <= self._tolerance
-        if not same.any():
-            return -1
-        distance = np.where(same, apart.mean(axis=1), np.inf)
-        return int(frames[int(distance.argmin())])
+        means = apart.mean(axis=1)
+        means[apart.max(axis=1) > self._most] = np.inf
+        nearest = int(means.argmin())
+        return int(frames[nearest]) if means[nearest] <= self._mean else -1
 
 
-_MOST = 128
+#: Frames that are compared in full.
+_MOST_FRAMES = 128
+#: Of the tolerance: how much the largest part of two fingerprints may differ, and the mean of all.
+_MOST_SHARE = 1.5
+_MEAN_SHARE = 0.25
 
 
 def _coarse(flat: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

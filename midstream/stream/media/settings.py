@@ -27,9 +27,10 @@ class MediaAnalysis:
         Luma below which a spot is black, in [0, 1] from black to white.
     black_share : float, default 0.98
         Share of spots that make a black frame.
-    frozen_level : float, default 0.012
+    frozen_level : float, default 0.03
         Largest change of luma of any spot, in [0, 1], that may come from an encoder's noise: a
-        picture whose spots all stay within it is the same picture.
+        picture whose spots all stay within it, and within a fifth of it on average, is the same
+        picture.
     frozen_s : float, default 0.5
         Shortest standstill that is listed as a change.
     scene_level : float, default 0.12
@@ -64,7 +65,7 @@ class MediaAnalysis:
     silence_s: float = 0.5
     black_level: float = 0.1
     black_share: float = 0.98
-    frozen_level: float = 0.012
+    frozen_level: float = 0.03
     frozen_s: float = 0.5
     scene_level: float = 0.12
     gap_factor: float = 2.5
