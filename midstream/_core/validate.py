@@ -181,6 +181,8 @@ def check_path(name: str, value: str | os.PathLike[str]) -> str:
         raise ArgumentTypeError(
             f"{name} must be str or a path, got {value!r} ({type(value).__name__})"
         )
+    if "\0" in path:
+        raise ArgumentValueError(f"{name} must not hold NUL, got {path!r:.200}")
     return path
 
 

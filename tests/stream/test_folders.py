@@ -132,6 +132,18 @@ class TestUse:
         assert len(folder.names()) == 3
         assert folder.read(folder.names()[0]).events
 
+    def test_the_names_of_all_parts_are_names(self, tmp_path):
+        folder = RecordingsFolder(tmp_path)
+        with pytest.raises(ArgumentValueError, match="200 characters"):
+            folder.recorder("a" * 194 + ".jsonl", max_bytes=4096, max_files=2)
+        assert folder.names() == []
+        name = "a" * 184 + ".jsonl"
+        with folder.recorder(name, max_bytes=4096, max_files=9) as recorder:
+            for seq in range(60):
+                recorder.write(Event("text", seq, seq, "x" * 80))
+        assert len(folder.names()) > 1
+        assert len(folder.read(name).events) == 60
+
     def test_put(self, tmp_path):
         outside = tmp_path / "outside.jsonl"
         with Recorder(outside) as recorder:

@@ -259,6 +259,62 @@ class TestIndex:
         with Library(tmp_path) as library:
             assert library.reindex().added == ("a.jsonl",)
 
+    def test_damage_is_told_and_can_be_mended(self, tmp_path):
+        with Library(tmp_path) as library:
+            for number in range(4):
+                path = library.folder.path / f"r{number}.jsonl"
+                record(path, "Once upon a time. " * 20, findings=[LOOP, STALL], tool="weather")
+            library.reindex()
+        file = tmp_path / "index.sqlite3"
+        whole = file.read_bytes()
+        rng = random.Random(5)
+        n_told = 0
+        for _ in range(120):
+            damaged = bytearray(whole)
+            start, width = rng.randrange(len(whole)), rng.choice([1, 8, 500])
+            damaged[start : start + width] = rng.randbytes(len(damaged[start : start + width]))
+            for at in rng.choices(range(len(damaged)), k=rng.choice([0, 20])):
+                damaged[at] ^= 1 << rng.randrange(8)
+            for path in tmp_path.glob("index.sqlite3*"):
+                path.unlink()
+            file.write_bytes(damaged[: rng.choice([len(damaged), rng.randrange(len(damaged))])])
+            try:
+                with Library(tmp_path) as library:
+                    library.search("upon", kind="loop", tool="weather")
+                    library.entries()
+                    library.get("r1.jsonl")
+                    library.reindex(force=True)
+                    library.vacuum()
+            except RecordingError as error:
+                assert str(error).endswith("; remove the file, and reindex the library")
+                n_told += 1
+        assert n_told > 40
+
+    def test_a_row_that_cannot_be_is_damage(self, tmp_path):
+        for damage in (
+            "UPDATE findings SET finding = '{'",
+            """UPDATE findings SET finding = '{"word": 1}'""",
+            "UPDATE recordings SET worst = 99",
+        ):
+            with Library(tmp_path) as library:
+                record(library.folder.path / "a.jsonl", findings=[LOOP])
+                library.reindex(force=True)
+            with contextlib.closing(sqlite3.connect(tmp_path / "index.sqlite3")) as db:
+                db.execute(damage)
+                db.commit()
+            with (
+                Library(tmp_path) as library,
+                pytest.raises(RecordingError, match=r"a row .* remove the file, and reindex"),
+            ):
+                library.search()
+            with Library(tmp_path) as library:
+                library.reindex(force=True)
+                assert len(library.search()) == 1
+
+    def test_a_path_with_nul_is_none(self, tmp_path):
+        with Library(tmp_path) as library, pytest.raises(ArgumentValueError, match="NUL"):
+            library.add("a\0.jsonl")
+
     def test_another_version_is_left_alone(self, tmp_path):
         Library(tmp_path).close()
         with contextlib.closing(sqlite3.connect(tmp_path / "index.sqlite3")) as db:
@@ -269,10 +325,13 @@ class TestIndex:
     @pytest.mark.skipif(os.name != "posix", reason="needs links")
     def test_a_link_is_no_index(self, tmp_path):
         (tmp_path / "in").mkdir()
-        (tmp_path / "in" / "index.sqlite3").symlink_to(tmp_path / "elsewhere")
-        with pytest.raises(RecordingError, match="symbolic link"):
-            Library(tmp_path / "in")
-        assert not (tmp_path / "elsewhere").exists()
+        for ending in ("", "-wal", "-shm", "-journal"):
+            link = tmp_path / "in" / f"index.sqlite3{ending}"
+            link.symlink_to(tmp_path / "elsewhere")
+            with pytest.raises(RecordingError, match="symbolic link"):
+                Library(tmp_path / "in")
+            assert not (tmp_path / "elsewhere").exists()
+            link.unlink()
 
     def test_names_of_a_hostile_index_lead_nowhere(self, tmp_path):
         with Library(tmp_path / "in") as library:

@@ -522,8 +522,9 @@ class TestLimits:
         recorder = recorded(path, events, max_bytes=100_000)
         found = read_recording(path)
         assert found.events == events[: len(found.events)]
-        assert recorder.lost == 300 - len(found.events)
+        assert recorder.lost == found.lost == 300 - len(found.events)
         assert found.complete
+        assert found.problems == ()
         assert "limit of 100,000 bytes" in recorder.remarks[0]
         with gzip.open(path) if ending.endswith("gz") else path.open("rb") as file:
             assert 90_000 < len(file.read()) <= 100_000
@@ -766,6 +767,59 @@ class TestRedacted:
         assert found.findings[0].evidence == {"x": "[hidden]"}
         halves = [json.dumps(event.data) for event in found.events if event.data]
         assert "SECR" not in "".join(halves)
+
+    @pytest.mark.parametrize("method", ["feed", "finish"])
+    @pytest.mark.parametrize("fault", ["raises", "no text"])
+    async def test_nothing_goes_past_a_redactor_that_fails(self, tmp_path, method, fault):
+        class Faulty(_Hide):
+            def feed(self, text):
+                return self._fail() if method == "feed" and "upon" in text else super().feed(text)
+
+            def finish(self):
+                return self._fail() if method == "finish" and self.held else super().finish()
+
+            def _fail(self):
+                if fault == "raises":
+                    raise LookupError("what to do with SECRET")
+
+        words = ["Once ", "upon ", "a ", "time SEC"]
+        path = tmp_path / "r.jsonl"
+        recorder = Recorder(path, redactor=Faulty)
+        guard = watch(words, recorder=recorder)
+        assert [event.text async for event in guard] == words  # the stream goes on
+        recorder.write_finding(Finding("loop", "warn", 0, 0, 0, 0, "SECRET"))
+        recorder.settle("ended", "SECRET")
+        recorder.close()
+        kept = ["Once "] if method == "feed" else ["Once ", "upon ", "a ", "time "]
+        found = read_recording(path)
+        assert [event.text for event in found.events] == kept
+        assert found.lost == recorder.lost == (3 if method == "feed" else 1)
+        assert b"SECRET" not in path.read_bytes()
+        error = "LookupError" if fault == "raises" else "TypeError"
+        assert "the redactor failed with " in str(recorder.failure)
+        assert error in str(recorder.failure)
+        if method == "feed":
+            assert guard.report().remarks == tuple(recorder.remarks)
+
+    def test_a_redactor_that_fails_is_an_error_where_that_is_wanted(self, tmp_path):
+        class Faulty(_Hide):
+            def feed(self, text):
+                if "upon" in text:
+                    raise LookupError
+                return text
+
+        recorder = Recorder(tmp_path / "r.jsonl", redactor=Faulty, on_error="raise")
+        recorder.write(Event("text", 0, 0, "Once"))
+        with pytest.raises(RecordingError, match="the redactor failed with LookupError"):
+            recorder.write(Event("text", 1, 0, " upon"))
+        assert recorder.closed
+        assert [event.text for event in load(tmp_path / "r.jsonl")] == ["Once"]
+
+    @pytest.mark.parametrize("made", [None, object(), "Redactor"])
+    def test_what_cannot_redact_is_told_before_there_is_a_file(self, tmp_path, made):
+        with pytest.raises(ArgumentTypeError, match="redactor must make what has feed and finish"):
+            Recorder(tmp_path / "r.jsonl", redactor=lambda: made)
+        assert not (tmp_path / "r.jsonl").exists()
 
     def test_the_end_of_a_text_comes_before_its_end(self, tmp_path):
         path = tmp_path / "r.jsonl"

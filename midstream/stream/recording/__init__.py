@@ -35,7 +35,8 @@ ended by a line feed::
 - A finding follows the event that decided it.
 - A second ``header`` with the same ``id`` says that the recording was resumed. ``dropped_bytes``
   are those of a line that had not been written whole.
-- ``lost`` stands where that many events are missing, because the disk was full.
+- ``lost`` stands where that many events are missing, because the disk was full, the file's limit
+  was reached or the redactor failed.
 - ``end`` tells a complete recording from one that was cut off. It counts the lines of the file
   before it, their bytes, and their CRC-32. ``lost`` in it is the sum. Only a header may follow.
 - With the outcome ``"continued"``, the recording goes on in the next part: ``name.2.jsonl`` after

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RecordingError
 from midstream._core.validate import check_int, check_path
-from midstream.stream.recording.files import cause_of
+from midstream.stream.recording.files import cause_of, part_of
 from midstream.stream.recording.locking import lock
 from midstream.stream.recording.reading import Recording, read_from, replay_from
 from midstream.stream.recording.writing import Recorder
@@ -204,13 +204,16 @@ with the ending .jsonl or .jsonl.gz, got '../run.jsonl'
         append : bool, default False
             Go on with one that is there; without, there must be none.
         **options
-            As for `Recorder`.
+            As for `Recorder`. With `max_files`, the name must leave 10 characters for the number
+            of a part.
 
         Returns
         -------
         Recorder
         """
         name = self.fresh_name() if name is None else check_name(name)
+        if options.get("max_files", 1) != 1:
+            check_name(part_of(Path(name), 10**9 - 1).name)  # all parts have names here
         self._since_pruned += 1
         if self._since_pruned >= self._prune_every:
             self.prune()

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from midstream._core.errors import ArgumentValueError, RecordingError
-from midstream._core.validate import check_choice, check_int, check_real, check_text
+from midstream._core.validate import check_choice, check_int, check_path, check_real, check_text
 from midstream.stream.events import SEVERITIES, Finding, Severity
 from midstream.stream.recording.folders import RecordingsFolder, check_name
 from midstream.stream.recording.lines import shown
@@ -28,6 +28,17 @@ _INDEX = "index.sqlite3"
 #: Of the tables below; an index of another version is made anew.
 _SCHEMA = 1
 _WAIT_S = 30.0
+_MOST_MESSAGE_CHARS = 200
+#: What a damaged file makes sqlite3 raise; it writes of damaged names in messages of its own.
+_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+#: Codes of what has nothing to do with what is in the file: permissions, locks, memory, the disk.
+_OUTSIDE = frozenset(
+    {
+        *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM),
+        *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_IOERR),
+        *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH),
+    }
+)
 #: Unpacked bytes of one recording that are read for the index.
 _MAX_BYTES = 1 << 30
 _MOST_HIT_FINDINGS = 20
@@ -254,6 +265,7 @@ class Library:
         RecordingError
             It cannot be read at all, or is none; nothing was added.
         """
+        path = check_path("path", path)
         summary = sum_up(Path(path), max_bytes=_MAX_BYTES)
         if summary.problem is not None and not summary.known:
             raise RecordingError(summary.problem)
@@ -353,7 +365,8 @@ class Library:
         check_name(name)
         with self._reading() as db:
             row = db.execute("SELECT * FROM recordings WHERE name = ?", (name,)).fetchone()
-            return None if row is None else _entry(db, row)
+            with _trusting():
+                return None if row is None else _entry(db, row)
 
     def entries(self, *, limit: int | None = None, offset: int = 0) -> Sequence[Entry]:
         """All recordings, the newest first.
@@ -461,9 +474,11 @@ class Library:
             db.execute("BEGIN")  # one state of the index for all that is read
             try:
                 found = rows.run(db, words if order == "best" else None, most, skip)
-                return [_hit(db, row, words, kind, rank, findings) for row in found]
+                with _trusting():
+                    return [_hit(db, row, words, kind, rank, findings) for row in found]
             finally:
-                db.execute("ROLLBACK")
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
 
     def close(self) -> None:
         """Close the index. Safe to repeat."""
@@ -486,14 +501,15 @@ class Library:
     # The index
 
     def _open(self) -> sqlite3.Connection:
-        for path in (self._path, Path(f"{self._path}-wal"), Path(f"{self._path}-shm")):
+        for ending in ("", "-wal", "-shm", "-journal"):
+            path = Path(f"{self._path}{ending}")
             if path.is_symlink():
                 raise RecordingError("a symbolic link is no index", place=str(path))
         try:
             db = sqlite3.connect(
                 self._path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
             )
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             raise self._failure(error) from error
         try:
             db.execute("PRAGMA trusted_schema = OFF")
@@ -502,7 +518,7 @@ class Library:
             db.execute("PRAGMA foreign_keys = ON")
             if db.execute("PRAGMA user_version").fetchone()[0] != _SCHEMA:
                 self._make(db)
-        except sqlite3.Error as error:
+        except _ERRORS as error:
             db.close()
             raise self._failure(error) from error
         except BaseException:
@@ -536,7 +552,7 @@ class Library:
                 raise RecordingError("the library is closed", place=str(self.folder.path))
             try:
                 yield self._db
-            except sqlite3.Error as error:
+            except _ERRORS as error:
                 raise self._failure(error) from error
 
     @contextmanager
@@ -551,13 +567,24 @@ class Library:
                     db.execute("ROLLBACK")
                 raise
 
-    def _failure(self, error: sqlite3.Error) -> RecordingError:
-        message = str(error)
-        if isinstance(error, sqlite3.DatabaseError) and not isinstance(
-            error, (sqlite3.OperationalError, sqlite3.IntegrityError)
-        ):
+    def _failure(self, error: Exception) -> RecordingError:
+        code = getattr(error, "sqlite_errorcode", None)
+        if isinstance(error, sqlite3.Error):
+            message = " ".join(str(error).split())[:_MOST_MESSAGE_CHARS]
+        else:
+            message = "the index is damaged"
+        if code is None or code & 0xFF not in _OUTSIDE:
             message += "; remove the file, and reindex the library"
         return RecordingError(message, place=str(self._path))
+
+
+@contextmanager
+def _trusting() -> Iterator[None]:
+    """Take what a row of the index cannot be for damage of its file."""
+    try:
+        yield
+    except (ValueError, TypeError, LookupError) as error:
+        raise sqlite3.DatabaseError(f"a row of the index cannot be: {error}") from error
 
 
 class _Query:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
+from midstream._core.errors import ArgumentTypeError
 from midstream.stream.events import TEXT_KINDS, Event, Finding, Kind
 
-__all__ = ["EventRedactor", "TextRedactor"]
+__all__ = ["EventRedactor", "TextRedactor", "check_redactor"]
 
 #: Texts that may be open at one time, and places in payloads; the oldest are ended first.
 _MOST_TEXTS = 1024
@@ -40,6 +41,21 @@ class TextRedactor(Protocol):
         """The rest, when nothing follows. Another text may begin then."""
 
 
+def check_redactor(made: TextRedactor) -> TextRedactor:
+    """Return what can redact a text.
+
+    Raises
+    ------
+    ArgumentTypeError
+        It cannot.
+    """
+    if not all(callable(getattr(made, name, None)) for name in ("feed", "finish")):
+        raise ArgumentTypeError(
+            f"redactor must make what has feed and finish, got {type(made).__name__}"
+        )
+    return made
+
+
 class EventRedactor:
     """Turns events into ones without secrets, each text followed on its own.
 
@@ -63,7 +79,7 @@ class EventRedactor:
             OrderedDict()
         )
         self._places: OrderedDict[tuple[Any, ...], TextRedactor] = OrderedDict()
-        self._wholes = make()
+        self._wholes = check_redactor(make())
         # Keys and names of payloads come over and over.
         self._harmless: set[str] = set()
 
@@ -139,7 +155,7 @@ class EventRedactor:
     def _rest(self, key: tuple[Kind, str], t_ns: int) -> Iterator[Event]:
         redactor, name, call_id = self._texts.pop(key)
         text = redactor.finish()
-        if text:
+        if text != "":  # also what is no text: nothing is left out in silence
             yield Event(key[0], 0, t_ns, text, name, None, key[1], call_id)
 
     def _data(self, value: Any, place: tuple[Any, ...], key: str) -> Any:

@@ -9,7 +9,7 @@ import stat
 import threading
 import uuid
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from io import FileIO
 from pathlib import Path
@@ -44,7 +44,8 @@ _BLOCK_NS = NS_PER_S // 2
 #: After a failure, writing is tried again this often.
 _RETRY_NS = NS_PER_S
 #: Room that a limit leaves for the footer.
-_FOOTER_BYTES = 512
+_FOOTER_BYTES = 1024
+_MOST_CAUSE_CHARS = 200
 _MOST_ERROR_CHARS = 500
 _keeper = Keeper()
 
@@ -84,7 +85,8 @@ class Recorder:
     redactor : callable, optional
         Makes what replaces secrets in one text, such as the class `Redactor`: ``feed(text)``
         returns what is safe, ``finish()`` the rest. Texts, names and payloads go through it, and
-        the recording holds the redacted stream, numbered anew.
+        the recording holds the redacted stream, numbered anew. Where it fails, nothing more is
+        recorded, as if the file could not be written.
 
     Attributes
     ----------
@@ -228,8 +230,14 @@ class Recorder:
                 self._put(line, 1, 0)
                 return
             check_event(event)  # what cannot be recorded changes nothing
-            for one in [event] if self._redaction is None else self._redaction.take(event):
-                self._renumbered(one)
+            if self._redaction is None:
+                self._renumbered(event)
+            elif self._full:
+                self._lose(1, 0)
+            else:
+                with self._redacting():
+                    for one in self._redaction.take(event):
+                        self._renumbered(one)
 
     def write_finding(self, finding: Finding) -> None:
         """Append a finding, after the event that decided it.
@@ -245,7 +253,15 @@ class Recorder:
             if self._closed:
                 raise RecordingError("the recorder is closed", place=str(self.path))
             if self._redaction is not None:
-                finding = self._redaction.finding(finding)
+                if self._full:
+                    self._lose(0, 1)
+                    return
+                safe: Finding | None = None
+                with self._redacting():
+                    safe = self._redaction.finding(finding)
+                if safe is None:  # told as missing
+                    return
+                finding = safe
             if self._redaction is not None or self._seq_shift != 0:
                 seq = max(self._next_seq - 1, 0)
                 if self._redaction is None and self._seq_shift is not None:
@@ -267,8 +283,7 @@ class Recorder:
         with self._lock:
             self._outcome = outcome
             if error is not None:
-                error = check_text("error", error)[:_MOST_ERROR_CHARS]
-                self._error = error if self._redaction is None else self._redaction.whole(error)
+                self._error = self._safe(check_text("error", error)[:_MOST_ERROR_CHARS])
 
     def sync(self) -> None:
         """Have the disk take everything now.
@@ -299,14 +314,40 @@ class Recorder:
             if self._closed:
                 return
             try:
-                if self._redaction is not None:
-                    for event in self._redaction.finish(self._last_ns - self._t_shift):
-                        self._renumbered(event)
+                if self._redaction is not None and not self._full:
+                    with self._redacting():
+                        for event in self._redaction.finish(self._last_ns - self._t_shift):
+                            self._renumbered(event)
                 self._broken = False  # one more try
                 self._end_file(self._outcome)
             finally:
                 self._closed = True
                 self._shut()
+
+    # Without secrets
+
+    @contextlib.contextmanager
+    def _redacting(self) -> Iterator[None]:
+        """End the recording where the redactor fails: nothing goes past it."""
+        try:
+            yield
+        except RecordingError:
+            raise
+        except Exception as error:  # noqa: BLE001 - somebody else's code; it is told
+            # Not what it says, which may be what was to be hidden.
+            cause = f"the redactor failed with {type(error).__name__}"
+            self.failure = RecordingError(cause, place=str(self.path))
+            self.failure.__cause__ = error
+            self._fill(1, 0)
+
+    def _safe(self, text: str) -> str:
+        """A text that is whole, without its secrets; nothing of it where that cannot be said."""
+        if self._redaction is None:
+            return text
+        try:
+            return self._redaction.whole(text)
+        except Exception:  # noqa: BLE001 - the next event says so
+            return ""
 
     # Numbers
 
@@ -427,7 +468,7 @@ class Recorder:
     def _put(self, line: bytes, n_events: int, n_findings: int) -> None:
         """Append a line with so many events and findings in it."""
         if self._full:
-            self.lost += n_events
+            self._lose(n_events, n_findings)
             return
         if self._broken:
             if monotonic_ns() < self._retry_ns or (self._file is None and not self._open_part()):
@@ -500,9 +541,8 @@ class Recorder:
         self._size += len(data)
 
     def _lost_line(self) -> bytes:
-        cause = "" if self.failure is None else str(self.failure)
-        if self._redaction is not None:
-            cause = self._redaction.whole(cause)
+        cause = "" if self.failure is None else self._safe(str(self.failure))
+        cause = cause[-_MOST_CAUSE_CHARS:]  # the place, which may be long, comes first
         return lost_line(self._gap_events, self._gap_findings, cause)
 
     def _lose(self, n_events: int, n_findings: int) -> None:
@@ -532,16 +572,10 @@ class Recorder:
     def _turn(self, n_events: int, n_findings: int) -> bool:
         """End this file at its limit and begin the next part; whether there is one."""
         if self._max_files == 1:
-            self._full = True
             self.failure = RecordingError(
                 f"the limit of {self._max_bytes:,} bytes is reached", place=str(self.path)
             )
-            self.lost += n_events
-            if self._raises:
-                self._end_file(self._outcome)
-                self._closed = True
-                self._shut()
-                raise self.failure
+            self._fill(n_events, n_findings)
             return False
         self._end_file("continued")
         self._shut()
@@ -552,6 +586,18 @@ class Recorder:
             return True
         self._lose(n_events, n_findings)
         return False
+
+    def _fill(self, n_events: int, n_findings: int) -> None:
+        """Record nothing more, from here on; raise `failure`, if so wanted."""
+        self._flush_block()  # what came before is not behind what is missing
+        self._full = True
+        self._lose(n_events, n_findings)
+        if self._raises:
+            self._end_file(self._outcome)
+            self._closed = True
+            self._shut()
+            assert self.failure is not None
+            raise self.failure
 
     def _open_part(self) -> bool:
         """Begin a part; whether it can be written."""
