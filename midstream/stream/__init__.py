@@ -5,7 +5,8 @@ What flows
 Sources, all async iterators of events
     `from_http`, `from_sse`, `from_openai`, `from_responses`, `from_realtime`, `from_anthropic`,
     `from_ollama`, `from_iterable`, `from_pipe`, `from_quic`, `replay`; `formats` has the mappers
-    audio and video: `from_hls`, `from_rtmp`, `from_webrtc`, of `media`
+    audio and video: `from_hls`, `from_rtmp`, `from_webrtc`, of `media`; `simulate` for those that
+    no model wrote, of `simulating`
 Watching
     `watch`, `Watch`, `Report`, `Metrics`; `Guard`, its synchronous core, with `Step` and `Denial`
 Policies
@@ -49,7 +50,7 @@ from typing import TYPE_CHECKING
 from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from midstream.stream import formats, media, proxy, telemetry
+    from midstream.stream import formats, media, proxy, simulating, telemetry
     from midstream.stream.adapting import (
         StreamLoss,
         StreamRecord,
@@ -128,6 +129,7 @@ if TYPE_CHECKING:
         secret_patterns,
     )
     from midstream.stream.report import Report
+    from midstream.stream.simulating import simulate
     from midstream.stream.sources import Source, from_iterable, from_sse
     from midstream.stream.watching import Watch, watch
 
@@ -215,6 +217,8 @@ __all__ = [
     "replay",
     "secret_patterns",
     "shipped_recordings",
+    "simulate",
+    "simulating",
     "telemetry",
     "to_quic",
     "watch",
@@ -309,6 +313,8 @@ __getattr__, __dir__ = lazy_exports(
         "replay": "recording",
         "secret_patterns": "redaction",
         "shipped_recordings": "recording",
+        "simulate": "simulating",
+        "simulating": ".",
         "telemetry": ".",
         "to_quic": "quic",
         "watch": "watching",

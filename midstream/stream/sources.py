@@ -6,9 +6,10 @@ import asyncio
 import inspect
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any, Self
 
-from midstream._core.clock import monotonic_ns
+from midstream._core.clock import monotonic_ns, s_from_ns
 from midstream._core.errors import ArgumentTypeError
 from midstream._core.validate import check_int
 from midstream.stream.closing import AsyncClosing
@@ -17,7 +18,10 @@ from midstream.stream.events import Event
 from midstream.stream.formats.detecting import new_mapper
 from midstream.stream.sse import DEFAULT_MAX_BYTES
 
-__all__ = ["Source", "check_readable", "from_iterable", "from_sse"]
+__all__ = ["Source", "check_readable", "from_iterable", "from_sse", "paced"]
+
+#: No event is waited for longer.
+_NEVER_NS = 2**63
 
 _closing: set[asyncio.Task[None]] = set()
 
@@ -267,6 +271,40 @@ class Source(AsyncClosing):
         finally:
             self._closer = None
             self._closed.set_result(None)
+
+
+class _Paced(Source):
+    """A source that waits for each event's own time."""
+
+    __slots__ = ("_begin_ns", "_speed")
+
+    def __init__(self, upstream: Any, decoder: Decoder, speed: float) -> None:
+        super().__init__(upstream, decoder, turn=1, live=False)
+        self._speed = speed
+        self._begin_ns: int | None = None
+
+    async def __anext__(self) -> Event:
+        if self._begin_ns is None:
+            self._begin_ns = monotonic_ns()
+        event = await super().__anext__()
+        due_ns = round(min(event.t_ns / self._speed, _NEVER_NS))  # a tiny speed makes it infinite
+        wait_ns = self._begin_ns + due_ns - monotonic_ns()
+        if wait_ns > 0:
+            await self._wait(partial(asyncio.sleep, s_from_ns(wait_ns)))
+        return event
+
+
+def paced(upstream: Any, decoder: Decoder, speed: float) -> Source:
+    """A source of events that carry their times, each handed out when its time has come.
+
+    Parameters
+    ----------
+    upstream, decoder
+        As for `Source`.
+    speed : float
+        How many times faster; above 0.
+    """
+    return _Paced(upstream, decoder, speed)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -20,7 +20,7 @@ from midstream.stream.recording.lines import END_NS
 from midstream.stream.recording.payloads import WRITERS, Facts, Payload
 from midstream.stream.recording.reading import Recording, load
 
-__all__ = ["EXPORT_APIS", "export_sse", "import_sse"]
+__all__ = ["EXPORT_APIS", "export_sse", "import_sse", "timed_sse"]
 
 #: APIs that a recording can be written as.
 EXPORT_APIS: tuple[str, ...] = tuple(sorted(WRITERS))
@@ -184,17 +184,36 @@ def import_sse(
     return events
 
 
-def _body(facts: Facts, api: str, whole: bool, times: bool) -> Iterator[bytes]:
+def timed_sse(facts: Facts, api: str, whole: bool) -> Iterator[tuple[int, bytes]]:
+    """Pieces of a body, each with the time at which it came.
+
+    Parameters
+    ----------
+    facts : Facts
+        Of the events.
+    api : str
+        One of `EXPORT_APIS`.
+    whole : bool
+        All choices are wanted, so that payloads may be written as they came.
+    """
     payloads = _as_they_came(facts, api) if whole else None
     if payloads is None:
         payloads = WRITERS[api](facts).payloads()
+    t_ns = 0
     for t_ns, name, payload in payloads:
-        head = f": t_ns={t_ns}\n" if times else ""
-        if name:
-            head += f"event: {name}\n"
-        yield f"{head}data: {json.dumps(payload, separators=(',', ':'))}\n\n".encode("ascii")
+        head = f"event: {name}\n" if name else ""
+        yield (
+            t_ns,
+            f"{head}data: {json.dumps(payload, separators=(',', ':'))}\n\n".encode("ascii"),
+        )
     if api == "chat" and any(event.kind == "end" for event in facts.events):
-        yield b"data: [DONE]\n\n"
+        yield t_ns, b"data: [DONE]\n\n"
+
+
+def _body(facts: Facts, api: str, whole: bool, times: bool) -> Iterator[bytes]:
+    for t_ns, piece in timed_sse(facts, api, whole):
+        stamped = times and piece != b"data: [DONE]\n\n"
+        yield b": t_ns=%d\n%b" % (t_ns, piece) if stamped else piece
 
 
 def _as_they_came(facts: Facts, api: str) -> Iterator[Payload] | None:

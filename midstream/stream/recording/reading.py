@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from midstream._core.clock import monotonic_ns, s_from_ns
+from midstream._core.clock import s_from_ns
 from midstream._core.errors import ArgumentValueError
 from midstream._core.validate import check_path, check_real
 from midstream.stream.events import Event, Finding
 from midstream.stream.recording.decoding import RecordingDecoder
 from midstream.stream.recording.files import Opener, Pieces
-from midstream.stream.recording.lines import END_NS
-from midstream.stream.sources import Source
+from midstream.stream.sources import Source, paced
 
 __all__ = [
     "Recording",
@@ -65,6 +62,7 @@ def replay(
 
     Examples
     --------
+    >>> import asyncio
     >>> async def count():
     ...     return sum([1 async for event in replay(shipped_recordings()["loop-02"])])
     >>> asyncio.run(count())
@@ -169,7 +167,7 @@ def replay_from(
     pieces, decoder = opened(path, recover, opener, most_findings=1000)
     if speed is None:
         return Source(pieces, decoder, turn=1, live=False)
-    return _Paced(pieces, decoder, speed)
+    return paced(pieces, decoder, speed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,27 +233,6 @@ def shipped_recordings() -> dict[str, Path]:
     """
     folder = Path(str(resources.files("midstream.stream").joinpath("recordings")))
     return {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
-
-
-class _Paced(Source):
-    """A replay that waits for each event's time."""
-
-    __slots__ = ("_begin_ns", "_speed")
-
-    def __init__(self, pieces: Pieces, decoder: RecordingDecoder, speed: float) -> None:
-        super().__init__(pieces, decoder, turn=1, live=False)
-        self._speed = speed
-        self._begin_ns: int | None = None
-
-    async def __anext__(self) -> Event:
-        if self._begin_ns is None:
-            self._begin_ns = monotonic_ns()
-        event = await super().__anext__()
-        due_ns = round(min(event.t_ns / self._speed, END_NS))  # a tiny speed makes it infinite
-        wait_ns = self._begin_ns + due_ns - monotonic_ns()
-        if wait_ns > 0:
-            await self._wait(partial(asyncio.sleep, s_from_ns(wait_ns)))
-        return event
 
 
 def opened(

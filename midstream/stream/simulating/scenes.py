@@ -1,0 +1,194 @@
+"""What happens in a simulated stream: pieces in order, without their times."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from itertools import islice
+from random import Random
+from typing import Any, NamedTuple
+
+from midstream.stream.events import Kind
+from midstream.stream.simulating.prose import Prose
+
+__all__ = ["SCENES", "Piece"]
+
+#: Frames and blocks of sound that one event tells of, as media sources do.
+_AUDIO_S = 0.1
+_VIDEO_S = 0.1
+_FPS = 30.0
+_SIZE = (1280, 720)
+
+
+class Piece(NamedTuple):
+    """One thing that a stream says."""
+
+    kind: Kind
+    text: str = ""
+    name: str | None = None
+    data: Any = None
+    stream_id: str = "0"
+    call_id: str | None = None
+    #: Seconds from the piece before, instead of a token's; of a tool that runs, or a frame's.
+    after_s: float | None = None
+
+
+Scene = Callable[[Random, int], Iterator[Piece]]
+
+
+def _story(random: Random, tokens: int) -> Iterator[Piece]:
+    for token in islice(Prose(random).tokens(), tokens):
+        yield Piece("text", token)
+    yield Piece("end", "stop")
+
+
+def _reasoning(random: Random, tokens: int) -> Iterator[Piece]:
+    words = Prose(random).tokens()
+    for token in islice(words, tokens // 2):
+        yield Piece("reasoning", token)
+    for token in islice(words, tokens - tokens // 2):
+        yield Piece("text", token)
+    yield Piece("end", "stop")
+
+
+def _loop(random: Random, tokens: int) -> Iterator[Piece]:
+    """A story that falls into one of its own paragraphs, and stays there until it is cut."""
+    words = Prose(random).tokens()
+    onset = min(tokens // 3, 40 + int(random.random() * 60))
+    for token in islice(words, onset):
+        yield Piece("text", token)
+    unit = [" So", *islice(words, 11 + int(random.random() * 30)), "."]
+    for place in range(tokens - onset):
+        yield Piece("text", unit[place % len(unit)])
+    yield Piece("end", "length")
+
+
+def _near_loop(random: Random, tokens: int) -> Iterator[Piece]:
+    """The same, with a counter that goes on."""
+    words = Prose(random).tokens()
+    onset = min(tokens // 3, 40 + int(random.random() * 60))
+    for token in islice(words, onset):
+        yield Piece("text", token)
+    unit = list(islice(words, 14 + int(random.random() * 20)))
+    left, turn = tokens - onset, 0
+    while left > 0:
+        turn += 1
+        copy = ["\nStep", f" {turn}", ":", *unit, "."]
+        for token in copy[:left]:
+            yield Piece("text", token)
+        left -= len(copy)
+    yield Piece("end", "length")
+
+
+def _choices(random: Random, tokens: int) -> Iterator[Piece]:
+    """Three answers at once, whose pieces come interleaved."""
+    answers = [islice(Prose(random).tokens(), tokens // 3) for _ in range(3)]
+    open_ones = list(range(3))
+    while open_ones:
+        choice = open_ones[int(random.random() * len(open_ones))]
+        token = next(answers[choice], None)
+        if token is None:
+            open_ones.remove(choice)
+            yield Piece("end", "stop", stream_id=str(choice))
+        else:
+            yield Piece("text", token, stream_id=str(choice))
+
+
+def _call(number: int, name: str, arguments: dict[str, Any], result: str) -> Iterator[Piece]:
+    """A tool call as it is streamed, and its result."""
+    call_id, stream_id = f"call_{number}", f"0/{number}"
+    yield Piece("tool_call", "", name, None, stream_id, call_id)
+    text = json.dumps(arguments)
+    for at in range(0, len(text), 6):
+        yield Piece("tool_call", text[at : at + 6], name, None, stream_id, call_id)
+    yield Piece("tool_result", result, name, None, stream_id, call_id, after_s=0.25)
+
+
+def _agent(random: Random, tokens: int) -> Iterator[Piece]:
+    """An agent that gets on: it looks, reads, changes, and says what it did."""
+    words = Prose(random).tokens()
+    steps = max(2, min(40, tokens // 60))
+    for step in range(steps):
+        for token in islice(words, 12):
+            yield Piece("text", token)
+        path = f"src/part_{int(random.random() * 9000) + 1000}.py"
+        size = int(random.random() * 4000)
+        if step % 2 == 0:
+            arguments: dict[str, Any] = {"path": path, "from_line": size}
+            yield from _call(step, "read_file", arguments, f"{path}: {size} lines")
+        else:
+            yield from _call(
+                step, "search", {"query": Prose(random).sentence()}, f"{size} matches in {path}"
+            )
+    for token in islice(words, 30):
+        yield Piece("text", token)
+    yield Piece("end", "stop")
+
+
+def _tool_loop(random: Random, tokens: int) -> Iterator[Piece]:
+    """An agent that tries the same call again and again, which fails each time."""
+    words = Prose(random).tokens()
+    for token in islice(words, 20):
+        yield Piece("text", token)
+    arguments = {"path": f"src/part_{int(random.random() * 9000) + 1000}.py", "line": 12}
+    for step in range(max(4, min(60, tokens // 30))):
+        yield from _call(step, "edit_file", arguments, "error: the file has changed since")
+        for token in islice(words, 6):
+            yield Piece("text", token)
+    yield Piece("end", "length")
+
+
+def _audio(random: Random, tokens: int) -> Iterator[Piece]:
+    """Speech with its transcript; in the last third, the microphone is dead."""
+    words = Prose(random).tokens()
+    silent_s = 0.0
+    for block in range(tokens):
+        speaks = block < 2 * tokens // 3
+        swing = math.sin(block / 3.0) * 6.0 + random.gauss(0.0, 2.0)
+        level = -24.0 + swing if speaks else -75.0 + random.gauss(0.0, 0.5)
+        silent_s = 0.0 if speaks else silent_s + _AUDIO_S
+        data = {
+            "pts_s": round(block * _AUDIO_S, 3),
+            "level_dbfs": round(level, 1),
+            "peak_dbfs": round(min(0.0, level + 9.0), 1),
+            "silent_s": round(silent_s, 3),
+        }
+        text = next(words) if speaks else ""
+        yield Piece("audio", text, None, data, "audio", after_s=_AUDIO_S)
+    yield Piece("end", "stop", stream_id="audio")
+
+
+def _video(random: Random, tokens: int) -> Iterator[Piece]:
+    """Pictures that move, freeze in the second third, and are black in the last."""
+    frozen_s = 0.0
+    for block in range(tokens):
+        third = 3 * block // tokens
+        frozen_s = frozen_s + _VIDEO_S if third else 0.0
+        bright = (0.45 + 0.1 * math.sin(block / 9.0), 0.42, 0.0)[third]
+        data = {
+            "pts_s": round(block * _VIDEO_S, 3),
+            "frame": round(block * _VIDEO_S * _FPS),
+            "fps": round(_FPS + random.gauss(0.0, 0.3), 2),
+            "size": list(_SIZE),
+            "brightness": round(max(0.0, bright), 3),
+            "black": third == 2,
+            "frozen_s": round(frozen_s, 3),
+            "dropped": 0,
+        }
+        yield Piece("video", "", None, data, "video", after_s=_VIDEO_S)
+    yield Piece("end", "stop", stream_id="video")
+
+
+#: Scenarios by name.
+SCENES: dict[str, Scene] = {
+    "agent": _agent,
+    "audio": _audio,
+    "choices": _choices,
+    "loop": _loop,
+    "near_loop": _near_loop,
+    "reasoning": _reasoning,
+    "story": _story,
+    "tool_loop": _tool_loop,
+    "video": _video,
+}

@@ -1,0 +1,136 @@
+"""The simulated server, asked by the official SDKs and guarded by the proxy."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import anthropic
+import openai
+import pytest
+import uvicorn
+from stream.chat import within
+from stream.proxy.wires import proxied
+
+from midstream.errors import ArgumentValueError
+from midstream.stream import from_http
+from midstream.stream.listening import QuietServer, listening
+from midstream.stream.simulating import SimulatedEndpoint, Timing, simulated_events
+
+FAST = {"speed": 1000.0, "timing": Timing(first_s=0.0)}
+ASKED = [{"role": "user", "content": "Hello"}]
+
+
+@asynccontextmanager
+async def served(endpoint):
+    """Run an endpoint on loopback; gives its URL."""
+    config = uvicorn.Config(
+        endpoint, log_config=None, access_log=False, timeout_graceful_shutdown=1
+    )
+    server = QuietServer(config)
+    server.listening = asyncio.Event()
+    with listening("127.0.0.1", 0) as listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await server.listening.wait()
+        try:
+            yield "http://127.0.0.1:{1}".format(*listener.getsockname())
+        finally:
+            server.should_exit = True
+            await serving
+
+
+@asynccontextmanager
+async def asking(endpoint):
+    """A client of OpenAI's for an endpoint."""
+    async with (
+        within(),
+        served(endpoint) as url,
+        openai.AsyncOpenAI(api_key="k", base_url=f"{url}/v1", max_retries=0) as sdk,
+    ):
+        yield sdk
+
+
+def said(scenario, seed):
+    """The text of a simulated answer."""
+    events = simulated_events(scenario, seed=seed, timing=FAST["timing"])
+    return "".join(event.text for event in events if event.kind == "text")
+
+
+async def test_openais_sdk_gets_the_simulated_text():
+    async with asking(SimulatedEndpoint(seed=7, **FAST)) as sdk:
+        stream = await sdk.chat.completions.create(model="m", messages=ASKED, stream=True)
+        chunks = [chunk async for chunk in stream]
+        text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+        assert text == said("story", 7)
+        stream = await sdk.responses.create(model="sim-reasoning", input="Hi", stream=True)
+        texts = [item.delta async for item in stream if item.type.endswith("text.delta")]
+        assert said("reasoning", 8) in "".join(texts)
+        models = [model.id async for model in sdk.models.list()]
+    assert "sim-loop" in models
+
+
+async def test_anthropics_sdk_gets_the_simulated_text():
+    async with (
+        within(),
+        served(SimulatedEndpoint(seed=2, **FAST)) as url,
+        anthropic.AsyncAnthropic(api_key="k", base_url=url, max_retries=0) as sdk,
+        sdk.messages.stream(model="sim-story", max_tokens=10_000, messages=ASKED) as stream,
+    ):
+        assert await stream.get_final_text() == said("story", 2)
+
+
+@pytest.mark.parametrize("api", ["chat", "responses", "anthropic"])
+async def test_tool_calls_reach_every_api(api):
+    path = {"chat": "/v1/chat/completions", "responses": "/v1/responses"}.get(api, "/v1/messages")
+    async with within(), served(SimulatedEndpoint("agent", **FAST)) as url:
+        source = from_http(url + path, model="m", prompt="Hello")
+        events = [event async for event in source]
+    names = {event.name for event in events if event.kind == "tool_call"}
+    assert names == {"read_file", "search"}
+
+
+async def test_a_loop_is_cut_by_the_proxy_and_the_endpoint_notices():
+    endpoint = SimulatedEndpoint("loop", tokens=20_000, speed=20.0)
+    async with within(), served(endpoint) as url, proxied(url) as proxy:
+        async with openai.AsyncOpenAI(api_key="k", base_url=f"{proxy.url}/v1") as sdk:
+            stream = await sdk.chat.completions.create(model="m", messages=ASKED, stream=True)
+            chunks = [chunk async for chunk in stream]
+        assert chunks[-1].choices[0].finish_reason == "content_filter"
+        assert len(chunks) < 1000
+        while not endpoint.broken_off:
+            await asyncio.sleep(0.01)
+    assert endpoint.answered == 0
+
+
+async def test_a_reset_is_one():
+    chunks = []
+    async with asking(SimulatedEndpoint(faults=["reset"], **FAST)) as sdk:
+        stream = await sdk.chat.completions.create(model="m", messages=ASKED, stream=True)
+        with pytest.raises(openai.APIConnectionError):
+            async for chunk in stream:
+                chunks.append(chunk)  # noqa: PERF401 - those before the break count
+    assert len(chunks) > 100
+
+
+async def test_what_cannot_be_answered_is_told_in_the_providers_form():
+    async with asking(SimulatedEndpoint(**FAST)) as sdk:
+        with pytest.raises(openai.BadRequestError, match="stream=true"):
+            await sdk.chat.completions.create(model="m", messages=ASKED)
+        with pytest.raises(openai.NotFoundError, match="/v1/embeddings is not served"):
+            await sdk.embeddings.create(model="m", input="a")
+
+
+async def test_a_smaller_limit_of_the_request_counts():
+    async with asking(SimulatedEndpoint("loop", **FAST)) as sdk:
+        stream = await sdk.chat.completions.create(
+            model="m", messages=ASKED, stream=True, max_tokens=30
+        )
+        chunks = [chunk async for chunk in stream]
+    assert sum(bool(c.choices and c.choices[0].delta.content) for c in chunks) == 30
+
+
+def test_arguments():
+    with pytest.raises(ArgumentValueError, match=r"scenario must be one of.*'audio'"):
+        SimulatedEndpoint("audio")
+    with pytest.raises(ArgumentValueError, match="faults must be one of"):
+        SimulatedEndpoint(faults=("fire",))
