@@ -31,6 +31,7 @@ __all__ = [
     "Force",
     "Format",
     "Header",
+    "HoldText",
     "Host",
     "HttpPort",
     "IdleTimeout",
@@ -401,6 +402,17 @@ AllowUnread = Annotated[
         "--allow-unread",
         rich_help_panel=_SERVE,
         help="Let answers of a model that cannot be read pass although a rule may deny or stop.",
+    ),
+]
+HoldText = Annotated[
+    int,
+    typer.Option(
+        "--hold-text",
+        min=0,
+        metavar="CHARS",
+        rich_help_panel=_SERVE,
+        show_default="0: text passes at once, until a rule acts",
+        help="Hold up to so many characters back while they may be part of a forbidden text.",
     ),
 ]
 Drain = Annotated[

@@ -57,6 +57,7 @@ def serve(
     limits: Sequence[str] = (),
     hosts: Collection[str] = (),
     allow_unread: bool = False,
+    hold_text: int = 0,
     drain_s: float = 30.0,
     certificate: Path | None = None,
     key: Path | None = None,
@@ -90,6 +91,8 @@ def serve(
         Further names under which it may be asked, where it listens on this machine only.
     allow_unread : bool, default False
         Let answers that cannot be read pass although a rule may deny or stop.
+    hold_text : int, default 0
+        Characters of a text that may be held back, see `Proxy`.
     drain_s : float
     certificate, key : Path, optional
         For HTTPS, in PEM.
@@ -147,6 +150,7 @@ def serve(
             hosts=_hosts(host, hosts),
             on_finding=told.finding,
             allow_unread=allow_unread,
+            hold_text=hold_text,
         )
         tls = None
         if certificate is None and key is not None:

@@ -116,6 +116,10 @@ class Proxy:
         Called with the request's id and each finding, the moment it is made.
     allow_unread : bool, default False
         Let answers of a model that cannot be read pass although a rule may deny or stop.
+    hold_text : int, default 0
+        Characters of a text that may be held back as long as they may be part of what the pattern
+        of a rule forbids that denies or stops: then a client sees none of it, and not all but its
+        last chunk. What may be forbidden for longer passes. 0 holds none back.
     transport : httpx2.AsyncBaseTransport, optional
         What does the sending, with its certificates or proxies; closed with the application.
 
@@ -167,6 +171,7 @@ class Proxy:
         hosts: Collection[str] | None = None,
         on_finding: Callable[[str, Finding], object] | None = None,
         allow_unread: bool = False,
+        hold_text: int = 0,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self._upstream = Upstream(upstream)
@@ -177,6 +182,7 @@ class Proxy:
             ending=ending,
             limits=self._limits,
             allow_unread=allow_unread,
+            hold_text=hold_text,
         )
         if isinstance(hosts, str) or (hosts is not None and not isinstance(hosts, Collection)):
             raise ArgumentTypeError(f"hosts must be a collection of str, got {hosts!r}")
@@ -235,6 +241,7 @@ class Proxy:
             ending=old.ending,
             limits=old.limits,
             allow_unread=old.allow_unread,
+            hold_text=old.hold_text,
         )
 
     def drain(self) -> None:
@@ -406,6 +413,7 @@ class Proxy:
             guard,
             ending=self._guarding.ending,
             max_held_bytes=self._limits.max_held_bytes,
+            prepare=self._guarding.prepare,
             on_over=over,
             beta=beta or "openai-beta.realtime-v1" in scope["subprotocols"],
         )

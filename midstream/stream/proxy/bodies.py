@@ -137,7 +137,7 @@ class StreamRewriter(Rewriter):
     def kept_bytes(self) -> int:
         if self._taken is not None:
             return self._taken.kept_bytes
-        return self._splitter.waiting + self._core.held_bytes
+        return self._splitter.waiting + self._core.held_bytes + self._core.late_bytes
 
     def feed(self, chunk: bytes, t_ns: int = 0) -> bytes:
         core = self._core

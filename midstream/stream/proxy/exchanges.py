@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from midstream._core.errors import ArgumentTypeError, MidstreamError
-from midstream._core.validate import check_callback, check_choice
+from midstream._core.validate import check_callback, check_choice, check_int
 from midstream.stream.events import Finding
 from midstream.stream.proxy.bodies import Framing, Rewriter, make_core, rewriter_of
 from midstream.stream.proxy.limits import ProxyLimits, check_limits
-from midstream.stream.proxy.rewriting import ENDINGS, Ending
+from midstream.stream.proxy.rewriting import ENDINGS, Core, Ending
 from midstream.stream.proxy.routes import Route
 from midstream.stream.wire import parse_json
 
@@ -83,6 +83,9 @@ class Guarding:
         Called with each finding the moment it is made.
     allow_unread : bool, default False
         Whether answers of a model that cannot be read pass although a rule may deny or stop.
+    hold_text : int, default 0
+        Characters of a text that may be held back as long as they may be part of what a rule's
+        pattern forbids; 0 holds none back.
 
     Raises
     ------
@@ -96,11 +99,14 @@ class Guarding:
     limits: ProxyLimits = field(default_factory=ProxyLimits)
     on_finding: Callable[[Finding], object] | None = None
     allow_unread: bool = False
+    hold_text: int = 0
+    _held: list[Any] = field(default_factory=list, init=False, repr=False, compare=False)
     _told: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_choice("ending", self.ending, ENDINGS)
         check_limits(self.limits)
+        check_int("hold_text", self.hold_text, low=0)
         make = self.make_detectors
         if make is not None and not callable(make):
             raise ArgumentTypeError(
@@ -132,6 +138,21 @@ class Guarding:
         from midstream.stream.policies import as_policies
 
         return any(policy.action not in ("warn", "note") for policy in as_policies(self.policies))
+
+    def prepare(self, core: Core) -> None:
+        """Let a stream hold text back, where `hold_text` says so and a rule forbids any."""
+        if not self.hold_text or self.policies == ():
+            return
+        from midstream.stream.policies import PolicySet, as_policies
+
+        policies = as_policies(self.policies)
+        if not self._held or self._held[0] is not policies:  # read again, or the first time
+            forbidding = PolicySet(
+                policy for policy in policies if policy.action not in ("warn", "note")
+            )
+            self._held[:] = (policies, forbidding.patterns)
+        if self._held[1]:
+            core.hold(self._held[1], self.hold_text)
 
     def check_unread(self, what: str, status: int = 403) -> None:
         """Let an answer pass unread, and say so; but not where a rule counts on its being read.
@@ -211,6 +232,7 @@ class Exchange:
             ending=guarding.ending,
             max_held_bytes=limits.max_held_bytes,
         )
+        guarding.prepare(self._core)
 
     def request(self, body: bytes, encoding: str = "") -> None:
         """Read a request's body: what was said before belongs to the conversation.

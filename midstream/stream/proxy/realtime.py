@@ -7,6 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from midstream.stream.events import Finding
+from midstream.stream.proxy.holding import Late
 from midstream.stream.proxy.responses import ResponsesCore, is_call
 from midstream.stream.proxy.rewriting import Item, reason_of, told
 
@@ -121,14 +122,25 @@ class RealtimeCore(ResponsesCore):
         doubt = None if self._doubts is None else self._doubts.take(payload)
         if doubt is not None:
             return self.refuse(doubt)
-        call = self._blocks.get(index)
         item = Item(original, payload, "", size)
+        if self._late:
+            self._late.append(Late(payload, (), item, {}, (), index))
+            return []
+        return self._file(payload, index, item)
+
+    def _apply(self, late: Late) -> list[Item]:
+        if late.index >= 0:
+            return self._file(late.payload, late.index, late.item)
+        return super()._apply(late)
+
+    def _file(self, payload: dict[str, Any], index: int, item: Item) -> list[Item]:
+        call = self._blocks.get(index)
         if call in self._denied_ids:
             return [self._sent(self._refiled(payload, self._messages[call][1]))]
         if self._queue:
             waiting = frozenset((call,)) if call in self._held else _FREE
             self._queue.append((waiting, item))
-            self.held_bytes += size
+            self.held_bytes += item.size
             if self.held_bytes > self._max_held_bytes:
                 limit = self._max_held_bytes
                 return self.fail(f"a tool call of more than {limit} bytes waits for its verdict")

@@ -8,15 +8,18 @@ text, how a stream is cut at a character and ended. It does not know bytes: the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from midstream.stream.events import TEXT_KINDS, Event, Finding
 from midstream.stream.proxy.doubts import doubts_of, muddle_of
+from midstream.stream.proxy.holding import Late, Span, TextHold
 
 if TYPE_CHECKING:
     from midstream.stream.formats import Mapper
     from midstream.stream.guard import Denial, Guard, Step
+    from midstream.stream.patterns import PatternSet
 
 __all__ = ["ENDINGS", "MOST_PARTS", "Core", "Ending", "Item", "OrderedCore"]
 
@@ -79,7 +82,9 @@ class Core(ABC):
     denied : list of Denial
         Calls that were replaced.
     held_bytes : int
-        What waits for a verdict now.
+        Calls that wait for their verdict now.
+    late_bytes : int
+        Payloads that wait for what their text becomes.
     doubt : str or None
         Why the stream was ended: what could be read in more than one way.
     """
@@ -102,6 +107,32 @@ class Core(ABC):
         self._settled = False
         self._doubts = doubts_of(mapper.api, guard)
         self.doubt: str | None = None
+        self._hold: TextHold | None = None
+        self._late: deque[Late] = deque()
+        self._spans: list[Span] = []  # of the payload at hand
+        self._cut_at: float | None = None  # of its text, where that is not for the finding to say
+
+    @property
+    def late_bytes(self) -> int:
+        """Payloads that wait for what their text becomes."""
+        return sum(late.item.size for late in self._late)
+
+    def hold(self, patterns: Mapping[str, PatternSet], most: int) -> None:
+        """Hold payloads back as long as their text may be part of what is forbidden.
+
+        Parameters
+        ----------
+        patterns : mapping of str to PatternSet
+            What is forbidden, by channel.
+        most : int
+            Characters of one text that may wait.
+
+        Notes
+        -----
+        They wait after they were judged, and with them what comes behind them. Nothing is known of
+        them to what ends the stream.
+        """
+        self._hold = TextHold(patterns, most)
 
     def read_whole(self, *, whole: bool = True) -> None:
         """Take note that the payloads to come are made of one answer, not of pieces."""
@@ -130,6 +161,8 @@ class Core(ABC):
                 return {}
         take = self.guard.take
         chars = self._chars
+        hold = self._hold
+        self._spans = []
         acts: dict[int, Step] | None = None
         slow = self._slow
         for number, event in enumerate(events):
@@ -141,7 +174,11 @@ class Core(ABC):
                 if said is None:
                     said = 0
                     self._crowded = self._crowded or len(chars) >= MOST_PARTS
-                chars[key] = said + len(text)
+                chars[key] = end = said + len(text)
+                if hold is not None and kind != "tool_call" and hold.take(key, text, end):
+                    self._spans.append((number, key, end))
+            elif kind == "end" and hold is not None:
+                hold.end(stream_id)
             if kind == "tool_call" or kind == "end":
                 slow = self._notable(event) or slow
             if step[1] is not None or step[2] or step[3] or step[4]:
@@ -151,7 +188,8 @@ class Core(ABC):
                 if step[1] is not None:
                     break
         if acts is None:
-            if not slow and not self._crowded:
+            waits = self._late or (hold is not None and not self._free(self._spans))
+            if not slow and not self._crowded and not waits:
                 self._seen(payload)
                 return None
             acts = {}
@@ -163,10 +201,18 @@ class Core(ABC):
         """What goes to the client for a payload that `look` does not let pass as it came."""
         if self.doubt is not None:
             return self.refuse(self.doubt)
-        out = self._act(payload, events, item, acts)
+        if self._hold is None:
+            out = self._act(payload, events, item, acts)
+        else:
+            self._late.append(Late(payload, events, item, acts, self._spans))
+            stop = next((step.stop for step in acts.values() if step.stop is not None), None)
+            out = self._freed_texts() if stop is None else self._unwound(stop)
         if not self.over and self.held_bytes > self._max_held_bytes:
             limit = self._max_held_bytes
             out += self.fail(f"a tool call of more than {limit} bytes waits for its verdict")
+        if not self.over and self._late and self.late_bytes > self._max_held_bytes:
+            limit = self._max_held_bytes
+            out += self.fail(f"text in more than {limit} bytes waits for its verdict")
         if not self.over and self._crowded:
             out += self.fail(f"more than {MOST_PARTS} texts and calls in one answer")
         return out
@@ -186,7 +232,12 @@ class Core(ABC):
         self._settled = True
         step = self.guard.finish(outcome, broken=broken)
         out: list[Item] = []
+        if self._late and not self.over and outcome == "ended":
+            if self._hold is not None:
+                self._hold.end("")
+            out += self._freed_texts() if step.stop is None else self._unwound(step.stop)
         if self.over or outcome != "ended":
+            self._late.clear()
             self._forget()
             return out
         for stream_id in step.released:
@@ -222,6 +273,7 @@ class Core(ABC):
         if self.over:
             return []
         self.over = True
+        self._late.clear()
         self._forget()
         return self._failing(message, kind)
 
@@ -229,6 +281,7 @@ class Core(ABC):
         """End the stream because of a finding."""
         self.over = True
         self.stopped = finding
+        self._late.clear()
         self._forget()
         if self._ending == "error":
             return self._failing(reason_of(finding), "midstream_stop")
@@ -241,6 +294,10 @@ class Core(ABC):
         """
         if event.kind not in TEXT_KINDS or not event.text:
             return 0
+        if self._cut_at is not None:
+            size = len(event.text)
+            begin = self._chars[event.kind, event.stream_id] - size
+            return int(min(max(self._cut_at - begin, 0), size))
         evidence = finding.evidence
         if (
             evidence.get("channel", event.kind) != event.kind
@@ -251,6 +308,60 @@ class Core(ABC):
         begin = self._chars[event.kind, event.stream_id] - size
         place = finding.end if finding.kind in _BEHIND else finding.start
         return min(max(place - begin, 0), size)
+
+    # Texts that wait.
+
+    def _free(self, spans: Sequence[Span]) -> bool:
+        """Whether texts can no longer become part of what is forbidden."""
+        hold = self._hold
+        return hold is None or all(end <= hold.shown(key) for _, key, end in spans)
+
+    def _apply(self, late: Late) -> list[Item]:
+        """What goes to the client for a payload that has waited."""
+        return self._act(late.payload, late.events, late.item, late.acts)
+
+    def _freed_texts(self) -> list[Item]:
+        """What goes to the client for payloads that wait for nothing any more."""
+        out: list[Item] = []
+        while self._late and not self.over and self._free(self._late[0].spans):
+            out += self._apply(self._late.popleft())
+        return out
+
+    def _unwound(self, finding: Finding) -> list[Item]:
+        """What goes to the client for payloads that wait, when a rule ends the stream."""
+        last = self._late[-1]
+        number = next((n for n, step in last.acts.items() if step.stop is not None), None)
+        event = None if number is None else last.events[number]
+        evidence = finding.evidence
+        mine = (
+            evidence.get("channel", None if event is None else event.kind),
+            evidence.get("stream_id", None if event is None else event.stream_id),
+        )
+        place = finding.end if finding.kind in _BEHIND else finding.start
+        hold = self._hold
+        out: list[Item] = []
+        while self._late and not self.over:
+            late = self._late[0]
+            for number, key, end in late.spans:
+                limit = float("inf") if hold is None else hold.shown(key)
+                if key == mine:
+                    limit = min(limit, place)
+                if end > limit:
+                    return out + self._cut_short(late, number, key, end, limit, finding)
+            out += self._apply(self._late.popleft())
+        return out if self.over else out + self._stop(finding)
+
+    def _cut_short(
+        self, late: Late, number: int, key: tuple[str, str], end: int, limit: float, by: Finding
+    ) -> list[Item]:
+        """End the stream within a payload that has waited."""
+        from midstream.stream.guard import Step
+
+        acts = {n: step for n, step in late.acts.items() if n < number}
+        acts[number] = Step(stop=by)
+        self._chars[key] = end
+        self._cut_at = limit
+        return self._act(late.payload, late.events, late.item, acts)
 
     # What a protocol knows.
 

@@ -58,6 +58,8 @@ class RealtimeSession:
         How a response that was stopped ends.
     max_held_bytes : int
         Most that may wait for a verdict in one response; beyond it the response fails.
+    prepare : callable, optional
+        Called with each core that is made, before it sees anything.
     on_over : callable, optional
         Called with the core of each response that is over.
     beta : bool, default False
@@ -92,6 +94,7 @@ class RealtimeSession:
         *,
         ending: Ending,
         max_held_bytes: int,
+        prepare: Callable[[RealtimeCore], object] | None = None,
         on_over: Callable[[RealtimeCore], object] | None = None,
         beta: bool = False,
     ) -> None:
@@ -101,6 +104,7 @@ class RealtimeSession:
         self._guard = guard
         self._ending = ending
         self._max_held_bytes = max_held_bytes
+        self._prepare = prepare
         self._on_over = on_over
         self._dialect = Dialect(beta=beta)
         self._open: dict[str, _Open] = {}
@@ -194,6 +198,8 @@ class RealtimeSession:
             guard, RealtimeMapper(), ending=self._ending, max_held_bytes=self._max_held_bytes
         )
         core.dialect = self._dialect
+        if self._prepare is not None:
+            self._prepare(core)
         return core
 
     def _of_session(self) -> RealtimeCore:

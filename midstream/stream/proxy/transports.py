@@ -49,6 +49,7 @@ class _Both(Generic[T]):
         limits: ProxyLimits | None = None,
         on_finding: Callable[[Finding], object] | None = None,
         allow_unread: bool = False,
+        hold_text: int = 0,
     ) -> None:
         if transport is not None and not isinstance(transport, self._kind):
             raise ArgumentTypeError(
@@ -61,6 +62,7 @@ class _Both(Generic[T]):
             limits=ProxyLimits() if limits is None else limits,
             on_finding=on_finding,
             allow_unread=allow_unread,
+            hold_text=hold_text,
         )
         self._inner: T = self._default() if transport is None else transport
 
@@ -129,7 +131,7 @@ class GuardTransport(_Both[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport
     ----------
     transport : httpx2.AsyncBaseTransport, optional
         What does the sending; default ``httpx2.AsyncHTTPTransport()``. Closed with this one.
-    policies, make_detectors, ending, limits, on_finding, allow_unread
+    policies, make_detectors, ending, limits, on_finding, allow_unread, hold_text
         As for `Guarding`.
 
     Raises
