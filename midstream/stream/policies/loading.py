@@ -145,7 +145,8 @@ def ready_policies(names: str | Iterable[str], **settings: Any) -> tuple[Policy,
             if needed not in given and needed not in known[name].defaults:
                 raise ArgumentValueError(
                     f"settings: ready rule {name!r} needs {needed!r}, "
-                    f"{known[name].settings[needed]}"
+                    f"{known[name].settings[needed]}: say it in ready_policies, or in a file "
+                    f"under [ready.{name}]"
                 )
         found += read_policies(f"ready rule {name!r}", ready_table(name), given)[0]
     return tuple(found)

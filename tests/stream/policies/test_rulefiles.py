@@ -360,8 +360,11 @@ def test_settings_of_ready_rules() -> None:
         ArgumentValueError, match=r"names must be ready rules, got 'no-secrets'; did"
     ):
         ready_policies("no-secrets")
-    with pytest.raises(ArgumentValueError, match="'call-limit' needs 'calls', calls that may be"):
+    with pytest.raises(
+        ArgumentValueError, match="'call-limit' needs 'calls', calls that may be"
+    ) as e:
         ready_policies("call-limit")
+    assert str(e.value).endswith("or in a file under [ready.call-limit]")
     with pytest.raises(ArgumentValueError, match="no-secret has no 'chanels'; did you mean"):
         ready_policies("no-secret", chanels=["text"])
     with pytest.raises(
