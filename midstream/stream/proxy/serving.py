@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import ssl
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,7 +13,7 @@ import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
-from midstream._core.validate import check_int, check_real, check_text
+from midstream._core.validate import check_int, check_path, check_real, check_text
 from midstream.stream.listening import HeadLimitedProtocol, QuietServer, listening
 from midstream.stream.proxy.routes import error_body
 
@@ -38,7 +39,7 @@ class ProxyServer:
     drain_s : float, default 30
         How long streams in flight may go on after `stop`, in seconds. Those that are not over then
         end with an error in their own protocol's form.
-    tls : tuple of two str, optional
+    tls : tuple of two paths, optional
         Files of the certificate's chain and of its key, in PEM.
 
     Attributes
@@ -82,7 +83,7 @@ class ProxyServer:
         port: int = 0,
         *,
         drain_s: float = 30.0,
-        tls: tuple[str, str] | None = None,
+        tls: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
     ) -> None:
         from midstream.stream.proxy.application import Proxy
 
@@ -92,7 +93,14 @@ class ProxyServer:
         self._host = check_text("host", host)
         self._port = check_int("port", port, low=0, high=65535)
         self._drain_s = check_real("drain_s", drain_s, low=0)
-        chain, key = tls if tls is not None else (None, None)
+        chain: str | None = None
+        key: str | None = None
+        if tls is not None:
+            if not isinstance(tls, (tuple, list)) or len(tls) != 2:
+                raise ArgumentTypeError(
+                    f"tls must be the files of a certificate and of its key, got {tls!r:.60}"
+                )
+            chain, key = (check_path(f"tls[{k}]", file) for k, file in enumerate(tls))
         if chain is not None:
             try:  # now, not when it is to serve
                 ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key)
@@ -101,6 +109,9 @@ class ProxyServer:
                     f"tls must be a certificate and its key in PEM, got {chain!r} and {key!r}: "
                     f"{error.reason or 'one of them is not in PEM'}"
                 ) from None
+            except OSError as error:
+                named = chain if not os.access(chain, os.R_OK) else key
+                raise OSError(error.errno, error.strerror, named) from error
         protocol = type("BoundProtocol", (_Protocol,), {"limits": proxy.limits})
         self._server = QuietServer(
             uvicorn.Config(

@@ -16,7 +16,7 @@ from stream.proxy.wires import PATHS, Upstream, no_tool, post, proxied, raw, spl
 from midstream.errors import ArgumentTypeError, ArgumentValueError
 from midstream.stream import LoopDetector, StallDetector, load
 from midstream.stream.policies import Policy, PolicyFile
-from midstream.stream.proxy import Proxy, ProxyLimits
+from midstream.stream.proxy import Proxy, ProxyLimits, ProxyServer
 
 CHAT = PATHS["chat"]
 KEY = "sk-proj-" + "A1b2C3d4E5" * 8
@@ -820,3 +820,18 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ArgumentValueError, match="recordings"):
         Proxy("http://x", recordings=tmp_path / "file" / "folder")
+
+
+@pytest.mark.parametrize(
+    ("tls", "error", "message"),
+    [
+        ("chain.pem", ArgumentTypeError, "tls must be the files of a certificate and of its key"),
+        (5, ArgumentTypeError, "tls must be .* got 5"),
+        (("chain.pem", 5), ArgumentTypeError, r"tls\[1\] must be"),
+        (("/none/chain.pem", "/none/key.pem"), FileNotFoundError, "/none/chain.pem"),
+        ((__file__, __file__), ArgumentValueError, "tls must be a certificate and its key in PEM"),
+    ],
+)
+def test_certificates_that_cannot_be_used(tls, error, message):
+    with pytest.raises(error, match=message):
+        ProxyServer(Proxy("http://x"), tls=tls)
