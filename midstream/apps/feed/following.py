@@ -80,7 +80,7 @@ async def follow(
     poll = None if not names else lambda: verdicts.tell(stream, owed())
     stream = feed.open(name, labels=labels, poll=poll)
     if names:
-        verdicts.tell(stream, owed())
+        verdicts.tell(stream, ())
     error: str | None = None
     failed = True
     take = stream.event

@@ -93,7 +93,7 @@ function draw() {
     if (page.view === "replay" && page.replay) drawEmpty();
     return;
   }
-  const name = `${page.view} ${one.key} ${page.key[page.view]}`;
+  const name = `${page.view} ${now.feed} ${one.key} ${page.key[page.view]}`;
   if (drawn.name !== name) {
     for (const part of Object.keys(drawn)) if (part !== "totals") delete drawn[part];
     drawn.name = name;
@@ -207,7 +207,8 @@ function drawText(one) {
     tab.tabIndex = chosen ? 0 : -1;
   }
   const here = findings.wanted(one.findings).filter((finding) => finding.of === key);
-  text.show(`${one.key} ${key}`, key === null ? null : one.texts[key], here, one.outcome === "running");
+  element("follow").hidden = key === null;
+  text.show(key === null ? null : `${one.key} ${key}`, key === null ? null : one.texts[key], here, one.outcome === "running");
 }
 
 function goToFinding(n) {
@@ -599,7 +600,9 @@ document.addEventListener("keydown", (event) => {
 });
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
-new ResizeObserver(recolour).observe(document.body);
+// A canvas that has another size is drawn anew, and not stretched.
+const sized = new ResizeObserver(recolour);
+for (const canvas of document.querySelectorAll("canvas")) sized.observe(canvas);
 setInterval(() => {
   if (document.hidden) return;
   if (page.live && page.view === "live") panels.drawTotals(page.live, time());

@@ -21,7 +21,8 @@ export function showTotals(state) {
   put(element("total-p50"), milliseconds(totals.latency.p50_ms));
   put(element("total-p99"), milliseconds(totals.latency.p99_ms));
   const hard = (totals.by_severity.stop || 0) + (totals.by_severity.block || 0);
-  put(element("total-findings"), hard ? `${whole(totals.findings)}, ${whole(hard)} of them stops` : whole(totals.findings));
+  put(element("total-findings"), whole(totals.findings));
+  put(element("total-stops"), whole(hard));
 }
 
 export function drawTotals(state, now) {
@@ -57,7 +58,8 @@ export function showLatency(latency) {
 }
 
 export function drawRate(stream, now) {
-  charts.drawRate(element("rate-chart"), stream.rates, now, RATE_SPAN_S, "Events a second");
+  const span = Math.max(10, Math.min(RATE_SPAN_S, Math.ceil(now - stream.opened_s)));
+  charts.drawRate(element("rate-chart"), stream.rates, now, span, "Events a second");
   put(
     element("rate-now"),
     `${short(stream.rate.events_per_s)} events/s, ${short(stream.rate.chars_per_s)} characters/s`,
@@ -65,7 +67,7 @@ export function drawRate(stream, now) {
 }
 
 const REGIMES = {
-  varied: "varied: the text still goes somewhere",
+  varied: "varied",
   periodic: "goes in circles",
   stuck: "has come to rest",
 };
@@ -77,12 +79,10 @@ export function showRegime(stream) {
     : REGIMES[regime.name] || regime.name;
   put(element("regime-name"), words);
   element("regime-name").dataset.regime = regime.name || "";
-  const parts = [];
+  const parts = [`${whole(regime.n)} phrases`];
   if (regime.attractor) parts.push(regime.attractor.replaceAll("_", " "));
   if (regime.confidence !== null) parts.push(`confidence ${regime.confidence}`);
-  parts.push(`${whole(regime.n)} phrases`);
-  if (regime.of) parts.push(`of ${regime.of}`);
-  put(element("regime-about"), `Each phrase against the next: ${parts.join(", ")}`);
+  put(element("regime-about"), parts.join(" · "));
   charts.drawPortrait(element("portrait"), stream.portrait, plain(`Phase portrait: ${words}, ${regime.n} phrases`));
 }
 

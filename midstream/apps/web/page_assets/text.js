@@ -69,6 +69,14 @@ export class TextView {
 
   rebuild(key, text, start, findings) {
     const parts = [];
+    if (key === null) {
+      const none = document.createElement("span");
+      none.className = "gone";
+      none.textContent = "This stream has no text.";
+      this.box.replaceChildren(none);
+      this.shown = { key, text, start, findings, open: null };
+      return;
+    }
     if (start > 0) {
       const gone = document.createElement("span");
       gone.className = "gone";
@@ -103,7 +111,7 @@ export class TextView {
   }
 
   caret(running) {
-    this.box.classList.toggle("running", running);
+    this.box.classList.toggle("running", running && this.shown.key !== null);
   }
 
   /** Show where a finding is; whether it is in sight now. */

@@ -1,18 +1,11 @@
 // Texts for people. Whatever a stream said goes through `plain`, and into text nodes only.
 
-// Controls of terminals have signs of their own; those that turn writing get one for all.
+// Controls of terminals, those that turn the direction of writing, and what has no width at all.
 const CONTROLS = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
-
-function sign(control) {
-  const code = control.charCodeAt(0);
-  if (code < 0x20) return String.fromCharCode(0x2400 + code);
-  if (code === 0x7f) return "\u2421";
-  return "\u25c7";
-}
 
 /** A text without invisible controls, as long as it was. */
 export function plain(text) {
-  return String(text).replace(CONTROLS, sign);
+  return String(text).replace(CONTROLS, "\u25c7");
 }
 
 const WHOLE = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
