@@ -364,6 +364,73 @@ def publish(
     epilog="[bold]Exit status:[/] 2 wrong usage, rules that cannot be used; 3 an address "
     "that cannot be used; 128 + n ended by signal n."
 )
+def serve(
+    source: opt.FeedSources = None,
+    host: opt.Host = "127.0.0.1",
+    ws_port: opt.WsPort = 3001,
+    sse_port: opt.SsePort = 3002,
+    origin: opt.Origin = None,
+    allow_host: opt.AllowHost = None,
+    token_file: opt.TokenFile = None,
+    max_clients: opt.MaxClients = None,
+    limit: opt.Limit = None,
+    drain: opt.DrainSoon = 5.0,
+    certificate: opt.Certificate = None,
+    key: opt.Key = None,
+    rules: opt.WatchRules = None,
+    prompt: opt.Prompt = None,
+    messages: opt.Messages = None,
+    model: opt.Model = None,
+    header: opt.Header = None,
+    body: opt.Body = None,
+    api: opt.Api = None,
+    api_key_env: opt.ApiKeyEnv = None,
+    idle_timeout: opt.IdleTimeout = None,
+    ca: opt.Ca = None,
+    pin: opt.Pin = None,
+    insecure: opt.Insecure = False,
+    server_name: opt.ServerName = None,
+    speed: opt.Speed = None,
+    json_lines: opt.AgentJson = False,
+    no_color: opt.NoColor = False,
+) -> None:
+    """Serve the agent: WebSockets, server-sent events, and requests over HTTP.
+
+    Clients send messages and sequences, and ask for what is in them: process, analyze, compare,
+    detect_pattern, behavior, status. Each has a state of its own; what is processed is broadcast to
+    those who subscribe.
+    """
+    from midstream.apps.serve import serve as run
+
+    status = run(
+        source or (),
+        host=host,
+        ws_port=ws_port,
+        sse_port=sse_port,
+        origins=origin or (),
+        hosts=allow_host or (),
+        token_file=token_file,
+        max_clients=max_clients,
+        limits=limit or (),
+        rules=rules,
+        request=inputs.Request(
+            prompt, messages, model, header, body, api, api_key_env, idle_timeout
+        ),
+        trust=inputs.Trust(ca, pin, insecure, server_name),
+        speed=speed,
+        drain_s=drain,
+        certificate=certificate,
+        key=key,
+        json_lines=json_lines,
+        color=_color(no_color),
+    )
+    raise typer.Exit(status)
+
+
+@app.command(
+    epilog="[bold]Exit status:[/] 2 wrong usage, rules that cannot be used; 3 an address "
+    "that cannot be used; 128 + n ended by signal n."
+)
 def proxy(
     upstream: opt.Upstream,
     rules: opt.Rules = None,

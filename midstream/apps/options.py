@@ -12,6 +12,7 @@ __all__ = [
     "MAX_SPEED",
     "MIN_SPEED",
     "Action",
+    "AgentJson",
     "AllowHost",
     "AllowUnread",
     "ApiKeyEnv",
@@ -24,9 +25,11 @@ __all__ = [
     "Dialect",
     "DialectOption",
     "Drain",
+    "DrainSoon",
     "Ending",
     "EndingOption",
     "Events",
+    "FeedSources",
     "FirstChunkWithin",
     "Force",
     "Format",
@@ -41,6 +44,7 @@ __all__ = [
     "Key",
     "Limit",
     "LoopJson",
+    "MaxClients",
     "MaxFiles",
     "MaxPeriod",
     "MaxReaders",
@@ -55,6 +59,7 @@ __all__ = [
     "NoColor",
     "OnLoop",
     "OnStall",
+    "Origin",
     "Pin",
     "Port",
     "Prompt",
@@ -72,12 +77,15 @@ __all__ = [
     "ServerName",
     "SourceArgument",
     "Speed",
+    "SsePort",
     "StallAfter",
     "StepByStep",
     "Streams",
     "Sync",
+    "TokenFile",
     "Upstream",
     "WatchRules",
+    "WsPort",
 ]
 
 #: Bounds of speeds: above 0 and short of eternity.
@@ -313,6 +321,78 @@ Host = Annotated[
     str,
     typer.Option(
         rich_help_panel=_SERVE, help="Address to listen at; 0.0.0.0 or :: for all there are."
+    ),
+]
+WsPort = Annotated[
+    int,
+    typer.Option(
+        min=0, max=65535, rich_help_panel=_SERVE, help="Port for WebSockets, 0 for a free one."
+    ),
+]
+SsePort = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=65535,
+        rich_help_panel=_SERVE,
+        help="Port for server-sent events and requests over HTTP, 0 for a free one.",
+    ),
+]
+Origin = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ORIGIN",
+        rich_help_panel=_SERVE,
+        show_default="pages of this machine",
+        help="Web pages that may ask, as https://example.org; may be repeated.",
+    ),
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        exists=True,
+        dir_okay=False,
+        rich_help_panel=_SERVE,
+        show_default="none, where only this machine can connect",
+        help="What clients must show is its first line, as Authorization: Bearer, or ?token=.",
+    ),
+]
+MaxClients = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        rich_help_panel=_SERVE,
+        show_default="2000",
+        help="WebSockets and event streams at once; more are refused.",
+    ),
+]
+DrainSoon = Annotated[
+    float,
+    typer.Option(
+        "--drain",
+        metavar="SECONDS",
+        min=0,
+        rich_help_panel=_SERVE,
+        help="How long clients may take to leave after SIGTERM or Ctrl-C.",
+    ),
+]
+FeedSources = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[SOURCE]...",
+        help="Recordings, URLs, or - for standard input: watched, and shown in the feed that "
+        "clients can subscribe to.",
+        show_default=False,
+    ),
+]
+AgentJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        rich_help_panel=_SHOW,
+        help='One JSON object a line: {"type": "serving", ...} first, {"type": "source", ...} when '
+        'one ends, {"type": "draining", ...} and {"type": "served", ...} at the end.',
     ),
 ]
 Port = Annotated[

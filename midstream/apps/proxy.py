@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
-import json
 import logging
-import queue
 import signal
 import sys
-import threading
 from collections.abc import Collection, Sequence
-from dataclasses import fields
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
@@ -21,10 +16,10 @@ import typer
 
 from midstream._core.words import counted
 from midstream.apps.inputs import make_detectors, reading_rules
-from midstream.apps.live import LiveText
 from midstream.apps.options import Action
-from midstream.apps.output import Output, OutputClosed, OutputFailed, one_line, tell_error
+from midstream.apps.output import Output, one_line, tell_error
 from midstream.apps.session import FAILED, NOTHING
+from midstream.apps.telling import Telling, hosts_of, limits_of, run_loop, url_host
 from midstream.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -34,13 +29,9 @@ from midstream.errors import (
 if TYPE_CHECKING:
     from midstream.stream import Detector, Finding
     from midstream.stream.policies import PolicyFile
-    from midstream.stream.proxy import Proxy, ProxyLimits, ProxyServer
+    from midstream.stream.proxy import Proxy, ProxyServer
 
 __all__ = ["serve"]
-
-#: Lines that wait for somebody to read them; what comes on top is dropped and counted.
-_MOST_LINES = 10_000
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
 def serve(
@@ -114,9 +105,10 @@ def serve(
         The extra ``proxy`` is not installed.
     """
     from midstream.stream.policies import PolicyFile, for_many_streams
-    from midstream.stream.proxy import Proxy, ProxyServer
+    from midstream.stream.proxy import Proxy, ProxyLimits, ProxyServer
 
-    told = _Told(Output(sys.stdout, "standard output"), json_lines=json_lines, color=color)
+    stdout = Output(sys.stdout, "standard output")
+    told = _Told(stdout, _line, json_lines=json_lines, color=color)
     files: list[PolicyFile] = []
 
     def changed(version: int) -> None:
@@ -144,10 +136,10 @@ def serve(
             policies=chosen,
             make_detectors=lambda: _detectors(on_loop, on_stall),
             ending=cast("Any", ending),
-            limits=_limits(limits),
+            limits=limits_of(ProxyLimits, limits),
             recordings=recordings,
             redact=redact,
-            hosts=_hosts(host, hosts),
+            hosts=hosts_of(host, hosts),
             on_finding=told.finding,
             allow_unread=allow_unread,
             hold_text=hold_text,
@@ -165,7 +157,7 @@ def serve(
     run = _Run(proxy, server, told, files, "http" if tls is None else "https")
     with told:
         try:
-            _asyncio_run(run)
+            run_loop(run.main())
         except OSError as error:
             tell_error(f"{host}:{port}: {error.strerror or error}")
             return FAILED
@@ -174,16 +166,6 @@ def serve(
             return FAILED
         told.row("served", requests=sum(proxy.metrics.requests.values()))
     return 128 + run.signalled if run.signalled else NOTHING
-
-
-def _asyncio_run(run: _Run) -> None:
-    factory = None
-    with contextlib.suppress(ImportError):
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(run.main())
 
 
 def _detectors(on_loop: Action, on_stall: Action) -> list[Detector]:
@@ -197,33 +179,6 @@ def _detectors(on_loop: Action, on_stall: Action) -> list[Detector]:
         stall_after=2.0,
         first_chunk_within=30.0,
     )
-
-
-def _limits(texts: Sequence[str]) -> ProxyLimits:
-    from midstream.stream.proxy import ProxyLimits
-
-    names = [field.name for field in fields(ProxyLimits)]
-    given: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        name = name.strip()
-        if not equals or name not in names:
-            raise typer.BadParameter(
-                f"--limit: {text!r} is not NAME=VALUE with one of {', '.join(names)}"
-            )
-        try:
-            given[name] = float(value) if name.endswith("_s") else int(value)
-        except ValueError:
-            raise typer.BadParameter(f"--limit: {name} must be a number, got {value!r}") from None
-    return ProxyLimits(**given)
-
-
-def _hosts(host: str, more: Collection[str]) -> list[str] | None:
-    """Names under which it may be asked; None for all, where others may reach it anyway."""
-    shown = f"[{host}]" if ":" in host else host
-    if shown.lower() in _LOOPBACK or more:
-        return [*_LOOPBACK, shown, *more]
-    return None
 
 
 class _Run:
@@ -268,7 +223,7 @@ class _Run:
         gc.collect()
         gc.freeze()
         host, port = self._server.address
-        shown = f"[{host}]" if ":" in host else host
+        shown = url_host(host)
         self._told.row(
             "proxying", url=f"{self._scheme}://{shown}:{port}", upstream=self._proxy.upstream
         )
@@ -292,33 +247,11 @@ class _Run:
             rules.reload(force=True)
 
 
-class _Told:
-    """What the proxy says of itself: written beside it, so that no reader can hold it up.
+class _Told(Telling):
+    """What the proxy says of itself.
 
     Neither keys nor texts of streams are in it: of a finding, which rule, how severe and where.
     """
-
-    def __init__(self, stdout: Output, *, json_lines: bool, color: bool) -> None:
-        self._stdout = stdout
-        self._live = None if json_lines else LiveText(stdout, color=color)
-        self._rows: queue.Queue[dict[str, Any] | None] = queue.Queue(_MOST_LINES)
-        self._dropped = 0
-        self._thread = threading.Thread(target=self._write, name="midstream-told", daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(queue.Full):
-            self._rows.put_nowait(None)
-        self._thread.join(timeout=5)
-
-    def row(self, type_: str, /, **told: Any) -> None:
-        """Tell something, now or when it can be written."""
-        try:
-            self._rows.put_nowait({"type": type_, **told})
-        except queue.Full:
-            self._dropped += 1
 
     def finding(self, request: str, finding: Finding) -> None:
         """Tell of a finding."""
@@ -331,18 +264,6 @@ class _Told:
             start=finding.start,
             end=finding.end,
         )
-
-    def _write(self) -> None:
-        while (row := self._rows.get()) is not None:
-            if self._dropped:
-                row["dropped_before"], self._dropped = self._dropped, 0
-            try:
-                if self._live is None:
-                    self._stdout.write(json.dumps(row) + "\n")
-                else:
-                    self._live.line(*_line(row))
-            except (OutputClosed, OutputFailed):
-                return  # nobody reads; the proxy goes on
 
 
 def _line(row: dict[str, Any]) -> tuple[str, str]:

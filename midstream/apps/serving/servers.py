@@ -264,6 +264,7 @@ class _WebSocket(_Watched, WebSocketsSansIOProtocol):
         self.conn.logger = _SILENT
         self.conn.debug = False
         self._unread = b""
+        self._fragments = 0
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -304,7 +305,8 @@ class _WebSocket(_Watched, WebSocketsSansIOProtocol):
         return message
 
     def handle_cont(self, event: Frame) -> None:
-        if len(self.frames) >= self.limits.max_fragments:
+        self._fragments = 0 if event.fin else self._fragments + 1
+        if self._fragments >= self.limits.max_fragments:
             self.conn.fail(1008, "too many fragments")
             self.handle_parser_exception()
             return

@@ -1,0 +1,310 @@
+"""``midstream serve``: the agent's WebSocket and SSE servers, and what sources do besides."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+import sys
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from midstream._core.words import counted
+from midstream.apps.inputs import Request, Trust, open_policies, open_source, shown
+from midstream.apps.output import Output, one_line, tell_error
+from midstream.apps.session import FAILED, NOTHING
+from midstream.apps.telling import Telling, hosts_of, limits_of, run_loop, url_host
+from midstream.errors import ArgumentTypeError, ArgumentValueError, MidstreamError
+
+if TYPE_CHECKING:
+    from midstream.apps.feed import Feed
+    from midstream.apps.serving import AgentServers, AgentService
+    from midstream.stream import PolicySet, Source
+
+__all__ = ["serve"]
+
+_MOST_TOKEN_BYTES = 4096
+
+
+def serve(
+    sources: Sequence[str] = (),
+    *,
+    host: str = "127.0.0.1",
+    ws_port: int = 3001,
+    sse_port: int = 3002,
+    origins: Collection[str] = (),
+    hosts: Collection[str] = (),
+    token_file: Path | None = None,
+    max_clients: int | None = None,
+    limits: Sequence[str] = (),
+    rules: list[str] | None = None,
+    request: Request | None = None,
+    trust: Trust | None = None,
+    speed: float | None = None,
+    drain_s: float = 5.0,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    json_lines: bool = False,
+    color: bool = True,
+) -> int:
+    """Serve the agent until a signal comes.
+
+    SIGINT and SIGTERM let clients leave within `drain_s` seconds; a second signal cuts them.
+
+    Parameters
+    ----------
+    sources : sequence of str
+        Recordings and URLs that are watched, and shown in the feed.
+    host : str
+    ws_port, sse_port : int
+        Where to listen; 0 for a free port.
+    origins : collection of str
+        Origins of web pages that may ask, beside those of this machine.
+    hosts : collection of str
+        Names under which it may be asked, beside those of this machine.
+    token_file : Path, optional
+        Its first line is what clients must show.
+    max_clients : int, optional
+    limits : sequence of str
+        ``NAME=VALUE`` each, of `ServingLimits`.
+    rules : list of str, optional
+        For the sources: TOML files and names of ready rules.
+    request, trust : optional
+        How to open sources that are URLs.
+    speed : float, optional
+        Of recordings.
+    drain_s : float
+    certificate, key : Path, optional
+        For TLS, in PEM.
+    json_lines : bool, default False
+        What happens as JSON lines.
+    color : bool, default True
+        Colours, where there is a terminal.
+
+    Returns
+    -------
+    int
+        Exit status.
+
+    Raises
+    ------
+    typer.BadParameter
+        An option cannot be used.
+    ImportError
+        The extra ``serve`` is not installed.
+    """
+    from midstream.apps.serving.access import is_loopback
+
+    try:
+        from midstream.apps.serving import AgentServers, AgentService, ServingLimits
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f'{error.name} is not installed: pip install "midstream[serve]"'
+        ) from None
+    if token_file is None and not is_loopback(host):
+        raise typer.BadParameter(
+            f"--host {host}: others could connect, so clients need a token: --token-file"
+        )
+    if key is not None and certificate is None:
+        raise typer.BadParameter("--key goes only with --certificate")
+    with ExitStack() as stack:
+        opened = _open(sources, request or Request(), trust or Trust(), speed, stack)
+        policies = open_policies(rules)
+        tls = None
+        if certificate is not None:
+            tls = (str(certificate), str(certificate if key is None else key))
+        try:
+            chosen = limits_of(ServingLimits, limits, max_clients=max_clients)
+            service = AgentService(
+                limits=chosen,
+                origins=tuple(origins),
+                hosts=hosts_of(host, hosts),
+                token=None if token_file is None else _token(token_file),
+            )
+            servers = AgentServers(
+                service, host, ws_port=ws_port, sse_port=sse_port, drain_s=drain_s, tls=tls
+            )
+        except (ArgumentTypeError, ArgumentValueError) as error:
+            raise typer.BadParameter(str(error)) from None
+        except OSError as error:  # of the certificate
+            raise typer.BadParameter(f"--certificate: {error}") from None
+        stdout = Output(sys.stdout, "standard output")
+        with Telling(stdout, _line, json_lines=json_lines, color=color) as told:
+            run = _Run(service, servers, told, opened, policies, "s" if tls else "")
+            try:
+                run_loop(run.main())
+            except OSError as error:
+                tell_error(f"{host}, port {ws_port} or {sse_port}: {error.strerror or error}")
+                return FAILED
+            except MidstreamError as error:
+                tell_error(error)
+                return FAILED
+            told.row("served", **service.state())
+    return 128 + run.signalled if run.signalled else NOTHING
+
+
+def _open(
+    sources: Sequence[str], request: Request, trust: Trust, speed: float | None, stack: ExitStack
+) -> list[tuple[str, Source]]:
+    """Sources with what people call them; options go to those that can use them.
+
+    Raises
+    ------
+    typer.BadParameter
+        An option that none can use, or a source that cannot be opened.
+    """
+    schemes = [source.partition("://")[0].lower() if "://" in source else "" for source in sources]
+    if not {"http", "https"} & set(schemes):
+        request.refuse(but="idle_timeout" if "quic" in schemes else "")
+    if "quic" not in schemes:
+        trust.refuse()
+    if speed is not None and "" not in schemes:
+        raise typer.BadParameter("--speed goes only with a recording")
+    if sources.count("-") > 1:
+        raise typer.BadParameter("standard input can be read once")
+    opened = []
+    for source, scheme in zip(sources, schemes, strict=True):
+        asked = request if scheme in ("http", "https") else Request()
+        if scheme == "quic":
+            asked = Request(idle_timeout=request.idle_timeout)
+        one = open_source(
+            source,
+            format=None,
+            speed=speed if not scheme and source != "-" else None,
+            request=asked,
+            trust=trust if scheme == "quic" else Trust(),
+            stack=stack,
+        )
+        opened.append((shown(source), one))
+    return opened
+
+
+def _token(path: Path) -> str:
+    """The token in a file.
+
+    Raises
+    ------
+    typer.BadParameter
+        It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            line = file.read(_MOST_TOKEN_BYTES).split(b"\n", 1)[0].strip()
+        return line.decode("ascii")
+    except OSError as error:
+        raise typer.BadParameter(f"--token-file: {error}") from None
+    except UnicodeDecodeError:
+        raise typer.BadParameter(f"--token-file: {path} must be ASCII") from None
+
+
+class _Run:
+    """One run of the servers."""
+
+    def __init__(
+        self,
+        service: AgentService,
+        servers: AgentServers,
+        told: Telling,
+        sources: Sequence[tuple[str, Source]],
+        policies: PolicySet | tuple[()],
+        secure: str,
+    ) -> None:
+        self.signalled = 0
+        self._service = service
+        self._servers = servers
+        self._told = told
+        self._sources = sources
+        self._policies = policies
+        self._secure = secure
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def main(self) -> None:
+        """Serve until a signal."""
+        self._loop = loop = asyncio.get_running_loop()
+        old = {}
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # What nohup or a shell's background job ignores stays ignored.
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                old[number] = signal.signal(number, self._handle)
+        helpers = [loop.create_task(self._tell_start())]
+        if self._sources:
+            from midstream.apps.feed import Feed
+
+            self._service.feed = feed = Feed()
+            helpers += [
+                loop.create_task(self._follow(feed, name, source)) for name, source in self._sources
+            ]
+        try:
+            await self._servers.serve()
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+            if self._service.feed is not None:
+                self._service.feed.close()
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+    async def _tell_start(self) -> None:
+        await self._servers.started.wait()
+        # What is there now stays: no collection need look at it again, and hold clients up.
+        gc.collect()
+        gc.freeze()
+        self._told.row(
+            "serving",
+            websocket=self._url("ws", self._servers.ws_address),
+            sse=self._url("http", self._servers.sse_address),
+            sources=[name for name, _ in self._sources],
+        )
+
+    def _url(self, scheme: str, address: tuple[str, int] | None) -> str:
+        assert address is not None
+        return f"{scheme}{self._secure}://{url_host(address[0])}:{address[1]}"
+
+    async def _follow(self, feed: Feed, name: str, source: Source) -> None:
+        """Show a source in the feed."""
+        await self._servers.started.wait()
+        outcome, error = "failed", None
+        try:
+            async with contextlib.aclosing(source):
+                report = await feed.follow(source, name, policies=self._policies or None)
+            outcome, error = report.outcome, report.error
+        except MidstreamError as raised:
+            error = str(raised)
+        self._told.row("source", source=name, outcome=outcome, error=error)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._take, number)
+
+    def _take(self, number: int) -> None:
+        if self.signalled:
+            self._servers.cut()
+        else:
+            self.signalled = number
+            self._told.row("draining", clients=self._service.clients)
+            self._servers.stop()
+
+
+def _line(row: dict[str, Any]) -> tuple[str, str]:
+    """What a person reads of a row, and its style."""
+    kind = row["type"]
+    if kind == "serving":
+        return f"serving at {row['websocket']} and {row['sse']}", "bold"
+    if kind == "source":
+        cause = f": {one_line(row['error'])}" if row["error"] else ""
+        return f"{one_line(row['source'])} {row['outcome']}{cause}", ""
+    if kind == "draining":
+        return f"ending; {counted(row['clients'], 'client')} connected", ""
+    counts = row["counts"]
+    return (
+        f"{counted(counts.get('requests', 0), 'request')} answered or refused, "
+        f"{counted(row['events'], 'event')} broadcast",
+        "",
+    )
