@@ -368,6 +368,53 @@ with Library(folder) as library:
 """
 
 
+FULL = """
+import os, resource, sys
+from midstream.errors import RecordingError
+from midstream.stream import Event, Library, Recorder
+
+folder, source = sys.argv[1:]
+
+def refused(what, place, act):
+    try:
+        act()
+    except RecordingError as error:
+        assert str(error).startswith(os.path.join(folder, place)), (what, error)
+    else:
+        raise AssertionError(what)
+
+with Library(folder) as library:
+    library.add(source, "a.jsonl")
+    before = sorted(os.listdir(folder))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    refused("add", "b.jsonl", lambda: library.add(source, "b.jsonl"))
+    refused("put", "b.jsonl", lambda: library.folder.put(source, "b.jsonl"))
+    refused("record", "b.jsonl", lambda: library.folder.recorder("b.jsonl"))
+    refused("record anywhere", "b.jsonl", lambda: Recorder(os.path.join(folder, "b.jsonl")))
+    refused("index", "index.sqlite3", lambda: library.index("a.jsonl"))
+    refused("reindex", "index.sqlite3", lambda: library.reindex(force=True))
+    assert sorted(os.listdir(folder)) == before
+    assert [hit.entry.name for hit in library.search("upon")] == ["a.jsonl"]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    library.reindex(force=True)
+    library.add(source, "b.jsonl")
+    assert [hit.entry.name for hit in library.search("upon")] == ["b.jsonl", "a.jsonl"]
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a limit of the system")
+def test_a_full_disk(tmp_path):
+    source = record(tmp_path / "tale.jsonl")
+    done = subprocess.run(
+        [sys.executable, "-P", "-B", "-c", FULL, tmp_path / "in", source],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 class TestTogether:
     def test_processes(self, tmp_path):
         children = [

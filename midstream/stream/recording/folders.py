@@ -6,7 +6,6 @@ import errno
 import os
 import re
 import secrets
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -42,6 +41,7 @@ _PRUNE_EVERY = 16
 #: What a file system says that has no second names.
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 _INCOMING = ".incoming-"
+_COPY_BYTES = 1 << 20
 
 
 def check_name(name: str) -> str:
@@ -254,21 +254,26 @@ with the ending .jsonl or .jsonl.gz, got '../run.jsonl'
         name = check_name(path.name if name is None else name)
         incoming = f"{_INCOMING}{secrets.token_hex(8)}"
         try:
-            with path.open("rb") as source, self._at() as fd:
-                target = self._open(incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-                try:
-                    with FileIO(target, "wb") as file:
-                        shutil.copyfileobj(source, file, 1 << 20)
-                    self._age(incoming, os.fstat(source.fileno()))
-                    self._rename(incoming, name, fd, replace=replace)
-                except BaseException:
-                    with suppress(OSError):
-                        self._unlink(incoming, fd)
-                    raise
-        except FileExistsError:
-            raise RecordingError("there is one already", place=str(self.path / name)) from None
+            source = path.open("rb")
         except OSError as error:
             raise RecordingError(cause_of(error), place=str(path)) from error
+        with source:
+            try:
+                with self._at() as fd:
+                    target = self._open(incoming, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+                    try:
+                        with FileIO(target, "wb") as file:
+                            _copy(source, file)
+                        self._age(incoming, os.fstat(source.fileno()))
+                        self._rename(incoming, name, fd, replace=replace)
+                    except BaseException:
+                        with suppress(OSError):
+                            self._unlink(incoming, fd)
+                        raise
+            except FileExistsError:
+                raise RecordingError("there is one already", place=str(self.path / name)) from None
+            except OSError as error:
+                raise RecordingError(cause_of(error), place=str(self.path / name)) from error
         return name
 
     def remove(self, name: str) -> None:
@@ -415,6 +420,20 @@ class _FolderRecorder(Recorder):
 
     def _remove_file(self, path: Path) -> None:
         self._folder.remove(path.name)
+
+
+def _copy(source: BinaryIO, target: BinaryIO) -> None:
+    """Copy a file; what cannot be read is told of `source`."""
+    while True:
+        try:
+            piece = source.read(_COPY_BYTES)
+        except OSError as error:
+            raise RecordingError(cause_of(error), place=str(source.name)) from error
+        if not piece:
+            return
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[target.write(rest) :]
 
 
 def _is_name(name: str) -> bool:

@@ -283,18 +283,23 @@ class Library:
         -------
         Entry
         """
-        check_name(name)
-        found = self.folder.stat(name)
-        summary = sum_up(
-            self.folder.locate(name), lambda path: self.folder.open(path.name), max_bytes=_MAX_BYTES
-        )
-        with self._writing() as db:
-            _forget(db, name)
-            _insert(db, name, found, summary)
+        self._keep(name, *self._look(name))
         entry = self.get(name)
         if entry is None:
             raise RecordingError("removed meanwhile", place=str(self.folder.locate(name)))
         return entry
+
+    def _look(self, name: str) -> tuple[os.stat_result, Summary]:
+        """Read a recording; RecordingError where its file cannot be opened."""
+        found = self.folder.stat(name)
+        path = self.folder.locate(name)
+        return found, sum_up(path, lambda part: self.folder.open(part.name), max_bytes=_MAX_BYTES)
+
+    def _keep(self, name: str, found: os.stat_result, summary: Summary) -> None:
+        """Put a recording into the index."""
+        with self._writing() as db:
+            _forget(db, name)
+            _insert(db, name, found, summary)
 
     def remove(self, name: str) -> None:
         """Remove a recording, its file too."""
@@ -332,13 +337,14 @@ class Library:
             found = there[name]
             if force or known.get(name) != (found.st_size, found.st_mtime_ns):
                 try:
-                    self.index(name)
+                    looked = self._look(name)
                 except RecordingError:
                     if name in self.folder.scan():
                         failed.append(name)
                     elif name in known:
                         gone.add(name)
                 else:
+                    self._keep(name, *looked)
                     (updated if name in known else added).append(name)
         removed = sorted(gone)
         with self._writing() as db:
@@ -542,7 +548,8 @@ class Library:
                 db.execute(f"PRAGMA user_version = {_SCHEMA}")
             db.execute("COMMIT")
         except BaseException:
-            db.execute("ROLLBACK")
+            if db.in_transaction:
+                db.execute("ROLLBACK")
             raise
 
     @contextmanager

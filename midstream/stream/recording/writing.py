@@ -387,11 +387,19 @@ class Recorder:
             raise RecordingError(cause_of(error), place=str(self.path)) from error
         except BaseException:
             self._shut()
+            self._give_up(append)
             raise
-        if self.failure is not None:  # not even a beginning: there is no recording
+        if self.failure is not None:
             self._closed = True
             self._shut()
+            self._give_up(append)
             raise self.failure
+
+    def _give_up(self, append: bool) -> None:
+        """Leave no file that has not even a beginning: it is no recording."""
+        if self.failure is not None and self._regular and not append:
+            with contextlib.suppress(OSError, RecordingError):
+                self._remove_file(self.path)
 
     def _attach(self, append: bool) -> None:
         """Open the file at `path`, empty unless `append`."""
