@@ -304,10 +304,13 @@ OTHERS = {
     "replay",
 }
 
+#: Sources of sound and pictures, whose containers say where frames begin; `media` has their tests.
+OF_MEDIA = {"from_hls", "from_rtmp", "from_webrtc"}
+
 
 def test_every_source_is_here() -> None:
     exported = {name for name in midstream.stream.__all__ if name.startswith("from_")}
-    assert {*OF_BYTES, *OTHERS} == exported | {"replay"}
+    assert {*OF_BYTES, *OTHERS, *OF_MEDIA} == exported | {"replay"}
 
 
 WORDS = "Once upon a time 🙂 é — there was a key: key, again. " * 3

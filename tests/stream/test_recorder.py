@@ -556,6 +556,18 @@ class TestLimits:
         assert found.events == events[: len(found.events)]
         assert not found.complete
 
+    def test_what_is_wrong_with_a_part_is_told_of_its_file(self, tmp_path):
+        for name in ("a.jsonl", "b.jsonl"):
+            events = [Event("text", seq, seq, "x" * 2000) for seq in range(30)]
+            recorded(tmp_path / name, events, max_bytes=20_000, max_files=100)
+        (tmp_path / "b.2.jsonl").replace(tmp_path / "a.2.jsonl")
+        with pytest.raises(RecordingError, match=r"a\.2\.jsonl:1: another recording begins here"):
+            load(tmp_path / "a.jsonl")
+        lines = (tmp_path / "a.3.jsonl").read_bytes().splitlines(True)
+        (tmp_path / "b.2.jsonl").write_bytes(lines[0] + b"{\n")
+        with pytest.raises(RecordingError, match=r"b\.2\.jsonl:1: another"):
+            load(tmp_path / "b.jsonl")
+
     @settings(max_examples=40, deadline=None)
     @given(
         st.lists(st.integers(0, 6000), max_size=25),

@@ -55,8 +55,8 @@ class PayloadMapper:
     first half waits for the next delta of the same kind and stream id. Where the second never
     comes, the first is delivered as it came, before the end.
 
-    ``usage`` events carry, in place of a payload, what `usage_data` makes: the provider's counts
-    as ``usage`` and the same under common names as ``tokens``.
+    ``usage`` events carry, in place of a payload, the provider's counts as ``usage`` and the same
+    under common names as ``tokens``.
 
     Examples
     --------

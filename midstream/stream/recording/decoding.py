@@ -69,6 +69,7 @@ class RecordingDecoder(LineDecoder):
         "_before",
         "_crc32",
         "_line",
+        "_lines_before",
         "_mapper",
         "_most_findings",
         "_n_bytes",
@@ -101,6 +102,7 @@ class RecordingDecoder(LineDecoder):
         self._n_bytes = 0
         self._crc32 = 0
         self._line = b""
+        self._lines_before = 0  # in the files before this one
         self._part: Any = None
         self._before = (0, 0)  # events and findings in the parts before
         self.header: dict[str, Any] = {}
@@ -139,10 +141,15 @@ class RecordingDecoder(LineDecoder):
         self.n_torn += 1
         self._note(problem)
 
+    def moves(self, place: object) -> None:
+        """Take note that what follows is of another file, the next part of the recording."""
+        self._place = str(place)
+        self._lines_before = self.number
+
     def too_long(self, size: int) -> RecordingError:
         """Make the error for a line that is too long."""
         return RecordingError(
-            f"line is longer than {MAX_LINE_BYTES} bytes", place=f"{self._place}:{self.number + 1}"
+            f"line is longer than {MAX_LINE_BYTES} bytes", place=self._at(self.number + 1)
         )
 
     def line(self, line: bytes, t_ns: int, *, whole: bool) -> list[Event]:
@@ -277,9 +284,13 @@ class RecordingDecoder(LineDecoder):
         self.n_events += len(out)
         return out
 
+    def _at(self, number: int) -> str:
+        """Where a line is, of that number in all files together."""
+        return f"{self._place}:{max(number - self._lines_before, 1)}"
+
     def _note(self, message: str) -> None:
         if len(self.problems) < _MOST_PROBLEMS:
-            self.problems.append(f"{self._place}:{max(self.number, 1)}: {message}")
+            self.problems.append(f"{self._at(self.number)}: {message}")
 
     def _fail(self, message: str, *, torn: bool = False) -> list[Event]:
         # A file whose first line is none of a recording is something else altogether.
@@ -288,6 +299,5 @@ class RecordingDecoder(LineDecoder):
             self.n_torn += torn
             self._note(message)
         else:
-            place = f"{self._place}:{max(self.number, 1)}"
-            self.error = RecordingError(message, place=place)
+            self.error = RecordingError(message, place=self._at(self.number))
         return []

@@ -137,6 +137,8 @@ class Pieces:
         Told of packed bytes that break off or are none, in place of an error.
     opener : callable, optional
         Opens a file; by default without more ado.
+    moves : callable, optional
+        Told of each further file before its bytes come.
     """
 
     def __init__(
@@ -145,8 +147,10 @@ class Pieces:
         goes_on: Callable[[], bool] | None = None,
         torn: Callable[[str], None] | None = None,
         opener: Opener | None = None,
+        moves: Callable[[Path], object] | None = None,
     ) -> None:
         self._path = path
+        self._moves = moves
         self._open = _open if opener is None else opener
         self._goes_on = goes_on
         self._torn = torn
@@ -189,6 +193,8 @@ class Pieces:
             if not following.is_file():
                 return
             self._path = following
+            if self._moves is not None:
+                self._moves(following)
 
     def _unpacked(self, file: BinaryIO, piece: bytes) -> Iterator[bytes]:
         members = Members()

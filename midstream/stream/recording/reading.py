@@ -241,7 +241,7 @@ def opened(
     """Pieces of a recording, not opened yet, and what decodes them."""
     decoder = RecordingDecoder(str(path), recover=recover, most_findings=most_findings)
     torn = decoder.torn if recover else None
-    return Pieces(path, lambda: decoder.goes_on, torn, opener), decoder
+    return Pieces(path, lambda: decoder.goes_on, torn, opener, decoder.moves), decoder
 
 
 def _read(

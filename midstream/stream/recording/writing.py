@@ -166,7 +166,7 @@ class Recorder:
         self._file: FileIO | None = None
         self._regular = False
         self._closed = False
-        self._full = False  # the limit is reached: nothing more is recorded
+        self._full = False  # nothing more is recorded: for the limit, or the redactor
         self._outcome: str | None = None
         self._error: str | None = None
         self._id = uuid.uuid4().hex
