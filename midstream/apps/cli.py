@@ -34,6 +34,7 @@ import typer
 from midstream import __version__
 from midstream.apps import inputs
 from midstream.apps import options as opt
+from midstream.apps.commands import commands
 from midstream.apps.output import Interrupted, OutputClosed, tell_error, telling_warnings
 from midstream.apps.recordings import recordings
 from midstream.errors import MidstreamError
@@ -66,6 +67,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(recordings, name="recordings")
+app.add_typer(commands)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import typer
 
@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 _IDLE_TIMEOUT_S = 60.0
+_SIMULATED = "sim:"
 #: A model may think for longer than a connection's idle time-out.
 _KEEP_ALIVE_S = 10.0
 
@@ -197,6 +198,12 @@ def open_source(
     """
     from midstream.stream import from_pipe, replay
 
+    if source.startswith(_SIMULATED):
+        request.refuse()
+        trust.refuse()
+        if format is not None:
+            raise typer.BadParameter("--format goes only with a file or standard input")
+        return _simulated(source, speed)
     is_quic = source.lower().startswith("quic://")
     is_url = is_quic or source.lower().startswith(("http://", "https://"))
     if is_quic:
@@ -214,7 +221,7 @@ def open_source(
     chosen = None if format is None else cast("Any", format.value)
     piped = source == "-" or format not in (None, InputFormat.RECORDING)
     if speed is not None and (is_url or piped):
-        raise typer.BadParameter("--speed goes only with a recording")
+        raise typer.BadParameter("--speed goes only with a recording or a simulation")
     try:
         if is_quic:
             return trust.source(source, request.idle_timeout)
@@ -227,6 +234,35 @@ def open_source(
         return replay(source, speed, recover=recover)
     except (ArgumentTypeError, ArgumentValueError) as error:
         raise typer.BadParameter(str(error)) from None
+
+
+def _simulated(name: str, speed: float | None) -> Source:
+    """A simulated stream: ``sim:SCENARIO?seed=1&tokens=400&rate=60&faults=stall,cut``.
+
+    Raises
+    ------
+    typer.BadParameter
+        No such scenario or setting.
+    """
+    from midstream.stream.simulating import Timing, simulate
+
+    scenario, _, query = name.removeprefix(_SIMULATED).partition("?")
+    given: dict[str, Any] = {}
+    try:
+        for key, value in parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)):
+            if key in ("seed", "tokens"):
+                given[key] = int(value)
+            elif key == "rate":
+                given["timing"] = Timing(tokens_per_s=float(value))
+            elif key == "faults":
+                given["faults"] = value.split(",")
+            else:
+                raise typer.BadParameter(
+                    f"{name}: seed, tokens, rate and faults can be given, got {key!r}"
+                )
+        return simulate(scenario or "story", speed=speed, **given)
+    except (ArgumentTypeError, ValueError) as error:
+        raise typer.BadParameter(f"{name}: {error}") from None
 
 
 def open_policies(names: list[str] | None) -> PolicySet | tuple[()]:

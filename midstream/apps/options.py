@@ -160,8 +160,9 @@ SourceArgument = Annotated[
     typer.Argument(
         metavar="SOURCE",
         help="A recording, [bold]-[/] for standard input, the URL of an OpenAI-compatible "
-        "endpoint (http://127.0.0.1:8080, https://api.openai.com/v1, ...), or "
-        "quic://HOST:PORT/NAME of a [bold]midstream publish[/].",
+        "endpoint (http://127.0.0.1:8080, https://api.openai.com/v1, ...), "
+        "quic://HOST:PORT/NAME of a [bold]midstream publish[/], or a simulation: sim:story, "
+        "sim:loop?seed=3&tokens=1000&rate=60&faults=stall, sim:agent, ...",
         show_default=False,
     ),
 ]

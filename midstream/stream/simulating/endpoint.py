@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 from midstream._core.clock import monotonic_ns, s_from_ns
-from midstream._core.errors import ArgumentValueError
+from midstream._core.errors import ArgumentValueError, EndpointError
 from midstream._core.validate import check_choice, check_int, check_real
 from midstream.stream.events import Event
 from midstream.stream.recording.exporting import timed_sse
@@ -177,13 +177,13 @@ class SimulatedEndpoint:
             gone.cancel()
 
 
-def _made(events: Iterator[Event]) -> tuple[list[Event], ConnectionResetError | None]:
+def _made(events: Iterator[Event]) -> tuple[list[Event], EndpointError | None]:
     """All events, and what broke them off."""
     made: list[Event] = []
     try:
         for event in events:
             made.append(event)  # noqa: PERF402 - those before the break count
-    except ConnectionResetError as error:
+    except EndpointError as error:
         return made, error
     return made, None
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterable, Iterator
 from random import Random
 from typing import Any
 
 from midstream._core.clock import ns_from_s
-from midstream._core.errors import ArgumentTypeError
+from midstream._core.errors import ArgumentTypeError, EndpointError
 from midstream._core.validate import check_choice, check_int, check_iterable, check_real
 from midstream.stream.decode import PlainDecoder
 from midstream.stream.events import Event
@@ -65,7 +64,7 @@ def simulated_events(
     ------
     ArgumentTypeError, ArgumentValueError
         An argument cannot be used.
-    ConnectionResetError
+    EndpointError
         While iterating, with the fault ``"reset"``.
 
     Notes
@@ -110,7 +109,7 @@ def _timed(
         if "stall" in struck:
             shift_ns += ns_from_s(_STALL_S)
         if "reset" in struck:
-            raise ConnectionResetError(errno.ECONNRESET, "connection reset by the simulated peer")
+            raise EndpointError("connection reset by peer", place="simulated")
         if "error" in struck:
             yield Event("error", seq, last_ns, "overloaded: the simulated server is busy")
             return
@@ -167,7 +166,7 @@ def simulate(
     ------
     ArgumentTypeError, ArgumentValueError
         An argument cannot be used.
-    ConnectionResetError
+    EndpointError
         From the iterator, with the fault ``"reset"``, after all that had arrived.
 
     Examples
