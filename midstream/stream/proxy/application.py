@@ -38,15 +38,15 @@ from midstream.stream.proxy.routes import (
 )
 
 if TYPE_CHECKING:
-    import ssl
-
     import httpx2
+    from typing_extensions import TypeIs
 
     from midstream.stream.detectors import Detector
     from midstream.stream.events import Finding
     from midstream.stream.guard import Denial, Guard
     from midstream.stream.policies import PoliciesLike
     from midstream.stream.proxy.bodies import Framing, Rewriter
+    from midstream.stream.proxy.connecting import DirectTransport
     from midstream.stream.proxy.rewriting import Core, Ending
     from midstream.stream.proxy.sockets import Link
     from midstream.stream.recording import Recorder, RecordingsFolder
@@ -203,12 +203,11 @@ class Proxy:
                     f"got {type(transport).__name__}"
                 )
         self._transport = transport
-        self._direct = transport is None  # it knows the extension ``target``
+        self._direct = transport is None or _is_direct(transport)  # knows the extension ``target``
         self._url: httpx2.URL | None = None
         self._timeout: dict[str, float | None] = {}
         self._flights: set[_Flight] = set()
         self._links: set[Link] = set()
-        self._tls: ssl.SSLContext | None = None
         self._watchdog: asyncio.Task[None] | None = None
         self._draining = False
         #: Why the upstream could not be reached, the last time that it was tried.
@@ -376,13 +375,11 @@ class Proxy:
             if name != b"host" and not name.startswith(b"sec-websocket-")
         ]
         secure = self._upstream.scheme == "https"
-        if secure and self._tls is None:
-            import httpx2
-
-            self._tls = httpx2.create_ssl_context(trust_env=False)
+        transport = self._connect()
+        context = transport.tls() if secure and _is_direct(transport) else None
         uri = f"{'wss' if secure else 'ws'}://{self._upstream.authority}{target.decode('ascii')}"
         begun_ns = monotonic_ns()
-        told = await link.open(uri, asked, scope["subprotocols"], self._tls)
+        told = await link.open(uri, asked, scope["subprotocols"], context)
         self._missed = ""
         #: Why a recording is not whole, the last time that one was not.
         self._lost = ""
@@ -413,7 +410,7 @@ class Proxy:
             guard,
             ending=self._guarding.ending,
             max_held_bytes=self._limits.max_held_bytes,
-            prepare=self._guarding.prepare,
+            prepare=lambda core: self._guarding.prepare(core),  # as rules are then
             on_over=over,
             beta=beta or "openai-beta.realtime-v1" in scope["subprotocols"],
         )
@@ -1011,6 +1008,12 @@ class _Flight:
     def drop(self) -> None:
         """Forget what refers back to it, so that all of it goes now and not with a collection."""
         self.exchange = self.rewriter = self.recorder = self.response = self._follower = None
+
+
+def _is_direct(transport: httpx2.AsyncBaseTransport) -> TypeIs[DirectTransport]:
+    from midstream.stream.proxy.connecting import DirectTransport
+
+    return isinstance(transport, DirectTransport)
 
 
 def _new_id() -> str:

@@ -115,7 +115,7 @@ class DirectTransport(httpx2.AsyncBaseTransport):
         loop = asyncio.get_running_loop()
         context: ssl.SSLContext | None = None
         if scheme == "https":
-            context = self._context()
+            context = self.tls()
         more: dict[str, Any] = {}
         if isinstance(loop, asyncio.BaseEventLoop):  # uvloop tries addresses one after the other
             more["happy_eyeballs_delay"] = _HAPPY_EYEBALLS_S
@@ -137,7 +137,8 @@ class DirectTransport(httpx2.AsyncBaseTransport):
             raise httpx2.ConnectError(str(error)) from error
         return connection
 
-    def _context(self) -> ssl.SSLContext:
+    def tls(self) -> ssl.SSLContext:
+        """What connections are secured with; made once, since certificates take long to load."""
         if self._tls is None:
             if isinstance(self._verify, ssl.SSLContext):
                 self._tls = self._verify

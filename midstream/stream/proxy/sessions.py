@@ -70,7 +70,8 @@ class RealtimeSession:
     to_client, to_server : list of str or bytes
         Messages that are to be sent now; whoever sends them clears the list.
     problem : str or None
-        Why the connection is to be closed: a rule stopped what belongs to no response.
+        Why the connection is to be closed: a rule stopped what belongs to no response. Nothing that
+        the server says passes from then on.
 
     Notes
     -----
@@ -150,6 +151,8 @@ class RealtimeSession:
         now_ns : int
             The time, of a monotonic clock.
         """
+        if self.problem is not None:
+            return
         payload = _parsed(message)
         if not isinstance(payload, dict):
             self._odd(message, "a payload is no JSON object")

@@ -276,8 +276,9 @@ class Link:
             if error.rcvd is not None:
                 return _sendable(error.rcvd.code), error.rcvd.reason
             metrics.failures["upstream_reset",] += 1
-            if error.sent is not None:  # it was closed here: what came is not what may come
-                return _sendable(error.sent.code), "the upstream's message was not understood"
+            if error.sent is not None:  # it was closed here: too large, no UTF-8, or no pong
+                reason = error.sent.reason or "the upstream's message was not understood"
+                return _sendable(error.sent.code), _shortened(reason)
             return 1011, "the upstream broke off"
 
     async def _deliver(self, session: RealtimeSession) -> None:

@@ -119,7 +119,7 @@ class RealtimeServer:
         How connections ended.
     """
 
-    def __init__(self, *scripts, greeting=(), subprotocols=None, max_size=None, hangs=False):
+    def __init__(self, *scripts, greeting=(), subprotocols=None, max_size=None, tls=None):
         self.scripts = [list(script) for script in scripts]
         self.greeting = greeting
         self.received = []
@@ -129,12 +129,12 @@ class RealtimeServer:
         self.sockets = []
         self.heard = asyncio.Event()
         self.ended = asyncio.Event()
-        self.hangs = hangs
-        self._settings = {"subprotocols": subprotocols, "max_size": max_size}
+        self._scheme = "http" if tls is None else "https"
+        self._settings = {"subprotocols": subprotocols, "max_size": max_size, "ssl": tls}
 
     async def __aenter__(self):
         self._server = await serve(self._serve, "127.0.0.1", 0, **self._settings)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        self.url = f"{self._scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         return self
 
     async def __aexit__(self, *_):

@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import ssl
 
+import httpx2
 import openai
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from stream.chat import joined, within
 from stream.proxy.sessions import RealtimeServer, Script
 from stream.proxy.wires import Upstream, no_tool, post, proxied, raw, split
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from midstream.quic.certificates import Identity
 from midstream.stream import Guard, StallDetector, load
 from midstream.stream.policies import Policy, ready_policies
 from midstream.stream.proxy import ProxyLimits
+from midstream.stream.proxy.connecting import DirectTransport
 from midstream.stream.proxy.sessions import RealtimeSession
 
 KEY = "sk-proj-" + "A1b2C3d4E5" * 8
@@ -457,6 +463,93 @@ async def test_what_belongs_to_no_response_closes_the_session():
     assert caught.value.rcvd.code == 1008
     assert "no bad" in caught.value.rcvd.reason
     assert server.closed == [(1008, caught.value.rcvd.reason)]
+
+
+async def test_an_upstream_over_tls(tmp_path):
+    chain, key = Identity.development().save(tmp_path)
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    served.load_cert_chain(chain, key)
+    trusting = DirectTransport(verify=ssl.create_default_context(cafile=chain))
+    answer = Script().response(Script().message("Once"))
+    async with within(), RealtimeServer(answer, tls=served) as server:
+        async with (
+            proxied(server, transport=trusting) as proxy,
+            connect(socket_url(proxy)) as socket,
+        ):
+            await socket.send('{"type": "response.create"}')
+            assert await until(socket) == server.sent
+        async with proxied(server) as proxy:  # which knows nothing of the certificate
+            with pytest.raises(InvalidStatus) as caught:
+                await connect(socket_url(proxy))
+            assert caught.value.response.status_code == 502
+        other = httpx2.MockTransport(lambda request: httpx2.Response(200))
+        async with proxied(server, transport=other) as proxy:
+            with pytest.raises(InvalidStatus) as caught:
+                await connect(socket_url(proxy))
+            assert caught.value.response.status_code == 501
+
+
+PIECES = st.lists(
+    st.tuples(
+        st.sampled_from(["rm", "read", "r", "m"]),
+        st.sampled_from(["call", "item", "delta", "said", "done", "filed", "end", "begin"]),
+        st.integers(0, 2),  # output index
+        st.sampled_from(["resp_1", "resp_2", None]),
+        st.sampled_from(["item_0", "item_1", "item_2", None]),
+    ),
+    max_size=12,
+)
+
+
+def odd_session(pieces, ordered):
+    """Payloads that no server should send, of calls of allowed and forbidden tools."""
+    script = Script()
+    out = [script.created("resp_1")]
+    if ordered:
+        out += script.call("read", "{}", response="resp_1")[0]
+    for name, kind, index, response, item_id in pieces:
+        item = {"type": "function_call", "name": name, "call_id": "c", "arguments": "{}"}
+        item |= {} if item_id is None else {"id": item_id}
+        place = {"output_index": index, "item_id": item_id}
+        place |= {} if response is None else {"response_id": response}
+        made = {
+            "call": {"type": "response.output_item.added", **place, "item": item},
+            "item": {"type": "conversation.item.created", "item": item},
+            "delta": {"type": "response.function_call_arguments.delta", **place, "delta": "{}"},
+            "said": {
+                "type": "response.function_call_arguments.done",
+                **place,
+                "name": name,
+                "arguments": "{}",
+            },
+            "done": {"type": "response.output_item.done", **place, "item": item},
+            "filed": {"type": "conversation.item.done", "item": item},
+            "end": {"type": "response.done", "response": {"id": response, "output": [item]}},
+            "begin": {"type": "response.created", "response": {"id": response, "output": []}},
+        }
+        out.append({"event_id": "e", **made[kind]})
+    return out
+
+
+def called(payloads):
+    """Names of calls, by whatever a client may read them from."""
+    for one in payloads:
+        response = one.get("response") or {}
+        items = [one.get("item"), *response.get("output", ())]
+        for item in items:
+            if isinstance(item, dict) and item.get("type") == "function_call":
+                yield item.get("name")
+        if one["type"].endswith("arguments.done"):
+            yield one.get("name")
+
+
+@settings(deadline=None, max_examples=150)
+@given(PIECES, st.booleans())
+def test_however_a_server_writes_it_no_forbidden_call_is_told(pieces, ordered):
+    client, _, session = played(odd_session(pieces, ordered), policies=no_tool("rm"))
+    assert "rm" not in list(called(client))
+    session.close()
+    assert "rm" not in list(called([json.loads(message) for message in session.to_client]))
 
 
 async def test_keys_as_subprotocols():
