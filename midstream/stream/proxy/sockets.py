@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +26,15 @@ if TYPE_CHECKING:
 __all__ = ["Link", "StatusError"]
 
 Headers = list[tuple[bytes, bytes]]
+Message = str | bytes
 
 #: Keys are in the headers of handshakes: nobody gets to see them, whatever is logged elsewhere.
 _SILENT = logging.Logger("midstream.stream.proxy.sockets")
 _SILENT.disabled = True
 #: How long the other side of a closing is waited for, in seconds.
 _CLOSE_S = 5.0
+#: How long both sides may take for what is said to them last, in seconds.
+_LAST_S = 1.0
 #: Messages of the upstream that wait for the client.
 _MOST_WAITING = 16
 _MOST_REASON_BYTES = 123
@@ -100,7 +104,12 @@ class Link:
         self._limits = limits
         self._metrics = metrics
         self._upstream: ClientConnection | None = None
-        self._lock = asyncio.Lock()
+        # Each direction for itself: one that is not read must not keep the other from being read.
+        self._up: deque[Message] = deque()
+        self._down: deque[Message] = deque()
+        self._up_lock = asyncio.Lock()
+        self._down_lock = asyncio.Lock()
+        self._sender: asyncio.Task[None] | None = None
         self._sending_since_ns = 0
         self._heard_ns = 0  # when anybody said something
         self._last_ns = 0  # when the upstream did
@@ -199,9 +208,10 @@ class Link:
             done = next(task for task in tasks if task.done())
             code, reason = done.result()
         finally:
-            for task in tasks:
+            ending = [task for task in (*tasks, self._sender) if task is not None]
+            for task in ending:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*ending, return_exceptions=True)
             session.close()
         await self.close(code, reason, told=done is not up)
 
@@ -242,12 +252,9 @@ class Link:
                 self._stirred.set()
                 return await self._closed_here(1009, f"a message of more than {most} bytes")
             self._heard_ns = monotonic_ns()
-            async with self._lock:
-                session.from_client(data)
-                try:
-                    await self._deliver(session)
-                except ConnectionClosed:
-                    await asyncio.Event().wait()  # who reads from it says why
+            session.from_client(data)
+            self._collect(session)
+            await self._send_up()
 
     async def _closed_here(self, code: int, reason: str) -> tuple[int, str]:
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
@@ -264,10 +271,9 @@ class Link:
                 if session.busy and self._last_ns:
                     metrics.between_chunks.add((now_ns - self._last_ns) / NS_PER_S)
                 self._heard_ns = self._last_ns = now_ns
-                async with self._lock:
-                    session.from_server(message, now_ns)
-                    metrics.detectors.add((monotonic_ns() - now_ns) / NS_PER_S)
-                    await self._deliver(session)
+                session.from_server(message, now_ns)
+                metrics.detectors.add((monotonic_ns() - now_ns) / NS_PER_S)
+                await self._deliver(session)
                 if session.problem is not None:
                     return 1008, _shortened(session.problem)
                 if self._draining and not session.busy:
@@ -282,21 +288,32 @@ class Link:
             return 1011, "the upstream broke off"
 
     async def _deliver(self, session: RealtimeSession) -> None:
-        """Send what is to be sent; the lock is held."""
-        to_server, to_client = session.to_server, session.to_client
-        try:
-            if to_server:
-                assert self._upstream is not None
-                for message in to_server:
-                    await self._upstream.send(message)
-            for message in to_client:
+        """Send what is for the client, and see to it that what is for the server is sent."""
+        self._collect(session)
+        if self._up and (self._sender is None or self._sender.done()):
+            self._sender = asyncio.get_running_loop().create_task(self._send_up())
+        async with self._down_lock:
+            while self._down:
+                message = self._down.popleft()
                 self._sending_since_ns = monotonic_ns()
                 kind = "text" if isinstance(message, str) else "bytes"
                 await self._send({"type": "websocket.send", kind: message})
                 self._sending_since_ns = 0
-        finally:
-            to_server.clear()
-            to_client.clear()
+
+    def _collect(self, session: RealtimeSession) -> None:
+        """Take over what is to be sent, in the order in which it was made."""
+        self._up += session.to_server
+        self._down += session.to_client
+        session.to_server.clear()
+        session.to_client.clear()
+
+    async def _send_up(self) -> None:
+        """Send what is for the server; where it is gone, who reads from it says why."""
+        assert self._upstream is not None
+        with contextlib.suppress(ConnectionClosed):
+            async with self._up_lock:
+                while self._up:
+                    await self._upstream.send(self._up.popleft())
 
     async def _watch(self, session: RealtimeSession) -> tuple[int, str]:
         """Look after the session: limits, silence, and whether the proxy ends."""
@@ -335,17 +352,17 @@ class Link:
             if now_ns - begun_ns > waits_ns["duration"]:
                 await self._failed(session, "the session has taken too long")
                 return self._late("duration", 1001, "the session has taken too long")
-            async with self._lock:
-                session.expire(now_ns)
-                with contextlib.suppress(ConnectionClosed):
-                    await self._deliver(session)
+            session.expire(now_ns)
+            if session.to_client:
+                await self._deliver(session)
 
     async def _failed(self, session: RealtimeSession, message: str) -> None:
         """End responses that are coming with an error, if the client takes it."""
-        with contextlib.suppress(TimeoutError, ConnectionClosed):
-            async with asyncio.timeout(1.0), self._lock:
-                session.fail(message)
+        session.fail(message)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_S):
                 await self._deliver(session)
+                await self._send_up()
 
     def _late(self, reason: str, code: int, message: str) -> tuple[int, str]:
         self._metrics.failures[reason,] += 1

@@ -16,6 +16,7 @@ from stream.chat import joined, within
 from stream.proxy.sessions import RealtimeServer, Script
 from stream.proxy.wires import Upstream, no_tool, post, proxied, raw, split
 from websockets.asyncio.client import connect
+from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from midstream.quic.certificates import Identity
@@ -627,6 +628,39 @@ async def test_recordings_of_a_session(tmp_path):
     for number, name in enumerate(names):
         recording = load(tmp_path / name)
         assert joined(recording) == f"text {number}"
+
+
+async def test_neither_direction_waits_for_the_other():
+    big = json.dumps({"type": "input_audio_buffer.append", "audio": "A" * 300_000})
+    told = json.dumps({"type": "session.updated", "x": "y" * 300_000})
+    count = 60
+
+    async def talk_first(socket):  # and listen only when all is said
+        for _ in range(count):
+            await socket.send(told)
+        return [await socket.recv() for _ in range(count)]
+
+    heard = asyncio.get_running_loop().create_future()
+
+    async def handle(socket):
+        heard.set_result(await talk_first(socket))
+        await socket.wait_closed()
+
+    async with within(), serve(handle, "127.0.0.1", 0, compression=None) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with (
+            proxied(url) as proxy,
+            connect(socket_url(proxy), compression=None) as socket,
+        ):
+            sending = asyncio.create_task(_say(socket, big, count))
+            assert [await socket.recv() for _ in range(count)] == [told] * count
+            await sending
+            assert await heard == [big] * count
+
+
+async def _say(socket, message, count):
+    for _ in range(count):
+        await socket.send(message)
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 4001])
