@@ -96,6 +96,22 @@ class _Class:
         return self.negated
 
 
+class _DecidedError(Exception):
+    """What follows decides nothing any more."""
+
+
+class _Row(dict[str, "_Row"]):
+    """Where the characters lead from one state; what is not there yet is worked out."""
+
+    __slots__ = ("over", "pattern", "state")
+    over: bool
+    pattern: Pattern
+    state: frozenset[int]
+
+    def __missing__(self, char: str) -> _Row:
+        return self.pattern._follow(self, char)
+
+
 class Pattern:
     r"""A pattern that `search` looks for anywhere in a text.
 
@@ -374,8 +390,31 @@ class Pattern:
     # Matching.
 
     def _reset(self) -> None:
-        self._states: dict[frozenset[int], dict[str, frozenset[int]]] = {}
+        #: State -> its row; rows lead to rows, so that a step is one look-up.
+        self._rows: dict[frozenset[int], _Row] = {}
         self._kept = 0
+        self._first_row = self._row(self._start)
+
+    def _row(self, state: frozenset[int]) -> _Row:
+        row = self._rows.get(state)
+        if row is None:
+            row = self._rows[state] = _Row()
+            row.pattern = self
+            row.state = state
+            row.over = state is _MATCHED or (self._anchored and not state)
+        return row
+
+    def _follow(self, row: _Row, char: str) -> _Row:
+        """The row behind a step that has not been taken yet."""
+        if row.over:
+            raise _DecidedError
+        found = self._step(row.state, char)
+        self._kept += 1
+        if self._kept > MAX_KEPT:
+            self._reset()  # another thread may still be in the old rows: they lead to these
+            return self._row(found)
+        following = row[char] = self._row(found)
+        return following
 
     def _closure(self, nodes: Iterable[int], before: int, after: int) -> frozenset[int]:
         """Nodes that read a character, match, or wait to know what follows."""
@@ -428,30 +467,17 @@ class Pattern:
         -------
         bool
         """
-        state = self._start
-        if self._matches(state):
+        if self._matches(self._start):
             return True
-        # A local table: another thread may clear the shared one.
-        states = self._states
-        for char in text:
-            row = states.get(state)
-            if row is None:
-                row = states[state] = {}
-            found = row.get(char)
-            if found is None:
-                found = self._step(state, char)
-                self._kept += 1
-                if self._kept > MAX_KEPT:
-                    self._reset()
-                    states = self._states
-                else:
-                    row[char] = found
-            if found is _MATCHED:
-                return True
-            if not found and self._anchored:
-                return False
-            state = found
-        return self._matches(self._decided(state, EDGE))
+        row = self._first_row
+        try:
+            for char in text:
+                row = row[char]
+        except _DecidedError:
+            pass
+        if row.state is _MATCHED:
+            return True
+        return self._matches(self._decided(row.state, EDGE))
 
 
 def holds(kind: int, before: int, after: int) -> bool:
