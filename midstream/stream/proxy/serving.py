@@ -194,6 +194,12 @@ _SILENT = logging.Logger("midstream.stream.proxy.serving")
 _SILENT.disabled = True
 
 
+#: Of what a peer sent that is no HTTP it is told; who runs the proxy is not: their log would be the
+#: peer's to fill.
+_ERRORS = logging.Logger("midstream.stream.proxy.serving", logging.ERROR)
+_ERRORS.parent = logging.getLogger("midstream.stream.proxy")
+
+
 class _SocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's protocol for WebSockets, which says nothing, and leaves their ends to the proxy."""
 
@@ -209,6 +215,10 @@ class _SocketProtocol(WebSocketsSansIOProtocol):
 
 class _Protocol(HeadLimitedProtocol):
     """uvicorn's protocol, with limits, errors in a provider's form, and heads that wait."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.logger = _ERRORS
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(cast("asyncio.Transport", _Joining(transport, self.loop)))

@@ -835,3 +835,12 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 def test_certificates_that_cannot_be_used(tls, error, message):
     with pytest.raises(error, match=message):
         ProxyServer(Proxy("http://x"), tls=tls)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", b"CONNECT x:1 HTTP/1.1\r\n\r\n"]
+)
+async def test_what_is_no_http_does_not_fill_the_log(sent, caplog):
+    async with within(), proxied("http://127.0.0.1:9") as proxy:
+        assert (await raw(proxy.url, sent)).startswith(b"HTTP/1.1 400")
+    assert caplog.text == ""
