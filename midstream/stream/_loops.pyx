@@ -46,6 +46,8 @@ cdef enum:
     # cuts at a fixed width would beat against the period of what is written without spaces.
     MAX_WORD = 32
     MAX_DIGITS = 18
+    # Longest group of letters in an identifier.
+    MAX_GROUP = 12
     # Characters kept for the evidence, and room for them at first.
     TAIL = 512
     FIRST_TAIL = 64
@@ -122,7 +124,8 @@ cdef class LoopScanner:
     of up to 32 letters and numbers of up to 18 digits, the letters and digits one by one of longer
     ones, runs of one kind of white space, single punctuation marks and single signs of scripts
     without spaces; one space before a token belongs to it. A word counts once the character
-    behind it is known, or at `finish`.
+    behind it is known, or at `finish`. To near repetition, a time of day, a date and an identifier
+    with its groups are one number each.
 
     Parameters
     ----------
@@ -179,10 +182,13 @@ cdef class LoopScanner:
     cdef Py_UCS4 first, high_half
 
     # The word for the near detector, which takes letters and digits without a space between as
-    # one: "18th", "3f9a2c".
+    # one: "18th", "3f9a2c"; and what begins with a digit in it and goes on behind a mark: "10:07",
+    # "2026-11-29", identifiers with their groups.
     cdef int near_kind
     cdef uint64_t near_form, near_start, near_end
     cdef uint32_t near_value, near_parts
+    cdef bint joint        # a mark behind it, which parts or joins, waits
+    cdef uint64_t joint_form, joint_start, joint_end
 
     # What was said already, so that it is said once.
     cdef uint64_t run_start
@@ -435,7 +441,27 @@ cdef class LoopScanner:
     cdef int add_near(self, int kind, uint64_t end) except -1:
         """Hand a token to the near detector, joined to the one before where no space parts them."""
         cdef bint alphanumeric = kind == LETTER or kind == DIGIT
-        if alphanumeric and self.near_kind != NONE and not self.after_space:
+        if self.joint:
+            if (alphanumeric and not self.after_space and self.joint_end == self.start
+                    and (kind == DIGIT or self.is_hexadecimal(end))):
+                self.joint = False
+                self.near_form = stir(6, DIGIT)
+                # What counts up in its last part still counts.
+                self.near_value = self.near_value * 1000003 + (
+                    self.value if kind == DIGIT else <uint32_t>(self.form_hash >> 32))
+                self.near_parts += 1
+                self.near_end = end
+                return 0
+        elif (self.near_kind == DIGIT and kind == MARK and not self.after_space
+                and (self.first == 45 or self.first == 58
+                     or (self.first == 46 and self.near_form == stir(6, DIGIT)))):
+            # Not "1.15.0": versions of different things would be one number that recurs.
+            self.joint = True
+            self.joint_form = stir(self.form_hash, kind)
+            self.joint_start = self.start
+            self.joint_end = end
+            return 0
+        if alphanumeric and not self.joint and self.near_kind != NONE and not self.after_space:
             if self.near_kind == LETTER and self.near_parts == 1:  # "F10": a number of the kind F
                 self.near_form = stir(self.near_form, DIGIT)
                 self.near_value = self.value
@@ -460,7 +486,33 @@ cdef class LoopScanner:
             return self.close_near()
         return 0
 
+    cdef bint is_hexadecimal(self, uint64_t end) noexcept:
+        """Whether the letters being read are, as those of a group of an identifier."""
+        cdef uint64_t i
+        cdef uint32_t c
+        if end - self.start > MAX_GROUP:
+            return False
+        for i in range(self.start, end):
+            c = <uint32_t>self.tail[i & self.tail_mask] | 32
+            if not 97 <= c <= 102:
+                return False
+        return True
+
     cdef int close_near(self) except -1:
+        """Hand on the word, and the mark behind it."""
+        self.push_near()
+        if self.joint:
+            self.joint = False
+            if not self.halted:
+                self.near_kind = MARK
+                self.near_form = self.joint_form
+                self.near_value = 0
+                self.near_start = self.joint_start
+                self.near_end = self.joint_end
+                self.push_near()
+        return 0
+
+    cdef int push_near(self) except -1:
         cdef int kind = self.near_kind
         cdef ms_near_class near_class
         cdef int32_t score

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import uuid
 from collections.abc import Iterator
 from statistics import quantiles
 
@@ -397,3 +398,38 @@ def test_calls_with_one_stream_id_are_texts_of_their_own() -> None:
     inside = LoopDetector()
     looping = Event("tool_call", 0, 0, "the same again, " * 40, "say", None, "0/0", "one")
     assert [f.severity for f in inside.observe(looping)] == ["warn", "stop"]
+
+
+_MADE_UP = {
+    "UUID": lambda rng, n: f"request {uuid.UUID(int=rng.getrandbits(128))}",
+    "time of day": lambda rng, n: f"2026-11-29T10:{n % 60:02}:{rng.randrange(60):02}Z",
+    "fraction": lambda rng, n: f"10:{n % 60:02}:07.{rng.randrange(1000):03}",
+}
+
+
+@pytest.mark.parametrize("name", _MADE_UP)
+@pytest.mark.parametrize("cut", [1, 7, 10_000])
+def test_lines_with_an_identifier_or_a_time_of_their_own_nearly_repeat(name: str, cut: int) -> None:
+    rng = random.Random(3)
+    text = "".join(f"{_MADE_UP[name](rng, n)}: the upstream did not answer.\n" for n in range(80))
+    detector = LoopDetector()
+    found = [
+        finding
+        for start in range(0, len(text), cut)
+        for finding in detector.observe(Event("text", 0, 0, text[start : start + cut]))
+    ]
+    # Every copy brings something: a warning, not a stop.
+    assert [f.severity for f in found] == ["note", "warn"]
+    assert {f.kind for f in found} == {"near_loop"}
+
+
+def test_versions_of_different_things_are_not_one_number() -> None:
+    """Lists of packages hold the same few words between names that all differ."""
+    rng = random.Random(5)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    text = "".join(
+        f'"registry+https://example.com/index#{"".join(rng.choices(letters, k=7))}'
+        f'@{rng.randrange(9)}.{rng.randrange(99)}.{rng.randrange(20)}",\n'
+        for _ in range(300)
+    )
+    assert "stop" not in {f.severity for f in LoopDetector().observe(Event("text", 0, 0, text))}
