@@ -67,7 +67,8 @@ cdef class Segmenter:
     size : int
         Tokens of a segment.
     phrases : bool
-        End a segment with a sentence or line too.
+        End a segment with a sentence or line too; of a script without spaces with every full-width
+        mark that parts its phrases, since nothing else does.
     memory : int
         Words after which a word counts as new again.
     slots : int
@@ -221,6 +222,9 @@ cdef class Segmenter:
                 self.after_end = True
                 self.end_sentence()
             self.close_token()
+            if self.phrases and self.open and is_wide_end(c):
+                self.after_end = False
+                return self.close_segment(self.n_chars)
         return 0
 
     cdef int end_sentence(self) noexcept:
@@ -306,6 +310,12 @@ cdef inline Py_UCS4 fold(Py_UCS4 c) noexcept:
     if c < 128:
         return <Py_UCS4>(<uint32_t>c | 32)
     return Py_UNICODE_TOLOWER(c)
+
+
+cdef inline bint is_wide_end(Py_UCS4 c) noexcept:
+    """Whether it ends a phrase where no spaces are written: the full stop and its like."""
+    return (c == 0x3001 or c == 0x3002 or c == 0xFF01 or c == 0xFF0C or c == 0xFF1A or c == 0xFF1B
+            or c == 0xFF1F)
 
 
 cdef inline bint is_end(Py_UCS4 c) noexcept:

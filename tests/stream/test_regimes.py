@@ -51,6 +51,23 @@ def test_what_varies_is_left_alone() -> None:
     assert [scan([varied(seed, 200)]) for seed in range(10)] == [[]] * 10
 
 
+def test_scripts_without_spaces_vary_as_others_do() -> None:
+    """Signs are words of one letter: cut by their number alone, all phrases would be alike."""
+    signs = [chr(0x4E00 + 7 * n) for n in range(400)]
+    told = 0
+    for seed in range(10):
+        rng = random.Random(seed)
+        parts = ("".join(rng.choices(signs, k=rng.randrange(8, 25))) for _ in range(150))
+        told += len(scan(["\u3002".join(parts)]))
+    assert told == 0
+    rng = random.Random(0)
+    unit = (
+        "".join(rng.choices(signs, k=12)) + "\uff0c" + "".join(rng.choices(signs, k=7)) + "\u3002"
+    )
+    (found,) = scan([unit * 40])
+    assert found.evidence["regime"] == "periodic"
+
+
 def test_what_comes_to_rest_is_found() -> None:
     begin = varied(1, 40)
     (found,) = scan([begin + " " + "I will wait. " * 100], action="stop")

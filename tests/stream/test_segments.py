@@ -107,6 +107,20 @@ def test_phrases_end_with_sentences_and_lines() -> None:
     assert told == ["It is 3.14 here.", "Is it?", "Yes!", "We go on and on and on and", "on"]
 
 
+def test_phrases_of_a_script_without_spaces_end_with_its_own_marks() -> None:
+    text = "\u4eca\u65e5\u306f\u3001\u96e8\u3002\u660e\u65e5\uff1f\u306f\u3044"
+    segmenter = Segmenter(size=8, phrases=True)
+    found = [segment for c in text for segment in segmenter.feed(c)] + segmenter.finish()
+    assert [text[start:end] for start, end, *_ in found] == [
+        text[0:4],
+        text[4:6],
+        text[6:9],
+        text[9:],
+    ]
+    whole = Segmenter(size=8)
+    assert [end for _, end, *_ in whole.feed(text)] == [8]
+
+
 def test_a_word_is_new_until_it_was_seen_and_again_when_it_is_forgotten() -> None:
     novelty = FEATURES.index("novelty")
     text = "one two three four " * 3

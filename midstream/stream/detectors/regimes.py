@@ -81,6 +81,8 @@ class RegimeDetector(TextFollower["_Text"]):
     after the text has varied for as long. Findings depend on the text alone.
 
     Of 23 loops of GPT-3 it finds 21, exact and near, and it flags none of 209 samples without.
+    Records, tables, code and lists have one rhythm too: where they are wanted, `kinds` and `action`
+    are to be chosen accordingly.
 
     0.1 microseconds a token, and 100 to 250 at a look, each 20 to 40 tokens: it is `costly`, so
     that `watch` lets a scheduler do it. 10 KiB a text. Not thread-safe: one detector, one stream.
