@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -74,7 +75,10 @@ class Replays:
             It cannot be read, or is too large to be shown.
         """
         self._check_size(name)
-        recording = self._folder.read(name, recover=True)
+        with warnings.catch_warnings():
+            # What was left out is among the recording's problems, and told with them.
+            warnings.filterwarnings("ignore", "left out: ", RuntimeWarning)
+            recording = self._folder.read(name, recover=True)
         if len(recording.events) > _MOST_EVENTS:
             raise RecordingError(f"more than {_MOST_EVENTS:,} events", place=name)
         return b"\n".join(encode(line) for line in frames_of(recording, name)) + b"\n"

@@ -80,8 +80,8 @@ export function showRegime(stream) {
   put(element("regime-name"), words);
   element("regime-name").dataset.regime = regime.name || "";
   const parts = [`${whole(regime.n)} phrases`];
-  if (regime.attractor) parts.push(regime.attractor.replaceAll("_", " "));
-  if (regime.confidence !== null) parts.push(`confidence ${regime.confidence}`);
+  if (regime.attractor && regime.attractor !== "unknown") parts.push(regime.attractor.replaceAll("_", " "));
+  if (regime.confidence) parts.push(`confidence ${regime.confidence}`);
   put(element("regime-about"), parts.join(" · "));
   charts.drawPortrait(element("portrait"), stream.portrait, plain(`Phase portrait: ${words}, ${regime.n} phrases`));
 }

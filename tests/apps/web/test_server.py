@@ -1,0 +1,351 @@
+"""The dashboard's server: its answers, its headers, the feed over both transports."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+pytest.importorskip("starlette", reason="the web dashboard needs the extra 'ui'")
+
+from midstream.apps.feed import Feed, apply
+from midstream.apps.web import Dashboard
+from midstream.errors import ArgumentTypeError, ArgumentValueError
+from midstream.quic import Config, webtransport
+from midstream.stream import Event, shipped_recordings
+
+TOKEN = "correct horse battery staple"
+
+
+@pytest.fixture
+async def feed() -> AsyncIterator[Feed]:
+    feed = Feed(frames_per_s=200)
+    yield feed
+    feed.close()
+
+
+def client(page: Dashboard, **options: Any) -> httpx2.AsyncClient:
+    host, port = page.address
+    return httpx2.AsyncClient(base_url=f"http://{host}:{port}", **options)
+
+
+async def sse(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """Ids and frames of an answer."""
+    last = ""
+    async for line in lines:
+        if line.startswith("id: "):
+            last = line[4:]
+        elif line.startswith("data: {"):
+            yield last, json.loads(line[6:])
+
+
+async def test_the_page_and_its_headers(feed: Feed) -> None:
+    async with Dashboard(feed) as page, client(page) as http:
+        for path, kind in (
+            ("/", "text/html"),
+            ("/assets/main.js", "text/javascript"),
+            ("/assets/dashboard.css", "text/css"),
+            ("/assets/icon.svg", "image/svg+xml"),
+        ):
+            answer = await http.get(path)
+            assert answer.status_code == 200
+            assert answer.headers["content-type"].startswith(kind)
+        headers = (await http.get("/")).headers
+        policy = headers["content-security-policy"]
+        for part in (
+            "default-src 'none'",
+            "script-src 'self';",
+            "style-src 'self';",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        ):
+            assert part in policy
+        assert "unsafe" not in policy
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cross-origin-opener-policy"] == "same-origin"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
+        tag = headers["etag"]
+        again = await http.get("/", headers={"if-none-match": tag})
+        assert again.status_code == 304
+        assert (await http.get("/assets/none.js")).status_code == 404
+        assert (await http.get("/assets/..%2f__init__.py")).status_code == 404
+        assert (await http.post("/")).status_code == 405
+        # The page holds no script and no style of its own, and asks nobody else for anything.
+        text = (await http.get("/")).text
+        assert "style=" not in text
+        assert "://" not in text.replace("http://www.w3.org", "")
+        for script in text.split("<script")[1:]:
+            assert script.split(">", 1)[1].startswith("</script>")
+
+
+async def test_foreign_hosts_and_pages_are_refused(feed: Feed) -> None:
+    async with Dashboard(feed, transport=False) as page, client(page) as http:
+        host = f"127.0.0.1:{page.address[1]}"
+        for headers, status in (
+            ({"host": "evil.example"}, 421),
+            ({"host": f"evil.example:{page.address[1]}"}, 421),
+            ({"origin": "http://evil.example"}, 403),
+            ({"origin": "null"}, 403),
+            ({"origin": f"https://{host}"}, 403),
+            ({"origin": "http://127.0.0.1:1"}, 403),
+            ({"sec-fetch-site": "cross-site"}, 403),
+            ({"sec-fetch-site": "same-site"}, 403),
+            ({"origin": f"http://{host}", "sec-fetch-site": "same-origin"}, 200),
+            ({"host": f"localhost:{page.address[1]}"}, 200),
+        ):
+            answer = await http.get("/api/session", headers=headers)
+            assert answer.status_code == status, headers
+            assert answer.headers["x-frame-options"] == "DENY"
+        # A link from elsewhere may lead to the page.
+        link = await http.get("/", headers={"sec-fetch-site": "cross-site"})
+        assert link.status_code == 200
+
+
+async def test_the_token(feed: Feed, tmp_path: Path) -> None:
+    async with (
+        Dashboard(feed, token=TOKEN, recordings=tmp_path) as page,
+        client(page) as http,
+    ):
+        assert page.url.endswith("/#token=correct%20horse%20battery%20staple")
+        assert (await http.get("/")).status_code == 200
+        closed = ("/api/session", "/api/feed", "/api/recordings", "/api/recordings/a.jsonl")
+        for path in closed:
+            assert (await http.get(path)).status_code == 401
+        for wrong in ({"token": "guess"}, {"token": 1}, {}, [], "guess"):
+            status = (await http.post("/api/login", json=wrong)).status_code
+            assert status == (401 if wrong == {"token": "guess"} else 400)
+        form = await http.post("/api/login", data={"token": TOKEN})
+        assert form.status_code == 415
+        long = await http.post("/api/login", json={"token": "x" * 10_000})
+        assert long.status_code == 413
+        answer = await http.post("/api/login", json={"token": TOKEN})
+        assert answer.status_code == 200
+        cookie = answer.headers["set-cookie"]
+        assert cookie.startswith(f"midstream_dash_{page.address[1]}=")
+        assert TOKEN not in cookie
+        for part in ("HttpOnly", "SameSite=strict", "Path=/"):
+            assert part in cookie
+        session = (await http.get("/api/session")).json()
+        assert session["guarded"] is True
+        assert (await http.get("/api/recordings")).status_code == 200
+        assert (await http.post("/api/logout")).status_code == 200
+        http.cookies.clear()
+        assert (await http.get("/api/session")).status_code == 401
+        bearer = {"authorization": f"Bearer {TOKEN}"}
+        assert (await http.get("/api/session", headers=bearer)).status_code == 200
+        for _ in range(12):
+            last = await http.post("/api/login", json={"token": "guess"})
+        assert last.status_code == 429
+
+
+async def test_events_are_resumed_where_they_were(feed: Feed) -> None:
+    async with Dashboard(feed, transport=False) as page, client(page) as http:
+        stream = feed.open("one")
+        state: dict[str, Any] = {}
+        async with asyncio.timeout(20), http.stream("GET", "/api/feed") as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            assert "content-length" not in answer.headers
+            async for at, fields in sse(answer.aiter_lines()):
+                last = at
+                apply(state, fields)
+                if not state["streams"]:
+                    continue
+                if len(state["streams"]["s1"]["texts"]) == 0:
+                    stream.event(Event("text", 0, 0, "before the break"))
+                else:
+                    break
+        assert last == f"{feed.key}-{state['id']}"
+        for number in range(5):
+            stream.event(Event("text", number, 0, f", {number}"))
+            feed.flush()
+        async with (
+            asyncio.timeout(20),
+            http.stream("GET", "/api/feed", headers={"last-event-id": last}) as answer,
+        ):
+            async for _, fields in sse(answer.aiter_lines()):
+                assert fields["type"] == "frame"
+                apply(state, fields)
+                if state["id"] == feed.id:
+                    break
+        assert state == feed.snapshot().fields
+        for other in ("nonsense", f"{feed.key}-999", "0123-1", f"{feed.key}-{'9' * 400}"):
+            async with http.stream("GET", "/api/feed", headers={"last-event-id": other}) as answer:
+                _, fields = await anext(sse(answer.aiter_lines()))
+                assert fields["type"] == "snapshot"
+        async with asyncio.timeout(20):
+            while feed.readers:
+                await asyncio.sleep(0.01)
+
+
+async def test_the_end_of_the_feed_and_of_the_server(feed: Feed) -> None:
+    async with Dashboard(feed, transport=False) as page, client(page) as http:
+        async with asyncio.timeout(20), http.stream("GET", "/api/feed") as answer:
+            lines = answer.aiter_lines()
+            await anext(sse(lines))
+            feed.close()
+            rest = [line async for line in lines]
+        assert "event: end" in rest
+    other = Feed()
+    page = Dashboard(other, transport=False)
+    async with asyncio.timeout(20), client_of_running(page) as (http, stop):
+        async with http.stream("GET", "/api/feed") as answer:
+            lines = answer.aiter_lines()
+            await anext(sse(lines))
+            stop.set()
+            rest = [line async for line in lines]
+        # The feed goes on: whoever reads it is to come back.
+        assert "event: end" not in rest
+    assert other.readers == 0
+
+
+class client_of_running:  # noqa: N801 - reads as a block
+    """A client of a page that ends when the event is set."""
+
+    def __init__(self, page: Dashboard) -> None:
+        self._page = page
+        self._stop = asyncio.Event()
+
+    async def __aenter__(self) -> tuple[httpx2.AsyncClient, asyncio.Event]:
+        started = asyncio.Event()
+
+        async def run() -> None:
+            async with self._page:
+                started.set()
+                await self._stop.wait()
+
+        self._task = asyncio.create_task(run())
+        await started.wait()
+        self._http = client(self._page)
+        return self._http, self._stop
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop.set()
+        await self._task
+        await self._http.aclose()
+
+
+async def test_the_feed_over_webtransport(feed: Feed) -> None:
+    stream = feed.open("one")
+    async with Dashboard(feed) as page, client(page) as http:
+        told = (await http.get("/api/session")).json()["transport"]
+        policy = (await http.get("/")).headers["content-security-policy"]
+        assert told["origin"] in policy
+        trust = Config(pins=["cert-sha256:" + told["sha256"][0]])
+        url = f"{told['url']}?ticket={told['ticket']}"
+        async with asyncio.timeout(20), webtransport.connect(url, config=trust) as session:
+            lines = await session.accept_uni()
+            state: dict[str, Any] = {}
+            rest = b""
+            stream.event(Event("text", 0, 0, "Grüße"))
+            while not state or state["streams"]["s1"]["texts"] == {}:
+                *whole, rest = (rest + await lines.read(1 << 16)).split(b"\n")
+                for line in whole:
+                    apply(state, json.loads(line))
+            assert state["streams"]["s1"]["texts"]["text/"]["text"] == "Grüße"
+        # A ticket opens once.
+        async with asyncio.timeout(20), webtransport.connect(url, config=trust) as session:
+            end = await session.wait_closed()
+            assert (end.code, end.reason) == (401, "no ticket")
+        async with asyncio.timeout(20):
+            while feed.readers:
+                await asyncio.sleep(0.01)
+
+
+async def test_pages_of_elsewhere_get_no_webtransport(feed: Feed) -> None:
+    async with Dashboard(feed) as page, client(page) as http:
+        told = (await http.get("/api/session")).json()["transport"]
+        trust = Config(pins=["cert-sha256:" + told["sha256"][0]])
+        url = f"{told['url']}?ticket={told['ticket']}"
+        with pytest.raises(Exception, match="403"):
+            async with asyncio.timeout(20):
+                async with webtransport.connect(
+                    url, config=trust, headers={"origin": "http://evil.example"}
+                ):
+                    pass
+
+
+async def test_recordings(feed: Feed, tmp_path: Path) -> None:
+    for name, path in shipped_recordings().items():
+        shutil.copy(path, tmp_path / f"{name}.jsonl")
+    with gzip.open(tmp_path / "packed.jsonl.gz", "wb") as file:
+        file.write(shipped_recordings()["loop-02"].read_bytes())
+    with gzip.open(tmp_path / "bomb.jsonl.gz", "wb") as file:
+        for _ in range(70):
+            file.write(b" " * (1 << 20))
+    (tmp_path / "broken.jsonl").write_text('{"midstream": 2, "created": "now"}\n{"seq"', "utf-8")
+    (tmp_path / "secret.txt").write_text("secret", "utf-8")
+    (tmp_path / "link.jsonl").symlink_to(tmp_path / "secret.txt")
+    async with (
+        Dashboard(feed, recordings=tmp_path, transport=False) as page,
+        client(page, timeout=60) as http,
+    ):
+        listed = (await http.get("/api/recordings")).json()["recordings"]
+        assert {row["name"] for row in listed} == {
+            "bomb.jsonl.gz",
+            "broken.jsonl",
+            "healthy-03.jsonl",
+            "loop-02.jsonl",
+            "loop-04.jsonl",
+            "packed.jsonl.gz",
+        }
+        plain = await http.get("/api/recordings/loop-02.jsonl")
+        told, *frames = [json.loads(line) for line in plain.text.splitlines()]
+        assert told["type"] == "recording"
+        assert (told["events"], told["each"]) == (601, 1)
+        assert [mark["severity"] for mark in told["marks"]] == ["warn", "stop"]
+        state: dict[str, Any] = {}
+        for frame in frames:
+            apply(state, frame)
+        stream = state["streams"]["s1"]
+        assert stream["counts"]["events"] == 601
+        assert len(stream["findings"]) == 2
+        assert stream["texts"]["text/0"]["text"].startswith(" Once upon a time")
+        assert frames[-1]["at"] == 601
+        assert state["t_s"] == told["duration_s"]
+        packed = await http.get("/api/recordings/packed.jsonl.gz")
+        assert json.loads(packed.text.splitlines()[0])["events"] == 601
+        broken = await http.get("/api/recordings/broken.jsonl")
+        assert broken.status_code == 200
+        assert "cut off" in json.loads(broken.text.splitlines()[0])["problems"][0]
+        bomb = await http.get("/api/recordings/bomb.jsonl.gz")
+        assert bomb.status_code == 422
+        assert "larger than 64 MiB" in bomb.json()["error"]
+        for name in ("..%2fsecret.jsonl", "secret.txt", "none.jsonl", "link.jsonl", "CON.jsonl"):
+            answer = await http.get(f"/api/recordings/{name}")
+            assert answer.status_code in (404, 422), name
+            assert "secret" not in answer.text.replace(name, "").replace(str(tmp_path), "")
+
+
+async def test_without_a_folder_there_are_no_recordings(feed: Feed) -> None:
+    async with Dashboard(feed, transport=False) as page, client(page) as http:
+        assert (await http.get("/api/session")).json()["recordings"] is False
+        assert (await http.get("/api/recordings")).status_code == 404
+        assert (await http.get("/api/recordings/a.jsonl")).status_code == 404
+
+
+async def test_arguments(feed: Feed) -> None:
+    with pytest.raises(ArgumentTypeError, match="feed"):
+        Dashboard("feed")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentValueError, match="token"):
+        Dashboard(feed, "0.0.0.0")
+    with pytest.raises(ArgumentValueError, match="port"):
+        Dashboard(feed, port=-1)
+    with pytest.raises(ArgumentValueError, match="host"):
+        async with Dashboard(feed, "", token=TOKEN):
+            pass
+    async with Dashboard(feed, transport=False) as page:
+        with pytest.raises(OSError, match="in use"):
+            async with Dashboard(feed, port=page.address[1], transport=False):
+                pass
