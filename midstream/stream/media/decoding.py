@@ -18,7 +18,7 @@ from midstream.stream.media.settings import MediaLimits
 from midstream.stream.media.timeline import Backlog, RunClock, Timeline
 from midstream.stream.media.tracks import AudioTrack, Tracks, VideoTrack, check_picture
 
-__all__ = ["Pacer", "Run", "decode_run", "open_bytes", "source_error"]
+__all__ = ["Pacer", "Position", "Run", "decode_run", "open_bytes", "source_error"]
 
 
 class Pacer:
@@ -94,23 +94,25 @@ def _refuse(url: str, flags: int, options: Mapping[str, str]) -> Any:
     raise PermissionError("a container must not open anything")
 
 
+class Position:
+    """Where what is decoded ends on the time axis, in seconds."""
+
+    def __init__(self) -> None:
+        self.end_s = 0.0
+
+
 def decode_run(
-    run: Run, tracks: Tracks, timeline: Timeline, pacer: Pacer, *, end_s: float, drop: bool
-) -> float:
+    run: Run, tracks: Tracks, timeline: Timeline, pacer: Pacer, position: Position, *, drop: bool
+) -> None:
     """Decode a container to its end, into tracks.
 
     Parameters
     ----------
     run, tracks, timeline, pacer
-    end_s : float
-        Where what came before ended, on the time axis.
+    position : Position
+        Where what came before ended; moved on, also where this fails.
     drop : bool
         Drop video where decoding falls behind, rather than let the peer wait.
-
-    Returns
-    -------
-    float
-        Where it ended.
 
     Raises
     ------
@@ -123,14 +125,15 @@ def decode_run(
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise source_error(error, tracks.place) from error
     with container:
-        decoder = _Decoder(container, run, tracks, timeline, pacer, end_s, drop)
+        decoder = _Decoder(container, run, tracks, timeline, pacer, position.end_s, drop)
         try:
             decoder.decode()
         except (av.error.FFmpegError, OSError, ValueError) as error:
             if isinstance(error, SourceError):
                 raise
             raise source_error(error, tracks.place) from error
-        return max(end_s, decoder.clock.end_s)
+        finally:
+            position.end_s = max(position.end_s, decoder.clock.end_s)
 
 
 class _Decoder:
@@ -192,6 +195,10 @@ class _Decoder:
                 packet = next(packets)
             except StopIteration:
                 return
+            except LookupError as error:  # of a stream that was not there when it was opened
+                raise MalformedStreamError(
+                    "tracks appear under way", place=self._tracks.place
+                ) from error
             if self._backlog is not None and self._must_drop(packet, before_s):
                 continue
             self._decode(packet)
@@ -255,7 +262,7 @@ def source_error(error: Exception, place: str) -> SourceError:
         return IdleTimeoutError("the peer was silent for too long", place=place)
     if isinstance(error, (av.error.DecoderNotFoundError, av.error.DemuxerNotFoundError)):
         return MalformedStreamError(f"no decoder for it: {cause}", place=place)
-    if isinstance(error, (av.error.InvalidDataError, ValueError)):
+    if isinstance(error, (av.error.InvalidDataError, av.error.EOFError, ValueError)):
         return MalformedStreamError(f"cannot be decoded: {cause}", place=place)
     if isinstance(error, PermissionError):
         return MalformedStreamError(f"refused: {cause}", place=place)

@@ -12,7 +12,7 @@ from midstream._core.clock import monotonic_ns
 from midstream._core.errors import EndpointError, IdleTimeoutError, MalformedStreamError
 from midstream._core.validate import check_int, check_real
 from midstream.stream.media.channel import Channel
-from midstream.stream.media.decoding import Pacer, Run, decode_run, open_bytes
+from midstream.stream.media.decoding import Pacer, Position, Run, decode_run, open_bytes
 from midstream.stream.media.extra import library
 from midstream.stream.media.fetching import ByteRange, Fetcher, MissingPartError, make_fetcher
 from midstream.stream.media.interfaces import ObjectDetector, Transcriber, check_helpers
@@ -23,7 +23,14 @@ from midstream.stream.media.manifests import (
     Segment,
     parse_manifest,
 )
-from midstream.stream.media.pieces import Piece, PieceQueue, RunFile, container_format, id3_start_s
+from midstream.stream.media.pieces import (
+    Piece,
+    PieceQueue,
+    RunFile,
+    container_format,
+    id3_start_s,
+    is_torn,
+)
 from midstream.stream.media.settings import MediaAnalysis, MediaLimits, check_settings
 from midstream.stream.media.streams import MediaStream, media_source
 from midstream.stream.media.timeline import Timeline
@@ -246,8 +253,14 @@ class _HlsStream(MediaStream):
         with self._lock:
             self._decoding -= 1
             last = self._decoding == 0
-        if last:
-            self.conclude()
+        if not last:
+            return
+        totals = self.tracks.totals()
+        if not (totals["frames"] or totals["samples"] or self.pacer.stop.is_set()):
+            raise MalformedStreamError(
+                "no audio or video in it that can be decoded", place=self._fetcher.place
+            )
+        self.conclude()
 
 
 class _Follower:
@@ -352,7 +365,15 @@ class _Follower:
                 f"segment {segment.number} is neither MPEG-TS nor MP4 nor packed audio"
             )
         await self._queue.put(
-            Piece(data, kind, segment.stretch, init, id3_start_s(data), segment.program_time_s)
+            Piece(
+                data,
+                kind,
+                segment.stretch,
+                init,
+                id3_start_s(data),
+                segment.program_time_s,
+                torn=is_torn(data, kind),
+            )
         )
 
     async def _key(self, key: Key) -> bytes:
@@ -412,16 +433,16 @@ class _Decoding:
 
     def _decode(self) -> None:
         stream = self._stream
-        end_s = 0.0
+        position = Position()
         failures = 0
         failure: MalformedStreamError | None = None
         while not stream.pacer.stop.is_set():
             file = self._queue.next_run()
             if file is None:
                 break
-            before_s = end_s
+            before_s = position.end_s
             try:
-                end_s = self._decode_one(file, end_s)
+                self._decode_one(file, position)
             except TooLargeError:
                 raise
             except MalformedStreamError as error:
@@ -432,13 +453,12 @@ class _Decoding:
                     raise
                 stream.tracks.damaged += 1
                 stream.tell(str(error))
-                continue
-            if end_s > before_s:
+            if position.end_s > before_s:
                 failures = 0
-        if failure is not None and end_s == 0.0:
+        if failure is not None and position.end_s == 0.0:
             raise failure  # there was nothing else
 
-    def _decode_one(self, file: RunFile, end_s: float) -> float:
+    def _decode_one(self, file: RunFile, position: Position) -> None:
         stream = self._stream
         piece = file.first
         run = Run(
@@ -448,6 +468,4 @@ class _Decoding:
             start_s=piece.start_s,
             program_time_s=piece.program_time_s,
         )
-        return decode_run(
-            run, stream.tracks, stream.timeline, stream.pacer, end_s=end_s, drop=False
-        )
+        decode_run(run, stream.tracks, stream.timeline, stream.pacer, position, drop=False)

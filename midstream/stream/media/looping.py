@@ -17,10 +17,10 @@ class FrameLoops:
     """Give each picture a symbol, the same to the same picture, and find runs in the symbols.
 
     A picture is the same as an earlier one if no part of its fingerprint differs by more than 1.5
-    times `tolerance`, and the parts on average by no more than a quarter of it. While the pictures go on as they went after that earlier one, each is compared
-    with the successor alone, and twice as much is allowed: an encoder's noise does not break
-    a loop that has begun to be seen. Pictures that stand still share one symbol; a standstill is
-    no loop.
+    times `tolerance`, and the parts on average by no more than a quarter of it. While the pictures
+    go on as they went after that earlier one, each is compared with the successor alone, and twice
+    as much is allowed: an encoder's noise does not break a loop that has begun to be seen. Pictures
+    that stand still share one symbol; a standstill is no loop.
 
     Parameters
     ----------

@@ -28,6 +28,8 @@ class Piece:
         Its first timestamp, where the container has none.
     program_time_s : float or None
         Wall clock of its beginning, seconds since the epoch.
+    torn : bool
+        Whether it is cut off, so that nothing can follow in the same container.
     """
 
     data: bytes
@@ -36,11 +38,13 @@ class Piece:
     init: bytes = b""
     start_s: float | None = None
     program_time_s: float | None = None
+    torn: bool = False
 
     def follows(self, other: Piece) -> bool:
         """Whether one container can go on from the other to this one."""
         return (
-            self.format == other.format
+            not (self.torn or other.torn)
+            and self.format == other.format
             and self.stretch == other.stretch
             and self.init == other.init
         )
@@ -188,6 +192,29 @@ def container_format(data: bytes) -> str | None:
     if len(body) > 1 and body[0] == 0xFF and body[1] & 0xE0 == 0xE0:
         return "aac" if body[1] & 0x06 == 0 else "mp3"
     return None
+
+
+def is_torn(data: bytes, format: str) -> bool:
+    """Whether an MP4 segment ends inside a box: a reader would take what follows for its rest.
+
+    Examples
+    --------
+    >>> is_torn(b"\\x00\\x00\\x00\\x10mdat1234", "mp4")
+    True
+    """
+    if format != "mp4":
+        return False
+    at = 0
+    while at + 8 <= len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if size == 1:
+            size = int.from_bytes(data[at + 8 : at + 16], "big")
+        if size == 0:  # to the end of the file
+            return False
+        if size < 8:
+            return True
+        at += size
+    return at != len(data)
 
 
 _ID3_OWNER = b"com.apple.streaming.transportStreamTimestamp\x00"

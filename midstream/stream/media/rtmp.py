@@ -19,7 +19,7 @@ from midstream._core.errors import (
 )
 from midstream._core.validate import check_callback
 from midstream.stream.media.channel import Channel
-from midstream.stream.media.decoding import Pacer, Run, decode_run
+from midstream.stream.media.decoding import Pacer, Position, Run, decode_run
 from midstream.stream.media.extra import library
 from midstream.stream.media.fetching import shown
 from midstream.stream.media.interfaces import ObjectDetector, Transcriber, check_helpers
@@ -204,7 +204,7 @@ class _RtmpStream(MediaStream):
         def run() -> None:
             av = library("av", "media")
             run = Run(lambda: av.open(url, options=settings, timeout=patience, format="flv"))
-            decode_run(run, self.tracks, self.timeline, self.pacer, end_s=0.0, drop=True)
+            decode_run(run, self.tracks, self.timeline, self.pacer, Position(), drop=True)
 
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.start_thread("midstream-rtmp", lambda: _settle(ended, run))

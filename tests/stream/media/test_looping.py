@@ -1,4 +1,4 @@
-"""Loops of pictures, through real encoders: found at the right frame, and not where there is none."""
+"""Loops of pictures, through real encoders: found at the right frame, and only where they are."""
 
 from __future__ import annotations
 
