@@ -259,7 +259,7 @@ class Guard:
         ArgumentTypeError, ArgumentValueError
             What is given is no event, or `choices` is no number of them.
         RefusedError
-            The stream has begun.
+            The stream has begun, or is over.
 
         Notes
         -----
@@ -267,8 +267,9 @@ class Guard:
         they would have denied, and detectors that have a ``recall`` of their own do. Counts of
         characters and tokens begin with the stream.
         """
-        if self._begun:
-            raise RefusedError("recall: the stream has begun", reason="running")
+        if self._begun or self._over:
+            state = "is over" if self._over else "has begun"
+            raise RefusedError(f"recall: the stream {state}", reason="running")
         if choices is not None:
             check_int("choices", choices, low=1)
         events = tuple(check_iterable("events", events))
@@ -303,9 +304,13 @@ class Guard:
 
         Raises
         ------
+        RefusedError
+            The stream is over: `finish` was called.
         Exception
             What a detector, the recorder or `on_finding` raised.
         """
+        if self._over:
+            raise RefusedError("take: the stream is over, finish was called", reason="over")
         if gap_ns is None:
             gap_ns = event.t_ns - self._last_ns
         if gap_ns < 0:
@@ -349,7 +354,7 @@ class Guard:
                 found += _check_found(one, observe)
         if found:
             return self._enforce_found(enforcer, event, found, place)
-        hold = enforcer.take(event)
+        hold = enforcer.take(event, (), place)
         if not (enforcer.findings or enforcer.released or enforcer.denied):
             return (NOTHING, HELD, DROPPED)[hold]
         return self._step(enforcer, None, hold)
@@ -394,7 +399,7 @@ class Guard:
                 end = min(end, begin + 1)
             whole = begin == 0 and end == len(text)
             piece = event if whole else event._replace(text=text[begin:end])
-            hold = enforcer.take(piece, here)
+            hold = enforcer.take(piece, here, place + begin)
             step = self._step(enforcer, None, hold)
             made += step.findings
             released += step.released
@@ -463,8 +468,10 @@ class Guard:
         Returns
         -------
         Step
-            What this silence has told already is not told again.
+            What this silence has told already is not told again, and nothing after `finish`.
         """
+        if self._over:
+            return NOTHING
         made: list[Finding] | None = None
         for detector in self._beside:
             made = self._add(detector.poll(), made)

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RefusedError
 from midstream.stream import (
     Event,
     Finding,
@@ -206,3 +206,17 @@ def test_a_detector_of_ones_own_may_return_nothing() -> None:
     guard = Guard([Own(None, None), Own([FOUND], (FOUND,))])
     assert guard.take(Event("text", 0, 0, "a")).findings == (FOUND,)
     assert guard.finish().findings == (FOUND,)
+
+
+@pytest.mark.parametrize("policies", [(), "no-secret"])
+def test_a_guard_that_is_over_takes_nothing(policies) -> None:
+    guard = Guard((), policies)
+    guard.take(Event("text", 0, 0, "Hi."))
+    guard.finish()
+    with pytest.raises(RefusedError, match=r"take: the stream is over") as caught:
+        guard.take(Event("text", 1, 1, "More."))
+    assert caught.value.reason == "over"
+    assert guard.metrics.events == 1
+    with pytest.raises(RefusedError, match=r"recall: the stream is over"):
+        guard.recall(())
+    assert guard.finish().findings == ()

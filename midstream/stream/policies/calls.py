@@ -82,8 +82,8 @@ class CallJudgement(TextJudgement):
         ):
             # No rule looks at what is still to come: it is only put together.
             self._assembler.take(event)
+            self._meter(event.text, None, "tool_call", stream_id, call, call.chars)
             call.chars += len(event.text)
-            self._meter(event.text, None, "tool_call", stream_id, call)
             if call.progress.complete or call.progress.malformed is not None:
                 self._settle(call)
             return 0
@@ -91,14 +91,16 @@ class CallJudgement(TextJudgement):
             if self.stop is not None:
                 break
             if call.denied:
-                self._meter(part, None, "tool_call", stream_id, call)
+                self._meter(part, None, "tool_call", stream_id, call, call.chars)
+                call.chars += len(part)
                 continue
             if call.begun_tests and call.begun_tests is not UNASKED and self._splits(call, part):
                 in_string = call.in_string
                 for place, char in enumerate(part, 1):
                     call.in_string = in_string or place < len(part)
                     if call.denied or self.stop is not None:
-                        self._meter(char, None, "tool_call", stream_id, call)
+                        self._meter(char, None, "tool_call", stream_id, call, call.chars)
+                        call.chars += 1
                     else:
                         self._take_part(call, event._replace(text=char))
                 continue
@@ -195,7 +197,7 @@ class CallJudgement(TextJudgement):
         key = ("tool_call", call.progress.stream_id)
         if key != self._key:
             self._scanner = self._switch(key)
-        self._meter(text, self._scanner, *key, call)
+        self._meter(text, self._scanner, *key, call, call.chars - len(text))
 
     def _forget(self) -> None:
         """Drop calls that are over."""

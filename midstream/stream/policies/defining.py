@@ -118,12 +118,13 @@ class Policy:
     Where it cannot be known whether a call is forbidden, since its arguments are no JSON or a value
     has the wrong type, a rule that forbids denies it. Of anything else a ``"warn"`` says so.
 
-    The finding of a broken rule has the kind ``"policy"``, `start` and `end` of the pattern, or of
-    what was written of the arguments when the verdict fell, and as evidence ``rule``, ``action``,
-    ``formula``, ``repair``, ``atoms`` (those true), ``key``, ``step`` (its number), ``since`` (the
-    step that had brought the rule to where this one ended it, or -1), ``at_end``, ``stream_id``,
-    ``channel``, ``call_id``, ``tool`` and ``pattern``, as far as they apply; never a text that was
-    matched.
+    The finding of a broken rule has the kind ``"policy"``, `start` and `end` of the pattern, of the
+    character with which a limit on ``chars`` or ``tokens`` was passed (what is before `start` keeps
+    to it), or of what was written of the arguments when the verdict fell, and as evidence
+    ``rule``, ``action``, ``formula``, ``repair``, ``atoms`` (those true), ``key``, ``step`` (its
+    number), ``since`` (the step that had brought the rule to where this one ended it, or -1),
+    ``at_end``, ``stream_id``, ``channel``, ``call_id``, ``tool`` and ``pattern``, as far as they
+    apply; never a text that was matched.
 
     Immutable; policies compare by identity.
 

@@ -48,8 +48,15 @@ class Enforcer(CallJudgement):
 
     # What comes in
 
-    def take(self, event: Event, found: Sequence[Finding] = ()) -> int:
+    def take(self, event: Event, found: Sequence[Finding] = (), place: int = 0) -> int:
         """Look at the next event, and at what detectors found in it.
+
+        Parameters
+        ----------
+        event : Event
+        found : sequence of Finding
+        place : int
+            Characters of the event's text that came before it.
 
         Returns
         -------
@@ -71,7 +78,7 @@ class Enforcer(CallJudgement):
         if kind in _CHANNELS:
             if text:
                 if name is None:
-                    self._write(kind, stream_id, text)
+                    self._write(kind, stream_id, text, place)
                 elif name in _ROLES:
                     self._take_user(name, text, stream_id)
             return 2 if self._forbidden else 0

@@ -40,7 +40,8 @@ class TextJudgement(Judgement):
     def _left(self) -> None:
         self._key, self._scanner, self._begun = ("", ""), None, False
 
-    def _write(self, kind: str, stream_id: str, text: str) -> None:
+    def _write(self, kind: str, stream_id: str, text: str, place: int) -> None:
+        """Take a piece of what the model writes, before which so many characters came of it."""
         key = (kind, stream_id)
         if key != self._key:
             self._scanner = self._switch(key)
@@ -48,8 +49,9 @@ class TextJudgement(Judgement):
         if not self._begun:
             n_blank = len(text) - len(text.lstrip())
             if n_blank:
-                self._meter(text[:n_blank], self._scanner, kind, stream_id, None)
+                self._meter(text[:n_blank], self._scanner, kind, stream_id, None, place)
                 text = text[n_blank:]
+                place += n_blank
                 if not text:
                     return
             self._begun = True
@@ -61,7 +63,7 @@ class TextJudgement(Judgement):
         # As `_meter`, for the many pieces that lead to nothing.
         chars = self._chars + len(text)
         if chars >= self._next_chars or self._recalling:
-            self._meter(text, self._scanner, kind, stream_id, None)
+            self._meter(text, self._scanner, kind, stream_id, None, place)
             return
         self._chars = chars
         scanner = self._scanner
@@ -77,6 +79,7 @@ class TextJudgement(Judgement):
         channel: str,
         stream_id: str,
         call: PendingCall | None,
+        place: int,
     ) -> None:
         """Count characters and look for patterns, with a step wherever a limit is reached."""
         while text and self.stop is None:
@@ -88,6 +91,7 @@ class TextJudgement(Judgement):
                 part = text[: math.ceil(self._next_chars) - self._chars]
                 chars = self._chars + len(part)
             text = text[len(part) :]
+            place += len(part)
             self._chars = chars
             if scanner is not None and not (call is not None and call.denied):
                 matches = scanner.feed(part)
@@ -95,7 +99,7 @@ class TextJudgement(Judgement):
                     self._matched(matches, channel, stream_id, call, chars - scanner.n_chars)
             if chars >= self._next_chars:
                 self._set_meter()
-                self._happen_to_all(self._step("usage", stream_id))
+                self._happen_to_all(self._step("usage", stream_id), place - 1, place, channel)
 
     def _matched(
         self,

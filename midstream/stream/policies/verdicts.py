@@ -124,7 +124,12 @@ class Judgement(Choices):
         return step
 
     def _happen(
-        self, step: dict[str, Any], start: int = 0, end: int = 0, call: PendingCall | None = None
+        self,
+        step: dict[str, Any],
+        start: int = 0,
+        end: int = 0,
+        call: PendingCall | None = None,
+        channel: str | None = None,
     ) -> None:
         """Tell the books of something that is no call, and act on what it breaks."""
         if self.stop is not None:
@@ -138,20 +143,22 @@ class Judgement(Choices):
                     # What was written before is with its reader; this piece need not be.
                     self._forbidden = step["kind"] in _CONTENT
                     for verdict in broken:
-                        self._report(verdict, "stop", step, start, end)
+                        self._report(verdict, "stop", step, start, end, channel)
                 return
         if self._watchers is not None:
             for verdict in self._admit(self._watchers, step):
                 if self._is_news(verdict.rule, step["kind"]):
-                    self._report(verdict, None, step, start, end)
+                    self._report(verdict, None, step, start, end, channel)
         if self._set.has_deadlines:
             self._set_due()
 
-    def _happen_to_all(self, step: dict[str, Any], start: int = 0, end: int = 0) -> None:
+    def _happen_to_all(
+        self, step: dict[str, Any], start: int = 0, end: int = 0, channel: str | None = None
+    ) -> None:
         """Tell the books of all choices; a rule that several break is reported once."""
         self._keep_common(step)
         for _ in self._each():
-            self._happen(step, start, end)
+            self._happen(step, start, end, channel=channel)
 
     def _happen_where(self, step: dict[str, Any]) -> None:
         """Tell the books of what a choice does, or all of what is of none."""
@@ -299,6 +306,7 @@ class Judgement(Choices):
         step: Mapping[str, Any] | None = None,
         start: int = 0,
         end: int = 0,
+        channel: str | None = None,
     ) -> Finding:
         """Make the finding of a broken rule; by default as severe as its action."""
         policy = self._set.by_name[verdict.rule]
@@ -308,6 +316,9 @@ class Judgement(Choices):
             what = f"what it is owed has not come: {verdict.formula}"
         else:
             what = f"{_shown(step)} breaks {verdict.formula}"
+        evidence = self._evidence(policy, step, verdict)
+        if channel is not None:
+            evidence["channel"] = channel
         finding = Finding(
             "policy",
             _severity(policy) if severity is None else severity,
@@ -316,7 +327,7 @@ class Judgement(Choices):
             start,
             end,
             f"{policy.name}: {what}",
-            self._evidence(policy, step, verdict),
+            evidence,
         )
         if not self._recalling:
             self._add(finding)

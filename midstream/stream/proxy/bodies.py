@@ -214,6 +214,8 @@ class StreamRewriter(Rewriter):
             else:
                 out.append(raw)
             return
+        if self._done:
+            return  # behind its end nothing is of the answer, and nothing is watched
         core = self._core
         muddle = core.muddle(data)
         if muddle is not None:

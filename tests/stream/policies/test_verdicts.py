@@ -870,3 +870,44 @@ def test_threads_share_a_set() -> None:
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+@pytest.mark.parametrize("meter", ["chars", "tokens"])
+@pytest.mark.parametrize("size", [1, 3, 7, 100])
+def test_a_limit_tells_the_character_that_passes_it(meter, size) -> None:
+    """Wherever the text is cut, and whatever else was written before."""
+    limit = 12 if meter == "tokens" else 49
+    for action in ("stop", "warn"):
+        policy = Policy(
+            "short", "G !long", {"long": {meter: {">": limit}}}, action, after_violation="stay"
+        )
+        guard = Guard((), policy)
+        guard.take(text("  thoughts ", kind="reasoning"))
+        written = "  An answer that is longer than it may be, by far."
+        for begin in range(0, len(written), size):
+            step = guard.take(text(written[begin : begin + size]))
+            if step.findings:
+                break
+        (finding,) = step.findings
+        passing = 11 + finding.start
+        assert passing == (51 if meter == "tokens" else 49)
+        assert finding.end == finding.start + 1
+        assert begin <= finding.start < begin + size
+        assert finding.evidence["channel"] == "text"
+        assert finding.evidence["stream_id"] == "0"
+
+
+def test_a_limit_within_a_call_tells_the_character_of_its_arguments() -> None:
+    policy = Policy("short", "G !long", {"long": {"chars": {">": 15}}}, "warn")
+    guard = Guard((), policy)
+    guard.take(text("12345"))
+    step = guard.take(call('{"path": "abcdef'))
+    (finding,) = step.findings
+    assert (finding.start, finding.end, finding.evidence["channel"]) == (10, 11, "tool_call")
+
+
+def test_counts_of_the_provider_have_no_place() -> None:
+    guard = Guard((), ready_policies("token-budget", tokens=10))
+    step = guard.take(Event("usage", 0, 0, data={"usage": {"completion_tokens": 11}}))
+    assert (step.stop.start, step.stop.end) == (0, 0)
+    assert "channel" not in step.stop.evidence

@@ -494,7 +494,7 @@ async def test_a_client_that_leaves_closes_the_upstream():
 
 
 async def test_a_client_that_takes_nothing_is_left():
-    answer = sse(chunk("x" * 60_000)) * 400
+    answer = sse(chunk("x" * 60_000), done=False) * 400
     async with within(), Upstream(answer, size=1 << 20) as upstream:
         limits = ProxyLimits(client_timeout_s=0.3)
         async with proxied(upstream, limits=limits, make_detectors=lambda: ()) as proxy:

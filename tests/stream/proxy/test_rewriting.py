@@ -650,7 +650,7 @@ def test_what_is_kept_of_a_text_is_not_kept_token_by_token(api):
     def event(number):
         word = f"w{number} "
         if api == "chat":
-            return sse(chunk({"content": word}))
+            return sse(chunk(word), done=False)
         if api == "ollama":
             return json.dumps({"message": {"role": "assistant", "content": word}}).encode() + b"\n"
         kind, payload = {
@@ -676,3 +676,15 @@ def test_what_is_kept_of_a_text_is_not_kept_token_by_token(api):
     finally:
         tracemalloc.stop()
     assert held < 20 * 2000  # a string takes 50 bytes, its place in a list 8
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+def test_what_comes_behind_the_end_is_not_passed_on(size):
+    """Nobody has judged it, and clients differ in whether they still read it."""
+    whole = sse(chunk("Yes."), chunk(finish="stop"))
+    call = {"index": 0, "id": "c", "function": {"name": "rm", "arguments": "{}"}}
+    late = sse(chunk(tool_calls=[call]))
+    rewriter = make_rewriter("chat", Guard((), no_tool("rm")))
+    body = whole + late
+    out = b"".join(rewriter.feed(body[k : k + size]) for k in range(0, len(body), size))
+    assert out + rewriter.finish() == whole
