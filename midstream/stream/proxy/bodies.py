@@ -173,7 +173,7 @@ class StreamRewriter(Rewriter):
         if not core.over:
             for frame in self._splitter.finish():
                 self._frame(frame, t_ns, out)
-        if not core.over:
+        if not core.over and not self._done:
             events = core.mapper.finish(t_ns)
             cut = core.mapper.cut()
             if cut is not None:
@@ -191,8 +191,8 @@ class StreamRewriter(Rewriter):
         if self._taken is not None:
             return self._taken.fail(message, t_ns)
         core = self._core
-        if core.over:
-            return b""
+        if core.over or self._done:
+            return b""  # the answer has ended
         core.guard.take(core.mapper.failure(message, t_ns))
         items = core.fail(message)
         core.settle("failed", broken=True)

@@ -688,3 +688,10 @@ def test_what_comes_behind_the_end_is_not_passed_on(size):
     body = whole + late
     out = b"".join(rewriter.feed(body[k : k + size]) for k in range(0, len(body), size))
     assert out + rewriter.finish() == whole
+
+
+def test_what_breaks_off_behind_the_end_is_whole():
+    rewriter = make_rewriter("chat", Guard(()))
+    assert rewriter.feed(sse(chunk("Yes."), chunk(finish="stop")))
+    assert rewriter.fail("the connection broke") == b""
+    assert rewriter.finish() == b""
