@@ -115,6 +115,9 @@ class Policy:
     that count steps (``X``, windows) are best given `when`, since other policies' patterns make
     steps too.
 
+    Of several choices of one response, each is judged by itself, after what was before the
+    response: see `Guard`.
+
     Where it cannot be known whether a call is forbidden, since its arguments are no JSON or a value
     has the wrong type, a rule that forbids denies it. Of anything else a ``"warn"`` says so.
 

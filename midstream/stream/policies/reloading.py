@@ -136,14 +136,15 @@ class PolicyFile:
                 self.problem = str(error)
             else:
                 self.problem = None
-        if self.problem is None:
+            problem, version = self.problem, self.version
+        if problem is None:
             if self._on_change is not None:
-                self._on_change(self.version)
+                self._on_change(version)
             return True
-        if self.problem != before or force:
-            logger.warning("the old rules stay: %s", self.problem)
+        if problem != before or force:
+            logger.warning("the old rules stay: %s", problem)
             if self._on_problem is not None:
-                self._on_problem(self.problem)
+                self._on_problem(problem)
         return False
 
     def _load(self) -> PolicySet:
