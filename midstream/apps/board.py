@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ __all__ = ["Board"]
 
 _STYLES = {"stop": "bold red", "block": "bold red", "warn": "yellow", "note": "blue"}
 _ENDINGS = (".jsonl", ".jsonl.gz")
+_NEITHER = "neither a recording nor a provider's stream"
 _COUNTED = ("added", "updated", "removed", "failed")
 #: Fewer files need no bar.
 _SLOW = 50
@@ -316,27 +318,30 @@ class Board:
 
 def _take(library: Library, path: Path, name: str | None, *, replace: bool) -> Any:
     """Add a file to the library: a recording as it is, a provider's stream as a recording."""
+    from midstream.stream import Recorder
     from midstream.stream.pipe import sniff
 
-    with path.open("rb") if path.is_file() else _missing(path) as file:
-        head = file.read(1 << 16)
+    try:
+        if path.exists() and not path.is_file():
+            raise RecordingError("no regular file", place=str(path))
+        with path.open("rb") as file:
+            head = file.read(1 << 16)
+    except OSError as error:
+        raise RecordingError(error.strerror or str(error), place=str(path)) from error
     if head[:2] == b"\x1f\x8b" or sniff(head, over=True) == "recording":
         return library.add(path, name, replace=replace)
     if name is None:
         name = path.name if path.name.endswith(_ENDINGS) else f"{path.stem}.jsonl"
+    library.folder.locate(name)  # what is no name is told before anything is read
     events = _foreign(path, head)
-    folder = library.folder
-    if replace and name in folder.names():
-        library.remove(name)
-    with folder.recorder(name, source=path.name, on_error="raise") as recorder:
-        for event in events:
-            recorder.write(event)
-        recorder.settle("ended")
-    return library.index(name)
-
-
-def _missing(path: Path) -> Any:
-    raise RecordingError("No such file", place=str(path))
+    # What is there stays until there is something to take its place.
+    with tempfile.TemporaryDirectory() as made:
+        whole = Path(made) / name
+        with Recorder(whole, source=path.name, on_error="raise") as recorder:
+            for event in events:
+                recorder.write(event)
+            recorder.settle("ended")
+        return library.add(whole, name, replace=replace)
 
 
 def _foreign(path: Path, head: bytes) -> list[Event]:
@@ -348,7 +353,10 @@ def _foreign(path: Path, head: bytes) -> list[Event]:
     kind = sniff(head, over=True)
     # A file that begins with a comment or a name of an event is told by its ending.
     if kind == "sse" or path.suffix == ".sse":
-        return import_sse(path)
+        events = import_sse(path)
+        if not any(isinstance(event.data, dict) for event in events):
+            raise RecordingError(_NEITHER, place=str(path))
+        return events
     decoder = NDJSONDecoder(max_bytes=64 << 20)
     try:
         events = decoder.feed(path.read_bytes(), 0) + decoder.finish(0)
@@ -356,8 +364,8 @@ def _foreign(path: Path, head: bytes) -> list[Event]:
         raise RecordingError(error.strerror or str(error), place=str(path)) from error
     if decoder.error is not None:
         raise decoder.error
-    if not decoder.mapper.known or all(event.kind == "error" for event in events):
-        raise RecordingError("neither a recording nor a provider's stream", place=str(path))
+    if not decoder.mapper.known or not any(isinstance(event.data, dict) for event in events):
+        raise RecordingError(_NEITHER, place=str(path))
     return events
 
 

@@ -14,6 +14,7 @@ from midstream.apps.session import FOUND, NOTHING, Signals
 from midstream.apps.show import JsonShow, finding_lines
 from midstream.errors import ArgumentTypeError, ArgumentValueError
 from midstream.stream import Event, Finding
+from midstream.stream.events import KINDS
 
 if TYPE_CHECKING:
     from midstream.stream import Detector, Stepper
@@ -31,7 +32,6 @@ _HELP = (
     ("i", "data of this event: the provider's payload"),
     ("q", "quit"),
 )
-_MOST_EVENTS = 10_000
 _STYLES = {"stop": "bold red", "block": "bold red", "warn": "bold yellow", "note": "bold blue"}
 
 
@@ -100,6 +100,14 @@ def _lines(commands: TextIO | None, prompt: Output | None) -> Iterator[str]:
         yield line
 
 
+def _count(text: str) -> int:
+    """A count as it was typed, 1 where none was."""
+    count = int(text) if text else 1
+    if count < 1:
+        raise ValueError(text)
+    return count
+
+
 class _View:
     """Does what a command says, and shows where that led."""
 
@@ -138,11 +146,11 @@ class _View:
         try:
             known(rest[0] if rest else "")
         except (ArgumentTypeError, ArgumentValueError, ValueError):
-            self._tell(f"no such place: {one_line(' '.join(words))}")
+            self._tell(f"no such place, count or kind: {one_line(' '.join(words))}")
         return True
 
     def _next(self, count: str) -> None:
-        for _ in range(min(int(count), _MOST_EVENTS) if count else 1):
+        for _ in range(_count(count)):
             if self._stepper.next() is None:
                 self._tell("the end")
                 return
@@ -161,7 +169,7 @@ class _View:
             self._here()
 
     def _back(self, count: str) -> None:
-        self._stepper.back(int(count) if count else 1)
+        self._stepper.back(_count(count))
         self._here()
 
     def _go(self, position: str) -> None:
@@ -173,6 +181,8 @@ class _View:
         self._here()
 
     def _say(self, kind: str) -> None:
+        if kind and kind not in KINDS:
+            raise ValueError(kind)
         text = self._stepper.text(kind or "text")
         if self._json is not None:
             self._json.line({"type": "text", "kind": kind or "text", "text": text})

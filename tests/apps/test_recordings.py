@@ -186,9 +186,18 @@ class TestReplay:
         done = self.commands("f", "what", "g x", "n -5", "t -1", "b", "g 9999", "n", file=HEALTHY)
         assert done.status == 0
         assert "no further finding" in done.out
-        assert done.out.count("no such place") >= 2
+        assert done.out.count("no such place") >= 3
         assert "the beginning" in done.out
         assert "the end" in done.out
+
+    def test_what_cannot_be_done_is_told_of_each(self):
+        odd = ("n 0", "n -5", "b -1", "b 0", "x words", "t nan", "g")
+        done = self.commands(*odd, args=["--json"])
+        told = [row["message"] for row in done.rows[1:]]
+        assert told == [f"no such place, count or kind: {command}" for command in odd]
+        done = self.commands("n 99999", file=HEALTHY)
+        assert done.out.count(" s  ") == len(load(HEALTHY))
+        assert done.out.endswith("(the end)\n")
 
     def test_a_cut_one(self, tmp_path):
         path = tmp_path / "r.jsonl"
@@ -273,6 +282,14 @@ class TestLibrary:
         again = self.run(folder, "import", body)
         assert again.status == 3
         assert self.run(folder, "import", body, "--force").status == 0
+        body.write_bytes(b"data: {broken\n\n")
+        assert self.run(folder, "import", body, "--force").status == 3
+        folder_too = self.run(folder, "import", tmp_path)
+        assert folder_too.err == f"error: {tmp_path}: no regular file\n"
+        found = self.run(folder, "show", "body.jsonl", "--text").rows
+        assert found[0]["complete"]  # the old one is still there
+        assert found[-1]["text"]
+        body.write_bytes(story(3))
         assert self.run(folder, "import", body, "--name", "../x.jsonl").status == 2
         assert sorted(path.name for path in folder.parent.glob("x*")) == []
 

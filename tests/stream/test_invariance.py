@@ -40,12 +40,14 @@ from midstream.stream import (
     RegimeDetector,
     WarningModel,
     default_detectors,
+    export_sse,
     formats,
     from_http,
     from_iterable,
     from_pipe,
     from_quic,
     from_sse,
+    import_sse,
     load,
     shipped_recordings,
 )
@@ -279,6 +281,10 @@ async def _over_http(pieces, kind):
         return await _listed(from_http(f"{server.url}/v1", model="m", prompt="Hello"))
 
 
+async def _imported(pieces):
+    return import_sse(pieces)
+
+
 async def _listed(source):
     return [event async for event in source]
 
@@ -297,6 +303,7 @@ OF_BYTES = {
         ["sse", "ndjson", "recording", "text"], lambda pieces: _listed(from_quic(_Reader(pieces)))
     ),
     "from_sse": {"sse": lambda pieces: _listed(from_sse(pieces))},
+    "import_sse": {"sse": _imported, "timed": _imported},
 }
 #: Sources of whole payloads, one at a time, and of files, which they read in pieces of their own.
 OTHERS = {
@@ -310,7 +317,7 @@ OF_MEDIA = {"from_hls", "from_rtmp", "from_webrtc"}
 
 def test_every_source_is_here() -> None:
     exported = {name for name in midstream.stream.__all__ if name.startswith("from_")}
-    assert {*OF_BYTES, *OTHERS, *OF_MEDIA} == exported | {"replay"}
+    assert {*OF_BYTES, *OTHERS, *OF_MEDIA} == exported | {"import_sse", "replay"}
 
 
 WORDS = "Once upon a time 🙂 é — there was a key: key, again. " * 3
@@ -329,6 +336,9 @@ def body_in(form):
         raw = payloads.body("chat", iter(made))
         return b": hello\r\n\r\n" + raw.replace(b"\n", b"\r\n", 40)
     mapper = MAPPERS["chat"]()
+    if form == "timed":
+        events = [event for n, row in enumerate(made) for event in mapper.events(row, n * 1000)]
+        return b"".join(export_sse(events, "chat"))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "r.jsonl"
         with Recorder(path) as recorder:
@@ -339,8 +349,10 @@ def body_in(form):
         return path.read_bytes()
 
 
-def gist(events):
+def gist(events, *, times=False):
     """Events but for the times of their arrival, and texts that came in several of them."""
+    if times:
+        return events
     out = []
     for event in events:
         if out and event.data is None and out[-1].data is None and event.kind == "text":
@@ -356,9 +368,10 @@ def gist(events):
 def test_bytes_of_any_source(source, form, shares, singly) -> None:
     raw, read = body_in(form), OF_BYTES[source][form]
     places = [*range(singly), *(int(share * len(raw)) for share in shares)]
-    whole = gist(asyncio.run(read([raw])))
+    whole = gist(asyncio.run(read([raw])), times=form == "timed")
     assert whole
-    assert gist(asyncio.run(read(recut(raw, places)))) == whole
+    again = asyncio.run(read(recut(raw, places)))
+    assert gist(again, times=form == "timed") == whole
     kinds = {event.kind for event in whole}
     assert kinds >= ({"text"} if form == "text" else {"text", "reasoning", "tool_call", "end"})
     assert "error" not in kinds

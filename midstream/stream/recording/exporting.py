@@ -147,6 +147,20 @@ def import_sse(
     else:
         raise ArgumentTypeError(f"source must be a path or bytes, got {type(source).__name__}")
     decoder = SSEDecoder(mapper=AutoMapper() if mapper is None else mapper())
+    try:
+        events = _timed(pieces, decoder)
+    finally:
+        if isinstance(pieces, Pieces):
+            pieces.close()
+    if decoder.error is not None:
+        if isinstance(source, (str, os.PathLike)):
+            raise RecordingError(str(decoder.error), place=str(source)) from decoder.error
+        raise decoder.error
+    return events
+
+
+def _timed(pieces: Iterable[bytes], decoder: SSEDecoder) -> list[Event]:
+    """Events of a body, with the times that its comments tell."""
     events: list[Event] = []
     t_ns = 0
     held: list[bytes] = []  # since the last time; decoded at once
@@ -177,10 +191,6 @@ def import_sse(
         events += decoder.feed(b"".join(held) + tail, t_ns)
         if decoder.error is None and not decoder.done:
             events += decoder.finish(t_ns)
-    if decoder.error is not None:
-        if isinstance(source, (str, os.PathLike)):
-            raise RecordingError(str(decoder.error), place=str(source)) from decoder.error
-        raise decoder.error
     return events
 
 
