@@ -103,6 +103,13 @@ def _top(
 
 @app.command(epilog=_EPILOG)
 def demo(
+    what: Annotated[
+        opt.DemoChoice,
+        typer.Argument(
+            help="text: a model's recorded streams, of which one loops; audio, video: a "
+            "microphone or camera that fails; quic: the texts, over QUIC on this machine."
+        ),
+    ] = opt.DemoChoice.TEXT,
     speed: Annotated[
         float,
         typer.Option(
@@ -112,24 +119,16 @@ def demo(
             help="X times the pace that is made for watching.",
         ),
     ] = 1.0,
-    quic: Annotated[
-        bool,
-        typer.Option(
-            "--quic",
-            help="Send the streams over QUIC on this machine: a server in the same program plays "
-            "them, and the watch that stops one stops the server too.",
-        ),
-    ] = False,
     json_lines: opt.Json = False,
     no_color: opt.NoColor = False,
 ) -> None:
     """See a model fall into a loop, and midstream stop it. Takes five seconds, needs no network.
 
-    Exit status 0 says that the loop was found, and nothing in the healthy story.
+    Exit status 0 says that what is wrong was found, and nothing else.
     """
     from midstream.apps.demo import play
 
-    raise typer.Exit(play(speed, quic=quic, json_lines=json_lines, color=_color(no_color)))
+    raise typer.Exit(play(what.value, speed, json_lines=json_lines, color=_color(no_color)))
 
 
 @app.command(epilog=_EPILOG)

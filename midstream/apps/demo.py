@@ -1,4 +1,4 @@
-"""``midstream demo``: a model falls into a loop, is stopped; another does not, and is not."""
+"""``midstream demo``: streams that go wrong and right, watched; without key or network."""
 
 from __future__ import annotations
 
@@ -23,13 +23,18 @@ from midstream.stream import (
     load,
     replay,
     shipped_recordings,
+    simulate,
 )
 from midstream.stream.decode import PlainDecoder
 
 if TYPE_CHECKING:
     from midstream.quic.serving import Server
 
-__all__ = ["play"]
+__all__ = ["DEMOS", "play"]
+
+
+#: What there is to see.
+DEMOS = ("text", "audio", "video", "quic")
 
 
 class _Act(NamedTuple):
@@ -63,16 +68,17 @@ _NEXT = (
 
 
 def play(
-    speed: float = 1.0, *, quic: bool = False, json_lines: bool = False, color: bool = True
+    what: str = "text", speed: float = 1.0, *, json_lines: bool = False, color: bool = True
 ) -> int:
-    """Play the shipped recordings.
+    """Play one demonstration.
 
     Parameters
     ----------
+    what : str, default "text"
+        One of `DEMOS`: two recordings of a model; sound, or pictures, that are made, measured and
+        fail; the recordings through a QUIC server and client on this machine.
     speed : float, default 1.0
         Times the pace that lets one follow.
-    quic : bool, default False
-        Through a QUIC server and client on this machine.
     json_lines : bool, default False
         Findings and reports as JSON lines.
     color : bool, default True
@@ -81,8 +87,51 @@ def play(
     Returns
     -------
     int
-        Exit status: 0 if the loop was found and the healthy stream left alone.
+        Exit status: 0 if what is wrong was found, and nothing else.
     """
+    if what in _SIGNALS:
+        return _play_signal(what, speed, json_lines=json_lines, color=color)
+    return _play_texts(speed, quic=what == "quic", json_lines=json_lines, color=color)
+
+
+#: Words before each, and what is to be found in it.
+_SIGNALS = {
+    "audio": (
+        "A microphone, drawn as it is loud, with a transcript. It dies while the stream goes on: "
+        "bytes keep coming, and only who listens knows.",
+        ["silence"],
+    ),
+    "video": (
+        "A camera, drawn as bright as its pictures are. First it hangs, then its lid is closed: "
+        "frames keep coming all the time.",
+        ["frozen", "black"],
+    ),
+}
+_SIGNAL_BLOCKS = 120
+_SIGNAL_PACE = 3.0
+
+
+def _play_signal(what: str, speed: float, *, json_lines: bool, color: bool) -> int:
+    from midstream.stream.media import MediaDetector
+
+    words, expected = _SIGNALS[what]
+    stdout = Output(sys.stdout, "standard output")
+    notes = None if json_lines else LiveText(stdout, color=color)
+    if notes is not None:
+        notes.line(words, "bold")
+        notes.line()
+    report, status = follow(
+        simulate(what, seed=4, tokens=_SIGNAL_BLOCKS, speed=_SIGNAL_PACE * speed),
+        JsonShow(stdout) if notes is None else TextShow(notes),
+        detectors=(MediaDetector(),),
+        context={"source": f"sim:{what}"},
+    )
+    if status not in (NOTHING, FOUND):  # a signal ended it
+        return status
+    return NOTHING if [finding.kind for finding in report.findings] == expected else FOUND
+
+
+def _play_texts(speed: float, *, quic: bool, json_lines: bool, color: bool) -> int:
     stdout = Output(sys.stdout, "standard output")
     notes = None if json_lines else LiveText(stdout, color=color)
     show = JsonShow(stdout) if notes is None else TextShow(notes)

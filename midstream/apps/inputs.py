@@ -204,6 +204,10 @@ def open_source(
         if format is not None:
             raise typer.BadParameter("--format goes only with a file or standard input")
         return _simulated(source, speed)
+    if _is_media(source) and format is None:
+        request.refuse()
+        trust.refuse()
+        return _media(source, speed)
     is_quic = source.lower().startswith("quic://")
     is_url = is_quic or source.lower().startswith(("http://", "https://"))
     if is_quic:
@@ -214,7 +218,7 @@ def open_source(
         request.refuse()
         if "://" in source and not Path(source).exists():
             raise typer.BadParameter(
-                f"{shown(source)}: of URLs, only http://, https:// and quic:// work"
+                f"{shown(source)}: of URLs, only http://, https://, quic:// and rtmp:// work"
             )
     elif format is not None:
         raise typer.BadParameter("--format goes only with a file or standard input")
@@ -232,6 +236,30 @@ def open_source(
         if piped:
             return from_pipe(stack.enter_context(_open(source)), format=chosen)
         return replay(source, speed, recover=recover)
+    except (ArgumentTypeError, ArgumentValueError) as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _is_media(source: str) -> bool:
+    path = source
+    if "://" in source:
+        parts = urlsplit(source)
+        if parts.scheme in ("rtmp", "rtmps"):
+            return True
+        path = parts.path
+    return path.lower().endswith((".m3u8", ".m3u"))
+
+
+def _media(source: str, speed: float | None) -> Source:
+    """HLS or RTMP; needs the extra ``media``."""
+    from midstream.stream import from_hls, from_rtmp
+
+    try:
+        if not source.startswith("rtmp"):
+            return from_hls(source, speed=speed)
+        if speed is not None:
+            raise typer.BadParameter("--speed does not go with rtmp://")
+        return from_rtmp(source)
     except (ArgumentTypeError, ArgumentValueError) as error:
         raise typer.BadParameter(str(error)) from None
 
@@ -433,8 +461,9 @@ def make_detectors(
     stall_after: float,
     first_chunk_within: float,
 ) -> list[Detector]:
-    """Make the detectors that the options ask for: those of a watch by default."""
+    """Make the detectors that the options ask for: those of a watch by default, and of media."""
     from midstream.stream import LoopDetector, StallDetector, ToolLoopDetector
+    from midstream.stream.media import MediaDetector
 
     made: list[Detector] = []
     if on_loop is not Action.OFF:
@@ -451,6 +480,7 @@ def make_detectors(
         )
     if on_loop is not Action.OFF:
         made.append(ToolLoopDetector(cast("Any", on_loop.value)))
+    made.append(MediaDetector())
     return made
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "Ca",
     "Certificate",
     "CheckJson",
+    "DemoChoice",
     "Development",
     "Dialect",
     "DialectOption",
@@ -116,6 +117,15 @@ class AxisChoice(StrEnum):
     TIME = "time"
 
 
+class DemoChoice(StrEnum):
+    """What a demonstration shows."""
+
+    TEXT = "text"
+    AUDIO = "audio"
+    VIDEO = "video"
+    QUIC = "quic"
+
+
 class Dialect(StrEnum):
     """Whose grammar a formula is written in."""
 
@@ -161,7 +171,8 @@ SourceArgument = Annotated[
         metavar="SOURCE",
         help="A recording, [bold]-[/] for standard input, the URL of an OpenAI-compatible "
         "endpoint (http://127.0.0.1:8080, https://api.openai.com/v1, ...), "
-        "quic://HOST:PORT/NAME of a [bold]midstream publish[/], or a simulation: sim:story, "
+        "quic://HOST:PORT/NAME of a [bold]midstream publish[/], a video (https://.../live.m3u8, "
+        "rtmp://HOST/APP/KEY), or a simulation: sim:story, "
         "sim:loop?seed=3&tokens=1000&rate=60&faults=stall, sim:agent, ...",
         show_default=False,
     ),

@@ -41,6 +41,11 @@ _STYLES = {
     "warn": "bold yellow",
     "note": "bold blue",
 }
+#: Kinds that may come without any text, many times a second.
+_MEDIA = frozenset({"audio", "video"})
+_LEVELS = "▁▂▃▄▅▆▇█"
+_SHADES = " ░▒▓█"
+_QUIET_DBFS = -60.0
 #: Finish reasons that need no mention.
 _USUAL_ENDS = frozenset(
     {
@@ -125,7 +130,10 @@ class TextShow(Show):
         if self._api is None and event.data is not None:
             found = detect(event.data)
             self._api = None if found is None else found.api
-        if kind in _ANSWER:
+        if kind in _MEDIA and not text:
+            if self._answer is None:
+                self._strip(event)
+        elif kind in _ANSWER:
             if not text:
                 return
             if self._answer is not None:
@@ -142,6 +150,23 @@ class TextShow(Show):
         elif kind in ("tool_call", "tool_result") and (text or event.name):
             label = kind.replace("_", " ") + (f" {event.name}: " if event.name else ": ")
             self._piece(kind, event, label, _STYLES[kind])
+
+    def _strip(self, event: Event) -> None:
+        """Show sound or a picture as one character, as high or as dark as it is."""
+        data = event.data
+        if not isinstance(data, dict):
+            return
+        level, bright = data.get("level_dbfs"), data.get("brightness")
+        if isinstance(level, (int, float)):
+            share, steps = (level - _QUIET_DBFS) / -_QUIET_DBFS, _LEVELS
+        elif isinstance(bright, (int, float)):
+            share, steps = bright, _SHADES
+        else:
+            return
+        mark = steps[min(max(int(share * len(steps)), 0), len(steps) - 1)]
+        if not self.notes.output.encodes(mark):
+            mark = "#"
+        self._piece(event.kind, event._replace(text=mark), f"{event.kind}: ", "cyan")
 
     def _piece(self, kind: str, event: Event, label: str, style: str) -> None:
         channel = (kind, event.stream_id)

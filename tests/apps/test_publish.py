@@ -1,4 +1,4 @@
-"""`midstream publish`, `watch quic://` and `demo --quic`, as programs."""
+"""`midstream publish`, `watch quic://` and `demo quic`, as programs."""
 
 from __future__ import annotations
 
@@ -110,6 +110,6 @@ def test_a_port_that_is_taken_is_told_once():
 
 
 def test_the_demo_over_quic():
-    done = run("demo", "--quic", "--json", "--speed", 20)
+    done = run("demo", "quic", "--json", "--speed", 20)
     assert done.status == 0
     assert [row["outcome"] for row in done.of_type("report")] == ["stopped", "ended"]

@@ -91,3 +91,24 @@ def test_an_address_that_is_taken():
 def test_what_cannot_be_simulated():
     assert "must be one of" in run("simulate", "audio").err
     assert run("simulate", "--fault", "fire").status == 2
+
+
+@pytest.mark.parametrize(
+    ("what", "kinds"), [("audio", ["silence"]), ("video", ["frozen", "black"])]
+)
+def test_what_fails_in_sound_and_pictures_is_shown_and_found(what, kinds):
+    done = run("demo", what, "--speed", "100", "--json")
+    assert done.status == 0
+    assert [row["kind"] for row in done.of_type("finding")] == kinds
+    shown = run("demo", what, "--speed", "100")
+    assert shown.status == 0
+    assert ("▁" if what == "audio" else "▒") in shown.out
+    watched = run("watch", f"sim:{what}?tokens=120", "--json")
+    assert {row["kind"] for row in watched.of_type("finding")} == set(kinds)
+
+
+def test_a_video_that_is_not_there(tmp_path):
+    done = run("watch", tmp_path / "live.m3u8")
+    assert done.status == 3
+    assert "live.m3u8" in done.err
+    assert run("watch", "rtmp://127.0.0.1/live", "--speed", "2").status == 2

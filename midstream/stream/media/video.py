@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_real
+from midstream.compare import Run
 from midstream.stream.media.changes import Changes
 from midstream.stream.media.looping import FrameLoops
 from midstream.stream.media.settings import MediaAnalysis
@@ -139,7 +140,7 @@ class VideoMeter:
         mean_s = sum(usual) / len(usual) if usual else 0.0
         jitter_s = sum(abs(step - mean_s) for step in usual) / len(usual) if usual else 0.0
         end_s = self.end_s or 0.0
-        run = self._loops.playing()
+        run = self._loop()
         black_since_s = self._black_since_s
         still_s = 0.0
         if self._still is not None:
@@ -223,7 +224,19 @@ class VideoMeter:
         if rows % 2 == 0 and columns % 2 == 0:
             spots = spots.reshape(rows // 2, 2, columns // 2, 2).mean(axis=(1, 3))
         self._loops.take(spots)
-        looping = self._loops.playing() is not None
+        looping = self._loop() is not None
         if looping and not self._looping:
             self._changes.add("loop", pts_s)
         self._looping = looping
+
+    def _loop(self) -> Run | None:
+        """The loop that is shown; none while the picture has stood still for a whole period of it.
+
+        Where a slow motion comes to rest, noise makes several symbols of one picture, and their
+        order may repeat.
+        """
+        run = self._loops.playing()
+        if run is None or self._still is None or self._pts_s is None:
+            return run
+        still_s = self._pts_s + self._step_s - self._still_since_s
+        return None if still_s > run.period * self._step_s else run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator
 from itertools import islice
 from random import Random
@@ -14,11 +13,9 @@ from midstream.stream.simulating.prose import Prose
 
 __all__ = ["SCENES", "Piece"]
 
-#: Frames and blocks of sound that one event tells of, as media sources do.
-_AUDIO_S = 0.1
-_VIDEO_S = 0.1
-_FPS = 30.0
-_SIZE = (1280, 720)
+#: Of sound or pictures, that one event tells of, and its frames: as media sources have it.
+_BLOCK_S = 0.1
+_FRAMES = 3
 
 
 class Piece(NamedTuple):
@@ -141,43 +138,43 @@ def _tool_loop(random: Random, tokens: int) -> Iterator[Piece]:
 
 def _audio(random: Random, tokens: int) -> Iterator[Piece]:
     """Speech with its transcript; in the last third, the microphone is dead."""
+    from midstream.stream.media import AudioMeter
+    from midstream.stream.simulating.signals import RATE_HZ, Voice
+
     words = Prose(random).tokens()
-    silent_s = 0.0
+    voice, meter = Voice(random), AudioMeter(RATE_HZ)
+    size = round(RATE_HZ * _BLOCK_S)
     for block in range(tokens):
-        speaks = block < 2 * tokens // 3
-        swing = math.sin(block / 3.0) * 6.0 + random.gauss(0.0, 2.0)
-        level = -24.0 + swing if speaks else -75.0 + random.gauss(0.0, 0.5)
-        silent_s = 0.0 if speaks else silent_s + _AUDIO_S
-        data = {
-            "pts_s": round(block * _AUDIO_S, 3),
-            "level_dbfs": round(level, 1),
-            "peak_dbfs": round(min(0.0, level + 9.0), 1),
-            "silent_s": round(silent_s, 3),
-        }
+        speaks = block < 2 * tokens / 3
+        meter.take(voice.block(size, speaks=speaks), block * _BLOCK_S)
+        data = {"pts_s": _pts_s(block), "channels": 1, "dropped": 0, **meter.read()}
         text = next(words) if speaks else ""
-        yield Piece("audio", text, None, data, "audio", after_s=_AUDIO_S)
-    yield Piece("end", "stop", stream_id="audio")
+        yield Piece("audio", text, None, data, "audio/0", after_s=_BLOCK_S)
+    yield Piece("end", "stop", stream_id="audio/0")
 
 
 def _video(random: Random, tokens: int) -> Iterator[Piece]:
     """Pictures that move, freeze in the second third, and are black in the last."""
-    frozen_s = 0.0
+    from midstream.stream.media import VideoMeter
+    from midstream.stream.simulating.signals import Pictures
+
+    pictures, meter = Pictures(random), VideoMeter()
     for block in range(tokens):
         third = 3 * block // tokens
-        frozen_s = frozen_s + _VIDEO_S if third else 0.0
-        bright = (0.45 + 0.1 * math.sin(block / 9.0), 0.42, 0.0)[third]
-        data = {
-            "pts_s": round(block * _VIDEO_S, 3),
-            "frame": round(block * _VIDEO_S * _FPS),
-            "fps": round(_FPS + random.gauss(0.0, 0.3), 2),
-            "size": list(_SIZE),
-            "brightness": round(max(0.0, bright), 3),
-            "black": third == 2,
-            "frozen_s": round(frozen_s, 3),
-            "dropped": 0,
-        }
-        yield Piece("video", "", None, data, "video", after_s=_VIDEO_S)
-    yield Piece("end", "stop", stream_id="video")
+        for frame in range(_FRAMES):
+            at_s = block * _BLOCK_S + frame * _BLOCK_S / _FRAMES
+            if third == 0:
+                luma = pictures.moving(at_s)
+            else:
+                luma = pictures.frozen() if third == 1 else pictures.black()
+            meter.take(luma, at_s)
+        data = {"pts_s": _pts_s(block), "size": [1280, 720], "dropped": 0, **meter.read()}
+        yield Piece("video", "", None, data, "video/0", after_s=_BLOCK_S)
+    yield Piece("end", "stop", stream_id="video/0")
+
+
+def _pts_s(block: int) -> float:
+    return round((block + 1) * _BLOCK_S, 3)
 
 
 #: Scenarios by name.

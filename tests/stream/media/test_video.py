@@ -78,6 +78,20 @@ def test_small_motion_is_no_standstill():
     assert figures["frozen_s"] == 0.0
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_slow_motion_that_comes_to_rest_is_no_loop(seed):
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0:36, 0:64] / 36
+    lumas = [
+        np.clip(0.4 + 0.2 * np.sin(3 * x + 0.8 * min(k, 60) / FPS) * np.cos(2 * y), 0, 1)
+        + random.standard_normal((36, 64)) * 0.003
+        for k in range(180)
+    ]
+    changes, figures = run(lumas)
+    assert {name for name, _ in changes} == {"frozen"}
+    assert figures["loop_period_frames"] is None
+
+
 def test_a_slow_fade_is_no_standstill():
     frames = (np.full((180, 320), 60 + k // 2, np.uint8) for k in range(100))
     changes, _ = run(decoded(encode(frames, crf=20)))
