@@ -636,6 +636,7 @@ async def test_neither_direction_waits_for_the_other():
     count = 60
 
     async def talk_first(socket):  # and listen only when all is said
+        await asyncio.sleep(0.5)  # until no more can be said to it
         for _ in range(count):
             await socket.send(told)
         return [await socket.recv() for _ in range(count)]
