@@ -462,7 +462,8 @@ RecordFolder = Annotated[
         metavar="FOLDER",
         file_okay=False,
         show_default=False,
-        help="Record every guarded stream into this folder, under an id made by the proxy.",
+        help="Record every guarded stream into this folder, under an id made by the proxy; the "
+        "oldest go where there are more than --limit max_recordings.",
     ),
 ]
 Redact = Annotated[

@@ -69,6 +69,32 @@ async def test_it_serves_until_a_signal(tmp_path):
 
 
 @posix
+async def test_answers_that_cannot_be_read_and_texts_that_wait(tmp_path):
+    rules = tmp_path / "rules.toml"
+    text = '[[rule]]\nname = "hush"\nformula = "G !s"\naction = "stop"\n'
+    rules.write_text(text + "atoms = {s = {pattern = 'secret word'}}\n")
+    said = sse(chunk("The sec"), chunk("ret wo"), chunk("rd"), chunk(finish="stop"))
+    options = ("--rules", rules, "--port", 0, "--json")
+    unread = post("/model/m/converse-stream")
+    async with within(60), Upstream(said) as upstream:
+        with started("proxy", "--upstream", upstream.url, *options) as process:
+            start = await first_row(process)
+            assert split(await raw(start["url"], unread))[0] == 403
+            assert b"The sec" in split(await raw(start["url"], post(CHAT)))[2]
+            done = await ended(process)
+        assert done.err == ""
+        options += ("--allow-unread", "--hold-text", 100)
+        with started("proxy", "--upstream", upstream.url, *options) as process:
+            start = await first_row(process)
+            assert split(await raw(start["url"], unread))[0] == 200
+            body = split(await raw(start["url"], post(CHAT)))[2]
+            done = await ended(process)
+    assert b"The " in body
+    assert b"sec" not in body
+    assert "answers of Bedrock pass unread" in done.err
+
+
+@posix
 async def test_it_serves_https(tmp_path):
     chain, key = Identity.development().save(tmp_path)
     options = ("--port", 0, "--certificate", chain, "--key", key, "--json")
