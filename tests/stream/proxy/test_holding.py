@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream.chat import chunk, sse, within
 from stream.proxy.sessions import Script
-from stream.proxy.test_rewriting import payloads
+from stream.proxy.test_rewriting import WHOLE, payloads
 from stream.proxy.wires import Upstream, no_tool, proxied, wire
 
 from midstream.errors import ArgumentTypeError, ArgumentValueError
@@ -212,6 +212,20 @@ def test_a_stop_for_another_reason_shows_nothing_that_waits():
     out, rewriter = held("chat", answer("chat", ["0123 ", "secret ", "w", "x"]), policies=rules)
     assert rewriter.stopped.evidence["rule"] == "short"
     assert said("chat", out[-1])[0] == "0123 "
+
+
+@pytest.mark.parametrize("api", WHOLE)
+def test_answers_that_are_one_value(api):
+    body = json.dumps(WHOLE[api], indent=1).encode()
+    for pattern, whole in (("look, or bad", True), ("ok: bad", False)):
+        rule = Policy("hush", "G !said", {"said": {"pattern": pattern}}, "stop")
+        guarding = Guarding(policies=rule, make_detectors=list, hold_text=100)
+        rewriter = Exchange(Route(api, True), guarding, guarding.guard()).answer("json")
+        out = rewriter.feed(body) + rewriter.finish()
+        assert (out == body) == whole
+        if not whole:
+            assert b"ok: bad" not in out
+            assert b"Lo" in out
 
 
 def test_rules_that_only_warn_hold_nothing():
