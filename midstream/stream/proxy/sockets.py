@@ -148,24 +148,24 @@ class Link:
         """
         limits = self._limits
         more: dict[str, Any] = {} if context is None else {"ssl": context}
-        wait = _Connect(
-            uri,
-            additional_headers=[
-                (name.decode("latin-1"), value.decode("latin-1")) for name, value in headers
-            ],
-            subprotocols=list(subprotocols) or None,  # type: ignore[arg-type] # text each
-            compression=None,  # what is compressed waits for more
-            user_agent_header=None,
-            proxy=None,
-            open_timeout=limits.connect_timeout_s,
-            close_timeout=_CLOSE_S,
-            max_size=limits.max_event_bytes,
-            max_queue=_MOST_WAITING,
-            logger=_SILENT,
-            **more,
-        )
+        if subprotocols:
+            more["subprotocols"] = list(subprotocols)
         try:
-            self._upstream = await wait
+            self._upstream = await _Connect(
+                uri,
+                additional_headers=[
+                    (name.decode("latin-1"), value.decode("latin-1")) for name, value in headers
+                ],
+                compression=None,  # what is compressed waits for more
+                user_agent_header=None,
+                proxy=None,
+                open_timeout=limits.connect_timeout_s,
+                close_timeout=_CLOSE_S,
+                max_size=limits.max_event_bytes,
+                max_queue=_MOST_WAITING,
+                logger=_SILENT,
+                **more,
+            )
         except InvalidStatus as error:
             refusal = error.response
             raise StatusError(
@@ -177,6 +177,9 @@ class Link:
             raise RefusalError(
                 502, f"the upstream cannot be reached: {type(error).__name__}", reason="upstream"
             ) from None
+        except ValueError:  # not shown: keys are among them
+            message = "the handshake's headers or subprotocols cannot be passed on"
+            raise RefusalError(400, message, reason="headers") from None
         answer = self._upstream.response
         assert answer is not None
         return _headers(answer)
@@ -207,6 +210,9 @@ class Link:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             done = next(task for task in tasks if task.done())
             code, reason = done.result()
+        except OSError:  # it went while something was sent to it
+            self._metrics.failures["client_gone",] += 1
+            code, reason, done = 1001, "the client is gone", up
         finally:
             ending = [task for task in (*tasks, self._sender) if task is not None]
             for task in ending:

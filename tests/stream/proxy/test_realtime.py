@@ -825,6 +825,23 @@ async def test_what_the_upstream_says_to_a_handshake():
     assert caught.value.response.body == answer
 
 
+@pytest.mark.parametrize("odd", ["Sec-WebSocket-Protocol: realtime, a b", "X-Odd: \x07"])
+async def test_handshakes_that_cannot_be_passed_on(odd):
+    async with within(), RealtimeServer() as server, proxied(server) as proxy:
+        lines = [
+            "GET /v1/realtime HTTP/1.1",
+            "Host: 127.0.0.1",
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+            odd,
+        ]
+        answer = await raw(proxy.url, "\r\n".join([*lines, "", ""]).encode())
+        assert answer.startswith(b"HTTP/1.1 400")
+        assert proxy.metrics.failures == {}
+
+
 async def test_redirects_lead_nowhere():
     async with within(), RealtimeServer() as other:
         location = other.url.replace("http", "ws") + "/v1/realtime"
