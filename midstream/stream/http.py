@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Self
@@ -44,6 +45,8 @@ _PATHS = {
 }
 #: APIs whose paths stand below a version.
 _VERSIONED = ("chat", "responses", "anthropic")
+#: What names of headers are made of (RFC 9110, section 5.6.2).
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 #: What holds the key of an API, unless told otherwise.
 _KEYS = {"anthropic": "ANTHROPIC_API_KEY", "ollama": "OLLAMA_API_KEY"}
 _ANTHROPIC_VERSION = "2023-06-01"
@@ -298,6 +301,11 @@ def _request_headers(
         if not isinstance(name, str) or not isinstance(value, str):
             kinds = f"{type(name).__name__} to {type(value).__name__}"
             raise ArgumentTypeError(f"headers must map str to str, got {kinds}")
+        if not _TOKEN.fullmatch(name):
+            # Not shown either: a value may have been taken for the name.
+            raise ArgumentValueError(
+                "headers: a name is empty, or has a character that no name of a header has"
+            )
         _check_header(f"headers[{name!r}]", value)
         sent = {key: old for key, old in sent.items() if key.lower() != name.lower()}
         secrets += [value, value.rpartition(" ")[2]]

@@ -171,6 +171,8 @@ def test_arguments():
         ({"prompt": "a", "max_line_bytes": 0}, ArgumentValueError, "max_line_bytes"),
         ({"prompt": "a", "api_key": 5}, ArgumentTypeError, "api_key"),
         ({"prompt": "a", "headers": {"a": 5}}, ArgumentTypeError, "headers"),
+        ({"prompt": "a", "headers": {"x key": "5"}}, ArgumentValueError, "a name is empty, or has"),
+        ({"prompt": "a", "headers": {"": "5"}}, ArgumentValueError, "a name is empty, or has"),
         ({"prompt": "a", "api": "gopher"}, ArgumentValueError, "api must be one of .*'gopher'"),
         ({"prompt": "a", "api": "google"}, ArgumentValueError, "api must be one of .*'google'"),
         ({"prompt": "a", "api": 5}, ArgumentTypeError, "api"),
