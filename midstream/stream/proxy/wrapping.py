@@ -80,6 +80,11 @@ def guard_stream(
     (21, 'loop')
     """
     check_readable("stream", stream, "a stream of an SDK")
+    if isinstance(stream, (str, bytes, Mapping)):  # iterable, but its parts are no payloads
+        raise ArgumentTypeError(
+            f"stream must be a stream of an SDK, got {type(stream).__name__}: "
+            "was it asked for with stream=True?"
+        )
     for name in ("get_final_message", "get_final_response", "get_final_completion"):
         if hasattr(stream, name):
             raise ArgumentTypeError(

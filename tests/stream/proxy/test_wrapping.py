@@ -158,6 +158,8 @@ def test_a_call_too_long_to_wait():
     ("error", "match", "more"),
     [
         (ArgumentTypeError, "stream", {"stream": 3}),
+        (ArgumentTypeError, "got str: was it asked for with stream=True", {"stream": "data: {}"}),
+        (ArgumentTypeError, "got dict: was it asked for with", {"stream": {"choices": []}}),
         (ArgumentValueError, "ending", {"ending": "error"}),
         (ArgumentValueError, "api", {"api": "ollama"}),
         (ArgumentTypeError, "request", {"request": 3}),
