@@ -392,7 +392,7 @@ def test_results_that_differ_only_in_what_changes_by_itself_are_the_same(result)
 
 
 def test_results_are_the_same_whatever_the_order_of_their_keys() -> None:
-    told = _each(['{"a": 1, "b": [2]}', '{"b": [2], "a": 1.0}', '{ "a": 1, "b": [2]}'])
+    told = _each(['{"a": 1, "b": [2]}', '{"b": [2], "a": 1}', '{ "b": [2],"a": 1}'])
     assert [f.severity for f in told] == ["note", "stop"]
 
 

@@ -557,12 +557,7 @@ class ToolLoopDetector:
         a, b = self._texts.get(one), self._texts.get(other)
         if a is None or b is None or abs(len(a) - len(b)) > _MAX_UNLIKE_CHARS:
             return False
-        if a[:1] == b[:1] and a[:1] in ("{", "["):
-            a, b = canonical_arguments(a), canonical_arguments(b)
-            if a == b:
-                return True
-            a, b = a.replace(",", ", "), b.replace(",", ", ")
-        return _differ_in_volatile(a.split(), b.split())
+        return _differ_in_volatile(a.split(), b.split()) or _differ_in_order(a, b)
 
     def _made_for(self, result: _Result) -> _Made | None:
         """The call that a result belongs to: by its id, else the oldest of that tool."""
@@ -773,14 +768,25 @@ def _differ_in_volatile(one: list[str], other: list[str]) -> bool:
         return False
     for place in places:
         # With its neighbours: "20 ms", or a date and its time of day.
-        around = slice(max(0, place - 1), place + 2)
-        a, b = (_VOLATILE.sub("#", " ".join(words[around])) for words in (one, other))
-        if a != b:
+        a, b = (" ".join(words[max(0, place - 1) : place + 2]) for words in (one, other))
+        if _VOLATILE.sub("#", a) != _VOLATILE.sub("#", b):
             return False
         # Time that is left tells how far something is; time that was taken tells nothing.
         if _LEFT.search(" ".join(one[max(0, place - 3) : place + 4])) is not None:
             return False
+        # A bare hash is that of what was found: of an image, a file, a page.
+        hashes = _HASH.findall(a)
+        if hashes != _HASH.findall(b) and len(hashes) > len(_NAMED_HASH.findall(a)):
+            return False
     return True
+
+
+def _differ_in_order(one: str, other: str) -> bool:
+    """Whether two results are JSON with the same keys and values in another order."""
+    if one[:1] not in ("{", "[") or one[0] != other[0]:
+        return False
+    a, b = (sorted(text.translate(_NO_SIGNS).split()) for text in (one, other))
+    return a == b and canonical_arguments(one) == canonical_arguments(other)
 
 
 def _sort_of(result: str) -> Sort:
@@ -823,17 +829,21 @@ _IDENTIFIER = re.compile(
 _NUMBER = re.compile(r"[+-]?\d+(?:[.,:]\d+)*")
 _VOLATILE = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?"
-    r"|\b\d\d:\d\d:\d\d(?:[.,]\d+)?\b"
-    r"|\b1\d{9}(?:\d{3}|\.\d+)?\b"
-    r"|(?i:\btook(?:_?(?:ms|s))?|(?:elapsed|duration|latency|time)_?m(?:illi)?s\w*)\"?[:=] ?[\d.]+"
-    r"|(?i:\bpid|\bprocess)[ :=]{1,2}\d+\b"
-    r"|\b\d+(?:\.\d+)? ?(?:s|ms|us|µs|ns|sec|secs|seconds?|milliseconds?)\b"
-    r"|\b[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}\b"
-    # A bare hash is that of what was found: of an image, a file, a page.
-    r"|(?i:\b(?:\w*id|trace|span|session|correlation|nonce|token|ray|req(?:uest)?))[\"']?"
-    r"[\s:=#(]{1,3}[\"']?(?=[0-9a-fA-F]*[0-9])[0-9a-fA-F]{16,}\b"
-    r"|\b(?:req|request|trace|span|session)[_-](?=[0-9A-Za-z]*[0-9])[0-9A-Za-z]{8,}\b"
+    r"|\b(?:\d\d:\d\d:\d\d(?:[.,]\d+)?"
+    r"|1\d{9}(?:\d{3}|\.\d+)?"
+    r"|\d+(?:\.\d+)? ?(?:s|ms|us|µs|ns|sec|secs|seconds?|milliseconds?)"
+    r"|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
+    r"|(?=[0-9a-fA-F]*[0-9])[0-9a-fA-F]{16,}"
+    r"|(?:req|request|trace|span|session)[_-](?=[0-9A-Za-z]*[0-9])[0-9A-Za-z]{8,}"
+    r"|(?:took|(?:elapsed|duration|latency|time)_?[mM](?:illi)?s)[a-z_]*\"?[:=] ?[\d.]+"
+    r"|(?:pid|process)[ :=]{1,2}\d+)\b"
 )
+_HASH = re.compile(r"\b(?=[0-9a-fA-F]*[0-9])[0-9a-fA-F]{16,}\b")
+_NAMED_HASH = re.compile(
+    r"(?i)(?:id|trace|span|session|correlation|nonce|token|ray|request)[\"']?[\s:=#(]{1,3}[\"']?"
+    + _HASH.pattern
+)
+_NO_SIGNS = str.maketrans("{}[],", "     ")
 _LEFT = re.compile(r"(?i)\b(?:left|remain\w*|eta|to go)\b")
 _THINKS = re.compile(r"(?i)think|thought")
 _NOTHING = frozenset({"[]", "{}", "null", "()"})
