@@ -317,7 +317,7 @@ class StreamRecord:
     Parameters
     ----------
     events : tuple of Event
-        In order. Their ``data`` and ``call_id`` are not kept.
+        In order. Their ``data`` is not kept.
     end_ns : int, optional
         When the stream ended or was cut, on the events' clock; by default with the last event.
     cut : bool, default False
@@ -371,7 +371,7 @@ class StreamRecord:
         for index, event in enumerate(self.events):
             _check_event(index, event, before_ns)
             kind, seq, before_ns, text, name, data, stream_id, call_id = event
-            if data is not None or call_id is not None:
+            if data is not None:
                 event = Event(kind, seq, before_ns, text, name, None, stream_id, call_id)
             if kind in TEXT_KINDS:
                 total += len(text)

@@ -269,7 +269,7 @@ class Steering:
         if before is not None:
             if not before.done():
                 return
-            del _working[self._loop]
+            _working.pop(self._loop, None)  # where streams end in two threads, one was first
             try:
                 before.result()
             except _UNWRITABLE as error:
