@@ -10,6 +10,7 @@ from libc.math cimport log2
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 
+from midstream._core.errors import ArgumentValueError
 from midstream.stream._loops cimport (
     DIGIT,
     GLYPH,
@@ -119,13 +120,17 @@ cdef class Segmenter:
         self.phrases = phrases
         self.memory_words = memory
         self.n_slots = slots
+        if self.n_slots == 0:
+            raise ArgumentValueError("slots must be at least 1, got 0")
         self.slots = <Slot *>calloc(self.n_slots, sizeof(Slot))
         if self.slots == NULL:
             raise MemoryError("no memory for a Segmenter")
         self.has_known = familiar is not None
         if familiar is not None:
             if len(familiar) != BITS // 8:
-                raise ValueError("no vocabulary")
+                raise ArgumentValueError(
+                    f"familiar must be a vocabulary of {BITS // 8} bytes, got {len(familiar)} bytes"
+                )
             self.known = familiar
         self.collects = collect
         if collect:

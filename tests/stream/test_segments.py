@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from midstream.errors import ArgumentValueError
 from midstream.stream._segments import FEATURES, Segmenter
 
 TOKEN = re.compile(r"[A-Za-z]{1,32}|[0-9]{1,32}|\S")
@@ -139,7 +140,7 @@ def test_words_of_a_vocabulary_are_familiar() -> None:
         ["one two three four five six seven eight"], size=4, familiar=learning.vocabulary
     )
     assert [f[strange] for *_, f in found] == [0.0, 1.0]
-    with pytest.raises(ValueError, match="no vocabulary"):
+    with pytest.raises(ValueError, match="familiar must be a vocabulary of 8192 bytes"):
         Segmenter(size=4, familiar=b"x")
 
 
@@ -155,3 +156,8 @@ def test_what_is_skipped_moves_positions_on_and_is_no_segment() -> None:
 def test_scripts_without_spaces_and_words_without_end() -> None:
     assert [n for _, _, n, _ in segments(["我不知道"], size=2)] == [2, 2]
     assert [n for _, _, n, _ in segments(["a" * 100], size=2)] == [2, 2]
+
+
+def test_without_room_for_words_there_is_no_segmenter() -> None:
+    with pytest.raises(ArgumentValueError, match="slots must be at least 1, got 0"):
+        Segmenter(size=4, slots=0)
