@@ -258,6 +258,51 @@ def variations(rng: random.Random, before: list[Turn] | None = None) -> Iterator
         3,
     )
 
+    yield made(
+        "arguments that grow",
+        True,
+        [[(name, _text({"items": body["near"] + ["x"] * i}), result)] for i in range(copies)],
+        3,
+    )
+    yield made(
+        "thoughts that are acknowledged",
+        True,
+        [
+            turn
+            for _ in range(copies)
+            for turn in (same, [("think", _text({"thought": _words(rng, 12)}), "Noted.")])
+        ],
+        5,
+    )
+    yield made(
+        "requests' identifiers in results",
+        True,
+        [
+            [(name, _text(body), f"{result} (request_id: {rng.getrandbits(64) | 1 << 63:016x})")]
+            for _ in range(copies)
+        ],
+        3,
+    )
+    yield made(
+        "time left",
+        False,
+        [[(name, _text(body), f"busy, {5 * (20 - i)}s left")] for i in range(copies)],
+        3,
+    )
+    yield made(
+        "a new image each time",
+        False,
+        [
+            turn
+            for _ in range(copies)
+            for turn in (
+                [("screenshot", "{}", f"<image {rng.getrandbits(64) | 1 << 63:016x}>")],
+                [("click", _text({"x": rng.randrange(900), "y": rng.randrange(900)}), "ok")],
+            )
+        ],
+        5,
+    )
+
 
 def _text(arguments: dict[str, Any]) -> str:
     return json.dumps(arguments)
