@@ -485,6 +485,72 @@ def proxy(
 
 
 @app.command(
+    epilog="[bold]Exit status:[/] 0 the user left; 2 wrong usage; 3 the address cannot be used; "
+    "128 + n ended by signal n. How sources end is told and shown."
+)
+def dash(
+    sources: opt.DashSources = None,
+    web: opt.Web = False,
+    host: opt.Host = "127.0.0.1",
+    port: opt.HttpPort = 8791,
+    token_env: opt.DashTokenEnv = None,
+    token_file: opt.DashTokenFile = None,
+    allow_host: opt.DashHosts = None,
+    recordings_folder: opt.DashRecordings = None,
+    open_browser: opt.OpenBrowser = False,
+    rules: opt.WatchRules = None,
+    prompt: opt.Prompt = None,
+    messages: opt.Messages = None,
+    model: opt.Model = None,
+    header: opt.Header = None,
+    body: opt.Body = None,
+    api: opt.Api = None,
+    api_key_env: opt.ApiKeyEnv = None,
+    idle_timeout: opt.IdleTimeout = None,
+    ca: opt.Ca = None,
+    pin: opt.Pin = None,
+    insecure: opt.Insecure = False,
+    server_name: opt.ServerName = None,
+    speed: opt.DashSpeed = 1.0,
+    json_lines: opt.DashJson = False,
+    no_color: opt.NoColor = False,
+) -> None:
+    """See what streams do while they do it: their texts, what is found in them, rates, regimes.
+
+    Recordings of a folder can be played, step by step, forwards and back. Others than this machine
+    need a token, which is part of the address that is told.
+    """
+    from midstream.apps import dash as app_dash
+    from midstream.apps.web.access import is_loopback
+
+    if not sources and recordings_folder is None:
+        raise typer.BadParameter("say what to show: SOURCE, or --recordings FOLDER")
+    told = app_dash.telling(json_lines=json_lines, color=_color(no_color))
+    display = app_dash.WebDisplay(
+        told,
+        host=host,
+        port=port,
+        token=app_dash.find_token(token_env, token_file, needed=not is_loopback(host)),
+        recordings=recordings_folder,
+        hosts=allow_host or (),
+        open_browser=open_browser,
+    )
+    status = app_dash.dash(
+        display,
+        sources or (),
+        told=told,
+        place=f"{host}, port {port}",
+        rules=rules,
+        request=inputs.Request(
+            prompt, messages, model, header, body, api, api_key_env, idle_timeout
+        ),
+        trust=inputs.Trust(ca, pin, insecure, server_name),
+        speed=speed,
+    )
+    raise typer.Exit(status)
+
+
+@app.command(
     epilog="[bold]Exit status:[/] 0 satisfied; 1 violated; 2 wrong usage; 3 the trace cannot be "
     "read, or the formula is too large to follow; 4 undecided, with --semantics ltl3; 128 + n "
     "ended by signal n."

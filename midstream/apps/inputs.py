@@ -37,6 +37,7 @@ __all__ = [
     "open_policies",
     "open_recorder",
     "open_source",
+    "open_sources",
     "reading_rules",
     "resumed",
     "shown",
@@ -291,6 +292,42 @@ def _simulated(name: str, speed: float | None) -> Source:
         return simulate(scenario or "story", speed=speed, **given)
     except (ArgumentTypeError, ValueError) as error:
         raise typer.BadParameter(f"{name}: {error}") from None
+
+
+def open_sources(
+    sources: Sequence[str], request: Request, trust: Trust, speed: float | None, stack: ExitStack
+) -> list[tuple[str, Source]]:
+    """Sources with what people call them; options go to those that can use them.
+
+    Raises
+    ------
+    typer.BadParameter
+        An option that none can use, or a source that cannot be opened.
+    """
+    schemes = [source.partition("://")[0].lower() if "://" in source else "" for source in sources]
+    if not {"http", "https"} & set(schemes):
+        request.refuse(but="idle_timeout" if "quic" in schemes else "")
+    if "quic" not in schemes:
+        trust.refuse()
+    if speed is not None and "" not in schemes:
+        raise typer.BadParameter("--speed goes only with a recording")
+    if sources.count("-") > 1:
+        raise typer.BadParameter("standard input can be read once")
+    opened = []
+    for source, scheme in zip(sources, schemes, strict=True):
+        asked = request if scheme in ("http", "https") else Request()
+        if scheme == "quic":
+            asked = Request(idle_timeout=request.idle_timeout)
+        one = open_source(
+            source,
+            format=None,
+            speed=speed if not scheme and source != "-" else None,
+            request=asked,
+            trust=trust if scheme == "quic" else Trust(),
+            stack=stack,
+        )
+        opened.append((shown(source), one))
+    return opened
 
 
 def open_policies(names: list[str] | None) -> PolicySet | tuple[()]:

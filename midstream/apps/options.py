@@ -21,6 +21,13 @@ __all__ = [
     "Ca",
     "Certificate",
     "CheckJson",
+    "DashHosts",
+    "DashJson",
+    "DashRecordings",
+    "DashSources",
+    "DashSpeed",
+    "DashTokenEnv",
+    "DashTokenFile",
     "DemoChoice",
     "Development",
     "Dialect",
@@ -60,6 +67,7 @@ __all__ = [
     "NoColor",
     "OnLoop",
     "OnStall",
+    "OpenBrowser",
     "Origin",
     "Pin",
     "Port",
@@ -86,6 +94,7 @@ __all__ = [
     "TokenFile",
     "Upstream",
     "WatchRules",
+    "Web",
     "WsPort",
 ]
 
@@ -712,5 +721,80 @@ NoColor = Annotated[
         "--no-color",
         rich_help_panel=_SHOW,
         help="No colours; NO_COLOR in the environment says the same.",
+    ),
+]
+Web = Annotated[
+    bool,
+    typer.Option("--web", rich_help_panel=_SHOW, help="Show it as a page for browsers."),
+]
+DashTokenEnv = Annotated[
+    str | None,
+    typer.Option(
+        "--token-env",
+        metavar="NAME",
+        rich_help_panel=_SERVE,
+        show_default="none on loopback, else a random one",
+        help="Environment variable with the token that readers must show.",
+    ),
+]
+DashTokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        rich_help_panel=_SERVE,
+        show_default=False,
+        help="File whose first line is the token.",
+    ),
+]
+DashHosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        metavar="NAME",
+        rich_help_panel=_SERVE,
+        show_default=False,
+        help="Further name under which the page may be asked for; may be repeated.",
+    ),
+]
+DashRecordings = Annotated[
+    Path | None,
+    typer.Option(
+        "--recordings",
+        metavar="FOLDER",
+        file_okay=False,
+        exists=True,
+        show_default=False,
+        help="Folder of recordings that can be played.",
+    ),
+]
+OpenBrowser = Annotated[
+    bool, typer.Option("--open", rich_help_panel=_SHOW, help="Open the page in a browser.")
+]
+DashSpeed = Annotated[
+    float,
+    typer.Option(
+        "--speed",
+        metavar="X",
+        min=MIN_SPEED,
+        max=MAX_SPEED,
+        help="Play recordings that are sources at X times their speed.",
+    ),
+]
+DashJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        rich_help_panel=_SHOW,
+        help='One JSON object a line: {"type": "dash", "url": ...} first, {"type": "source", ...} '
+        'when one ends, {"type": "shown", ...} at the end.',
+    ),
+]
+DashSources = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[SOURCE]...",
+        help="Recordings, [bold]-[/] for standard input, URLs of endpoints, quic://HOST:PORT/NAME.",
+        show_default=False,
     ),
 ]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from midstream._core.words import counted
-from midstream.apps.inputs import Request, Trust, open_policies, open_source, shown
+from midstream.apps.inputs import Request, Trust, open_policies, open_sources
 from midstream.apps.output import Output, one_line, tell_error
 from midstream.apps.session import FAILED, NOTHING
 from midstream.apps.telling import Telling, hosts_of, limits_of, run_loop, url_host
@@ -114,7 +114,7 @@ def serve(
     if key is not None and certificate is None:
         raise typer.BadParameter("--key goes only with --certificate")
     with ExitStack() as stack:
-        opened = _open(sources, request or Request(), trust or Trust(), speed, stack)
+        opened = open_sources(sources, request or Request(), trust or Trust(), speed, stack)
         policies = open_policies(rules)
         tls = None
         if certificate is not None:
@@ -147,42 +147,6 @@ def serve(
                 return FAILED
             told.row("served", **service.state())
     return 128 + run.signalled if run.signalled else NOTHING
-
-
-def _open(
-    sources: Sequence[str], request: Request, trust: Trust, speed: float | None, stack: ExitStack
-) -> list[tuple[str, Source]]:
-    """Sources with what people call them; options go to those that can use them.
-
-    Raises
-    ------
-    typer.BadParameter
-        An option that none can use, or a source that cannot be opened.
-    """
-    schemes = [source.partition("://")[0].lower() if "://" in source else "" for source in sources]
-    if not {"http", "https"} & set(schemes):
-        request.refuse(but="idle_timeout" if "quic" in schemes else "")
-    if "quic" not in schemes:
-        trust.refuse()
-    if speed is not None and "" not in schemes:
-        raise typer.BadParameter("--speed goes only with a recording")
-    if sources.count("-") > 1:
-        raise typer.BadParameter("standard input can be read once")
-    opened = []
-    for source, scheme in zip(sources, schemes, strict=True):
-        asked = request if scheme in ("http", "https") else Request()
-        if scheme == "quic":
-            asked = Request(idle_timeout=request.idle_timeout)
-        one = open_source(
-            source,
-            format=None,
-            speed=speed if not scheme and source != "-" else None,
-            request=asked,
-            trust=trust if scheme == "quic" else Trust(),
-            stack=stack,
-        )
-        opened.append((shown(source), one))
-    return opened
 
 
 def _token(path: Path) -> str:

@@ -13,7 +13,7 @@ from midstream._core.clock import monotonic_ns, ns_from_s
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_text
 
-__all__ = ["Access", "is_loopback"]
+__all__ = ["Access", "Guarded", "check_names", "is_loopback"]
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -45,6 +45,23 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def check_names(name: str, values: Collection[str]) -> Collection[str]:
+    """Return a collection of str if it is one.
+
+    Raises
+    ------
+    ArgumentTypeError
+        It is none.
+    """
+    if (
+        isinstance(values, str)
+        or not isinstance(values, Collection)
+        or not all(isinstance(value, str) for value in values)
+    ):
+        raise ArgumentTypeError(f"{name} must be a collection of str, got {values!r}")
+    return values
 
 
 class Access:
@@ -97,8 +114,7 @@ server, at '0.0.0.0'
             raise ArgumentValueError(
                 f"token must be given where others can reach the server, at {host!r}"
             )
-        if isinstance(hosts, str):
-            raise ArgumentTypeError(f"hosts must be a collection of str, got {hosts!r}")
+        check_names("hosts", hosts)
         self.token = token
         self._hosts = _LOOPBACK | {host.lower()} | {name.lower() for name in hosts}
         self._any_address = not is_loopback(host)

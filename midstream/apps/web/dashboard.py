@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_int, check_text
 from midstream.apps.feed import Feed
-from midstream.apps.web.access import Access, is_loopback
+from midstream.apps.web.access import Access, check_names, is_loopback
 from midstream.apps.web.replays import Replays
 from midstream.quic import Config, Identity, webtransport
 from midstream.stream import RecordingsFolder
@@ -34,6 +34,7 @@ except ModuleNotFoundError as missing:
 __all__ = ["Dashboard"]
 
 _PATH = "/feed"
+_EVERYWHERE = ("0.0.0.0", "::")
 _BACKLOG = 128
 #: How long answers may take once it is to end.
 _LAST_S = 2
@@ -110,7 +111,9 @@ class Dashboard:
         self._feed = feed
         self._host = check_text("host", host)
         self._port = check_int("port", port, low=0, high=65535)
-        self._access = Access(host, token=token, hosts=hosts)
+        # Where it listens everywhere, `url` has this machine's name.
+        named = () if host not in _EVERYWHERE else (socket.gethostname(),)
+        self._access = Access(host, token=token, hosts=(*check_names("hosts", hosts), *named))
         if recordings is not None and not isinstance(recordings, RecordingsFolder):
             recordings = RecordingsFolder(recordings)
         self._pages = PageServer(
@@ -136,7 +139,7 @@ class Dashboard:
     def url(self) -> str:
         """Where the page is."""
         host, port = self.address
-        if host in ("0.0.0.0", "::"):
+        if host in _EVERYWHERE:
             host = socket.gethostname()
         shown = f"[{host}]" if ":" in host else host
         token = self._access.token
