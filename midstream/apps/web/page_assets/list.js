@@ -36,8 +36,10 @@ export class List {
 
   move(by) {
     if (!this.items.length) return;
+    const last = this.items.length - 1;
     const at = this.index();
-    const to = at < 0 ? 0 : Math.max(0, Math.min(this.items.length - 1, at + by));
+    const none = by > last ? last : 0; // from a stream that is not in the list
+    const to = at < 0 ? none : Math.max(0, Math.min(last, at + by));
     this.choose(this.items[to].key);
     this.reveal(to);
   }
