@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import os
 import re
 import socket
 import ssl
@@ -37,6 +38,11 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((_LOOPBACK, 0))
         return int(probe.getsockname()[1])
+
+
+def reason(error: OSError) -> str:
+    """Say what the system says; asyncio folds the address into it."""
+    return os.strerror(error.errno) if error.errno else str(error)
 
 
 class Relay:
@@ -111,7 +117,7 @@ class Relay:
             self.failure = error
         except OSError as error:
             self.failure = EndpointError(
-                f"the connection broke: {error.strerror or error}", place=self._place
+                f"the connection broke: {reason(error)}", place=self._place
             )
 
     async def _pass_out(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -171,7 +177,7 @@ async def connect_peer(
             f"no connection within {limits.connect_timeout_s:g} s", place=place
         ) from None
     except OSError as error:
-        raise EndpointError(f"no connection: {error.strerror or error}", place=place) from error
+        raise EndpointError(f"no connection: {reason(error)}", place=place) from error
 
 
 async def connect_local(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

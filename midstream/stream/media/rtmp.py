@@ -23,7 +23,7 @@ from midstream.stream.media.decoding import Pacer, Position, Run, decode_run
 from midstream.stream.media.extra import library
 from midstream.stream.media.fetching import shown
 from midstream.stream.media.interfaces import ObjectDetector, Transcriber, check_helpers
-from midstream.stream.media.relay import Relay, connect_local, connect_peer, free_port
+from midstream.stream.media.relay import Relay, connect_local, connect_peer, free_port, reason
 from midstream.stream.media.settings import MediaAnalysis, MediaLimits, check_settings
 from midstream.stream.media.streams import MediaStream, media_source
 from midstream.stream.media.timeline import Timeline
@@ -347,7 +347,7 @@ class _Listening(_Pulling):
             self._server = await asyncio.start_server(accept, address.host, address.port)
         except OSError as error:
             raise EndpointError(
-                f"cannot listen: {error.strerror or error}", place=self.tracks.place
+                f"cannot listen: {reason(error)}", place=self.tracks.place
             ) from error
         if self.on_listening is not None:
             port = self._server.sockets[0].getsockname()[1]
