@@ -27,7 +27,8 @@ __all__ = ["AgentServers"]
 
 #: How much of what has come is looked at before what is in it is answered.
 _SLICE = 4096
-_LAST_S = 2.0
+#: What connections may take to send their last bytes, in seconds.
+_LAST_S = 1.0
 _KEEP_ALIVE_S = 75
 #: How often connections are looked for that are closed and do not end.
 _SWEEP_S = 5.0
@@ -153,16 +154,21 @@ class AgentServers:
                 setattr(self, f"{name}_address", listener.getsockname()[:2])
             try:
                 async with asyncio.TaskGroup() as group:
-                    for name, server in self._servers.items():
+                    serving = [
                         group.create_task(server.serve(sockets=[sockets[name]]))
-                    helpers = [group.create_task(self._sweep()), group.create_task(self._end())]
+                        for name, server in self._servers.items()
+                    ]
+                    sweeping = group.create_task(self._sweep())
                     for server in self._servers.values():
                         assert server.listening is not None
                         await server.listening.wait()
                     self.started.set()
                     await self._stopped.wait()
-                    await helpers[1]
-                    helpers[0].cancel()
+                    await self._let_leave()
+                    # What is closed and has nothing left to send ends at once.
+                    await asyncio.wait(serving, timeout=_LAST_S)
+                    self.cut()
+                    sweeping.cancel()
             finally:
                 self.cut()
                 await self._service.aclose()
@@ -172,17 +178,14 @@ class AgentServers:
         self._service.drain()
         self._stopped.set()
 
-    async def _end(self) -> None:
-        """Let clients leave, and end the servers."""
-        await self._stopped.wait()
-        ends = asyncio.get_running_loop().time() + self._drain_s
-        while self._service.clients and asyncio.get_running_loop().time() < ends:
-            await asyncio.sleep(0.02)
+    async def _let_leave(self) -> None:
+        """Wait for clients to leave, and end the servers."""
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + self._drain_s
+        while self._service.clients and loop.time() < ends_s:
+            await asyncio.sleep(0.01)
         for server in self._servers.values():
             server.should_exit = True
-        # What has nothing left to send is closed by now, or by the server at once.
-        await asyncio.sleep(0.5)
-        self.cut()
 
     def cut(self) -> None:
         """Cut all connections at once."""
