@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -72,7 +71,7 @@ class Choices:
         self._has_choices: bool | None = None
         #: The books after what was recalled; what has happened to all choices since.
         self._origin: tuple[RuleBook | None, RuleBook | None] | None = None
-        self._common: deque[dict[str, Any]] | None = None
+        self._common: list[dict[str, Any]] | None = None
         #: All choices, where there are several; of the present one as it was when it was entered.
         self._traces: dict[str, _Trace] | None = None
         #: Rules that have been reported for what happens to all choices now, and the kind of step.
@@ -110,6 +109,9 @@ class Choices:
     def _enter(self, stream_id: str) -> None:
         """Look at the choice that a stream id is of; where it is of none, at the one before."""
         if stream_id == self._choice:
+            return
+        if self._traces is not None and stream_id in self._traces:
+            self._turn(stream_id)  # a text has the id of its choice
             return
         # That of a later response on the same connection goes on where this one ended.
         choice = choice_of(stream_id, "chat").rpartition(".")[2]
@@ -178,7 +180,9 @@ class Choices:
         if self._recalling or self._has_choices is False:
             return
         if self._common is None:
-            self._common = deque(maxlen=_MOST_COMMON)
+            self._common = []
+        elif len(self._common) >= _MOST_COMMON:
+            del self._common[0]
         self._common.append(step)
 
     def _each(self, stream_id: str = "") -> Iterator[None]:
