@@ -213,13 +213,25 @@ class Choices:
         self._told.add((rule, kind))
         return news
 
+    def _pairs(self) -> list[tuple[RuleBook | None, RuleBook | None]]:
+        """The books of each choice."""
+        others = [
+            trace[:2] for choice, trace in (self._traces or {}).items() if choice != self._choice
+        ]
+        return [(self._guards, self._watchers), *others]
+
     def _books(self) -> Iterator[RuleBook]:
         """The books of all choices."""
-        pairs = [(self._guards, self._watchers)]
-        for choice, trace in (self._traces or {}).items():
-            if choice != self._choice:
-                pairs.append(trace[:2])
-        for pair in pairs:
+        for pair in self._pairs():
             for book in pair:
                 if book is not None:
                     yield book
+
+    def _may_judge(self) -> list[RuleBook]:
+        """Books of the rules that forbid: each may judge the next call, if nobody knows whose."""
+        found = [guards for guards, _ in self._pairs() if guards is not None]
+        if found and self._has_choices:  # one that has not begun
+            fresh = (self._set.books() if self._origin is None else self._origin)[0]
+            if fresh is not None:
+                found.append(fresh)
+        return found

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from midstream._core.words import counted
-from midstream.logic import Obligation
+from midstream.logic import Obligation, RuleBook
 from midstream.stream.events import Event, Finding
 from midstream.stream.policies.calls import CallJudgement, answer_to
 from midstream.stream.policies.compiling import PolicySet
@@ -158,16 +158,15 @@ class Enforcer(CallJudgement):
     def concerns(self, names: Iterable[str | None], *, arguments: bool) -> bool:
         """Whether rules that forbid judge these names otherwise, or look at arguments."""
         names = tuple(names)
-        found = [self._concerns(names, arguments) for _ in self._each()]
-        return any(found)
+        guards = self._may_judge()
+        if not guards:
+            return self._hold_calls and arguments
+        return any(self._concerns(book, names, arguments) for book in guards)
 
-    def _concerns(self, names: Iterable[str | None], arguments: bool) -> bool:
+    def _concerns(self, guards: RuleBook, names: Iterable[str | None], arguments: bool) -> bool:
         seen = set()
         for name in names:
-            outlook = self._outlook_by_name(name)
-            if outlook is None:
-                continue
-            may, must = outlook
+            may, must = outlook = self._outlook_by_name(guards, name)
             if arguments and (may or must or name is None):
                 return bool(may or must) or self._hold_calls
             seen.add(outlook)
@@ -177,20 +176,16 @@ class Enforcer(CallJudgement):
 
     def worse(self, name: str | None, other: str | None) -> bool:
         """Whether a call by the other name may break what it does not break by the first."""
-        found = [self._worse(name, other) for _ in self._each()]
-        return any(found)
+        return any(self._worse(book, name, other) for book in self._may_judge())
 
-    def _worse(self, name: str | None, other: str | None) -> bool:
-        one, two = self._outlook_by_name(name), self._outlook_by_name(other)
-        if one is None or two is None:
-            return False
+    def _worse(self, guards: RuleBook, name: str | None, other: str | None) -> bool:
+        one, two = self._outlook_by_name(guards, name), self._outlook_by_name(guards, other)
         return not (two[0] <= one[0] | one[1] and two[1] <= one[1])
 
-    def _outlook_by_name(self, name: str | None) -> tuple[frozenset[str], frozenset[str]] | None:
+    def _outlook_by_name(
+        self, guards: RuleBook, name: str | None
+    ) -> tuple[frozenset[str], frozenset[str]]:
         """Rules that a call may break, and that it breaks, of which only the name is known."""
-        guards = self._guards
-        if guards is None:
-            return None
         step = self._step("tool_call", "", name=name, arguments={}, provider_run=False)
 
         def unknown(path: tuple[str, ...]) -> bool:

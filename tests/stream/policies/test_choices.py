@@ -249,6 +249,18 @@ def test_one_choice_that_was_asked_for_keeps_no_copy() -> None:
             Guard((), BACKUP_FIRST).recall(history, choices=choices)
 
 
+def test_a_call_that_can_be_read_in_two_ways_may_be_of_any_choice() -> None:
+    guard = Guard((), BACKUP_FIRST)
+    taken(guard, [said(0, call=0, name="backup")])
+    assert guard.concerns(["delete", "look"])  # of one that has not begun
+    assert guard.worse("look", "delete")
+    guard = Guard((), BACKUP_FIRST)
+    guard.recall([], choices=1)
+    taken(guard, [said(0, call=0, name="backup")])
+    assert not guard.concerns(["delete", "look"])
+    assert not guard.worse("look", "delete")
+
+
 def test_choices_are_bounded() -> None:
     guard = Guard((), BACKUP_FIRST)
     taken(guard, [said(k, f"word {k}") for k in range(1000)])
