@@ -58,8 +58,11 @@ def lint(
     """
     from midstream.stream import lint_policies, load_policies
     from midstream.stream.policies.linting import UNTOLD
+    from midstream.stream.policies.reading import TAKEN
 
     given = dict(_setting(text) for text in settings)
+    for name in TAKEN.intersection(given):
+        raise typer.BadParameter(f"--set: no file can have a setting {name!r}")
     known = [name for text in tools for name in text.split(",") if name] or None
     stdout = Output(sys.stdout, "standard output")
     colored = color and stdout.tty

@@ -144,3 +144,9 @@ def test_settings_that_no_rule_uses_are_told(rules) -> None:
     told = f"warning: {path}: unused setting: no rule uses the setting 'spare'\n"
     assert (done.status, done.out) == (0, told)
     assert run("rules", "lint", path, "--strict").status == 1
+
+
+def test_a_setting_that_no_file_can_have(rules) -> None:
+    done = run("rules", "lint", rules(), "--set", "tools=rm")
+    assert done.status == 2
+    assert "no file can have a setting 'tools'" in done.err

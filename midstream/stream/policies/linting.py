@@ -8,12 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from midstream._core.errors import ArgumentTypeError
-from midstream._core.toml import read_toml
 from midstream._core.validate import check_iterable, check_text, did_you_mean
 from midstream.logic import lint_rules
 from midstream.stream.policies.conditions import field_tests
 from midstream.stream.policies.defining import Policy
-from midstream.stream.policies.reading import PolicyProblem, read_policies
+from midstream.stream.policies.reading import PolicyProblem, read_file
 from midstream.stream.policies.steps import FIELDS_OF
 
 __all__ = ["UNTOLD", "check_tools", "lint_policies"]
@@ -37,6 +36,7 @@ _REGEX_SIGNS = frozenset("^$|?+()[]{}\\")
 
 def lint_policies(
     policies: Iterable[Policy] | str | os.PathLike[str],
+    /,
     *,
     tools: Iterable[str] | None = None,
     **settings: Any,
@@ -83,8 +83,7 @@ def lint_policies(
     """
     found: list[PolicyProblem] = []
     if isinstance(policies, (str, os.PathLike)):
-        place, data = read_toml(policies)
-        policies, found = read_policies(place, data, settings)
+        _, policies, found = read_file(policies, settings)
     elif settings:
         raise ArgumentTypeError(
             f"settings are for a rule file, and policies have none, got {', '.join(settings)}"

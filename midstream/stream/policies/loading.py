@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from midstream._core.errors import ArgumentValueError, ConfigurationError
-from midstream._core.toml import read_toml
 from midstream._core.validate import did_you_mean
 from midstream.stream.policies.defining import Policy
 from midstream.stream.policies.linting import UNTOLD, lint_policies
-from midstream.stream.policies.reading import PolicyProblem, read_policies
+from midstream.stream.policies.reading import PolicyProblem, read_file, read_policies
 from midstream.stream.policies.ready import known_rules, ready_table
 
 __all__ = ["PolicyWarning", "load_policies", "ready_policies"]
@@ -24,6 +23,7 @@ class PolicyWarning(UserWarning):
 
 def load_policies(
     source: str | os.PathLike[str],
+    /,
     *,
     tools: Iterable[str] | None = None,
     lint: bool = True,
@@ -90,14 +90,13 @@ def load_policies(
     ... ''', delete=["remove"])
     (<Policy 'call limit', block: 'G within'>, <Policy 'backup first', block: '!delete W backup'>)
     """
-    place, data = read_toml(source)
-    policies, unused = read_policies(place, data, settings)
+    place, policies, unused = read_file(source, settings)
     if lint:
         _check(place, [*lint_policies(policies, tools=tools), *unused])
     return policies
 
 
-def ready_policies(names: str | Iterable[str], **settings: Any) -> tuple[Policy, ...]:
+def ready_policies(names: str | Iterable[str], /, **settings: Any) -> tuple[Policy, ...]:
     """Make policies of ready rules.
 
     Parameters

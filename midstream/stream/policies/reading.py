@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from midstream._core.errors import ConfigurationError, MidstreamError
+from midstream._core.toml import read_toml
 from midstream._core.validate import did_you_mean
 from midstream.logic import parse
 from midstream.stream.policies.defining import Policy
 from midstream.stream.policies.ready import known_rules, ready_table
 
-__all__ = ["PolicyProblem", "read_policies"]
+__all__ = ["TAKEN", "PolicyProblem", "read_file", "read_policies"]
 
 _FIELDS = (
     "name",
@@ -29,6 +31,8 @@ _FIELDS = (
 )
 _TABLES = ("help", "settings", "ready", "atoms", "rule")
 _SETTING = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+#: Names of settings that nobody could give: arguments of what reads files are called so.
+TAKEN = frozenset({"tools", "lint", "check_s", "on_problem", "on_change"})
 #: What a setting may say of itself.
 _SETTING_FIELDS = ("default", "help", "at_least", "one_of")
 
@@ -67,6 +71,26 @@ class _Settings(dict[str, Any]):
     def __init__(self) -> None:
         super().__init__()
         self.used: set[str] = set()
+
+
+def read_file(
+    source: str | os.PathLike[str], given: Mapping[str, Any]
+) -> tuple[str, tuple[Policy, ...], list[PolicyProblem]]:
+    """How to call a rule file, its policies, and what in it no rule uses.
+
+    Raises
+    ------
+    ConfigurationError, OSError
+        It cannot be read, or something in it is unknown, missing or wrong.
+    """
+    place, data = read_toml(source)
+    settings = data.get("settings")
+    for name in sorted(TAKEN.intersection(settings if isinstance(settings, dict) else ())):
+        raise ConfigurationError(
+            f"{place}: [settings] {name}: a setting needs another name, since an argument of "
+            "load_policies or PolicyFile has this one"
+        )
+    return place, *read_policies(place, data, given)
 
 
 def read_policies(

@@ -79,6 +79,7 @@ class PolicyFile:
     def __init__(
         self,
         path: str | os.PathLike[str],
+        /,
         *,
         tools: Iterable[str] | None = None,
         check_s: float = 1.0,

@@ -149,14 +149,14 @@ def test_what_is_never_below_zero_is_not_compared_with_less(formula) -> None:
 
 UNUSED = """
 [settings]
-tools = ["rm"]
+remove = ["rm"]
 spare = 3
 
 [settings.other]
 default = "x"
 
 [atoms]
-remove = { tool = "${tools}" }
+remove = { tool = "${remove}" }
 lost = { tool = "y" }
 
 [[rule]]

@@ -8,6 +8,7 @@ from midstream._core.errors import ConfigurationError
 from midstream.stream import (
     Event,
     Guard,
+    lint_policies,
     load_policies,
 )
 
@@ -146,3 +147,12 @@ def test_a_file_as_windows_writes_it(tmp_path) -> None:
 def test_a_regular_expression_in_double_quotes() -> None:
     with pytest.raises(ConfigurationError, match=r"in single quotes, .*, a backslash stands"):
         load_policies(RULE + 'atoms.x = { pattern = "\\d" }')
+
+
+@pytest.mark.parametrize("name", ["tools", "lint", "check_s", "on_change"])
+def test_settings_that_nobody_could_give_are_refused(name, tmp_path) -> None:
+    text = f"[settings]\n{name} = ['rm']\n{RULE}atoms.x.tool = '${{{name}}}'"
+    with pytest.raises(ConfigurationError, match=rf"\[settings\] {name}: .* another name"):
+        load_policies(text)
+    with pytest.raises(ConfigurationError, match=rf"\[settings\] {name}: "):
+        lint_policies(text)
