@@ -278,15 +278,18 @@ def finding_lines(finding: Finding) -> list[tuple[str, str]]:
         finding.severity
     ]
     lines = [(f"{kind}, {does}: {one_line(finding.message)}", _STYLES[finding.severity])]
+    # A recording, or a detector of somebody else's, may put anything there.
     evidence = finding.evidence
-    if "unit" in evidence:
-        lines.append((f'"{one_line(evidence["unit"])}"', "italic"))
-    if finding.period is not None:
+    unit = evidence.get("unit")
+    if isinstance(unit, str):
+        lines.append((f'"{one_line(unit)}"', "italic"))
+    sizes: list[Any] = [evidence.get(name) for name in ("period", "period_chars", "copies")]
+    if all(type(size) in (int, float) for size in sizes):
+        period, chars, copies = sizes
         lines.append(
             (
-                f"period {counted(finding.period, 'token')} "
-                f"({counted(evidence['period_chars'], 'character')}), "
-                f"{finding.copies:.1f} copies, characters {finding.start} to {finding.end}",
+                f"period {counted(period, 'token')} ({counted(chars, 'character')}), "
+                f"{copies:.1f} copies, characters {finding.start} to {finding.end}",
                 "dim",
             )
         )

@@ -11,6 +11,9 @@ from midstream.stream.events import SEVERITIES, Finding
 
 __all__ = ["Report"]
 
+#: What findings carry that count what a text repeats.
+_OF_A_TEXT = frozenset({"channel", "stream_id", "wasted_tokens"})
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -59,7 +62,7 @@ class Report:
                 f.evidence["wasted_tokens"],
             )
             for f in self.findings
-            if "wasted_tokens" in f.evidence
+            if f.evidence.keys() >= _OF_A_TEXT
         )
         text, reach, counted = None, 0, 0
         for channel, stream_id, start, end, wasted in spans:
@@ -90,7 +93,9 @@ class Report:
         usage = metrics["usage"]
         if usage:
             counts = {name: count for name, count in usage.items() if isinstance(count, int)}
-            rows.append(("provider's count", ", ".join(f"{k} {v:,}" for k, v in counts.items())))
+            if counts:
+                told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+                rows.append(("provider's count", told))
         rows += [
             ("characters", f"{metrics['chars']:,}"),
             ("chunks", f"{metrics['chunks']:,}"),

@@ -211,6 +211,45 @@ class TestReplay:
         assert done.status == 0
 
 
+ODD_EVIDENCE = (
+    {"period": 3},
+    {"period": "x", "period_chars": "y", "copies": "z", "unit": 5},
+    {"period": 3, "period_chars": 3, "copies": None, "unit": ["a"]},
+    {"channel": {}, "stream_id": [1], "wasted_tokens": "x"},
+)
+
+
+def test_what_anybody_can_write_into_a_recording_breaks_nothing(tmp_path):
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    rows = [
+        {"midstream": 2, "created": 5, "source": 7, "id": ["x"], "part": "q"},
+        {"seq": 0, "t_ns": 9, "kind": "text", "text": "hi", "data": {"model": 5, "usage": 3}},
+        {"seq": 0, "t_ns": 9, "kind": "usage", "data": {"tokens": {"input_tokens": "x"}}},
+        {"seq": 1, "t_ns": 1, "kind": "usage", "data": {"tokens": [1]}},
+        {"seq": 1, "t_ns": 1, "kind": "tool_call", "text": "{", "name": "n", "stream_id": "!"},
+    ]
+    found = {"kind": "loop", "severity": "stop", "seq": 1, "t_ns": 1, "start": 0, "end": 5}
+    rows += [{"finding": {**found, "message": "m", "evidence": odd}} for odd in ODD_EVIDENCE]
+    rows.append({"end": {"outcome": 5, "error": [1], "events": "x"}})
+    path = folder / "odd.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for command, status in (
+        (["list"], 0),
+        (["search", "hi", "--kind", "loop"], 0),
+        (["show", "odd.jsonl", "--text"], 1),
+        (["verify"], 1),
+        (["export", "odd.jsonl"], 0),
+    ):
+        done = run("recordings", *command, "--folder", folder)
+        assert (done.status, done.err) == (status, ""), command
+    done = run("replay", path, "--step", stdin=b"f\n" * 5 + b"x\ni\nq\n")
+    assert done.status == 1
+    assert done.out.count("LOOP, stream stopped: m") >= 4
+    done = run("replay", path)
+    assert done.status == 0
+
+
 class TestLibrary:
     @pytest.fixture
     def folder(self, tmp_path):

@@ -233,5 +233,6 @@ def assemble(events: Iterable[Event]) -> Answers:
         answers.calls.append(call)
     for tokens in counts.values():
         for name, count in tokens.items():
-            answers.usage[name] = answers.usage.get(name, 0) + count
+            if type(count) is int:  # else a recording says it that no mapper made
+                answers.usage[name] = answers.usage.get(name, 0) + count
     return answers
