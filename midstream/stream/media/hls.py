@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,7 +203,7 @@ class _HlsStream(MediaStream):
             self._queues.append(queue)
             follower = _Follower(self, url, queue)
             self.start_thread(f"midstream-hls-{number}", _Decoding(self, queue, number).run)
-            self.start_task(follower.run(first))
+            self.start_task(partial(follower.run, first))
 
     async def shut(self) -> None:
         """Close connections and queues."""

@@ -264,7 +264,7 @@ class _Pulling(_RtmpStream):
 
         server = await asyncio.start_server(accept, _LOOPBACK, 0)
         port = server.sockets[0].getsockname()[1]
-        self.start_task(self._run(peer, server, calls, port))
+        self.start_task(lambda: self._run(peer, server, calls, port))
 
     async def _run(
         self,
@@ -354,7 +354,7 @@ class _Listening(_Pulling):
             host = f"[{address.host}]" if ":" in address.host else address.host
             key = f"/{address.key}" if address.key else ""
             self.on_listening(f"rtmp://{host}:{port}/{address.app}{key}")
-        self.start_task(self._serve())
+        self.start_task(self._serve)
 
     async def shut(self) -> None:
         """Stop listening, and close the connections."""

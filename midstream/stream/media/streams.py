@@ -89,12 +89,12 @@ class MediaStream(ABC):
         # A daemon: a library's call that cannot be called off must not hold up the exit.
         threading.Thread(target=run, name=name, daemon=True).start()
 
-    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
+    def start_task(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `work` as a task; what it raises goes through the channel."""
 
         async def run() -> None:
             try:
-                await work
+                await work()
             except Exception as error:  # noqa: BLE001 - raised where the events are read
                 self.channel.put(error, wait=False)
 

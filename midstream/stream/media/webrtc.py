@@ -6,6 +6,7 @@ import asyncio
 import base64
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from midstream._core.clock import NS_PER_S, monotonic_ns, s_from_ns
@@ -338,11 +339,15 @@ class _WebRtcStream(MediaStream):
         connection.on("datachannel", self._take_channel)
         connection.on("connectionstatechange", self._changed)
         self._over = asyncio.Event()
-        self.start_task(self._supervise())
+        self.start_task(self._supervise)
         return connection
 
     async def _describe(self, connection: Any, kind: str, sdp: str) -> None:
         aiortc = library("aiortc", "from_webrtc")
+        if not sdp.lstrip().startswith("v=0") or "\nm=" not in sdp:
+            raise MalformedStreamError(
+                f"the {kind} cannot be used: it describes no media", place="WebRTC"
+            )
         try:
             await connection.setRemoteDescription(aiortc.RTCSessionDescription(sdp=sdp, type=kind))
         except Exception as error:
@@ -416,7 +421,7 @@ class _WebRtcStream(MediaStream):
         )
         self._besides.append(beside)
         self._running += 1
-        self.start_task(received.receive(beside))
+        self.start_task(partial(received.receive, beside))
 
     def ended(self) -> None:
         """Take note that a track is over."""

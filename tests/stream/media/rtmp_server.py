@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import struct
 
 _CHUNK = 4096
@@ -105,4 +106,9 @@ class RtmpServer:
             writer.write(message(kind, body, time_ms=time_ms, stream=1, channel=channel))
             await writer.drain()
         if self._reset:
+            # What was sent is read first; then the connection is reset, not closed.
+            await asyncio.sleep(0.5)
+            linger = struct.pack("ii", 1, 0)
+            connection = writer.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             writer.transport.abort()
