@@ -492,7 +492,7 @@ def test_runs_of_agents(shared_data, api) -> None:
     rng = random.Random(9)
     runs = agent_parts(shared_data("agents/tau_airline.jsonl"))
     kinds = set()
-    for run in rng.sample(runs, 6):
+    for run in rng.sample(runs, 4):
         kinds |= {finding.kind for finding in check(api, run, rng).findings}
     wanted = {"drift"} if api == "llama" else {"drift", "early_warning", "policy"}
     assert kinds >= wanted
@@ -509,9 +509,9 @@ def test_looping_recordings(api) -> None:
 
 @pytest.mark.parametrize("api", PAYLOADS)
 def test_texts_of_many_kinds(api) -> None:
-    rng = random.Random(11)
+    rng = random.Random(f"11 {api}")  # other texts for each
     texts = [*healthy().values(), *(text for _, _, text in looping().values())]
-    for text in rng.sample(texts, 6):
+    for text in rng.sample(texts, 3):
         kind = rng.choice(("text", "reasoning"))
         call = ("call", json.dumps({"body": text[:900]}), "note")
         check(api, [(kind, text[:5000], ""), call], rng, loose=True)
@@ -553,7 +553,7 @@ parts = st.lists(
 
 
 @pytest.mark.parametrize("api", PAYLOADS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(parts=parts, seed=st.integers(0, 10**6))
 def test_whatever_is_said(api, parts, seed) -> None:
     check(api, parts, random.Random(seed))
