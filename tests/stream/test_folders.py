@@ -265,3 +265,5 @@ class TestHostile:
             folder.read("a.jsonl")
         with pytest.raises(RecordingError, match="another one now"):
             folder.remove("a.jsonl")
+        with pytest.raises(RecordingError, match="another one now"):
+            folder.names()

@@ -28,7 +28,7 @@ _MOST_CHARS = 200
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*\.jsonl(?:\.gz)?")
 #: Windows takes these for devices, whatever follows the first dot.
 _DEVICES = re.compile(r"(?:CON|PRN|AUX|NUL|COM[0-9]|LPT[0-9])(?:\..*)?", re.IGNORECASE)
-_BY_FD = os.open in os.supports_dir_fd and os.unlink in os.supports_dir_fd
+_BY_FD = {os.open, os.unlink} <= os.supports_dir_fd and os.scandir in os.supports_fd
 _NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
 _FLAGS: int = (
     _NO_FOLLOW
@@ -159,7 +159,8 @@ with the ending .jsonl or .jsonl.gz, got '../run.jsonl'
         """What the system knows of all recordings in it, by name; 5 microseconds each."""
         found = {}
         try:
-            with os.scandir(self.path) as entries:
+            # By its descriptor, so that it is this folder and no other in its place.
+            with self._at() as fd, os.scandir(self.path if fd is None else fd) as entries:
                 for entry in entries:
                     if _is_name(entry.name) and entry.is_file(follow_symlinks=False):
                         with suppress(FileNotFoundError):  # gone meanwhile
