@@ -7,6 +7,7 @@ import tracemalloc
 from statistics import median
 
 from midstream.stream import Event, Guard, PolicySet, load_policies, ready_policies
+from midstream.stream.formats import ChatMapper
 
 from .detectors import text_events
 
@@ -79,6 +80,27 @@ class Added:
     def track_added(self, kind: str) -> float:
         with_them = micros(Guard((), self.compiled), self.events, kind)
         return with_them - micros(Guard(()), self.events, kind)
+
+    track_added.unit = "us"
+
+
+class Choices:
+    """The same for a token of one of several choices, of which each comes in turn."""
+
+    params = ([1, 2, 8],)
+    param_names = ("choices",)
+
+    def setup(self, choices: int) -> None:
+        self.compiled = PolicySet(ten())
+        mapper = ChatMapper()
+        self.events = []
+        for number, event in enumerate(text_events(8000)):
+            delta = {"index": number % choices, "delta": {"content": event.text}}
+            self.events += mapper.events({"choices": [delta]}, number * 1000)
+
+    def track_added(self, choices: int) -> float:
+        with_them = micros(Guard((), self.compiled), self.events, "text")
+        return with_them - micros(Guard(()), self.events, "text")
 
     track_added.unit = "us"
 
