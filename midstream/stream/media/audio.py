@@ -50,6 +50,8 @@ class AudioMeter:
     reads -3.0. Silence is found in blocks of 10 ms, to which its times are exact. Missing audio
     is silence.
 
+    Clipping is counted where samples in a row have full scale; a lossy codec blurs it away.
+
     About 30 microseconds for 1,024 samples of stereo. Not thread-safe.
 
     Examples

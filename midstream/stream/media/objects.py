@@ -61,9 +61,9 @@ class CascadeDetector:
 
     Examples
     --------
-    >>> import pytest; _ = pytest.importorskip("cv2")
-    >>> CascadeDetector().detect(np.zeros((240, 320, 3), dtype=np.uint8))
-    []
+    >>> detector = CascadeDetector("face", min_size=48)  # doctest: +SKIP
+    >>> detector.detect(picture)  # doctest: +SKIP
+    [DetectedObject(label='face', box=(155, 105, 222, 222), score=4.583)]
     """
 
     def __init__(

@@ -58,10 +58,9 @@ class SphinxTranscriber:
 
     Examples
     --------
-    >>> import pytest; _ = pytest.importorskip("pocketsphinx")
-    >>> transcriber = SphinxTranscriber(words=["one", "two", "three"])
-    >>> transcriber.take(np.zeros(16_000, dtype=np.int16), 0.0), transcriber.finish()
-    ([], [])
+    >>> transcriber = SphinxTranscriber(words=["one", "two"])  # doctest: +SKIP
+    >>> SphinxTranscriber.sample_rate_hz
+    16000
     """
 
     sample_rate_hz = 16_000
