@@ -18,6 +18,9 @@ from websockets.asyncio.client import connect  # noqa: E402
 from midstream.apps.serving import AgentServers, AgentService, ServingLimits  # noqa: E402
 from midstream.stream.sse import SSEParser  # noqa: E402
 
+#: Bare connections of the test that runs, which are cut at its end.
+_OPEN: list[asyncio.StreamWriter] = []
+
 
 class Running:
     """A service that is served."""
@@ -32,8 +35,8 @@ class Running:
     @contextlib.asynccontextmanager
     async def socket(self, query="", **options):
         """A WebSocket; the first message is read already."""
-        options = {"compression": None, "max_size": 1 << 24, "proxy": None, **options}
-        async with connect(f"{self.ws}/{query}", **options) as socket:
+        options = {"compression": None, "max_size": 1 << 24, "max_queue": None, **options}
+        async with connect(f"{self.ws}/{query}", proxy=None, **options) as socket:
             socket.hello = json.loads(await socket.recv())
             assert socket.hello["type"] == "connected"
             yield socket
@@ -106,6 +109,11 @@ async def running(*, drain_s=2.0, limits=None, **options):
         yield it
     finally:
         await it.client.aclose()
+        while _OPEN:
+            writer = _OPEN.pop()
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
         servers.stop()
         await serving
 
@@ -121,6 +129,7 @@ async def raw(url, data):
     """A bare connection to a server, with something sent."""
     port = int(url.rsplit(":", 1)[1])
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    _OPEN.append(writer)
     writer.write(data)
     await writer.drain()
     return reader, writer
