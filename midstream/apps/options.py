@@ -72,6 +72,7 @@ __all__ = [
     "Pin",
     "Port",
     "Prompt",
+    "ProxyDash",
     "Record",
     "RecordFolder",
     "RecordTo",
@@ -796,5 +797,18 @@ DashSources = Annotated[
         metavar="[SOURCE]...",
         help="Recordings, [bold]-[/] for standard input, URLs of endpoints, quic://HOST:PORT/NAME.",
         show_default=False,
+    ),
+]
+ProxyDash = Annotated[
+    int | None,
+    typer.Option(
+        "--dash",
+        metavar="PORT",
+        min=0,
+        max=65535,
+        rich_help_panel=_SHOW,
+        show_default=False,
+        help="Show the guarded streams on this machine at this port, 0 for a free one: midstream "
+        "dash's page. It needs the extra ui.",
     ),
 ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
@@ -27,8 +28,9 @@ from midstream.errors import (
 )
 
 if TYPE_CHECKING:
-    from midstream.stream import Detector, Finding
-    from midstream.stream.policies import PolicyFile
+    from midstream.apps.feed import FeedObserver
+    from midstream.stream import Detector, Finding, Guard
+    from midstream.stream.policies import PoliciesLike, PolicyFile
     from midstream.stream.proxy import Proxy, ProxyServer
 
 __all__ = ["serve"]
@@ -49,6 +51,7 @@ def serve(
     hosts: Collection[str] = (),
     allow_unread: bool = False,
     hold_text: int = 0,
+    dash_port: int | None = None,
     drain_s: float = 30.0,
     certificate: Path | None = None,
     key: Path | None = None,
@@ -84,6 +87,8 @@ def serve(
         Let answers that cannot be read pass although a rule may deny or stop.
     hold_text : int, default 0
         Characters of a text that may be held back, see `Proxy`.
+    dash_port : int, optional
+        Port of a dashboard of the guarded streams, for this machine alone.
     drain_s : float
     certificate, key : Path, optional
         For HTTPS, in PEM.
@@ -130,6 +135,7 @@ def serve(
     # What is wrong with a file is told in a row of its own.
     logging.getLogger("midstream.stream.policies").addHandler(logging.NullHandler())
 
+    dash = None if dash_port is None else _Dash(dash_port, recordings)
     try:
         proxy = Proxy(
             upstream,
@@ -143,6 +149,7 @@ def serve(
             on_finding=told.finding,
             allow_unread=allow_unread,
             hold_text=hold_text,
+            observe=None if dash is None else dash.observe,
         )
         tls = None
         if certificate is None and key is not None:
@@ -154,7 +161,9 @@ def serve(
         raise typer.BadParameter(str(error)) from None
     except OSError as error:  # of the certificate
         raise typer.BadParameter(f"--certificate: {error}") from None
-    run = _Run(proxy, server, told, files, "http" if tls is None else "https")
+    if dash is not None:
+        dash.rules = lambda: proxy.policies
+    run = _Run(proxy, server, told, files, "http" if tls is None else "https", dash)
     with told:
         try:
             run_loop(run.main())
@@ -191,6 +200,7 @@ class _Run:
         told: _Told,
         rules: Sequence[PolicyFile],
         scheme: str,
+        dash: _Dash | None,
     ) -> None:
         self.signalled = 0
         self._proxy = proxy
@@ -198,6 +208,7 @@ class _Run:
         self._told = told
         self._rules = rules
         self._scheme = scheme
+        self._dash = dash
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def main(self) -> None:
@@ -211,7 +222,11 @@ class _Run:
                 old[number] = signal.signal(number, self._handle)
         telling = self._loop.create_task(self._tell_start())
         try:
-            await self._server.serve()
+            async with contextlib.AsyncExitStack() as stack:
+                if self._dash is not None:
+                    url = await stack.enter_async_context(self._dash.running())
+                    self._told.row("dash", url=url)
+                await self._server.serve()
         finally:
             telling.cancel()
             for number, handler in old.items():
@@ -247,6 +262,41 @@ class _Run:
             rules.reload(force=True)
 
 
+class _Dash:
+    """The dashboard beside the proxy."""
+
+    def __init__(self, port: int, recordings: Path | None) -> None:
+        from midstream.apps.feed import Feed
+        from midstream.apps.web import Dashboard
+
+        self._feed = Feed()
+        # What it can play are the proxy's own recordings.
+        self._page = Dashboard(self._feed, port=port, recordings=recordings)
+        self.rules: Callable[[], PoliciesLike] = tuple
+
+    def observe(self, request_id: str, api: str, guard: Guard) -> FeedObserver:
+        """Show the stream of a guard."""
+        from midstream.apps.feed import FeedObserver
+        from midstream.stream.policies import as_policies
+
+        rules = self.rules()
+        names = () if rules == () else [policy.name for policy in as_policies(rules)]
+        return FeedObserver(self._feed, request_id, guard, labels={"api": api}, policies=names)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[str]:
+        """Serve the page; its address."""
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                page = await stack.enter_async_context(self._page)
+            except OSError as error:  # the proxy's own address is not to blame
+                raise ArgumentValueError(f"--dash: {error.strerror or error}") from None
+            try:
+                yield page.url
+            finally:
+                self._feed.close()
+
+
 class _Told(Telling):
     """What the proxy says of itself.
 
@@ -271,6 +321,8 @@ def _line(row: dict[str, Any]) -> tuple[str, str]:
     kind = row["type"]
     if kind == "proxying":
         return f"guarding {row['upstream']} at {row['url']}", "bold"
+    if kind == "dash":
+        return f"showing at {row['url']}", ""
     if kind == "finding":
         what = row["rule"] or row["kind"]
         style = "bold red" if row["severity"] in ("stop", "block") else "yellow"

@@ -8,7 +8,8 @@ Sources, all async iterators of events
     audio and video: `from_hls`, `from_rtmp`, `from_webrtc`, of `media`; `simulate` for those that
     no model wrote, of `simulating`
 Watching
-    `watch`, `Watch`, `Report`, `Metrics`; `Guard`, its synchronous core, with `Step` and `Denial`
+    `watch`, `Watch`, `Report`, `Metrics`; `Guard`, its synchronous core, with `Step` and `Denial`, and
+    `StreamObserver` for who looks on
 Policies
     `Policy`, `PolicySet`, `load_policies`, `PolicyFile`, `lint_policies`; `ready_policies`,
     `ready_rules`; `PolicyProblem`, `PolicyWarning`, `ReadyRule`
@@ -79,7 +80,7 @@ if TYPE_CHECKING:
         detectors_with,
     )
     from midstream.stream.events import Denial, Event, Finding
-    from midstream.stream.guard import Guard, Step
+    from midstream.stream.guard import Guard, Step, StreamObserver
     from midstream.stream.http import from_http
     from midstream.stream.media import from_hls, from_rtmp, from_webrtc
     from midstream.stream.metrics import Metrics
@@ -178,6 +179,7 @@ __all__ = [
     "Source",
     "StallDetector",
     "Step",
+    "StreamObserver",
     "Stepper",
     "StreamLoss",
     "StreamRecord",
@@ -274,6 +276,7 @@ __getattr__, __dir__ = lazy_exports(
         "Source": "sources",
         "StallDetector": "detectors",
         "Step": "guard",
+        "StreamObserver": "guard",
         "Stepper": "recording",
         "StreamLoss": "adapting",
         "StreamRecord": "adapting",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, RefusedError
 from midstream._core.validate import check_callback, check_choice, check_int, check_iterable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from midstream.stream.policies import Enforcer, PoliciesLike
     from midstream.stream.steering import Steering
 
-__all__ = ["MAX_ERRORS", "MAX_FINDINGS", "OUTCOMES", "Denial", "Guard", "Step"]
+__all__ = ["MAX_ERRORS", "MAX_FINDINGS", "OUTCOMES", "Denial", "Guard", "Step", "StreamObserver"]
 
 #: Findings and messages of errors that a guard keeps; a stop is always kept, the rest is counted.
 MAX_FINDINGS = 1000
@@ -42,6 +42,19 @@ _WRITTEN = frozenset({"text", "reasoning", "audio", "tool_call"})
 _MOST_TEXTS = 1024
 #: Later than any deadline.
 NEVER_NS = 1 << 62
+
+
+class StreamObserver(Protocol):
+    """Who is told what happens to a stream, and has no say in it: `Guard.attach`."""
+
+    def event(self, event: Event, gap_ns: int | None = None) -> object:
+        """Take the next event, before detectors and policies do."""
+
+    def finding(self, finding: Finding) -> object:
+        """Take what was found."""
+
+    def close(self, outcome: str = "ended", error: str | None = None) -> object:
+        """Take note that the stream is over, as `Guard.finish` is told."""
 
 
 class Step(NamedTuple):
@@ -197,6 +210,58 @@ class Guard:
         self._latest_ns = 0  # the newest of all: a clock may be set back
         self._n_dropped = 0  # findings and errors beyond what is kept
         self._over = False
+        self._observer: StreamObserver | None = None
+
+    def attach(self, observer: StreamObserver) -> None:
+        """Have somebody told of all that happens from now on: a dashboard, for example.
+
+        Parameters
+        ----------
+        observer : StreamObserver
+            What it raises comes out of the method in which it was told.
+
+        Raises
+        ------
+        ArgumentTypeError
+            It lacks a method.
+        RefusedError
+            There is one already.
+
+        Notes
+        -----
+        Without an observer this costs nothing: it is one more among those who see the events.
+
+        Examples
+        --------
+        >>> class Printer:
+        ...     def event(self, event, gap_ns=None):
+        ...         print("event", event.text)
+        ...     def finding(self, finding):
+        ...         print("finding", finding.kind)
+        ...     def close(self, outcome="ended", error=None):
+        ...         print("over", outcome)
+        >>> guard = Guard(())
+        >>> guard.attach(Printer())
+        >>> _ = guard.take(Event("text", 0, 0, "Once"))
+        event Once
+        >>> _ = guard.finish()
+        over ended
+        """
+        for name in ("event", "finding", "close"):
+            if not callable(getattr(observer, name, None)):
+                raise ArgumentTypeError(
+                    f"observer must have event, finding and close, got {type(observer).__name__}"
+                )
+        if self._observer is not None:
+            raise RefusedError("the guard has an observer already")
+        self._observer = observer
+        take = observer.event
+
+        def observe(event: Event, gap_ns: int = 0) -> tuple[()]:
+            take(event, gap_ns)
+            return ()
+
+        self._observers.insert(0, observe)
 
     @property
     def detectors(self) -> tuple[Detector, ...]:
@@ -550,8 +615,11 @@ class Guard:
                 step = self._step(self._enforcer, made, PASS)
             except Exception as error:  # noqa: BLE001 - the caller's function or callback
                 failures.append(error)
+        told = None if error is None else one_line(error)
         if self._recorder is not None:
-            self._recorder.settle(outcome, None if error is None else one_line(error))
+            self._recorder.settle(outcome, told)
+        if self._observer is not None:
+            self._observer.close(outcome, told)
         if failures:
             for further in failures[1:]:
                 self.remember(one_line(further))
@@ -619,6 +687,8 @@ class Guard:
                 self.stopped = finding
             if self._recorder is not None and not self._recorder.closed:
                 self._recorder.write_finding(finding)
+            if self._observer is not None:
+                self._observer.finding(finding)
             if self._on_finding is not None:
                 self._on_finding(finding)
         return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -12,7 +13,9 @@ import urllib.request
 from urllib.error import HTTPError
 
 import pytest
-from apps.program import finished, read_until, run, started
+from apps.program import finished, read_until, run, run_process, started
+from stream.chat import story, within
+from stream.proxy.wires import Upstream, post, raw
 
 pytest.importorskip("starlette", reason="the web dashboard needs the extra 'ui'")
 
@@ -151,3 +154,38 @@ def test_a_browser_gets_the_token_in_a_file_of_its_own(tmp_path):
         assert token in rest[0]
         process.send_signal(signal.SIGINT)
         finished(process)
+
+
+async def test_the_proxys_streams_are_shown_beside_it(tmp_path):
+    options = ("--port", 0, "--dash", 0, "--record", tmp_path, "--json")
+    async with within(60), Upstream(story(20)) as upstream:
+        with started("proxy", "--upstream", upstream.url, *options) as process:
+            said = await asyncio.to_thread(read_until, process.stdout, b'"proxying"')
+            while not said.endswith(b"\n"):
+                said += await asyncio.to_thread(os.read, process.stdout.fileno(), 65536)
+            rows = {row["type"]: row for row in map(json.loads, said.splitlines())}
+            answer = await raw(rows["proxying"]["url"], post("/v1/chat/completions"))
+            assert b"tok1" in answer
+            page = rows["dash"]["url"]
+            _, listed = await asyncio.to_thread(get, page, "api/recordings")
+            assert len(json.loads(listed)["recordings"]) == 1
+            with urllib.request.urlopen(page + "api/feed", timeout=30) as feed:
+                said = b""
+                while b'"outcome":"ended"' not in said:
+                    said += await asyncio.to_thread(feed.readline)
+            assert b"tok1" in said
+            taken = await asyncio.to_thread(
+                run_process,
+                "proxy",
+                "--upstream",
+                upstream.url,
+                "--port",
+                0,
+                "--dash",
+                page.rpartition(":")[2].strip("/"),
+            )
+            assert taken.status == 3
+            assert "--dash" in taken.err
+            process.send_signal(signal.SIGTERM)
+            done = await asyncio.to_thread(finished, process)
+    assert done.status == 128 + signal.SIGTERM

@@ -1,7 +1,8 @@
 r"""The live feed: what many streams do, in frames that any number of readers follow.
 
 A feed
-    `Feed`, into which a `FeedStream` for each stream puts what happens; `Feed.follow` runs a source
+    `Feed`, into which a `FeedStream` for each stream puts what happens; `Feed.follow` runs a
+    source, `FeedObserver` shows what a `Guard` looks at
 Readers
     `Subscription`, an iterator of `Frame`; `apply` for whoever keeps a copy of the state
 
@@ -85,16 +86,18 @@ from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from midstream.apps.feed.feeds import Feed
+    from midstream.apps.feed.observing import FeedObserver
     from midstream.apps.feed.states import apply
     from midstream.apps.feed.streams import FeedStream
     from midstream.apps.feed.subscriptions import Frame, Subscription
 
-__all__ = ["Feed", "FeedStream", "Frame", "Subscription", "apply"]
+__all__ = ["Feed", "FeedObserver", "FeedStream", "Frame", "Subscription", "apply"]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {
         "Feed": "feeds",
+        "FeedObserver": "observing",
         "FeedStream": "streams",
         "Frame": "subscriptions",
         "Subscription": "subscriptions",

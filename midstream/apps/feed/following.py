@@ -30,6 +30,9 @@ class Verdicts:
         self._names = tuple(names)
         self._violated: set[str] = set()
 
+    def __bool__(self) -> bool:
+        return bool(self._names)
+
     def found(self, finding: Finding) -> None:
         """Take note of a finding, if it is a policy's."""
         rule = finding.evidence.get("rule")

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from midstream.stream.detectors import Detector
     from midstream.stream.events import Finding
-    from midstream.stream.guard import Denial, Guard
+    from midstream.stream.guard import Denial, Guard, StreamObserver
     from midstream.stream.policies import PoliciesLike
     from midstream.stream.proxy.bodies import Framing, Rewriter
     from midstream.stream.proxy.connecting import DirectTransport
@@ -114,6 +114,9 @@ class Proxy:
         all. A server on one's own machine without it can be reached by any web page.
     on_finding : callable, optional
         Called with the request's id and each finding, the moment it is made.
+    observe : callable, optional
+        Called with the request's id, its API and its guard when a guarded stream begins: makes who
+        is told of its events, for `Guard.attach`. What that raises ends the stream.
     allow_unread : bool, default False
         Let answers of a model that cannot be read pass although a rule may deny or stop.
     hold_text : int, default 0
@@ -170,6 +173,7 @@ class Proxy:
         redact: bool = True,
         hosts: Collection[str] | None = None,
         on_finding: Callable[[str, Finding], object] | None = None,
+        observe: Callable[[str, str, Guard], StreamObserver] | None = None,
         allow_unread: bool = False,
         hold_text: int = 0,
         transport: httpx2.AsyncBaseTransport | None = None,
@@ -189,6 +193,9 @@ class Proxy:
         self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
         if on_finding is not None:
             check_callback("on_finding", on_finding)
+        if observe is not None:
+            check_callback("observe", observe)
+        self._observe = observe
         self._on_finding = on_finding
         self._redact = bool(redact)
         self._folder: RecordingsFolder | None = None
@@ -394,7 +401,7 @@ class Proxy:
         def guard(number: int) -> Guard:
             request_id = f"{session_id}-{number}"
             recorder = None if number == 0 else self._recorder(request_id, route)
-            made = self._guard(request_id, recorder)
+            made = self._guard(request_id, route, recorder)
             if recorder is not None:
                 recorders[made] = recorder
             return made
@@ -614,18 +621,21 @@ class Proxy:
         """Make what a guarded answer is looked at with."""
         flight.id = _new_id()
         flight.recorder = self._recorder(flight.id, flight.route)
-        guard = self._guard(flight.id, flight.recorder)
+        guard = self._guard(flight.id, flight.route, flight.recorder)
         exchange = Exchange(flight.route, self._guarding, guard)
         exchange.request(content, encoding)
         flight.exchange = exchange
 
-    def _guard(self, request_id: str, recorder: Recorder | None) -> Guard:
+    def _guard(self, request_id: str, route: Route, recorder: Recorder | None) -> Guard:
         def found(finding: Finding) -> None:
             self.metrics.verdict(rule_of(finding), finding.severity)
             if self._on_finding is not None:
                 self._on_finding(request_id, finding)
 
-        return self._guarding.guard(recorder=recorder, on_finding=found)
+        guard = self._guarding.guard(recorder=recorder, on_finding=found)
+        if self._observe is not None:
+            guard.attach(self._observe(request_id, route.api, guard))
+        return guard
 
     def _recorder(self, request_id: str, route: Route) -> Recorder | None:
         if self._folder is None:
