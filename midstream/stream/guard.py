@@ -594,6 +594,7 @@ class Guard:
         if self._over:
             return NOTHING
         self._over = True
+        told = None if error is None else one_line(error)
         failures: list[Exception] = []
         if self._steering is not None:
             known = broken or outcome in ("ended", "stopped")
@@ -615,7 +616,6 @@ class Guard:
                 step = self._step(self._enforcer, made, PASS)
             except Exception as error:  # noqa: BLE001 - the caller's function or callback
                 failures.append(error)
-        told = None if error is None else one_line(error)
         if self._recorder is not None:
             self._recorder.settle(outcome, told)
         if self._observer is not None:

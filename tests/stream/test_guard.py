@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +14,11 @@ from midstream.stream import (
     Guard,
     LoopDetector,
     Policy,
+    Recorder,
     StallDetector,
     Step,
     load,
+    read_recording,
     replay,
     shipped_recordings,
     watch,
@@ -220,3 +223,13 @@ def test_a_guard_that_is_over_takes_nothing(policies) -> None:
     with pytest.raises(RefusedError, match=r"recall: the stream is over"):
         guard.recall(())
     assert guard.finish().findings == ()
+
+
+def test_a_detector_that_fails_in_the_end_leaves_the_recording_settled(tmp_path: Path) -> None:
+    with Recorder(tmp_path / "one.jsonl") as recorder:
+        guard = Guard([Own((), True)], recorder=recorder)
+        guard.take(Event("text", 0, 0, "a"))
+        with pytest.raises(ArgumentTypeError):
+            guard.finish("failed", error=ValueError("why"))
+    recording = read_recording(tmp_path / "one.jsonl")
+    assert (recording.outcome, recording.error) == ("failed", "why")
