@@ -69,6 +69,7 @@ __all__ = [
     "OnStall",
     "OpenBrowser",
     "Origin",
+    "Otel",
     "Pin",
     "Port",
     "Prompt",
@@ -505,6 +506,15 @@ AllowUnread = Annotated[
         "--allow-unread",
         rich_help_panel=_SERVE,
         help="Let answers of a model that cannot be read pass although a rule may deny or stop.",
+    ),
+]
+Otel = Annotated[
+    bool,
+    typer.Option(
+        "--otel",
+        rich_help_panel=_SERVE,
+        help="Export spans and metrics of the guarded streams over OTLP, to where "
+        "OTEL_EXPORTER_OTLP_ENDPOINT says. Needs the extra otel.",
     ),
 ]
 HoldText = Annotated[

@@ -30,8 +30,10 @@ from midstream.errors import (
 if TYPE_CHECKING:
     from midstream.apps.feed import FeedObserver
     from midstream.stream import Detector, Finding, Guard
+    from midstream.stream.guard import StreamObserver
     from midstream.stream.policies import PoliciesLike, PolicyFile
     from midstream.stream.proxy import Proxy, ProxyServer
+    from midstream.stream.telemetry import Telemetry
 
 __all__ = ["serve"]
 
@@ -52,6 +54,7 @@ def serve(
     allow_unread: bool = False,
     hold_text: int = 0,
     dash_port: int | None = None,
+    otel: bool = False,
     drain_s: float = 30.0,
     certificate: Path | None = None,
     key: Path | None = None,
@@ -89,6 +92,8 @@ def serve(
         Characters of a text that may be held back, see `Proxy`.
     dash_port : int, optional
         Port of a dashboard of the guarded streams, for this machine alone.
+    otel : bool, default False
+        Export spans and metrics of the guarded streams.
     drain_s : float
     certificate, key : Path, optional
         For HTTPS, in PEM.
@@ -136,6 +141,12 @@ def serve(
     logging.getLogger("midstream.stream.policies").addHandler(logging.NullHandler())
 
     dash = None if dash_port is None else _Dash(dash_port, recordings)
+    stack = contextlib.ExitStack()
+    telemetry = None
+    if otel:
+        from midstream.apps.otel import exporting
+
+        telemetry = stack.enter_context(exporting("midstream-proxy"))
     try:
         proxy = Proxy(
             upstream,
@@ -149,14 +160,15 @@ def serve(
             on_finding=told.finding,
             allow_unread=allow_unread,
             hold_text=hold_text,
-            observe=None if dash is None else dash.observe,
+            observe=_observe(dash, telemetry, upstream),
         )
         tls = None
         if certificate is None and key is not None:
             raise typer.BadParameter("--key goes only with --certificate")
         if certificate is not None:
             tls = (str(certificate), str(certificate if key is None else key))
-        server = ProxyServer(proxy, host, port, drain_s=drain_s, tls=tls)
+        wrap = None if telemetry is None else telemetry.asgi
+        server = ProxyServer(proxy, host, port, drain_s=drain_s, tls=tls, wrap=wrap)
     except (ArgumentTypeError, ArgumentValueError) as error:
         raise typer.BadParameter(str(error)) from None
     except OSError as error:  # of the certificate
@@ -164,7 +176,7 @@ def serve(
     if dash is not None:
         dash.rules = lambda: proxy.policies
     run = _Run(proxy, server, told, files, "http" if tls is None else "https", dash)
-    with told:
+    with stack, told:
         try:
             run_loop(run.main())
         except OSError as error:
@@ -175,6 +187,30 @@ def serve(
             return FAILED
         told.row("served", requests=sum(proxy.metrics.requests.values()))
     return 128 + run.signalled if run.signalled else NOTHING
+
+
+#: Whose API it is that clients of the proxy speak.
+_PROVIDERS = {"chat": "openai", "responses": "openai", "realtime": "openai"}
+
+
+def _observe(
+    dash: _Dash | None, telemetry: Telemetry | None, upstream: str
+) -> Callable[[str, str, Guard], StreamObserver] | None:
+    """What has the dashboard, and the telemetry, told of each stream."""
+    if telemetry is None:
+        return None if dash is None else dash.observe
+
+    def observe(request_id: str, api: str, guard: Guard) -> StreamObserver:
+        span = telemetry.start(
+            provider=_PROVIDERS.get(api, api),
+            server=upstream,
+            attributes={"midstream.request.id": request_id},
+        )
+        if dash is not None:
+            guard.attach(dash.observe(request_id, api, guard))
+        return span
+
+    return observe
 
 
 def _detectors(on_loop: Action, on_stall: Action) -> list[Detector]:

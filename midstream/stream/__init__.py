@@ -8,8 +8,8 @@ Sources, all async iterators of events
     audio and video: `from_hls`, `from_rtmp`, `from_webrtc`, of `media`; `simulate` for those that
     no model wrote, of `simulating`
 Watching
-    `watch`, `Watch`, `Report`, `Metrics`; `Guard`, its synchronous core, with `Step` and `Denial`, and
-    `StreamObserver` for who looks on
+    `watch`, `Watch`, `Report`, `Metrics`; `Guard`, its synchronous core, with `Step` and `Denial`,
+    and `StreamObserver` for who looks on
 Policies
     `Policy`, `PolicySet`, `load_policies`, `PolicyFile`, `lint_policies`; `ready_policies`,
     `ready_rules`; `PolicyProblem`, `PolicyWarning`, `ReadyRule`
@@ -179,9 +179,9 @@ __all__ = [
     "Source",
     "StallDetector",
     "Step",
-    "StreamObserver",
     "Stepper",
     "StreamLoss",
+    "StreamObserver",
     "StreamRecord",
     "ToolLoopDetector",
     "WarningModel",

@@ -53,7 +53,7 @@ class StreamObserver(Protocol):
     def finding(self, finding: Finding) -> object:
         """Take what was found."""
 
-    def close(self, outcome: str = "ended", error: str | None = None) -> object:
+    def close(self, outcome: str = "ended", error: Exception | None = None) -> object:
         """Take note that the stream is over, as `Guard.finish` is told."""
 
 
@@ -210,10 +210,10 @@ class Guard:
         self._latest_ns = 0  # the newest of all: a clock may be set back
         self._n_dropped = 0  # findings and errors beyond what is kept
         self._over = False
-        self._observer: StreamObserver | None = None
+        self._attached: list[StreamObserver] = []
 
     def attach(self, observer: StreamObserver) -> None:
-        """Have somebody told of all that happens from now on: a dashboard, for example.
+        """Have somebody told of all that happens from now on: a dashboard, or a telemetry.
 
         Parameters
         ----------
@@ -225,11 +225,12 @@ class Guard:
         ArgumentTypeError
             It lacks a method.
         RefusedError
-            There is one already.
+            It is attached already, or the stream is over.
 
         Notes
         -----
-        Without an observer this costs nothing: it is one more among those who see the events.
+        Without an observer this costs nothing: it is one more among those who see the events. Of
+        several, each is told before those that were attached earlier.
 
         Examples
         --------
@@ -252,9 +253,11 @@ class Guard:
                 raise ArgumentTypeError(
                     f"observer must have event, finding and close, got {type(observer).__name__}"
                 )
-        if self._observer is not None:
-            raise RefusedError("the guard has an observer already")
-        self._observer = observer
+        if self._over or any(one is observer for one in self._attached):
+            raise RefusedError(
+                "the stream is over" if self._over else f"{observer!r} is attached already"
+            )
+        self._attached.append(observer)
         take = observer.event
 
         def observe(event: Event, gap_ns: int = 0) -> tuple[()]:
@@ -594,7 +597,7 @@ class Guard:
         if self._over:
             return NOTHING
         self._over = True
-        told = None if error is None else one_line(error)
+        broke, told = error, None if error is None else one_line(error)
         failures: list[Exception] = []
         if self._steering is not None:
             known = broken or outcome in ("ended", "stopped")
@@ -618,8 +621,8 @@ class Guard:
                 failures.append(error)
         if self._recorder is not None:
             self._recorder.settle(outcome, told)
-        if self._observer is not None:
-            self._observer.close(outcome, told)
+        for observer in self._attached:
+            observer.close(outcome, broke)
         if failures:
             for further in failures[1:]:
                 self.remember(one_line(further))
@@ -687,8 +690,8 @@ class Guard:
                 self.stopped = finding
             if self._recorder is not None and not self._recorder.closed:
                 self._recorder.write_finding(finding)
-            if self._observer is not None:
-                self._observer.finding(finding)
+            for observer in self._attached:
+                observer.finding(finding)
             if self._on_finding is not None:
                 self._on_finding(finding)
         return made

@@ -22,6 +22,7 @@ from midstream.stream.sources import Source, check_readable, from_iterable
 if TYPE_CHECKING:
     from midstream.logic import Obligation
     from midstream.meta.loop import StrangeLoop
+    from midstream.stream.guard import StreamObserver
     from midstream.stream.policies import PoliciesLike
 
 __all__ = ["Watch", "watch"]
@@ -205,6 +206,20 @@ class Watch(AsyncClosing):
     def metrics(self) -> Metrics:
         """Counts and times so far."""
         return self._guard.metrics
+
+    def attach(self, observer: StreamObserver) -> None:
+        """Have somebody told of all that happens, as `Guard.attach` does.
+
+        Parameters
+        ----------
+        observer : StreamObserver
+
+        Raises
+        ------
+        ArgumentTypeError, RefusedError
+            As there.
+        """
+        self._guard.attach(observer)
 
     def __aiter__(self) -> Self:
         return self

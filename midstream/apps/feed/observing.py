@@ -79,12 +79,12 @@ class FeedObserver:
         if self._stream is not None:
             self._stream.finding(finding)
 
-    def close(self, outcome: str = "ended", error: str | None = None) -> None:
+    def close(self, outcome: str = "ended", error: Exception | None = None) -> None:
         """Show that it is over."""
         stream = self._stream
         if stream is not None:
             self._verdicts.tell(stream, self._owed(), over=outcome in ("ended", "stopped"))
-            stream.close(outcome, error)
+            stream.close(outcome, None if error is None else str(error) or type(error).__name__)
 
     def _begin(self, event: Event) -> FeedStream:
         data = event.data

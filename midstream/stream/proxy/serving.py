@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import ssl
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
@@ -41,6 +42,9 @@ class ProxyServer:
         end with an error in their own protocol's form.
     tls : tuple of two paths, optional
         Files of the certificate's chain and of its key, in PEM.
+    wrap : callable, optional
+        ``wrap(proxy)`` is the ASGI application that is served in its place: `Telemetry.asgi`, for
+        example.
 
     Attributes
     ----------
@@ -84,6 +88,7 @@ class ProxyServer:
         *,
         drain_s: float = 30.0,
         tls: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
+        wrap: Callable[[Any], Any] | None = None,
     ) -> None:
         from midstream.stream.proxy.application import Proxy
 
@@ -115,7 +120,7 @@ class ProxyServer:
         protocol = type("BoundProtocol", (_Protocol,), {"limits": proxy.limits})
         self._server = QuietServer(
             uvicorn.Config(
-                proxy,
+                proxy if wrap is None else wrap(proxy),
                 http=protocol,
                 ws=_SocketProtocol,
                 ws_max_size=proxy.limits.max_event_bytes,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from midstream._core.clock import monotonic_ns, s_from_ns
@@ -15,15 +14,12 @@ from midstream.stream.events import Event, Finding
 from midstream.stream.formats.counts import token_counts
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import Span, TracerProvider
 
-    from midstream.stream.report import Report
-    from midstream.stream.watching import Watch
-
 __all__ = ["Operation", "Telemetry"]
+
+Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 #: Buckets that the conventions recommend: times double, tokens go by powers of four.
 _SECONDS = tuple(0.01 * 2**n for n in range(14))
@@ -82,7 +78,8 @@ class Telemetry:
     >>> telemetry = Telemetry()
     >>> async def main():
     ...     guard = watch(from_iterable(["Once ", "upon"]))
-    ...     async for event in telemetry.follow(guard, provider="openai", model="gpt-x"):
+    ...     guard.attach(telemetry.start(provider="openai", model="gpt-x"))
+    ...     async for event in guard:
     ...         print(event.text, end="")
     >>> asyncio.run(main())
     Once upon
@@ -182,60 +179,42 @@ class Telemetry:
         )
         return Operation(self, span, labels)
 
-    async def follow(
-        self,
-        watch: Watch,
-        *,
-        provider: str,
-        operation: str = "chat",
-        model: str | None = None,
-        server: str | None = None,
-        attributes: Mapping[str, Any] | None = None,
-    ) -> AsyncGenerator[Event, None]:
-        """Hand on the events of a watch, with a span around them.
+    def asgi(self, application: Application) -> Application:
+        """Let spans of an ASGI application belong to those of its clients.
 
         Parameters
         ----------
-        watch : Watch
-            One whose iteration has not begun.
-        provider, operation, model, server, attributes
-            As for `start`.
+        application : ASGI application
+            A `midstream.stream.proxy.Proxy`, for example.
 
-        Yields
-        ------
-        Event
+        Returns
+        -------
+        ASGI application
+            The same, in the context that the header ``traceparent`` of a request names.
 
         Notes
         -----
-        Leaving the iteration early ends the span, and closes the watch once the generator is
-        closed. 1 microsecond an event and 4 a chunk, most of it in the SDK's histogram. Of one
-        stream, the first 1,000 findings are counted, as `Watch.findings` has them.
+        Some 5 microseconds a request. The header still reaches the upstream as it came.
         """
-        with self.start(
-            provider=provider,
-            operation=operation,
-            model=model,
-            server=server,
-            attributes=attributes,
-        ) as span:
-            seen = 0
-            failure: Exception | None = None
+        from opentelemetry import context, propagate
+
+        async def within(scope: dict[str, Any], receive: Any, send: Any) -> None:
+            names = (b"traceparent", b"tracestate", b"baggage")
+            carrier = {
+                name.decode("latin-1"): value.decode("latin-1")
+                for name, value in scope.get("headers", ())
+                if name in names
+            }
+            if not carrier:
+                await application(scope, receive, send)
+                return
+            token = context.attach(propagate.extract(carrier))
             try:
-                async with aclosing(watch):
-                    async for event in watch:
-                        span.event(event)
-                        if len(watch.findings) > seen:
-                            for finding in watch.findings[seen:]:
-                                span.finding(finding)
-                            seen = len(watch.findings)
-                        yield event
-            except Exception as error:
-                failure = error
-                raise
+                await application(scope, receive, send)
             finally:
-                for finding in watch.findings[seen:]:
-                    span.finding(finding)
-                span.end(watch.report(), error=failure)
+                context.detach(token)
+
+        return within
 
 
 @dataclass
@@ -249,9 +228,12 @@ class _Known:
 class Operation:
     """The span of one stream, and its part in the metrics. Made by `Telemetry.start`.
 
+    A `StreamObserver`: `Watch.attach`, `Guard.attach` or the ``observe`` of a proxy ties it to one.
+
     Notes
     -----
-    A context manager: what leaves it by an exception is ended as failed. Ending twice does nothing.
+    1 microsecond an event and 4 a chunk, most of it in the SDK's histogram. Closing twice does
+    nothing. Not thread-safe.
     """
 
     def __init__(self, telemetry: Telemetry, span: Span, labels: dict[str, Any]) -> None:
@@ -274,34 +256,24 @@ class Operation:
         """OpenTelemetry's own."""
         return self._span
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None or kind is GeneratorExit:
-            self._end("closed", "")
-        else:
-            self._end("failed", kind.__qualname__)
-
-    def event(self, event: Event) -> None:
+    def event(self, event: Event, gap_ns: int | None = None) -> None:
         """Take note of one event.
 
         Parameters
         ----------
         event : Event
             With its arrival time, counted from the request.
+        gap_ns : int, optional
+            Nanoseconds from the event before, without those that its reader took; by default the
+            difference of their times.
         """
         t_ns = event.t_ns
         if self._first_ns is None:
             self._first_ns = t_ns
             self._telemetry._first.record(s_from_ns(t_ns), self._labels)
         elif t_ns != self._last_ns:  # events of one arrival are one chunk
-            self._telemetry._gaps.record(s_from_ns(max(0, t_ns - self._last_ns)), self._labels)
+            gap_ns = t_ns - self._last_ns if gap_ns is None else gap_ns
+            self._telemetry._gaps.record(s_from_ns(max(0, gap_ns)), self._labels)
         self._last_ns = t_ns
         kind = event.kind
         data = event.data
@@ -336,25 +308,20 @@ class Operation:
             own["midstream.finding.seq"] = finding.seq
             self._span.add_event("midstream.finding", own)
 
-    def end(self, report: Report, *, error: BaseException | None = None) -> None:
-        """End the span as the report says.
+    def close(self, outcome: str = "ended", error: Exception | None = None) -> None:
+        """End the span.
 
         Parameters
         ----------
-        report : Report
-            Of the watch, when it is over.
-        error : BaseException, optional
-            What broke the stream; its class is the ``error.type``.
-
-        Raises
-        ------
-        ArgumentValueError
-            The report is of a watch that still runs.
+        outcome : str, default "ended"
+            As `Report.outcome` has it. That midstream stopped the stream is no error.
+        error : Exception, optional
+            What broke the stream; its class is the ``error.type``, its message is left out.
         """
-        outcome = report.outcome
-        if outcome == "running":
-            raise ArgumentValueError("report is of a watch that still runs: outcome is 'running'")
-        if outcome == "stopped":  # midstream did what it is for: no error
+        if self._over:
+            return
+        self._over = True
+        if outcome == "stopped":
             self._telemetry._stops.add(1, self._labels)
         name = "" if error is None else type(error).__qualname__
         if not name and outcome == "failed":
@@ -380,9 +347,6 @@ class Operation:
             self._usage.update(usage)
 
     def _end(self, outcome: str, error: str) -> None:
-        if self._over:
-            return
-        self._over = True
         span, labels = self._span, dict(self._labels)
         counts = token_counts(self._usage)
         if self._known.model is not None:

@@ -121,11 +121,23 @@ async def test_a_closed_feed_does_not_disturb_a_stream() -> None:
     assert streams(feed) == []
 
 
-def test_a_guard_has_one_observer_with_three_methods() -> None:
+def test_observers_have_three_methods_and_are_attached_once() -> None:
     guard = Guard(())
     with pytest.raises(ArgumentTypeError, match="event, finding and close, got object"):
         guard.attach(object())  # type: ignore[arg-type]
     observer = FeedObserver(Feed(), "one", guard)
     guard.attach(observer)
-    with pytest.raises(RefusedError):
+    with pytest.raises(RefusedError, match="attached already"):
         guard.attach(observer)
+
+
+def test_several_observers_are_all_told() -> None:
+    feeds = [Feed(), Feed()]
+    guard = Guard(())
+    for feed in feeds:
+        guard.attach(FeedObserver(feed, "one", guard))
+    guard.take(Event("text", 0, 0, "Once"))
+    guard.finish("failed", error=ValueError("broken"))
+    for feed in feeds:
+        (one,) = streams(feed)
+        assert (one["outcome"], one["error"]) == ("failed", "broken")

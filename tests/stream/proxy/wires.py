@@ -181,8 +181,9 @@ class Upstream:
 async def proxied(upstream, **settings):
     """Run a proxy before a server; gives the proxy with its `url`."""
     drain_s = settings.pop("drain_s", 1.0)
+    wrap = settings.pop("wrap", None)
     proxy = Proxy(upstream if isinstance(upstream, str) else upstream.url, **settings)
-    server = ProxyServer(proxy, drain_s=drain_s)
+    server = ProxyServer(proxy, drain_s=drain_s, wrap=wrap)
     serving = asyncio.create_task(server.serve())
     waiting = asyncio.create_task(server.started.wait())
     await asyncio.wait((serving, waiting), return_when=asyncio.FIRST_COMPLETED)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from stream.chat import chunk, sse
+from stream.chat import chunk, sse, within
+from stream.proxy.wires import PATHS, Upstream, post, proxied, raw, split
 
-from midstream.errors import ArgumentTypeError, ArgumentValueError
+from midstream.errors import ArgumentTypeError, ArgumentValueError, RefusedError
 from midstream.stream import Event, Policy, from_iterable, from_sse, watch
 from midstream.stream.telemetry import Telemetry
 
@@ -50,8 +51,8 @@ class Collected:
 
     async def follow(self, guard, **given):
         """Read a watch to its end."""
-        named = {"provider": "openai", **given}
-        return [event async for event in self.telemetry.follow(guard, **named)]
+        guard.attach(self.telemetry.start(**{"provider": "openai", **given}))
+        return [event async for event in guard]
 
 
 @pytest.fixture
@@ -125,10 +126,7 @@ async def test_gaps_are_counted_once_a_chunk(collected):
     operation = collected.telemetry.start(provider="openai")
     for event in events:
         operation.event(event)
-    guard = watch([])
-    async for _ in guard:
-        pass
-    operation.end(guard.report())
+    operation.close()
     (gaps,) = collected.metrics()["gen_ai.client.operation.time_per_output_chunk"]
     assert (gaps.count, gaps.sum) == (2, pytest.approx(0.025))
 
@@ -179,11 +177,11 @@ async def test_an_error_that_the_stream_tells(collected):
     assert collected.spans[0].attributes["error.type"] == "stream_error"
 
 
-async def test_leaving_early_ends_the_span_and_closes_the_watch(collected):
+async def test_closing_early_ends_the_span(collected):
     guard = watch(from_iterable(["a", "b", "c"]))
-    events = collected.telemetry.follow(guard, provider="openai")
-    assert (await anext(events)).text == "a"
-    await events.aclose()
+    guard.attach(collected.telemetry.start(provider="openai"))
+    assert (await anext(guard)).text == "a"
+    await guard.aclose()
     (span,) = collected.spans
     assert span.attributes["midstream.outcome"] == guard.report().outcome == "closed"
 
@@ -210,18 +208,41 @@ async def test_a_span_has_its_parent(collected):
     assert inner.parent.span_id == parent.get_span_context().span_id
 
 
-async def test_ends_once_and_only_when_over(collected):
+async def test_a_span_ends_once(collected):
     guard = watch(["a"])
     operation = collected.telemetry.start(provider="openai", operation="text_completion")
-    with pytest.raises(ArgumentValueError, match="still runs"):
-        operation.end(guard.report())
-    async for event in guard:
-        operation.event(event)
-    operation.end(guard.report())
-    operation.end(guard.report())
-    with operation:
+    guard.attach(operation)
+    with pytest.raises(RefusedError, match="attached already"):
+        guard.attach(operation)
+    async for _ in guard:
         pass
+    operation.close("failed")
     assert len(collected.spans) == 1
+    assert collected.spans[0].attributes["midstream.outcome"] == "ended"
+    with pytest.raises(RefusedError, match="over"):
+        guard.attach(collected.telemetry.start(provider="openai"))
+
+
+async def test_streams_of_a_proxy_belong_to_their_clients_spans(collected):
+    async with (
+        within(),
+        Upstream(answer()) as upstream,
+        proxied(
+            upstream,
+            observe=lambda request_id, api, guard: collected.telemetry.start(provider=api),
+            wrap=collected.telemetry.asgi,
+        ) as proxy,
+    ):
+        trace = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"
+        request = post(PATHS["chat"]).replace(b"\r\n", f"\r\ntraceparent: {trace}\r\n".encode(), 1)
+        assert split(await raw(proxy.url, request))[2] == answer()
+        await raw(proxy.url, post(PATHS["chat"]))
+    mine, other = collected.spans
+    assert f"{mine.get_span_context().trace_id:x}" == "ab" * 16
+    assert f"{mine.parent.span_id:x}" == "cd" * 8
+    assert other.parent is None
+    assert mine.attributes["gen_ai.usage.output_tokens"] == 5
+    assert mine.attributes["midstream.outcome"] == "ended"
 
 
 @pytest.mark.parametrize(
