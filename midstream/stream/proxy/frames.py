@@ -189,9 +189,11 @@ class SSESplitter:
         text = raw
         if not begun and raw.startswith(_BOM):
             text = raw[3:]
-        if text.startswith(b"data: ") and text.find(b"\n", 6, -2) < 0 and b"\r" not in text:
-            value, name = text[6:].rstrip(b"\n"), ""
-        else:
+        value, name = b"", ""
+        if plain := text.startswith(b"data: ") and b"\r" not in text:
+            value = text[6:].rstrip(b"\n")
+            plain = b"\n" not in value
+        if not plain:
             lines: list[bytes] = []
             named = b""
             for line in text.splitlines():
