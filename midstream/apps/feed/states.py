@@ -16,6 +16,7 @@ __all__ = [
     "copy_state",
     "copy_stream",
     "encode",
+    "new_stream",
     "plain",
     "repaired",
 ]
@@ -125,6 +126,34 @@ def copy_state(state: Fields) -> Fields:
         "streams": {key: copy_stream(stream) for key, stream in state["streams"].items()},
         "messages": list(state["messages"]),
         "history": list(state["history"]),
+    }
+
+
+def new_stream(key: str, name: str, labels: dict[str, str], now_s: float) -> Fields:
+    """State of a stream that begins."""
+    counted = ("events", "chunks", "chars", "findings", "calls", "errors")
+    times = ("first_ms", "p50_ms", "p90_ms", "p99_ms", "max_ms")
+    return {
+        "key": key,
+        "name": name,
+        "labels": labels,
+        "opened_s": now_s,
+        "closed_s": None,
+        "outcome": "running",
+        "error": None,
+        "news_s": now_s,
+        "counts": {**dict.fromkeys(counted, 0), "by_kind": {}, "usage": None},
+        "rate": {"events_per_s": 0.0, "chars_per_s": 0.0},
+        "latency": {**dict.fromkeys(times), "n": 0},
+        "regime": {"name": None, "attractor": None, "confidence": None, "n": 0, "of": None},
+        "audio": None,
+        "video": None,
+        "verdicts": {},
+        "texts": {},
+        "findings": [],
+        "rates": [],
+        "levels": [],
+        "portrait": [],
     }
 
 

@@ -23,8 +23,9 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _LEAST_TOKEN = 16
 _MOST_SESSIONS = 256
 _SESSION_S = 7 * 24 * 3600
-#: Wrong tokens in so many seconds, after which none is looked at.
+#: Wrong tokens of one peer in so many seconds, after which none of its is looked at.
 _WRONG, _WRONG_S = 10, 60
+_MOST_PEERS = 1024
 #: Tickets that were given out and not used.
 _MOST_TICKETS = 64
 _TICKET_S = 30
@@ -85,8 +86,8 @@ class Access:
     -----
     A name in ``Host`` may be the server's own or one of `hosts`; where it listens on every address,
     also any address: what a foreign page could be made to ask for by is a name. ``Origin``, where
-    there is one, must be the page's own; so must ``Sec-Fetch-Site``. Ten wrong tokens a minute, and
-    none is looked at until it is over.
+    there is one, must be the page's own; so must ``Sec-Fetch-Site``. After ten wrong tokens of one
+    peer in a minute, none of its is looked at until that is over.
 
     Examples
     --------
@@ -120,7 +121,7 @@ server, at '0.0.0.0'
         self._any_address = not is_loopback(host)
         self._sessions: OrderedDict[str, int] = OrderedDict()
         self._tickets: OrderedDict[str, int] = OrderedDict()
-        self._wrong: deque[int] = deque(maxlen=_WRONG)
+        self._wrong: OrderedDict[str, deque[int]] = OrderedDict()  # by who has shown it
 
     def knows_host(self, host: str) -> bool:
         """Whether this value of ``Host`` is one of ours."""
@@ -135,22 +136,26 @@ server, at '0.0.0.0'
             return False
         return True
 
-    def login(self, token: str) -> str | None:
+    def login(self, token: str, peer: str = "") -> str | None:
         """Exchange the token for a session; None where it is another.
+
+        Parameters
+        ----------
+        token : str
+        peer : str
+            Whose it is: the address.
 
         Raises
         ------
         PermissionError
-            Too many were wrong.
+            Too many of this peer's were wrong.
         """
-        now_ns = monotonic_ns()
-        if len(self._wrong) == _WRONG and now_ns - self._wrong[0] < ns_from_s(_WRONG_S):
+        if not self._may_try(peer):
             raise PermissionError(_ATTEMPTS_MESSAGE)
-        if self.token is None or not _same(token, self.token):
-            self._wrong.append(now_ns)
+        if not self._is_token(token, peer):
             return None
         session = secrets.token_urlsafe(32)
-        self._sessions[session] = now_ns
+        self._sessions[session] = monotonic_ns()
         if len(self._sessions) > _MOST_SESSIONS:
             self._sessions.popitem(last=False)
         return session
@@ -159,7 +164,7 @@ server, at '0.0.0.0'
         """End a session."""
         self._sessions.pop(session, None)
 
-    def allows(self, session: str | None, bearer: str | None = None) -> bool:
+    def allows(self, session: str | None, bearer: str | None = None, peer: str = "") -> bool:
         """Whether a reader with this cookie, or this token in ``Authorization``, may read."""
         if self.token is None:
             return True
@@ -167,14 +172,22 @@ server, at '0.0.0.0'
             begun_ns = self._sessions.get(session)
             if begun_ns is not None and monotonic_ns() - begun_ns < ns_from_s(_SESSION_S):
                 return True
-        if bearer is None:
-            return False
-        now_ns = monotonic_ns()
-        if len(self._wrong) == _WRONG and now_ns - self._wrong[0] < ns_from_s(_WRONG_S):
-            return False
-        if _same(bearer, self.token):
+        return bearer is not None and self._may_try(peer) and self._is_token(bearer, peer)
+
+    def _may_try(self, peer: str) -> bool:
+        wrong = self._wrong.get(peer)
+        if wrong is None or len(wrong) < _WRONG:
             return True
-        self._wrong.append(now_ns)
+        return monotonic_ns() - wrong[0] >= ns_from_s(_WRONG_S)
+
+    def _is_token(self, given: str, peer: str) -> bool:
+        right = self.token
+        if right is not None and hmac.compare_digest(_bytes(given), _bytes(right)):
+            return True
+        self._wrong.setdefault(peer, deque(maxlen=_WRONG)).append(monotonic_ns())
+        self._wrong.move_to_end(peer)
+        if len(self._wrong) > _MOST_PEERS:
+            self._wrong.popitem(last=False)
         return False
 
     def ticket(self) -> str:
@@ -266,8 +279,8 @@ class Guarded:
         )
 
 
-def _same(given: str, right: str) -> bool:
-    return hmac.compare_digest(given.encode("utf-8", "replace"), right.encode("utf-8", "replace"))
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
 
 
 def _name_of(host: str) -> str | None:

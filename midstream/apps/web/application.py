@@ -155,7 +155,9 @@ class PageServer:
     def _allows(self, request: Request) -> bool:
         scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
         return self._access.allows(
-            self._cookie(request), bearer.strip() if scheme.lower() == "bearer" else None
+            self._cookie(request),
+            bearer.strip() if scheme.lower() == "bearer" else None,
+            _peer(request),
         )
 
     async def _login(self, request: Request) -> Response:
@@ -175,7 +177,7 @@ class PageServer:
         if not isinstance(token, str):
             return _problem(400, "a token is wanted")
         try:
-            session = self._access.login(token)
+            session = self._access.login(token, _peer(request))
         except PermissionError as error:
             return _problem(429, str(error))
         if session is None:
@@ -321,6 +323,10 @@ class _EventStream(Response):
 async def _until_gone(receive: Any) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def _peer(request: Request) -> str:
+    return "" if request.client is None else request.client.host
 
 
 def _problem(status: int, message: str) -> Response:

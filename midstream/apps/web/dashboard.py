@@ -25,10 +25,11 @@ try:
 
     from midstream.apps.web.application import PageServer, resume_after
 except ModuleNotFoundError as missing:
-    if missing.name not in ("starlette", "uvicorn"):
+    package = (missing.name or "").partition(".")[0]
+    if package not in ("starlette", "uvicorn"):
         raise
     raise ModuleNotFoundError(
-        f'the web dashboard needs {missing.name}: pip install "midstream[ui]"', name=missing.name
+        f'the web dashboard needs {package}: pip install "midstream[ui]"', name=package
     ) from missing
 
 __all__ = ["Dashboard"]
@@ -39,6 +40,7 @@ _BACKLOG = 128
 #: How long answers may take once it is to end.
 _LAST_S = 2
 _MOST_SESSIONS = 64
+_MOST_HEAD_BYTES = 32768
 
 
 class Dashboard:
@@ -163,6 +165,8 @@ class Dashboard:
                 await self._serve_quic(exits, port)
             config = uvicorn.Config(
                 self._pages.app,
+                http="h11",  # it limits heads
+                h11_max_incomplete_event_size=_MOST_HEAD_BYTES,
                 ws="none",
                 lifespan="off",
                 log_config=None,

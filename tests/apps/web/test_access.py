@@ -96,6 +96,14 @@ def test_guessing_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(PermissionError, match="wait a minute"):
             guard.login(token)
     assert not guard.allows(None, TOKEN)
+    assert guard.allows(None, TOKEN, "another peer")
     later_ns = access.monotonic_ns() + 61 * 10**9
     monkeypatch.setattr(access, "monotonic_ns", lambda: later_ns)
     assert guard.login(TOKEN) is not None
+
+
+def test_who_guesses_is_forgotten_in_time() -> None:
+    guard = Access("0.0.0.0", token=TOKEN)
+    for number in range(3000):
+        assert not guard.allows(None, "guess", f"peer {number}")
+    assert len(guard._wrong) == 1024

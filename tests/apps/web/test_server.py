@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import itertools
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -349,3 +352,60 @@ async def test_arguments(feed: Feed) -> None:
         with pytest.raises(OSError, match="in use"):
             async with Dashboard(feed, port=page.address[1], transport=False):
                 pass
+
+
+async def test_who_reads_nothing_delays_nobody_and_gets_a_snapshot(feed: Feed) -> None:
+    stream = feed.open("one")
+    async with asyncio.timeout(50), Dashboard(feed, transport=False) as page, client(page) as http:
+        reader, writer = await asyncio.open_connection(*page.address, limit=1 << 16)
+        writer.write(b"GET /api/feed HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        await reader.readuntil(b'"type":"snapshot"')
+        async with http.stream("GET", "/api/feed") as answer:
+            frames = sse(answer.aiter_lines())
+            (_, first), seen = await anext(frames), 0
+            before = first["id"]
+            for number in range(800):
+                stream.event(Event("text", number, number, f"{number:05d} " * 5000))
+                feed.flush()
+                while before < feed.id:
+                    _, fields = await anext(frames)
+                    assert fields["id"] == before + 1
+                    before, seen = fields["id"], seen + 1
+        assert seen >= 800
+        # What it has missed it is not given late, but all at once.
+        rest = await read_to(reader, f'"id":{feed.id},'.encode())
+        ids = [int(line.rpartition(b"-")[2]) for line in rest.split(b"\n") if line[:4] == b"id: "]
+        jumps = [(a, b) for a, b in itertools.pairwise(ids) if b != a + 1]
+        assert len(jumps) == 1
+        assert ids[-1] == feed.id
+        writer.close()
+
+
+async def read_to(reader: asyncio.StreamReader, end: bytes) -> bytes:
+    said = b""
+    pieces = []
+    while end not in said:
+        piece = await reader.read(1 << 20)
+        assert piece
+        pieces.append(piece)
+        said = said[-100:] + piece
+    return b"".join(pieces)
+
+
+async def test_heads_are_limited(feed: Feed) -> None:
+    async with asyncio.timeout(30), Dashboard(feed, transport=False) as page:
+        reader, writer = await asyncio.open_connection(*page.address)
+        writer.write(b"GET / HTTP/1.1\r\nhost: localhost\r\nx: " + b"y" * 100_000)
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 400")
+        writer.close()
+
+
+def test_a_missing_extra_is_named() -> None:
+    script = (
+        "import sys; sys.modules['starlette'] = None\n"
+        "try:\n import midstream.apps.web.dashboard\n"
+        "except ModuleNotFoundError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, check=True)
+    assert b'pip install "midstream[ui]"' in done.stdout

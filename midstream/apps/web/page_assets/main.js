@@ -5,12 +5,12 @@ import { arranged, asked, fillStream, List } from "./list.js";
 import { Link, login } from "./link.js";
 import * as panels from "./panels.js";
 import { Replay } from "./replay.js";
+import { announce, announceFindings } from "./speech.js";
 import { apply } from "./state.js";
 import { TextView } from "./text.js";
 import { bytes, element, make, plain, put, seconds, whole } from "./words.js";
 
 const RATE_MS = 500; // how often what moves by itself is drawn
-const ANNOUNCE_MS = 5000; // findings are told to listeners at most so often
 const THEMES = ["auto", "light", "dark"];
 const THEME_NAMES = { auto: "system", light: "light", dark: "dark" };
 
@@ -322,30 +322,6 @@ async function tokenOfAddress() {
   history.replaceState(null, "", location.pathname);
   const problem = await login(decodeURIComponent(found[1])).catch((error) => error.message);
   if (problem) put(element("login-problem"), problem);
-}
-
-// What is said to those who listen
-
-const said = { words: [], timer: null, at: 0 };
-
-function announce(words) {
-  put(element("announce"), words);
-}
-
-function announceFindings(fields) {
-  for (const change of Object.values(fields.changed || {})) {
-    for (const finding of (change.append && change.append.findings) || []) {
-      if (finding.severity !== "note") said.words.push(`${finding.severity}: ${finding.message}`);
-    }
-  }
-  if (!said.words.length || said.timer) return;
-  said.timer = setTimeout(() => {
-    const last = said.words[said.words.length - 1];
-    announce(said.words.length === 1 ? last : `${said.words.length} findings, the last: ${last}`);
-    said.words = [];
-    said.at = performance.now();
-    said.timer = null;
-  }, Math.max(0, ANNOUNCE_MS - (performance.now() - said.at)));
 }
 
 // Recordings
