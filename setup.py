@@ -172,6 +172,7 @@ MODULES = {
     "midstream.stream._loops": ["ms_near.c"],
     "midstream.stream._patterns": [],
     "midstream.stream._segments": [],
+    "midstream.stream.media._spots": ["ms_spots.c"],
     "midstream.scheduler._histogram": ["ms_hdr.c"],
     "midstream.scheduler._scheduler": SCHEDULER,
     "midstream.scheduler._sleep": ["ms_sleep.c"],

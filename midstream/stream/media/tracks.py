@@ -13,6 +13,7 @@ import numpy.typing as npt
 from midstream._core.clock import monotonic_ns, s_from_ns
 from midstream._core.errors import MalformedStreamError
 from midstream._core.validate import check_int, check_real
+from midstream.stream.media._spots import WIDEST, spots_mean
 from midstream.stream.media.audio import AudioMeter
 from midstream.stream.media.beside import Beside
 from midstream.stream.media.channel import Channel, Draft
@@ -331,14 +332,38 @@ class Miniature:
     def luma(self, frame: Any) -> npt.NDArray[np.float32]:
         """Return (36, 64) numbers in [0, 1] of a frame of PyAV's."""
         columns, rows = SPOTS
+        width, height = frame.width, frame.height
+        name = frame.format.name
+        if name in _LUMA_FIRST and columns <= width <= WIDEST and rows <= height:
+            plane = frame.planes[0]
+            stride = plane.line_size
+            if stride >= width:  # negative where it stands upside down
+                luma = spots_mean(memoryview(plane), stride, width, height, columns, rows)
+                if name in _FULL_RANGE or frame.color_range == _FULL:
+                    luma /= 255.0
+                else:
+                    luma -= 16.0
+                    luma /= 219.0
+                    np.clip(luma, 0.0, 1.0, out=luma)
+                return luma
         small = self._reformatter.reformat(
             frame, width=columns, height=rows, format="gray", interpolation="AREA"
         )
         plane = small.planes[0]
         pixels = np.frombuffer(plane, np.uint8).reshape(rows, plane.line_size)[:, :columns]
-        luma: npt.NDArray[np.float32] = pixels.astype(np.float32)
+        luma = pixels.astype(np.float32)
         luma /= 255.0
         return luma
+
+
+#: Formats whose first plane is 8-bit luma; those whose luma goes from 0 to 255.
+_FULL_RANGE = frozenset({"gray", "yuvj420p", "yuvj422p", "yuvj444p", "yuvj440p"})
+_LUMA_FIRST = _FULL_RANGE | {
+    *("yuv420p", "yuv422p", "yuv444p", "yuv440p", "yuv411p", "yuv410p"),
+    *("yuva420p", "yuva422p", "yuva444p", "nv12", "nv21", "nv16"),
+}
+#: `av.video.reformatter.ColorRange.JPEG`.
+_FULL = 2
 
 
 def samples_of(frame: Any) -> npt.NDArray[np.float32]:
