@@ -16,6 +16,7 @@ import numpy.typing as npt
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.snapshots import sealed, unsealed
 from midstream._core.validate import check_choice, check_int
+from midstream._core.words import counted
 from midstream.logic._checks import as_formula
 from midstream.logic._flat import flatten
 from midstream.logic._infinite import product
@@ -729,7 +730,7 @@ class Monitor(Core):
 
     def __repr__(self) -> str:
         subject = "an automaton" if self.formula is None else self._shown()
-        return f"<Monitor of {subject}: {self.verdict} after {self.position} events>"
+        return f"<Monitor of {subject}: {self.verdict} after {counted(self.position, 'event')}>"
 
     def _repr_html_(self) -> str:
         first, *rest = map(html.escape, self._sentences())

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.snapshots import sealed, unsealed
 from midstream._core.validate import check_choice, check_int, check_real, check_text
+from midstream._core.words import counted
 from midstream.logic._assembly import (
     Assembly,
     GroupPlan,
@@ -121,7 +122,7 @@ class Finding:
     def __str__(self) -> str:
         whose = "" if self.key is None else f" for {self.key!r}"
         if self.at_end:
-            cause = f"the stream ended after {self.step} events"
+            cause = f"the stream ended after {counted(self.step, 'event')}"
         else:
             true = ", ".join(self.atoms) or "no atom of it"
             cause = f"at step {self.step}, with {true} true"
@@ -447,7 +448,8 @@ class RuleBook:
 
     def _begin(self) -> None:
         """What is not the engine's, as it is at first."""
-        self._audit: deque[dict[str, Any]] = deque(maxlen=self._options["audit"])
+        # Made when there is something to keep: thousands of copies keep nothing, and it is 1 KiB.
+        self._audit: deque[dict[str, Any]] | None = None
         self._n_broken = 0
         self._n_refused = 0
         self._fulfilments: dict[tuple[int, int], tuple[int, ...]] = {}
@@ -481,7 +483,7 @@ class RuleBook:
         ``committed``, ``allowed``, ``action``, ``findings``. Events themselves are not kept: they
         may be secret. Not part of a snapshot.
         """
-        return tuple(self._audit)
+        return tuple(self._audit or ())
 
     @property
     def metrics(self) -> dict[str, int]:
@@ -952,7 +954,8 @@ class RuleBook:
         verb = "was broken" if finding.broken else "can no longer be broken"
         lines = [f"Rule {finding.rule!r}{whose}: {finding.formula} {verb}."]
         if finding.at_end:
-            lines.append(f"The stream ended after {finding.step} events, and something was owed.")
+            ended = f"The stream ended after {counted(finding.step, 'event')}"
+            lines.append(f"{ended}, and something was owed.")
         else:
             true = ", ".join(finding.atoms) or "none"
             false = ", ".join(name for name in plan.atoms if name not in finding.atoms) or "none"
@@ -1010,16 +1013,19 @@ class RuleBook:
         """Count, log and pass on what was decided."""
         self._n_broken += len(outcome.broken) if outcome.committed else 0
         self._n_refused += not outcome.committed
-        self._audit.append(
-            {
-                "step": outcome.findings[-1].step,
-                "time": self.time,
-                "committed": outcome.committed,
-                "allowed": outcome.allowed,
-                "action": outcome.action,
-                "findings": [finding.to_dict() for finding in outcome.findings],
-            }
-        )
+        if self._options["audit"]:
+            if self._audit is None:
+                self._audit = deque(maxlen=self._options["audit"])
+            self._audit.append(
+                {
+                    "step": outcome.findings[-1].step,
+                    "time": self.time,
+                    "committed": outcome.committed,
+                    "allowed": outcome.allowed,
+                    "action": outcome.action,
+                    "findings": [finding.to_dict() for finding in outcome.findings],
+                }
+            )
         if self._on_finding is not None:
             for finding in outcome.findings:
                 self._on_finding(finding)
@@ -1194,8 +1200,8 @@ class RuleBook:
     def __repr__(self) -> str:
         metrics = self.metrics
         return (
-            f"<RuleBook of {len(self._rules)} rules after {metrics['events']} events, "
-            f"{metrics['slices']} slices>"
+            f"<RuleBook of {counted(len(self._rules), 'rule')} after "
+            f"{counted(metrics['events'], 'event')}, {counted(metrics['slices'], 'slice')}>"
         )
 
     def _repr_html_(self) -> str:

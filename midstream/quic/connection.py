@@ -24,6 +24,7 @@ from midstream._core.errors import (
     QuicTimeoutError,
 )
 from midstream._core.validate import check_int, check_real, check_text
+from midstream._core.words import counted
 from midstream.quic._closing import Failure, failure_of
 from midstream.quic._endpoint import Address, Endpoint, resolve
 from midstream.quic._protocol import Protocol, Segments
@@ -515,10 +516,9 @@ class Connection:
             if isinstance(error, QuicTimeoutError):
                 raise
             left = len(self._sending)
+            what = f"{counted(left, 'stream')} {'was' if left == 1 else 'were'} not acknowledged"
             self.close(0)
-            raise QuicTimeoutError(
-                f"{self._place()}: {left} streams were not acknowledged within {timeout_s} s"
-            ) from None
+            raise QuicTimeoutError(f"{self._place()}: {what} within {timeout_s} s") from None
         await self._last_tickets(timeout_s)
         self.close(0)
 

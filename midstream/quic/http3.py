@@ -38,6 +38,7 @@ from midstream._core.errors import (
     StreamStoppedError,
 )
 from midstream._core.validate import check_int, check_text
+from midstream._core.words import counted
 from midstream.quic import _h3_frames as frames
 from midstream.quic._h3_asgi import Application, asgi, check_app
 from midstream.quic._h3_errors import ConnectionFault, Http3Error, Http3ErrorCode, StreamFault
@@ -1390,7 +1391,8 @@ async def _join(parts: AsyncIterator[bytes], limit: int) -> bytes:
         size += len(part)
         if size > limit:
             raise StreamFault(
-                Http3ErrorCode.H3_EXCESSIVE_LOAD, f"body is above the limit of {limit} bytes"
+                Http3ErrorCode.H3_EXCESSIVE_LOAD,
+                f"body is above the limit of {counted(limit, 'byte')}",
             )
         found.append(part)
     return b"".join(found)

@@ -20,6 +20,7 @@ from midstream._core.errors import (
     StreamStoppedError,
 )
 from midstream._core.validate import check_int
+from midstream._core.words import counted
 from midstream.quic._transport import StreamState
 from midstream.quic._waiters import other_loop
 from midstream.quic.priority import Priority
@@ -265,7 +266,8 @@ class Stream(StreamState):
                 searched = len(held)
             if searched >= limit:
                 raise asyncio.LimitOverrunError(
-                    f"no separator in the first {searched} bytes of stream {self.stream_id}",
+                    f"no separator in the first {counted(searched, 'byte')} "
+                    f"of stream {self.stream_id}",
                     searched,
                 )
             if not await self._hold_some(limit - searched):
@@ -298,7 +300,7 @@ class Stream(StreamState):
         await self._hold(limit + 1)
         if self._held is not None and len(self._held) > limit:
             raise asyncio.LimitOverrunError(
-                f"stream {self.stream_id} has more than {limit} bytes", len(self._held)
+                f"stream {self.stream_id} has more than {counted(limit, 'byte')}", len(self._held)
             )
         return self._release()
 
@@ -763,7 +765,8 @@ class StreamReader:
         except asyncio.IncompleteReadError as error:
             return error.partial
         except asyncio.LimitOverrunError as error:
-            raise ArgumentValueError(f"the line is longer than {self._limit} bytes") from error
+            limit = counted(self._limit, "byte")
+            raise ArgumentValueError(f"the line is longer than {limit}") from error
 
     def at_eof(self) -> bool:
         """See `Stream.at_eof`."""

@@ -270,7 +270,7 @@ async def test_a_drain_that_takes_too_long_closes_all_the_same() -> None:
     async with pair(idle, server=quiet) as (connection, _):
         stream = await connection.open_bi()
         stream.write(b"x" * 100)
-        with pytest.raises(QuicTimeoutError, match="1 streams were not acknowledged"):
+        with pytest.raises(QuicTimeoutError, match="1 stream was not acknowledged"):
             await connection.drain(0.05)
         assert connection.closed
 
