@@ -60,7 +60,7 @@ class CallJudgement(TextJudgement):
             self._close_calls(self._assembler.ended)
             if progress is None:  # no tool call
                 return 0
-            call = self._calls[stream_id] = PendingCall(progress)
+            call = self._calls[stream_id] = PendingCall(progress, self._set.key_fields)
             self._quiet()
             if len(self._calls) > _MOST_CALLS:
                 self._forget()

@@ -11,7 +11,7 @@ from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream.logic import RuleBook
 from midstream.stream.patterns import PatternSet
 from midstream.stream.policies.conditions import all_within, field_tests, pattern_set
-from midstream.stream.policies.defining import Policy, conditions_of
+from midstream.stream.policies.defining import Policy, conditions_of, key_field
 from midstream.stream.policies.steps import CHANNELS, METERS
 
 __all__ = ["PolicySet"]
@@ -114,6 +114,13 @@ class PolicySet:
         #: Whether they look at arguments, at all those of a result's call too.
         self.reads_arguments = reads_all or bool(self.argument_paths)
         self.reads_calls = reads_all or "call" in paths
+        self.reads_plain_names = reads_all or "plain_name" in paths
+        #: Field of a step -> paths, of which the first that it has gives its value.
+        self.key_fields = {
+            key_field(policy.key): tuple(tuple(path.split(".")) for path in policy.key)
+            for policy in self.policies
+            if isinstance(policy.key, tuple)
+        }
         self._lock = threading.Lock()
 
     @property
@@ -165,6 +172,8 @@ def _paths(policies: Iterable[Policy]) -> Iterator[str]:
                 yield path
         if isinstance(policy.key, str):
             yield policy.key.removeprefix("$.")
+        elif isinstance(policy.key, tuple):
+            yield from policy.key
 
 
 def _argument_paths(policies: Iterable[Policy]) -> Iterator[tuple[str, ...]]:

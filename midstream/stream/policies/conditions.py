@@ -11,7 +11,15 @@ from typing import Any, TypeAlias
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_choice, did_you_mean
 from midstream.stream.patterns import PatternSet
-from midstream.stream.policies.steps import CHANNELS, CHOICES, STEP_FIELDS, TYPES, WRITTEN
+from midstream.stream.policies.steps import (
+    CHANNELS,
+    CHOICES,
+    STEP_FIELDS,
+    TYPES,
+    WRITTEN,
+    names_server,
+    plain_words,
+)
 
 __all__ = [
     "StepCondition",
@@ -58,10 +66,12 @@ def plain_condition(
                 plain[key]["of"] = plain_condition(
                     f"{place}.count.of", value["of"], patterns, depth + 1
                 )
-        elif key == "tool":
-            if "name" in condition:
-                raise ArgumentValueError(f"{place} has both 'tool' and 'name'")
-            tools = _tool_tests(f"{place}.tool", value)
+        elif key in ("tool", "like"):
+            other = next((one for one in ("name", "like") if one in condition and one != key), None)
+            if other is not None:
+                raise ArgumentValueError(f"{place} has both {key!r} and {other!r}")
+            tests = _tool_tests if key == "tool" else _like_tests
+            tools = tests(f"{place}.{key}", value)
             plain.setdefault("kind", condition.get("kind", "tool_call"))
         elif key == "in":
             if "pattern" not in condition:
@@ -85,11 +95,11 @@ def plain_condition(
             plain["channel"] = {"in": list(channels)}
         else:
             if isinstance(key, str) and key not in _WORDS:
-                check_field(f"{place}: a field", key, ("tool", "in", *_WORDS))
+                check_field(f"{place}: a field", key, ("tool", "like", "in", *_WORDS))
                 check_values(f"{place}.{key}", key, value)
             plain[key] = value
     if len(tools) == 1:
-        plain["name"] = tools[0]["name"]
+        plain.update(tools[0])
     elif tools:
         plain = {"all": [plain, {"any": tools}]}
     kind = plain.get("kind")
@@ -145,6 +155,20 @@ def _tool_tests(place: str, value: Any) -> list[dict[str, Any]]:
             tests.append({"name": {"ends_with": one.strip("*")}})
         elif one.endswith("*"):
             tests.append({"name": {"starts_with": one.strip("*")}})
+    return tests
+
+
+def _like_tests(place: str, value: Any) -> list[dict[str, Any]]:
+    """The same for names that are compared however they are written."""
+    _tool_tests(place, value)  # complains
+    names = [value] if isinstance(value, str) else value
+    if not all(one.strip("*") for one in names):
+        return []
+    exact = [one for one in names if names_server(one)]  # who names a server means that one
+    plain = dict.fromkeys(plain_words(one) for one in names if not names_server(one))
+    tests = _tool_tests(place, exact) if exact else []
+    if plain:
+        tests += [{"plain_name": test["name"]} for test in _tool_tests(place, list(plain))]
     return tests
 
 

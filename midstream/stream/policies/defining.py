@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from midstream._core.errors import ArgumentValueError, MidstreamError
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError, MidstreamError
 from midstream._core.validate import check_callback, check_choice, check_mapping, check_text
 from midstream.logic import Formula, Rule, parse
 from midstream.stream.events import SEVERITIES, Finding
@@ -19,7 +19,7 @@ from midstream.stream.policies.conditions import (
     plain_condition,
 )
 
-__all__ = ["Action", "Policy", "conditions_of"]
+__all__ = ["Action", "Policy", "conditions_of", "key_field"]
 
 Action: TypeAlias = str | Callable[[Finding], object]
 _FORBIDDING = ("block", "stop")
@@ -46,9 +46,9 @@ class Policy:
     message, repair : str
         What is wrong, and what would be right: for findings, and for the model whose call is
         denied.
-    key : str or callable, optional
-        One state for each value of this field (``"arguments.order_id"``), a str or an int. Steps
-        without the field do not concern the rule.
+    key : str, sequence of str, or callable, optional
+        One state for each value of this field (``"arguments.order_id"``), a str or an int; of
+        several fields, the first that the step has. Steps without any do not concern the rule.
     when : condition, optional
         The rule sees only steps that fit, as if there were no others.
     after_violation : {"skip", "reset", "stay"}, optional
@@ -69,14 +69,14 @@ class Policy:
     A rule looks at steps, one for each thing that happened, not for each token:
 
     ``tool_call``
-        A call that the model made: ``name``, ``arguments`` (parsed; those that could be read where
-        they are no JSON, then ``malformed`` is True), ``call`` (the name and a digest of the
-        arguments: the same for the same call, however it is written), ``provider_run`` (by the
-        provider itself).
+        A call that the model made: ``name``, ``plain_name``, ``arguments`` (parsed; those that
+        could be read where they are no JSON, then ``malformed`` is True), ``call`` (the name and a
+        digest of the arguments: the same for the same call, however it is written),
+        ``provider_run`` (by the provider itself).
     ``tool_result``
-        What came of a call: ``name``, ``text``, ``arguments`` and ``call`` (of the call),
-        ``result`` (the text, parsed, where it is a JSON object or array), ``failed`` (marked as an
-        error by its sender, or its text begins with "Error", or it is an object with an
+        What came of a call: ``name``, ``plain_name``, ``text``, ``arguments`` and ``call`` (of the
+        call), ``result`` (the text, parsed, where it is a JSON object or array), ``failed`` (marked
+        as an error by its sender, or its text begins with "Error", or it is an object with an
         ``error``).
     ``match``
         A text pattern was found: ``pattern``, ``channel``, ``start``, ``end`` (characters), in a
@@ -101,12 +101,15 @@ class Policy:
     ``call_id``.
 
     A condition is as in `midstream.logic.Rule`: a mapping of fields to values, with operators and
-    ``any``, ``all``, ``not`` and ``count``. Two shorthands are added. ``{"tool": "delete_*"}`` (a
+    ``any``, ``all``, ``not`` and ``count``. Three shorthands are added. ``{"tool": "delete_*"}`` (a
     name, or a list of names; ``*`` stands for anything) is a call of that tool, or with
-    ``"kind": "tool_result"`` its result. ``{"pattern": regex, "in": ["text", "tool_call"]}`` is a
-    match of the regular expression, whatever pieces the text came in; without ``in``, in what the
-    model writes. Arguments of calls are matched as they are written, and strings with escapes also
-    as they are meant.
+    ``"kind": "tool_result"`` its result. ``{"like": "delete_*"}`` is the same for names however
+    they are written, with and without their server: ``DeleteFile``, ``delete-file`` and
+    ``mcp__fs__delete_file`` too, which all have the ``plain_name`` ``delete_file``; a name with a
+    server (``mcp__fs__*``) is taken as it is. ``{"pattern": regex, "in": ["text", "tool_call"]}``
+    is a match of the regular expression, whatever pieces the text came in; without ``in``, in what
+    the model writes. Arguments of calls are matched as they are written, and strings with escapes
+    also as they are meant.
 
     Verdicts fall with the first character at which logic allows: what a call breaks is known when
     the arguments that matter are, not when all are there; of a text that is still being written,
@@ -152,7 +155,7 @@ class Policy:
     action: Action
     message: str = field(kw_only=True)
     repair: str = field(kw_only=True)
-    key: str | Callable[[Any], Any] | None = field(kw_only=True)
+    key: str | tuple[str, ...] | Callable[[Any], Any] | None = field(kw_only=True)
     when: StepCondition | None = field(kw_only=True)
     after_violation: str = field(kw_only=True)
     clock: str = field(kw_only=True)
@@ -170,7 +173,7 @@ class Policy:
         *,
         message: str = "",
         repair: str = "",
-        key: str | Callable[[Any], Any] | None = None,
+        key: str | Sequence[str] | Callable[[Any], Any] | None = None,
         when: StepCondition | None = None,
         after_violation: str | None = None,
         clock: str = "steps",
@@ -197,11 +200,15 @@ class Policy:
             _check_meanings(name, formula, atoms)
         if after_violation is None:
             after_violation = "reset" if _looks_ahead(formula) else "skip"
+        one_key: Any = key
+        if isinstance(key, (list, tuple)):
+            key = _check_keys(f"key of rule {name!r}", key)
+            one_key = key_field(key)
         rule = Rule(
             name,
             formula,
             atoms=plain,
-            key=key,
+            key=one_key,
             action="warn" if callable(action) else action,
             message=message,
             repair=repair,
@@ -250,6 +257,21 @@ class Policy:
     def __repr__(self) -> str:
         action = self.action if isinstance(self.action, str) else "callback"
         return f"<Policy {self.name!r}, {action}: {str(self.formula)!r:.100}>"
+
+
+def _check_keys(place: str, keys: Sequence[Any]) -> tuple[str, ...]:
+    if not keys:
+        raise ArgumentValueError(f"{place} must name a field, got {keys!r}")
+    for one in keys:
+        if not isinstance(one, str):
+            raise ArgumentTypeError(f"{place} must be names of fields, got {one!r:.60}")
+        check_field(place, one)
+    return tuple(one.removeprefix("$.") for one in keys)
+
+
+def key_field(keys: tuple[str, ...]) -> str:
+    """Name of the field of a step that has the value of the first of several."""
+    return " or ".join(keys).replace(".", ":")
 
 
 def _rebuild(

@@ -280,6 +280,7 @@ class Enforcer(CallJudgement):
         result = parse_result(text) if self._set.reads_results or text[:1] == "{" else None
         if result is not None:
             step["result"] = result
+        self._add_keys(step)
         step["failed"] = has_failed(event.data, text, result)
         patterns = self._patterns.get("tool_result")
         found = () if patterns is None else patterns.find(text)

@@ -13,7 +13,7 @@ from midstream.logic import lint_rules
 from midstream.stream.policies.conditions import field_tests
 from midstream.stream.policies.defining import Policy
 from midstream.stream.policies.reading import PolicyProblem, read_file
-from midstream.stream.policies.steps import FIELDS_OF
+from midstream.stream.policies.steps import FIELDS_OF, names_server, plain_name, plain_words
 
 __all__ = ["UNTOLD", "check_tools", "lint_policies"]
 
@@ -195,19 +195,23 @@ def _unknown_tools(policy: Policy, tools: Sequence[str]) -> Iterator[PolicyProbl
     told = set()
     for condition in (*policy.atoms.values(), policy.when):
         for path, test in field_tests(condition):
-            if path == "tool":
+            if path in ("tool", "like"):
                 names = [test] if isinstance(test, str) else list(test)
             elif path == "name" and not _is_about_findings(condition):
                 names = list(_names(test))
             else:
                 continue
-            wild = path == "tool" and any("*" in name for name in names)
-            if wild and not any(_fits(name, tool) for name in names for tool in tools):
+            wild = path != "name" and any("*" in name for name in names)
+            fits = _is_like if path == "like" else _fits
+            if wild and not any(fits(name, tool) for name in names for tool in tools):
                 names = [" ".join(names)]
             elif wild:
                 names = [name for name in names if "*" not in name and len(names) == 1]
             for name in names:
-                if name not in tools and name not in told:
+                known = name in tools or (
+                    path == "like" and any(_is_like(name, tool) for tool in tools)
+                )
+                if not known and name not in told:
                     told.add(name)
                     message = f"there is no tool {name!r}{did_you_mean(name, tools)}"
                     yield PolicyProblem("unknown_tool", (policy.name,), message, True)
@@ -217,7 +221,7 @@ def _odd_tools(policy: Policy) -> Iterator[PolicyProblem]:
     """Names of tools with what only regular expressions have: ``delete_.*`` fits ``delete_.x``."""
     for condition in (*policy.atoms.values(), policy.when):
         for path, test in field_tests(condition):
-            if path != "tool":
+            if path not in ("tool", "like"):
                 continue
             for name in dict.fromkeys([test] if isinstance(test, str) else test):
                 if ".*" in name or not _REGEX_SIGNS.isdisjoint(name):
@@ -231,6 +235,13 @@ def _odd_tools(policy: Policy) -> Iterator[PolicyProblem]:
 def _fits(pattern: str, name: str) -> bool:
     """Whether a name is one that a pattern with ``*`` stands for."""
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), name) is not None
+
+
+def _is_like(pattern: str, name: str) -> bool:
+    """The same for names that are compared however they are written."""
+    if names_server(pattern):
+        return _fits(pattern, name)
+    return _fits(plain_words(pattern), plain_name(name))
 
 
 def _names(test: Any) -> Iterator[str]:

@@ -65,10 +65,10 @@ def load_policies(
     The format: each rule is a table ``[[rule]]`` with the arguments of `Policy`. Conditions that
     several rules share stand in ``[atoms]``. ``[ready]`` takes ready rules in, each a table of
     settings. ``[settings]`` has values that ``"${name}"`` stands for anywhere in a text; a text
-    that is nothing else becomes the value itself, such as a list. A setting is its default value,
-    or a table of ``default``, ``help``, ``at_least`` (no number below it will do) and ``one_of`` (a
-    list: nothing else will do); one without a default must be given. What no rule uses is warned
-    of.
+    that is nothing else becomes the value itself, such as a list. In a ``key``, a setting that is a
+    list makes one field of each. A setting is its default value, or a table of ``default``,
+    ``help``, ``at_least`` (no number below it will do) and ``one_of`` (a list: nothing else will
+    do); one without a default must be given. What no rule uses is warned of.
 
     Examples
     --------

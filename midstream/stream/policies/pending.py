@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from midstream.stream.calls import CallProgress
@@ -34,6 +34,7 @@ class PendingCall:
         "held",
         "in_string",
         "judged",
+        "key_fields",
         "known",
         "matched",
         "named",
@@ -45,8 +46,12 @@ class PendingCall:
         "watched",
     )
 
-    def __init__(self, progress: CallProgress) -> None:
+    def __init__(
+        self, progress: CallProgress, key_fields: Mapping[str, tuple[tuple[str, ...], ...]]
+    ) -> None:
         self.progress = progress
+        #: As of a `PolicySet`.
+        self.key_fields = key_fields
         #: Arguments that are fixed: all their paths, and nested as conditions look for them.
         self.known: set[tuple[str, ...]] = set()
         self.partial: dict[str, Any] = {}
@@ -87,12 +92,14 @@ class PendingCall:
         """Whether a field of the call may still come, or what there is of a text."""
         if not path:
             return True
-        if path[0] == "name":
+        if path[0] in ("name", "plain_name"):
             return self.progress.name is None or self.progress.renamed
         if path[0] == "malformed":
             return self.progress.malformed is None and not self.progress.complete
         if path[0] == "call":
             return not self.progress.complete
+        if path[0] in self.key_fields:
+            return self._unknown_key(self.key_fields[path[0]])
         if path[0] != "arguments":
             return False
         if self.progress.malformed is not None and (self.progress.duplicates or self.doubted):
@@ -103,9 +110,20 @@ class PendingCall:
         asked = self.begun_tests and self.begun_tests is not UNASKED
         return self.begun if asked and path[1:] == self.begun_path else True
 
+    def _unknown_key(self, paths: tuple[tuple[str, ...], ...]) -> bool:
+        """Whether another of these may still come that counts before those that are there."""
+        for path in paths:
+            if self.unknown(path):
+                return True
+            if path[0] == "arguments" and path[1:] in self.known:
+                return False
+        return False
+
     def unknown_by_name(self, path: tuple[str, ...]) -> bool | str:
         """The same for a call whose name comes late: a key that is there may come again."""
-        return path[:1] == ("arguments",) or self.unknown(path)
+        if path and (path[0] == "arguments" or path[0] in self.key_fields):
+            return True
+        return self.unknown(path)
 
     def fix(self, dotted: str, value: Any) -> tuple[str, ...] | None:
         """Take note of a value that cannot change; its path, or None where none leads there."""

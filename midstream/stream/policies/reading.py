@@ -201,10 +201,27 @@ def _filled(place: str, value: Any, settings: _Settings) -> Any:
             return setting(whole)
         return _SETTING.sub(lambda match: str(setting(match)), value)
     if isinstance(value, dict):
-        return {key: _filled(f"{place}: {key}", one, settings) for key, one in value.items()}
+        return {
+            key: (_filled_key if key == "key" else _filled)(f"{place}: {key}", one, settings)
+            for key, one in value.items()
+        }
     if isinstance(value, list):
         return [_filled(place, one, settings) for one in value]
     return value
+
+
+def _filled_key(place: str, value: Any, settings: _Settings) -> Any:
+    """A key with the settings that it names; one for each of a setting that is a list."""
+    keys: list[Any] = []
+    for one in value if isinstance(value, list) else [value]:
+        named = _SETTING.search(one) if isinstance(one, str) else None
+        several = settings.get(named[1]) if named else None
+        if named is None or not isinstance(several, list):
+            keys.append(_filled(place, one, settings))
+            continue
+        settings.used.add(named[1])
+        keys += [f"{one[: named.start()]}{name}{one[named.end() :]}" for name in several]
+    return keys if isinstance(value, list) or len(keys) != 1 else keys[0]
 
 
 def _read_ready(place: str, name: str, table: Any, values: _Settings) -> tuple[Policy, ...]:
@@ -229,7 +246,8 @@ def _read_rule(
         if key not in table:
             raise ConfigurationError(f"{where}: field {key!r} is missing")
     for key in ("name", "formula", "action", "message", "repair", "key"):
-        if key in table and not isinstance(table[key], str):
+        several = key == "key" and isinstance(table.get(key), list)
+        if key in table and not isinstance(table[key], str) and not several:
             raise ConfigurationError(f"{where}: {key} must be text, got {table[key]!r:.60}")
     atoms = table.get("atoms", {})
     if not isinstance(atoms, dict):

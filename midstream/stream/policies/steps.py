@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from midstream.stream.events import SEVERITIES
 
@@ -15,6 +17,9 @@ __all__ = [
     "STEP_KINDS",
     "TYPES",
     "WRITTEN",
+    "names_server",
+    "plain_name",
+    "plain_words",
 ]
 
 #: What can happen, as the ``kind`` of a step says.
@@ -39,6 +44,7 @@ WRITTEN = ("text", "reasoning", "tool_call", "audio")
 STEP_FIELDS = (
     "kind",
     "name",
+    "plain_name",
     "arguments",
     "call",
     "call_id",
@@ -64,10 +70,16 @@ _COMMON_FIELDS = ("kind", "stream_id", "t", "chars", "tokens", "usage")
 _OWN_FIELDS = {
     "text": ("channel",),
     "reasoning": ("channel",),
-    "tool_call": ("name", "call_id", "arguments", "call", "malformed", "provider_run"),
-    "tool_result": ("name", "call_id", "arguments", "call", "text", "result", "failed"),
+    "tool_call": (
+        *("name", "plain_name", "call_id", "arguments", "call"),
+        *("malformed", "provider_run"),
+    ),
+    "tool_result": (
+        *("name", "plain_name", "call_id", "arguments", "call"),
+        *("text", "result", "failed"),
+    ),
     "user": ("text",),
-    "match": ("pattern", "channel", "start", "end", "name", "call_id"),
+    "match": ("pattern", "channel", "start", "end", "name", "plain_name", "call_id"),
     "usage": (),
     "clock": (),
     "finding": ("name", "severity"),
@@ -84,7 +96,10 @@ TYPES: Mapping[str, tuple[str, tuple[type, ...]]] = {
     **dict.fromkeys((*METERS, "start", "end"), ("a number", (int, float))),
     **dict.fromkeys(("failed", "malformed", "provider_run"), ("true or false", (bool,))),
     **dict.fromkeys(
-        ("kind", "name", "call", "call_id", "stream_id", "text", "channel", "pattern", "severity"),
+        (
+            *("kind", "name", "plain_name", "call", "call_id", "stream_id"),
+            *("text", "channel", "pattern", "severity"),
+        ),
         ("text", (str,)),
     ),
 }
@@ -94,3 +109,30 @@ CHOICES: Mapping[str, tuple[str, Sequence[str]]] = {
     "channel": ("a channel", CHANNELS),
     "severity": ("a severity", SEVERITIES),
 }
+
+_WORD_BEGINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_BETWEEN_WORDS = re.compile(r"[ _-]+")
+_SERVER_ENDS = re.compile(r"__|[./:]")
+
+
+@lru_cache(maxsize=4096)
+def plain_name(name: str) -> str:
+    """A tool's name without its server's, in small letters, its words joined by ``_``.
+
+    Examples
+    --------
+    >>> [plain_name(name) for name in ("mcp__fs__delete_file", "DeleteFile", "fs.delete-file")]
+    ['delete_file', 'delete_file', 'delete_file']
+    """
+    own = next((part for part in reversed(_SERVER_ENDS.split(name)) if part.strip("_ -")), name)
+    return plain_words(own).strip("_")
+
+
+def plain_words(name: str) -> str:
+    """A name in small letters, its words joined by ``_``; stars stay."""
+    return _BETWEEN_WORDS.sub("_", _WORD_BEGINS.sub("_", name)).lower()
+
+
+def names_server(name: str) -> bool:
+    """Whether a tool's name has that of its server in front."""
+    return _SERVER_ENDS.search(name) is not None

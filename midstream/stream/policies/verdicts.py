@@ -15,6 +15,7 @@ from midstream.stream.policies.choices import Choices
 from midstream.stream.policies.compiling import PolicySet
 from midstream.stream.policies.defining import Policy
 from midstream.stream.policies.pending import PendingCall
+from midstream.stream.policies.steps import plain_name
 
 __all__ = ["NEVER_NS", "Judgement", "nothing_unknown", "untold", "without"]
 
@@ -121,7 +122,23 @@ class Judgement(Choices):
             "usage": self._usage,
         }
         step.update({name: value for name, value in fields.items() if value is not None})
+        policies = self._set
+        if policies.reads_plain_names and kind != "finding" and (name := step.get("name")):
+            step["plain_name"] = plain_name(name)
+        if policies.key_fields:
+            self._add_keys(step)
         return step
+
+    def _add_keys(self, step: dict[str, Any]) -> None:
+        """Give a step the fields that stand for the first of several."""
+        for field, paths in self._set.key_fields.items():
+            for path in paths:
+                value: Any = step
+                for part in path:
+                    value = value.get(part) if isinstance(value, dict) else None
+                if value is not None:
+                    step[field] = value
+                    break
 
     def _happen(
         self,

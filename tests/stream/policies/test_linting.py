@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import pytest
@@ -38,6 +39,14 @@ def test_tools_that_do_not_exist() -> None:
     with pytest.raises(ConfigurationError, match="no tool 'mvoe'; did you mean 'move'"):
         load_policies(text, tools=["delete", "move"])
     assert load_policies(RULE + "atoms.x.tool = 'de*'", tools=["delete"])
+    assert load_policies(RULE + "atoms.x.like = 'de*'", tools=["mcp__fs__DeleteFile"])
+    assert load_policies(RULE + "atoms.x.like = 'delete_file'", tools=["mcp__fs__DeleteFile"])
+    for like in ("delete_file", "mcp__os__*"):
+        with pytest.raises(ConfigurationError, match=f"no tool '{re.escape(like)}'"):
+            load_policies(RULE + f"atoms.x.like = '{like}'", tools=["mcp__fs__MoveFile"])
+    for both in ("tool", "name"):
+        with pytest.raises(ConfigurationError, match="has both"):
+            load_policies(RULE + f"atoms.x = {{ like = 'a', {both} = 'b' }}")
     loop = RULE + "atoms.x = { kind = 'finding', name = 'loop' }"
     assert load_policies(loop, tools=["delete"])
 

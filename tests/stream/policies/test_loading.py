@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+import warnings
+
 import pytest
 
 from midstream._core.errors import ConfigurationError
@@ -156,3 +159,31 @@ def test_settings_that_nobody_could_give_are_refused(name, tmp_path) -> None:
         load_policies(text)
     with pytest.raises(ConfigurationError, match=rf"\[settings\] {name}: "):
         lint_policies(text)
+
+
+def test_a_key_of_several_fields() -> None:
+    text = """
+    [settings]
+    which = ["order_id", "id"]
+    [[rule]]
+    name = "once"
+    formula = "G (pay -> Y H !pay)"
+    key = ["arguments.${which}", "result.id"]
+    [rule.atoms]
+    pay = { like = "pay" }
+    """
+    (policy,) = load_policies(text)
+    assert policy.key == ("arguments.order_id", "arguments.id", "result.id")
+    assert load_policies(text, which="order_id")[0].key == ("arguments.order_id", "result.id")
+    twin = pickle.loads(pickle.dumps(policy))
+    assert twin.key == policy.key
+    for wrong, message in (
+        ("[]", "must name a field"),
+        ("[3]", "must be names of fields, got 3"),
+        ('["argument.id"]', "must be one that steps have"),
+        ("7", "key must be text"),
+    ):
+        broken = text.replace('["arguments.${which}", "result.id"]', wrong)
+        with pytest.raises(ConfigurationError, match=message), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            load_policies(broken)

@@ -223,6 +223,108 @@ def test_what_is_not_there_may_be_made(result: str, allowed: bool) -> None:
     assert bool(denied) is not allowed
 
 
+@pytest.mark.parametrize(
+    ("name", "destroys"),
+    [
+        ("delete_file", True),
+        ("DeleteFile", True),
+        ("deleteFile", True),
+        ("delete-file", True),
+        ("mcp__fs__delete_file", True),
+        ("mcp__github__DeleteBranch", True),
+        ("fs.delete", True),
+        ("functions/drop_table", True),
+        ("CANCEL_ORDER", True),
+        ("rm", True),
+        ("dropbox_list_files", False),
+        ("cancellation_policy", False),
+        ("get_deleted_items", False),
+        ("mcp__delete__list_all", False),
+        ("undelete_file", False),
+        ("Read", False),
+    ],
+)
+def test_names_of_tools_are_compared_however_they_are_written(name: str, destroys: bool) -> None:
+    guard = Guard((), "confirm-before-destroy")
+    assert bool(guard.take(Event("tool_call", 0, 0, "{}", name, None, "0/0", "a")).denied) is (
+        destroys
+    )
+
+
+def told(guard: Guard, name: str, arguments: str, result: str) -> bool:
+    """A call and its result; whether it was denied."""
+    seq = guard.metrics.events
+    call = f"c{seq}"
+    if guard.take(Event("tool_call", seq, 0, arguments, name, None, f"0/{seq}", call)).denied:
+        return True
+    guard.take(Event("tool_result", seq + 1, 0, result, None, None, f"0/{seq}", call))
+    return False
+
+
+@pytest.mark.parametrize(
+    ("read", "write"),
+    [
+        (("Read", "file_path"), ("Edit", "file_path")),
+        (("Read", "file_path"), ("mcp__fs__write_file", "path")),
+        (("mcp__fs__read_text_file", "path"), ("mcp__fs__edit_file", "path")),
+        (("copilot_readFile", "filePath"), ("replace_string_in_file", "filePath")),
+        (("read_file", "target_file"), ("edit_file", "target_file")),
+        (("view_file", "AbsolutePath"), ("write_to_file", "TargetFile")),
+        (("cat", "filename"), ("WriteFile", "filename")),
+        (("NotebookRead", "notebook_path"), ("NotebookEdit", "notebook_path")),
+    ],
+)
+def test_tools_that_agents_really_have(read, write) -> None:
+    for other in (False, True):
+        guard = Guard((), "read-before-write")
+        place = json.dumps({read[1]: "b.txt" if other else "a.txt"})
+        assert not told(guard, read[0], place, "a text")
+        wanted = json.dumps({"content": "x", write[1]: "a.txt"})
+        assert told(guard, write[0], wanted, "ok") is other
+
+
+def test_an_editor_that_looks_and_writes() -> None:
+    guard = Guard((), "read-before-write")
+
+    def edit(command: str, path: str, result: str = "done") -> bool:
+        arguments = json.dumps({"command": command, "path": path})
+        return told(guard, "str_replace_based_edit_tool", arguments, result)
+
+    assert edit("str_replace", "a.txt")
+    assert not edit("view", "a.txt", "a text")
+    assert not edit("str_replace", "a.txt")
+    assert edit("insert", "b.txt")
+    assert not edit("create", "b.txt")
+    assert not edit("insert", "b.txt")
+
+
+def test_what_was_made_is_known() -> None:
+    guard = Guard((), ready_policies("read-before-write", argument="order_id"))
+    update = '{"order_id": "A7", "note": "x"}'
+    assert not told(guard, "create_order", '{"item": 3}', '{"error": "no stock"}')
+    assert told(guard, "update_order", update, "ok")
+    assert not told(guard, "create_order", '{"item": 3}', '{"order_id": "A7", "item": 3}')
+    assert not told(guard, "update_order", update, "ok")
+    assert told(guard, "cancel_order", '{"order_id": "A8"}', "ok")
+
+
+@pytest.mark.parametrize("cut", [1, 5, 1000])
+def test_of_several_arguments_the_first_counts(cut: int) -> None:
+    for order in ({"file": "x", "path": "a.txt"}, {"path": "a.txt", "file": "x"}):
+        for known, allowed in (("a.txt", True), ("x", False)):
+            guard = Guard((), "read-before-write")
+            assert not told(guard, "read_file", json.dumps({"path": known}), "a text")
+            text = json.dumps(order)
+            denied = []
+            for at in range(0, len(text), cut):
+                piece = text[at : at + cut]
+                name = None if at else "write_file"
+                event = Event("tool_call", 9 + at, 0, piece, name, None, "0/9", "c9")
+                denied += guard.take(event).denied
+            denied += guard.finish().denied
+            assert bool(denied) is not allowed, (order, known)
+
+
 def events_of(run) -> list[Event]:
     """A run as one stream: a second for each event."""
     events = []
@@ -262,25 +364,32 @@ WRITES = ("update_reservation_flights", "update_reservation_baggages", "cancel_r
 
 
 def test_read_before_write_on_runs(airline) -> None:
-    policies = ready_policies(
-        "read-before-write",
-        read=["get_reservation_details"],
-        write=list(WRITES),
-        argument="reservation_id",
-    )
-    wanted = []
+    settings = {
+        "read": ["get_reservation_details"],
+        "write": list(WRITES),
+        "argument": "reservation_id",
+    }
+    policies = ready_policies("read-before-write", **settings)
+    wanted, spared = [], []
     for run in airline:  # the same, by hand
-        read = set()
+        read, made = set(), set()
         asked = {}
         for k, one in enumerate(run["events"]):
             if one["type"] == "tool_call":
                 asked[one["call_id"]] = place = json.loads(one["arguments"]).get("reservation_id")
-                if one["name"] in WRITES and place not in read:
+                if one["name"] in WRITES and place not in read | made:
                     wanted.append((run["id"], k))
+                elif one["name"] in WRITES and place not in read:
+                    spared.append((run["id"], k))
             elif one.get("name") == "get_reservation_details" and one["text"][:5] != "Error":
                 read.add(asked[one["call_id"]])
-    assert wanted  # there are some to be found
-    assert denials(airline, policies) == wanted
+            elif one.get("name") == "book_reservation" and one["text"][:5] != "Error":
+                made.add(json.loads(one["text"])["reservation_id"])
+    # What the agent has just booked, it knows; nothing else was changed unread.
+    assert (wanted, len(spared)) == ([], 3)
+    assert denials(airline, policies) == []
+    unmade = ready_policies("read-before-write", create="made_*", **settings)
+    assert denials(airline, unmade) == spared
 
 
 #: Runs in which the agent changed something when the user's newest message was no consent: read by
