@@ -23,8 +23,8 @@ the same. Applying all frames to an older snapshot gives exactly the newest one.
                 [, "evicted": [key*]] [, "opened": {key: stream}] [, "changed": {key: change}]
                 [, "messages": [message*]] [, "history": [sample*]] [, "totals": totals]}
     change   = {["set": object] [, "verdicts": {policy: verdict}] [, "clear": [list name*]]
-                [, "append": {list name: [item*]}] [, "texts": {text key: piece}]
-                [, "forget": [text key*]]}
+                [, "append": {list name: [item*]}] [, "keep": {list name: number}]
+                [, "texts": {text key: piece}] [, "forget": [text key*]]}
     piece    = {"at": number, "add": text, "from": number}
 
 - ``id`` counts frames from 1 without gaps; a snapshot has the id of the last frame that is in it.
@@ -34,7 +34,8 @@ the same. Applying all frames to an older snapshot gives exactly the newest one.
   clock that is never set. (``t_s`` of a finding is of its stream: seconds since the request.)
 - A frame is applied in the order above: streams go, come, change. Within a change: ``set`` replaces
   fields, ``verdicts`` those of some policies, ``clear`` empties lists, ``append`` puts items behind
-  a list, of which the last ``limits[list name]`` stay; so it is with ``messages`` and ``history``.
+  a list, of which the last ``limits[list name]`` stay (so it is with ``messages`` and ``history``),
+  and of those ``keep`` leaves so many.
 - A **piece** puts ``add`` at character ``at`` of a text; characters before ``from`` go. Where the
   text does not end at ``at``, it begins anew there.
 - Characters are code points. In texts, lone surrogates are replaced by U+FFFD. Every number is
@@ -73,9 +74,10 @@ phrase of the text ``regime.of``: a figure made of the phrase's length, words an
 that of the next. A text that goes in circles comes back to the same few points.
 
 **Bounds.** Names have at most 200 characters, messages 500; a stream keeps 16 texts, 64 verdicts,
-and the lists are as long as ``limits`` says. Texts have `max_text_chars` each and `max_total_chars`
-in all, where closed streams give first. With more than `max_streams` streams, the oldest closed one
-goes, or where all are open the one longest without news.
+and the lists are as long as ``limits`` says. Texts have `max_text_chars` each and, with findings
+and pictures, `max_total_chars` in all, where closed streams give first. With more than
+`max_streams` streams, the oldest closed one goes, or where all are open the one longest without
+news.
 """
 
 from __future__ import annotations

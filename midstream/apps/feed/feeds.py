@@ -18,11 +18,13 @@ from midstream._core.validate import (
     check_real,
     check_text,
 )
+from midstream.apps.feed.room import make_room
 from midstream.apps.feed.states import Fields, apply, clip, copy_state, new_stream
 from midstream.apps.feed.streams import (
     MAX_LABELS,
     MESSAGE_CHARS,
     NAME_CHARS,
+    WEIGHTS,
     FeedStream,
     latency,
     rate_of,
@@ -47,8 +49,8 @@ _LIMITS = {
     "messages": 200,
     "history": 240,
 }
-#: Characters that are left of a closed stream's texts where others need the room.
-_LEAST_CHARS = 512
+#: What a stream's figures in a frame weigh.
+_FRAME_CHARS = 500
 
 
 class Feed:
@@ -64,8 +66,9 @@ class Feed:
         Streams that are shown, closed ones too.
     max_text_chars : int, default 32,768
         Characters that are kept of each text: its end.
-    max_total_chars : int, default 4,194,304
-        Characters that are kept of all texts together, and in the frames that are kept.
+    max_total_chars : int, default 8,388,608
+        Characters that are kept of all texts together, where a finding counts as 400 and a point of
+        a picture as 24 to 32; and in the frames that are kept.
     clock_ns : callable, optional
         Tells the time in nanoseconds, never less than before: for replays, that of the recording.
 
@@ -115,7 +118,7 @@ class Feed:
         keep_frames: int = 600,
         max_streams: int = 1000,
         max_text_chars: int = 1 << 15,
-        max_total_chars: int = 1 << 22,
+        max_total_chars: int = 1 << 23,
         clock_ns: Callable[[], int] = monotonic_ns,
     ) -> None:
         self._interval_s = 1 / check_real("frames_per_s", frames_per_s, low=0.01, high=1000.0)
@@ -146,7 +149,7 @@ class Feed:
         self._lively = self._news = False
         self._stale = False  # a frame was made since figures were told
         self._figured_ns = self._began_ns - ns_from_s(_FIGURES_S)
-        self._text_chars = 0
+        self._weight = 0
         self._frames: deque[Frame] = deque()
         self._sizes: deque[int] = deque()
         self._kept_chars = 0
@@ -507,15 +510,16 @@ class Feed:
         for key, stream in told.items():
             if key not in self._streams:
                 continue  # evicted
-            kept = stream.n_kept
+            weight = stream.weight
             changed[key] = stream.take(now_ns, figures=figures)
-            self._text_chars += stream.n_kept - kept
+            self._weight += stream.weight - weight
             if stream.lively:
                 self._falling[key] = stream
             else:
                 self._falling.pop(key, None)
-        if self._text_chars > self._max_total:
-            self._make_room(changed)
+        if self._weight > self._max_total:
+            goal = self._max_total * 3 // 4  # not each time: it copies what stays
+            self._weight = make_room(self._streams.values(), self._weight, goal, changed)
         return changed
 
     def _take_totals(self, now_ns: int, fields: Fields) -> None:
@@ -529,11 +533,10 @@ class Feed:
         fields["totals"] = self._totals(rate)
 
     def _totals(self, rate: Fields) -> Fields:
-        closed = sum(self._by_outcome.values())
         return {
             "opened": self._n_opened,
             "open": sum(stream.live for stream in self._streams.values()),
-            "closed": closed,
+            "closed": sum(self._by_outcome.values()),
             "evicted": self._n_evicted,
             "events": self.n_events,
             "chars": self.n_chars,
@@ -551,7 +554,7 @@ class Feed:
             gone = min(self._streams.values(), key=lambda stream: stream.news_ns)
         key = gone.key
         del self._streams[key]
-        self._text_chars -= gone.n_kept
+        self._weight -= gone.weight
         gone.drop()
         self._owing.pop(key, None)
         self._falling.pop(key, None)
@@ -560,35 +563,12 @@ class Feed:
         if self._opened.pop(key, None) is None:
             self._evicted.append(key)
 
-    def _make_room(self, changed: Fields) -> None:
-        """Cut texts until they fit: of closed streams first, then the longest."""
-        goal = self._max_total * 3 // 4
-        for stream in self._streams.values():
-            if self._text_chars <= goal:
-                return
-            if not stream.live:
-                self._cut(stream, _LEAST_CHARS, changed)
-        if self._text_chars > goal:
-            n_texts = sum(len(stream.texts) for stream in self._streams.values())
-            for stream in self._streams.values():
-                self._cut(stream, goal // n_texts, changed)
-
-    def _cut(self, stream: FeedStream, most: int, changed: Fields) -> None:
-        kept = stream.n_kept
-        cuts = stream.cut(most)
-        self._text_chars += stream.n_kept - kept
-        if cuts:
-            texts = changed.setdefault(stream.key, {}).setdefault("texts", {})
-            for key, cut in cuts["texts"].items():
-                if key in texts:
-                    texts[key]["from"] = cut["from"]
-                else:
-                    texts[key] = cut
-
     def _remember(self, frame: Frame) -> None:
         """Keep a frame for readers that are behind, within bounds."""
-        texts = (change.get("texts", {}) for change in frame.fields.get("changed", {}).values())
-        size = sum(len(piece["add"]) for some in texts for piece in some.values())
+        size = 0
+        for change in frame.fields.get("changed", {}).values():
+            size += _FRAME_CHARS + sum(len(p["add"]) for p in change.get("texts", {}).values())
+            size += WEIGHTS["findings"] * len(change.get("append", {}).get("findings", ()))
         self._frames.append(frame)
         self._sizes.append(size)
         self._kept_chars += size

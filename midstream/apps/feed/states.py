@@ -88,6 +88,8 @@ def _change(stream: Fields, change: Change, limits: Mapping[str, int]) -> None:
         stream[name].clear()
     for name, items in change.get("append", {}).items():
         _extend(stream[name], items, limits[name])
+    for name, most in change.get("keep", {}).items():
+        _extend(stream[name], [], most)
     texts = stream["texts"]
     for key, piece in change.get("texts", {}).items():
         at, begin = piece["at"], piece["from"]
@@ -108,7 +110,7 @@ def _change(stream: Fields, change: Change, limits: Mapping[str, int]) -> None:
 def _extend(items: list[Any], more: list[Any], limit: int) -> None:
     items += more
     if len(items) > limit:
-        del items[:-limit]
+        del items[: len(items) - limit]
 
 
 def copy_stream(stream: Fields) -> Fields:

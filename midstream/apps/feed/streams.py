@@ -34,6 +34,8 @@ _MOST_CALLS = 64
 _MOST_KINDS = 32
 #: Samples that a rate is taken over, one with each figure.
 _RATE_SAMPLES = 5
+#: What an item of a list weighs, in characters of text.
+WEIGHTS = {"findings": 400, "rates": 32, "levels": 32, "portrait": 24}
 #: What media events may say.
 _MEDIA = (
     "level_dbfs",
@@ -107,6 +109,7 @@ class FeedStream:
         "_feed",
         "_findings",
         "_head",
+        "_items",
         "_last_ns",
         "_levels",
         "_media",
@@ -142,6 +145,7 @@ class FeedStream:
         self._last_ns = 0
         self._pieces: dict[tuple[Kind, str], _Pending] = {}
         self._ends: dict[str, int] = {}
+        self._items = dict.fromkeys(WEIGHTS, 0)
         self._head = ""
         self._calls: dict[str, str | None] = {}
         self._n_calls = self._errors = self._findings = 0
@@ -350,25 +354,44 @@ class FeedStream:
             self._take_figures(now_ns, change, put)
         put["news_s"] = self._feed.seconds(self.news_ns)
         change["set"] = put
+        self._count(change)
         if "outcome" in put:
             outcome, error = put["outcome"], put["error"]
             self._feed.tell(self.key, "close", outcome, self._head if error is None else error)
             self._let_go()
         return change
 
-    def cut(self, most: int) -> Change:
-        """Let go of all but so many characters of each text."""
+    def cut(self, most_chars: int, most: Mapping[str, int]) -> Change:
+        """Let go of all but so many characters of each text, and so many items of lists."""
+        change: Change = {}
         pieces = {}
         for key, (start, end) in self.texts.items():
-            if end - start > most:
-                self.texts[key] = (end - most, end)
-                pieces[key] = {"at": end, "add": "", "from": end - most}
-        return {"texts": pieces} if pieces else {}
+            if end - start > most_chars:
+                self.texts[key] = (end - most_chars, end)
+                pieces[key] = {"at": end, "add": "", "from": end - most_chars}
+        if pieces:
+            change["texts"] = pieces
+        keep = {name: limit for name, limit in most.items() if self._items[name] > limit}
+        if keep:
+            self._items.update(keep)
+            change["keep"] = keep
+        return change
 
     @property
-    def n_kept(self) -> int:
-        """Characters of its texts that are kept."""
-        return sum(end - start for start, end in self.texts.values())
+    def weight(self) -> int:
+        """What is kept of it, in characters of text, or as many as take the same memory."""
+        weight = sum(end - start for start, end in self.texts.values())
+        for name, count in self._items.items():
+            weight += count * WEIGHTS[name]
+        return weight
+
+    def _count(self, change: Change) -> None:
+        """Take note of how long the lists are after a change."""
+        items = self._items
+        for name in change.get("clear", ()):
+            items[name] = 0
+        for name, more in change.get("append", {}).items():
+            items[name] = min(items[name] + len(more), self._feed.limits[name])
 
     def _let_go(self) -> None:
         """Let go of what only a running stream needs."""

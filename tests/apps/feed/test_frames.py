@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from midstream.apps.feed import Feed, FeedStream, Frame, apply
+from midstream.apps.feed.streams import WEIGHTS
 from midstream.errors import ArgumentTypeError, ArgumentValueError, RefusedError
 from midstream.stream import Event, Finding
 from midstream.stream.events import KINDS
@@ -143,7 +144,11 @@ def check_bounds(feed: Feed, state: dict[str, Any]) -> None:
             kept += len(text["text"])
         for name in ("findings", "rates", "levels", "portrait"):
             assert len(stream[name]) <= state["limits"][name]
-    assert kept == feed._text_chars <= 4096
+    assert kept <= 4096
+    weight = sum(one.weight for one in feed._streams.values())
+    assert weight == feed._weight
+    items = sum(len(stream[name]) * WEIGHTS[name] for stream in streams for name in WEIGHTS)
+    assert weight == kept + items
     totals = state["totals"]
     if totals["opened"]:
         assert totals["open"] == sum(stream["outcome"] == "running" for stream in streams)
@@ -366,6 +371,24 @@ def test_texts_of_closed_streams_give_way_first() -> None:
     assert texts[0] == {"start": 2700 - 512, "text": "x" * 512}
     assert sum(len(text["text"]) for text in texts) <= 1 << 14
     assert texts[1]["text"].endswith("y" * 1000)
+
+
+def test_what_all_streams_hold_is_bounded() -> None:
+    feed = Feed(max_streams=100, max_total_chars=1 << 17)
+    evidence = {"channel": "text", "stream_id": "0", "unit": "x" * 300}
+    for number in range(150):
+        stream = feed.open(f"stream {number}")
+        for seq in range(40):
+            stream.event(Event("text", seq, seq, "some words " * 20, None, None, "0"))
+            stream.finding(Finding("loop", "warn", seq, 0, seq, seq + 5, "again", evidence))
+        if number % 3:
+            stream.close()
+        feed.flush()
+        assert feed._weight <= 1 << 17
+    told = feed.snapshot()
+    assert len(told.data) < 4 << 17
+    first, *_, last = told.fields["streams"].values()
+    assert len(first["findings"]) < len(last["findings"]) <= 40
 
 
 def test_figures() -> None:

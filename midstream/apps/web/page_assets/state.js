@@ -11,6 +11,9 @@ function changeOf(stream, change, limits) {
   for (const [name, items] of Object.entries(change.append || {})) {
     next[name] = extended(next[name], items, limits[name]);
   }
+  for (const [name, most] of Object.entries(change.keep || {})) {
+    next[name] = extended(next[name], [], most);
+  }
   if (change.texts || change.forget) {
     next.texts = Object.assign(Object.create(null), stream.texts);
     for (const [key, piece] of Object.entries(change.texts || {})) {
@@ -23,7 +26,7 @@ function changeOf(stream, change, limits) {
 
 function extended(items, more, limit) {
   const all = items.concat(more);
-  return all.length > limit ? all.slice(-limit) : all;
+  return all.length > limit ? all.slice(all.length - limit) : all;
 }
 
 function joined(kept, piece) {
