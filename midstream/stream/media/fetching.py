@@ -219,7 +219,7 @@ class HttpFetcher(Fetcher):
             if location is None:
                 return body
             url = self.resolve(url, location)
-        raise EndpointError(f"more than {_MAX_REDIRECTS} redirects", place=shown(url))
+        raise EndpointError(f"more than {_MAX_REDIRECTS} redirects", place=shown(url), status=302)
 
     async def _once(
         self, url: str, max_bytes: int, part: ByteRange | None

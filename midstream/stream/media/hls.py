@@ -234,8 +234,10 @@ class _HlsStream(MediaStream):
                 return await self._fetcher.get(url, max_bytes=max_bytes, part=part)
             except MissingPartError:
                 raise
-            except (EndpointError, IdleTimeoutError):
-                if tries >= _MAX_TRIES:
+            except (EndpointError, IdleTimeoutError) as error:
+                status = error.status if isinstance(error, EndpointError) else None
+                refused = status is not None and status < 500
+                if refused or tries >= _MAX_TRIES:
                     raise
             await asyncio.sleep(_RETRY_S * tries)
 

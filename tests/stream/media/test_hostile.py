@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import os
 import random
 
 import numpy as np
@@ -72,7 +73,11 @@ async def test_a_file_leads_nowhere_but_to_its_folder(media_folder, tmp_path, ad
     inside = tmp_path / "inside"
     inside.mkdir()
     (inside / "media0.ts").write_bytes((media_folder / "media0.ts").read_bytes())
-    (inside / "link.ts").symlink_to(tmp_path / "secret.ts")
+    try:
+        (inside / "link.ts").symlink_to(tmp_path / "secret.ts")
+    except OSError:  # Windows, for most users
+        if address == "link.ts":
+            pytest.skip("no links can be made here")
     (inside / "x.m3u8").write_bytes(manifest("#EXTINF:1.0,", address))
     with pytest.raises(MalformedStreamError, match="no file in its folder"):
         await collect(from_hls(inside / "x.m3u8"))
@@ -367,9 +372,8 @@ def test_no_manifest_raises_anything_else():
     assert read_well > 100
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_files_are_read_and_nothing_else(tmp_path):
-    import os
-
     fetcher = FileFetcher(tmp_path / "x.m3u8")
     os.mkfifo(tmp_path / "pipe.ts")
     for name in ("pipe.ts", "no.ts", "."):

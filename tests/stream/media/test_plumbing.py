@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import subprocess
 import sys
 import threading
 
 import pytest
-from stream.media.making import av, pattern, sound, video_frame
+from stream.media.making import av, encode, pattern, pictures, sound, video_frame
 
 from midstream.stream.media.beside import Beside
 from midstream.stream.media.channel import Channel, Draft, DraftDecoder
+from midstream.stream.media.decoding import Pacer, Position, Run, decode_run, open_bytes
 from midstream.stream.media.pieces import Piece, PieceQueue, container_format, id3_start_s
 from midstream.stream.media.settings import MediaAnalysis, MediaLimits
 from midstream.stream.media.timeline import Backlog, RunClock, Timeline
@@ -155,6 +157,26 @@ def test_a_live_stream_that_is_not_read_is_summed_up():
     drafts = list(channel._items)
     assert len(drafts) <= 8
     assert sum(draft.data["frames"] for draft in drafts if draft.kind == "video") == 100
+
+
+def test_a_live_stream_that_is_decoded_too_slowly_drops_pictures_up_to_a_key_frame():
+    """At half speed, as on a machine that cannot keep up; sound is never dropped."""
+    media = encode(pictures(("moving", 40)), sound(("tone", 1.6)), gop=10)
+    limits = MediaLimits(max_lag_s=0.2)
+    channel = Channel(1000)
+    tracks = Tracks(channel, MediaAnalysis(), limits, live=True, place="x")
+    run = Run(lambda: open_bytes(io.BytesIO(media), "mpegts", limits))
+    decode_run(run, tracks, Timeline(), Pacer(4.0), Position(), drop=True)
+    assert tracks.totals()["frames"] == 40  # it keeps up: the media take half their time
+    tracks = Tracks(channel, MediaAnalysis(), limits, live=True, place="x")
+    decode_run(run, tracks, Timeline(), Pacer(0.7), Position(), drop=True)
+    tracks.finish()
+    totals = tracks.totals()
+    assert totals["dropped"] > 5
+    assert totals["frames"] + totals["dropped"] == 40
+    assert totals["samples"] > 1.5 * 48_000
+    told = [draft.data["dropped"] for draft in channel._items if draft.kind == "video"]
+    assert told[-1] == totals["dropped"]
 
 
 def test_memory_of_many_tracks_is_bounded():
