@@ -47,6 +47,7 @@ _MOST_CYCLE = 64
 _ENOUGH = 100
 _SHOWN = 200
 _BEST = 10
+_WORD_CHARS = 64
 _CHAOTIC = ("strange", "hyperchaotic")
 _STABLE = ("fixed_point", "limit_cycle", "torus")
 
@@ -79,10 +80,10 @@ class Agent:
     Every number in an answer is counted or measured, and its documentation says of what; where
     there is too little to go by, it is None, with a reason. There are no scores.
 
-    A message of 20 words takes some 70 microseconds, one of 500 words 650. `analyze` takes some 40
+    A message of 20 words takes some 80 microseconds, one of 500 words 500. `analyze` takes some 40
     ms for 1000 messages of 20 words and 0.2 s for 2,000,000 characters, `compare` up to 20 ms and
     `behavior` up to 0.6 s for `max_elements`: servers call them off the event loop. Memory stays
-    below about 3 times `max_chars`, and 4 MB.
+    below some 3 times `max_chars` and 8 MB, whatever is sent.
 
     Thread-safe: what changes the state takes a lock, and what takes long works on a copy.
 
@@ -173,9 +174,9 @@ class Agent:
         same = self._by_text.get(digest) if message.text.strip() else None
         nearest, nearest_distance, previous = self._recent.add(message.number, words)
         self._count += 1
-        self._chars += len(message.text)
-        self._calls += len(message.calls)
-        self._messages.append(message)
+        self._chars += message.chars
+        self._calls += len(message.tools)
+        self._messages.append(message.kept())
         self._by_text[digest] = message.number
         self._forget()
         found = self._look(message)
@@ -185,7 +186,7 @@ class Agent:
             message.role,
             len(message.text),
             len(words),
-            len(message.calls),
+            len(message.tools),
             message.results,
             same,
             nearest,
@@ -208,6 +209,8 @@ class Agent:
                 self._tools.recall([event])  # who asks again is to be answered again
             else:
                 found += self._tools.observe(event)
+        if message.events:
+            found += self._tools.finish()  # what is not JSON is complete, too
         self._findings += found
         self._by_kind.update(finding.kind for finding in found)
         return found
@@ -218,7 +221,7 @@ class Agent:
             self._chars > limits["max_chars"] and len(self._messages) > 1
         ):
             oldest = self._messages.popleft()
-            self._chars -= len(oldest.text)
+            self._chars -= oldest.chars
             if self._by_text.get(oldest.digest) == oldest.number:
                 del self._by_text[oldest.digest]
 
@@ -252,7 +255,7 @@ class Agent:
         apart = talk.distances(words)
         duplicates, n_duplicates = talk.duplicates(kept)
         near, n_near, compared = talk.near_repeats(kept, words)
-        tools = Counter(name for message in kept for name, _ in message.calls)
+        tools = Counter(name for message in kept for name in message.tools)
         return Analysis(
             messages=len(kept),
             first=kept[0].number if kept else 0,
@@ -547,6 +550,12 @@ class Agent:
         with self._lock:
             self._begin()
         self._comparator.cache_clear()
+
+    @property
+    def kept_chars(self) -> int:
+        """Characters that are kept: of messages, and of learned words, as if all were long."""
+        symbols = self._symbols
+        return self._chars + (0 if symbols is None else _WORD_CHARS * len(symbols))
 
     def __repr__(self) -> str:
         return f"<Agent of {self._count:,} messages, {len(self._messages):,} kept>"

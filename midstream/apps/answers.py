@@ -114,8 +114,8 @@ class Processed(Answer):
     same_as : int or None
         The newest earlier message with the same text, of those that are kept.
     nearest : int or None
-        The closest of the 64 messages before it, by `nearest_distance`; None where none has words,
-        and for a message of more than 5,000 words.
+        The closest of the 64 messages before it, or of as many as have 20,000 words together, by
+        `nearest_distance`; None where none has words, and for a message of more than 5,000.
     nearest_distance : float or None
         Word edits that make one text of the other, over the words of the longer: 0 is equal (but
         for case and punctuation), 1 has nothing in common.

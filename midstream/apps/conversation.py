@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -29,7 +29,8 @@ _MOST_NEAR_WORDS = 2_000
 _MOST_NEAR_WORDS_IN_ALL = 100_000
 #: Longer messages are not held against others as they come.
 _MOST_RECENT_WORDS = 5_000
-_MOST_VOCABULARY = 50_000
+_MOST_RECENT_WORDS_IN_ALL = 20_000
+_MOST_NAME_CHARS = 256
 _MOST_DUPLICATES = 100
 _MOST_PHRASES = 50
 _MIN_PHRASE = 3
@@ -48,30 +49,42 @@ class Message:
     role : str
     text : str
         What it says; a tool's result, where it is one.
-    calls : tuple of (name, arguments)
-        Tool calls in it.
+    tools : tuple of str
+        Names of the tools that it calls.
+    digest : bytes
+        Of all that it says, whoever says it.
     results : int
         Results of tool calls in it.
     events : tuple of Event
-        Its calls and results for a `ToolLoopDetector`; a user's text among them.
+        Its calls and results for a `ToolLoopDetector`, a user's text among them; dropped from
+        messages that are kept.
     """
 
     number: int
     role: str
     text: str
-    calls: tuple[tuple[str, str], ...] = ()
+    digest: bytes
+    tools: tuple[str, ...] = ()
     results: int = 0
     events: tuple[Event, ...] = ()
 
     @property
-    def digest(self) -> bytes:
-        """Of all that it says, whoever says it."""
-        held = hashlib.blake2b(digest_size=16)
-        for part in (self.text, *(text for call in self.calls for text in call)):
-            encoded = part.encode("utf-8", "surrogatepass")
-            held.update(len(encoded).to_bytes(8, "little"))
-            held.update(encoded)
-        return held.digest()
+    def chars(self) -> int:
+        """What it holds."""
+        return len(self.text) + sum(map(len, self.tools))
+
+    def kept(self) -> Message:
+        """The same without what only detectors need."""
+        return replace(self, events=()) if self.events else self
+
+
+def _digest(parts: Iterable[str]) -> bytes:
+    held = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        encoded = part.encode("utf-8", "surrogatepass")
+        held.update(len(encoded).to_bytes(8, "little"))
+        held.update(encoded)
+    return held.digest()
 
 
 def read_message(message: Any, number: int, most_chars: int) -> Message:
@@ -93,7 +106,7 @@ def read_message(message: Any, number: int, most_chars: int) -> Message:
     """
     if isinstance(message, str):
         _check_chars(len(message), most_chars)
-        return Message(number, UNSPECIFIED, message)
+        return Message(number, UNSPECIFIED, message, _digest([message]))
     if not isinstance(message, Mapping):
         raise ArgumentTypeError(
             f"message must be a text or a mapping with role and content, got "
@@ -119,17 +132,26 @@ def read_message(message: Any, number: int, most_chars: int) -> Message:
     texts = [event.text for event in events if event.kind in ("text", "tool_result")]
     if not events and content is not None:
         texts = [_plain_text(content)]  # of a role that is no part of the model's own stream
-    calls = tuple((event.name or "", event.text) for event in events if event.kind == "tool_call")
+    calls = [event for event in events if event.kind == "tool_call"]
     text = "\n".join(texts)
-    _check_chars(len(text) + sum(len(arguments) for _, arguments in calls), most_chars)
+    _check_chars(len(text) + sum(len(call.text) for call in calls), most_chars)
+    for event in events:
+        for what, name in (("a tool's name", event.name), ("a call's id", event.call_id)):
+            if name is not None and len(name) > _MOST_NAME_CHARS:
+                raise ArgumentValueError(
+                    f"message: {what} must have at most {_MOST_NAME_CHARS} characters, "
+                    f"got {len(name):,}"
+                )
     kept = tuple(
         # Its place in the conversation, so that no two messages' calls are taken for one.
         event._replace(seq=number, data=None, stream_id=f"h{number}{event.stream_id[2:]}")
         for event in events
         if event.kind != "text" or event.name == "user"
     )
+    tools = tuple(call.name or "" for call in calls)
+    said = [text, *(part for call in calls for part in (call.name or "", call.text))]
     results = sum(event.kind == "tool_result" for event in events)
-    return Message(number, role, text, calls, results, kept)
+    return Message(number, role, text, _digest(said), tools, results, kept)
 
 
 def _api(content: Any) -> str:
@@ -189,41 +211,49 @@ class Recent:
     """
 
     def __init__(self, most: int) -> None:
-        self._words: deque[tuple[int, list[str]]] = deque(maxlen=most)
-        self._codes: deque[NDArray[np.int32]] = deque(maxlen=most)
+        self._most = most
+        self._held: deque[tuple[int, NDArray[np.int32]]] = deque()
+        self._n_words = 0
         self._vocabulary: dict[str, int] = {}
 
     def add(self, number: int, words: list[str]) -> tuple[int | None, float | None, float | None]:
         """Take a message; say which earlier one is nearest and how far, and how far the last is."""
-        codes = self._encode(words)
         nearest: int | None = None
         nearest_distance: float | None = None
         previous: float | None = None
-        # What is far longer or far shorter may be the message before, and is not the nearest.
-        if 0 < len(words) <= _MOST_RECENT_WORDS and self._codes:
-            lengths = np.array([held.size for held in self._codes])
-            edits = cdist([codes], list(self._codes), "levenshtein")[0]
+        if len(words) > _MOST_RECENT_WORDS:
+            return nearest, nearest_distance, previous
+        codes = self._encode(words)
+        held = self._held
+        adjacent = bool(held) and held[-1][0] == number - 1
+        if words and held:
+            lengths = np.array([others.size for _, others in held])
+            edits = cdist([codes], [others for _, others in held], "levenshtein")[0]
             apart = edits / np.maximum(lengths, len(words))
-            if self._words[-1][0] == number - 1:
+            if adjacent:
                 previous = float(apart[-1])
             apart[lengths == 0] = np.inf
             # Of equally near ones the newest.
             best = apart.size - 1 - int(apart[::-1].argmin())
             if np.isfinite(apart[best]):
-                nearest, nearest_distance = self._words[best][0], float(apart[best])
-        elif self._words and self._words[-1][0] == number - 1 and self._words[-1][1] and not words:
+                nearest, nearest_distance = held[best][0], float(apart[best])
+        elif adjacent and held[-1][1].size:
             previous = 1.0
-        if len(words) <= _MOST_RECENT_WORDS:
-            self._words.append((number, words))
-            self._codes.append(codes)
+        held.append((number, codes))
+        self._n_words += codes.size
+        while len(held) > self._most or self._n_words > _MOST_RECENT_WORDS_IN_ALL:
+            self._n_words -= held.popleft()[1].size
         return nearest, nearest_distance, previous
 
     def _encode(self, words: list[str]) -> NDArray[np.int32]:
         known = self._vocabulary
-        if len(known) > _MOST_VOCABULARY:
+        if len(known) > 2 * _MOST_RECENT_WORDS_IN_ALL:
+            # Only what the messages hold is needed.
+            names = list(known)
             known = self._vocabulary = {}
-            for place, (_, held) in enumerate(self._words):
-                self._codes[place] = self._encode(held)
+            for place, (number, codes) in enumerate(self._held):
+                again = [known.setdefault(names[code], len(known)) for code in codes.tolist()]
+                self._held[place] = number, np.array(again, np.int32)
         return np.array([known.setdefault(word, len(known)) for word in words], np.int32)
 
 

@@ -49,9 +49,9 @@ METRICS: Final[Mapping[str, str]] = MappingProxyType(
 )
 
 #: A letter of a script that is written without spaces, or a word.
-_WORD = re.compile(
-    r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]|[^\W\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]+"
-)
+#: Longer ones are cut, so that a text's words take no more memory than a few times the text.
+_SPACELESS = "\\u0e00-\\u0e7f\\u3040-\\u30ff\\u3400-\\u9fff"
+_WORD = re.compile(rf"[{_SPACELESS}]|[^\W{_SPACELESS}]{{1,64}}")
 #: What is shown of a discovery.
 _MOST_REPEATS = 50
 _MOST_SHOWN = 64
@@ -62,12 +62,17 @@ _MOST_POSITIONS = 10_000
 def words_of(text: str) -> list[str]:
     """Words of a text in lower case, without punctuation; letters of scripts without spaces.
 
+    Words of more than 64 letters are cut.
+
     Examples
     --------
     >>> words_of("Don't panic: 42!")
     ['don', 't', 'panic', '42']
     """
     return _WORD.findall(text.lower())
+
+
+Codes = NDArray[np.int64]
 
 
 class Elements(NamedTuple):
@@ -146,6 +151,7 @@ def as_elements(name: str, sequence: Any, most: int, *, unit: str = "words") -> 
         if numeric:
             return Elements("numbers", np.array(symbols, np.float64), symbols)
         if points and len({len(item) for item in symbols}) == 1 and symbols[0]:  # type: ignore[arg-type]
+            _check_length(name, sum(map(len, symbols)), 2 * most)  # type: ignore[arg-type]
             return Elements("points", np.array(symbols, np.float64), symbols)
     except OverflowError:
         raise ArgumentValueError(f"{name} holds an integer too large for a number") from None
@@ -186,7 +192,7 @@ def compare_sequences(
     reason: str | None = None
     relative: float | None = None
     if name in ("levenshtein", "lcs"):
-        value = _measured(comparator, first.symbols, second.symbols, name, params)
+        value = _measured(comparator, *_numbered(first, second), name, params)
         if "weights" not in params and "cutoff" not in params and max(lengths):
             common = value if name == "lcs" else max(lengths) - value
             relative = 1 - common / max(lengths)
@@ -199,7 +205,7 @@ def compare_sequences(
             value = _measured(comparator, first.values, second.values, name, params)
     elif name == "dtw" and params.get("cost", "equal") == "equal":
         params = {**params, "cost": "equal"}
-        value = _measured(comparator, first.symbols, second.symbols, name, params)
+        value = _measured(comparator, *_numbered(first, second), name, params)
     else:
         raise ArgumentTypeError(
             f"{name} compares numbers; for texts there are dtw, levenshtein and lcs"
@@ -207,6 +213,20 @@ def compare_sequences(
     if isinstance(value, float) and not math.isfinite(value):
         value, reason = None, f"{name} has no finite value for these parameters"
     return Comparison(name, value, sense, relative, unit, lengths, reason)
+
+
+def _numbered(first: Elements, second: Elements) -> tuple[Codes, Codes]:
+    """Symbols as numbers, by where each stands first: which of them are equal, and nothing more.
+
+    That is all that these measures depend on. What is remembered of a comparison then holds no
+    text, and has 64 bytes a sequence.
+    """
+    known: dict[Hashable, int] = {}
+    one, other = (
+        np.array([known.setdefault(symbol, len(known)) for symbol in each.symbols], np.int64)
+        for each in (first, second)
+    )
+    return one, other
 
 
 def _measured(comparator: Comparator, x: Any, y: Any, name: str, params: Mapping[str, Any]) -> Any:

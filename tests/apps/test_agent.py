@@ -6,6 +6,7 @@ import json
 import math
 import random
 import threading
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -490,6 +491,64 @@ def test_threads_do_not_get_into_each_others_way():
         thread.join()
     assert sorted(numbers) == list(range(400))
     assert agent.status().kept == 50
+
+
+def word(rng, letters):
+    return "".join(rng.choices("abcdefghijklmnop", k=letters))
+
+
+def many_words(agent, rng):
+    agent.process(" ".join(word(rng, 60) for _ in range(3000)))
+
+
+def open_calls(agent, rng):
+    function = {"name": word(rng, 250), "arguments": '{"a": "' + word(rng, 9000)}
+    calls = [{"id": word(rng, 200), "type": "function", "function": function} for _ in range(20)]
+    agent.process({"role": "assistant", "content": None, "tool_calls": calls})
+
+
+def long_results(agent, rng):
+    agent.process(result(word(rng, 150_000), word(rng, 200)))
+
+
+def long_symbols(agent, rng):
+    sequences = ([word(rng, 500) for _ in range(100)] for _ in range(2))
+    agent.compare(*sequences, metric="levenshtein")
+
+
+def many_lessons(agent, rng):
+    agent.meta_learn(" ".join(word(rng, 60) for _ in range(3000)), rng.random())
+
+
+@pytest.mark.parametrize("send", [many_words, open_calls, long_results, long_symbols, many_lessons])
+def test_memory_is_bounded_whatever_is_sent(send):
+    rng = random.Random(0)
+    agent = Agent(max_messages=100, max_chars=400_000, max_comparisons=20, max_symbols=1024)
+    send(agent, rng)
+    tracemalloc.start()
+    try:
+        for _ in range(24):
+            send(agent, rng)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Five times as much was sent, or more.
+    assert held < 8_000_000
+
+
+def test_names_that_are_too_long_are_refused():
+    with pytest.raises(ArgumentValueError, match="tool's name must have at most 256"):
+        Agent().process(call("f" * 300, "{}", "c"))
+    with pytest.raises(ArgumentValueError, match="call's id must have at most 256"):
+        Agent().process(call("f", "{}", "c" * 300))
+
+
+def test_calls_whose_arguments_are_no_json_are_compared_too():
+    agent = Agent()
+    for turn in range(3):
+        agent.process(call("run", "not json", f"c{turn}"))
+        agent.process(result("error: no", f"c{turn}"))
+    assert agent.status().findings["tool_loop"] == 2
 
 
 def test_limits_are_checked():

@@ -22,6 +22,9 @@ class ServingLimits:
     max_sessions : int, default 4000
         Clients whose state is kept, connected or not; beyond it the one longest idle goes, and
         where all are connected a new one gets 503.
+    max_kept_chars : int, default 32 Mi
+        Characters of the messages that are kept, of all clients together; beyond it those longest
+        idle go, and where all are connected a message gets the error ``full``.
     session_idle_s : float, default 600
         How long the state of a client is kept that is not connected and asks nothing.
     max_message_bytes : int, default 1 MiB
@@ -75,6 +78,7 @@ class ServingLimits:
 
     max_clients: int = 2000
     max_sessions: int = 4000
+    max_kept_chars: int = 32 * _MIB
     session_idle_s: float = 600.0
     max_message_bytes: int = _MIB
     max_fragments: int = 1000

@@ -30,6 +30,11 @@ TOPICS = ("processed", "feed")
 RETRY_MS = 2000
 
 
+def _small_agent() -> Agent:
+    """One of thousands."""
+    return Agent(max_messages=500, max_chars=500_000, max_comparisons=100, max_symbols=2048)
+
+
 class AgentService:
     """Answers requests of many clients, each with an `Agent` of its own, and broadcasts.
 
@@ -45,7 +50,8 @@ class AgentService:
     feed : Feed, optional
         Broadcast to those who subscribe to it.
     make_agent : callable, optional
-        Makes the `Agent` of a client.
+        Makes the `Agent` of a client; by default one that keeps 500 messages, 500,000 characters,
+        100 comparisons and 2048 learned words.
 
     Attributes
     ----------
@@ -91,7 +97,7 @@ class AgentService:
         hosts: Collection[str] | None = None,
         token: str | None = None,
         feed: Feed | None = None,
-        make_agent: Callable[[], Agent] = Agent,
+        make_agent: Callable[[], Agent] = _small_agent,
     ) -> None:
         if limits is None:
             limits = ServingLimits()
@@ -161,7 +167,10 @@ class AgentService:
         async with session.lock:
             if session.running:
                 raise Refusal("busy", "an analysis that took too long goes on", retry_after_s=1.0)
+            if request.kind == "process":
+                self.sessions.check_room(session)
             data = await self._ask(session, request)
+            self.sessions.count(session)
         session.refused = 0
         if request.kind == "process" and request.fields.get("broadcast") is not False:
             self._broadcast(session, request, data)
@@ -278,6 +287,7 @@ class AgentService:
         return {
             "clients": self.clients,
             "sessions": len(self.sessions),
+            "kept_chars": self.sessions.kept_chars,
             "events": self.hub.last,
             "kept_bytes": self.hub.kept_bytes,
             "analyses": {

@@ -70,6 +70,8 @@ class Session:
         Whether an analysis goes on that nobody waits for any more.
     refused : int
         Requests refused in a row.
+    counted_chars : int
+        What `Sessions` counts as kept for it.
     """
 
     __slots__ = (
@@ -77,6 +79,7 @@ class Session:
         "_allowance",
         "_make",
         "connections",
+        "counted_chars",
         "key",
         "lock",
         "name",
@@ -94,10 +97,16 @@ class Session:
         self.running = False
         self.refused = 0
         self.connections = 0
+        self.counted_chars = 0
         self.used_s = time.monotonic()
         self._make = make
         self._agent: Agent | None = None
         self._allowance = allowance
+
+    @property
+    def kept_chars(self) -> int:
+        """Characters that its agent keeps."""
+        return 0 if self._agent is None else self._agent.kept_chars
 
     @property
     def agent(self) -> Agent:
@@ -131,12 +140,15 @@ class Sessions:
     def __init__(self, limits: ServingLimits, make: Callable[[], Agent]) -> None:
         self._most = limits.max_sessions
         self._idle_s = limits.session_idle_s
+        self._most_chars = limits.max_kept_chars
         self._per_s = limits.requests_per_s
         self._per_address_s = limits.requests_per_address_s
         self._make = make
         self._sessions: dict[str, Session] = {}
         #: Those that are not connected, the one longest idle first.
         self._idle: OrderedDict[str, Session] = OrderedDict()
+        #: Characters that are kept for all, as of when each was last counted.
+        self.kept_chars = 0
         self._addresses: OrderedDict[str, Allowance] = OrderedDict()
         self._made = 0
 
@@ -192,12 +204,38 @@ class Sessions:
         """One for a single request, which is not kept."""
         return Session("", "", self._make, self.of_address(address))
 
+    def check_room(self, session: Session) -> None:
+        """Make room for a message: those longest idle go.
+
+        Raises
+        ------
+        Refusal
+            There is none.
+        """
+        while self.kept_chars >= self._most_chars:
+            oldest = next((each for each in self._idle.values() if each is not session), None)
+            if oldest is None:
+                raise Refusal("full", "too much is kept for all clients", retry_after_s=5.0)
+            self._drop(oldest)
+
+    def count(self, session: Session) -> None:
+        """Count what is kept for a session that was asked something."""
+        if session.key in self._sessions:
+            self.kept_chars += session.kept_chars - session.counted_chars
+            session.counted_chars = session.kept_chars
+
+    def _drop(self, session: Session) -> None:
+        del self._idle[session.key], self._sessions[session.key]
+        self.kept_chars -= session.counted_chars
+        session.counted_chars = 0
+
     def connect(self, session: Session) -> None:
         """Keep it as long as it is connected."""
         session.connections += 1
         self._idle.pop(session.key, None)
         # It may have been forgotten between the request and here.
         self._sessions[session.key] = session
+        self.count(session)
 
     def disconnect(self, session: Session) -> None:
         """Keep it a while longer."""
@@ -213,4 +251,4 @@ class Sessions:
             oldest = next(iter(self._idle.values()))
             if oldest.used_s > over_s and len(self._sessions) + room <= self._most:
                 return
-            del self._idle[oldest.key], self._sessions[oldest.key]
+            self._drop(oldest)

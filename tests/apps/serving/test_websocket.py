@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 
 import pytest
 from apps.serving.harness import (
@@ -511,9 +512,15 @@ async def test_a_slow_client_is_told_what_it_missed():
 # Too much work.
 
 
+def noise(n):
+    """What takes long to judge."""
+    rng = random.Random(0)
+    return [round(rng.random(), 6) for _ in range(n)]
+
+
 async def test_an_analysis_that_takes_too_long_is_given_up():
     async with running(limits={"deadline_s": 0.02, "threads": 1}) as it, it.socket() as socket:
-        series = [(number * 7919 % 1000) / 1000 for number in range(10_000)]
+        series = noise(10_000)
         late = await ask(socket, kind="behavior", id=1, series=series)
         assert late["code"] in ("deadline", "overloaded")
         while True:
@@ -528,7 +535,7 @@ async def test_an_analysis_that_takes_too_long_is_given_up():
 async def test_more_analyses_than_can_wait_are_shed_and_counted():
     limits = {"threads": 1, "max_waiting": 2}
     async with running(limits=limits) as it:
-        series = [(number * 7919 % 1000) / 1000 for number in range(6000)]
+        series = noise(6000)
 
         async def one():
             async with it.socket() as socket:
@@ -542,9 +549,25 @@ async def test_more_analyses_than_can_wait_are_shed_and_counted():
         assert shed == it.service.state()["analyses"]["shed"] > 0
 
 
+async def test_what_is_kept_for_all_clients_is_bounded():
+    limits = {"max_kept_chars": 5000}
+    async with running(limits=limits) as it, it.socket() as one:
+        async with it.socket() as other:
+            await ask(other, kind="process", message="x" * 3000)
+        await until(lambda: it.service.clients == 1)
+        assert (await ask(one, kind="process", message="y" * 3000))["type"] == "result"
+        assert it.service.sessions.kept_chars == 6000
+        # Who is away gives way, and then there is nobody left to.
+        assert (await ask(one, kind="process", message="z" * 3000))["type"] == "result"
+        assert len(it.service.sessions) == 1
+        refused = await ask(one, kind="process", message="more")
+        assert refused["code"] == "full"
+        assert (await ask(one, kind="status"))["data"]["messages"] == 2
+
+
 async def test_others_are_answered_while_an_analysis_runs():
     async with running() as it, it.socket() as heavy, it.socket() as light:
-        series = [(number * 7919 % 1000) / 1000 for number in range(10_000)]
+        series = noise(10_000)
         await tell(heavy, kind="behavior", series=series)
         answered = 0
         task = asyncio.create_task(hear(heavy))
