@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import ssl
+import sys
 import urllib.error
 import urllib.request
 
@@ -12,12 +14,15 @@ import pytest
 from apps.program import finished, read_until, run, started
 
 from midstream.apps.feed import apply
+from midstream.quic.certificates import Identity
 from midstream.stream import shipped_recordings
 
 pytest.importorskip("uvicorn", reason="needs the extra serve: uvicorn")
 pytest.importorskip("httptools", reason="needs the extra serve: httptools")
 client = pytest.importorskip("websockets.sync.client", reason="needs the extra serve: websockets")
 from websockets.exceptions import ConnectionClosed  # noqa: E402
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="ends by signals of POSIX")
 
 LOOP = shipped_recordings()["loop-02"]
 
@@ -84,6 +89,20 @@ def test_a_token_is_read_from_a_file(tmp_path):
             get(f"{sse}/status")
         answer = get(f"{sse}/status", Authorization="Bearer correct horse battery")
         assert answer["success"] is True
+        process.send_signal(signal.SIGTERM)
+        finished(process)
+
+
+def test_connections_are_encrypted(tmp_path):
+    chain, key = Identity.development(("localhost", "127.0.0.1")).save(tmp_path)
+    trust = ssl.create_default_context(cafile=chain)
+    with server("--certificate", chain, "--key", key) as process:
+        serving = row(process)
+        assert serving["websocket"].startswith("wss://")
+        with client.connect(serving["websocket"], proxy=None, ssl=trust) as connection:
+            assert json.loads(connection.recv())["type"] == "connected"
+        with urllib.request.urlopen(f"{serving['sse']}/readyz", context=trust) as response:
+            assert json.loads(response.read())["success"] is True
         process.send_signal(signal.SIGTERM)
         finished(process)
 

@@ -46,8 +46,8 @@ Each reader is sent what it has not read, as fast as it takes it, out of the new
 for all; what is no longer kept when its turn comes, it is told as a gap. On a WebSocket
 ``{"kind": "subscribe"[, "topic": "processed" or "feed"]}`` begins with what is to come, and
 ``{"kind": "resume", "after": number[, "run": run]}`` goes on behind an event; ``run``, as the
-``connected`` message has it, tells numbers of one run of the service from those of another. A
-stream of server-sent events has ids, and goes on behind ``Last-Event-ID``.
+``connected`` message has it (for the feed, ``subscribed``), tells numbers of one run of the service
+from those of another. A stream of server-sent events has ids, and goes on behind ``Last-Event-ID``.
 
 **State.** A client's state is its session, whose key comes with ``connected`` and with the answers
 to ``POST /process`` and ``/meta_learn``; with ``?session=KEY``, or the header

@@ -7,7 +7,7 @@ from typing import Any
 
 from midstream.apps.serving.wire import encode
 
-__all__ = ["Message", "Receive", "Scope", "Send", "answer_lifespan", "respond"]
+__all__ = ["Message", "Receive", "Scope", "Send", "answer_lifespan", "path_of", "respond"]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -29,6 +29,19 @@ async def answer_lifespan(receive: Receive, send: Send) -> None:
         await send({"type": f"{message['type']}.complete"})
         if message["type"] == "lifespan.shutdown":
             return
+
+
+def path_of(scope: Scope) -> str:
+    """The path within the application, wherever that is mounted.
+
+    Examples
+    --------
+    >>> path_of({"path": "/agent/status", "root_path": "/agent"}), path_of({"path": "/status"})
+    ('/status', '/status')
+    """
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
 
 async def respond(

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import math
+from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -115,14 +116,13 @@ class AgentServers:
     def _server(self, name: str) -> QuietServer:
         limits = self._service.limits
         chain, key = self._tls
-        http = type("BoundHttp", (_Http,), {"limits": limits})
+        bound = {"limits": limits, "counts": self._service.counts}
+        http = type("BoundHttp", (_Http,), bound)
         server = QuietServer(
             uvicorn.Config(
                 self._service.websocket if name == "ws" else self._service.sse,
                 http=http,
-                ws=type("BoundWebSocket", (_WebSocket,), {"limits": limits})
-                if name == "ws"
-                else "none",
+                ws=type("BoundWebSocket", (_WebSocket,), bound) if name == "ws" else "none",
                 ws_max_size=limits.max_message_bytes,
                 ws_ping_interval=limits.heartbeat_s,
                 ws_ping_timeout=limits.ping_timeout_s,
@@ -182,7 +182,7 @@ class AgentServers:
         """Wait for clients to leave, and end the servers."""
         loop = asyncio.get_running_loop()
         ends_s = loop.time() + self._drain_s
-        while self._service.clients and loop.time() < ends_s:
+        while (self._service.clients or self._service.pending) and loop.time() < ends_s:
             await asyncio.sleep(0.01)
         for server in self._servers.values():
             server.should_exit = True
@@ -221,6 +221,7 @@ class _Watched:
     """Cuts a connection whose other side takes nothing for too long."""
 
     limits: ClassVar[ServingLimits]
+    counts: ClassVar[Counter[str]]
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
     _stuck: asyncio.TimerHandle | None = None
@@ -229,7 +230,12 @@ class _Watched:
         """More is written than the other side takes."""
         if self._stuck is None:
             timeout_s = self.limits.client_timeout_s
-            self._stuck = self.loop.call_later(timeout_s, self.transport.abort)
+            self._stuck = self.loop.call_later(timeout_s, self._cut)
+
+    def _cut(self) -> None:
+        self._stuck = None
+        self.counts["slow"] += 1
+        self.transport.abort()
 
     def unwatch_writes(self) -> None:
         """It has caught up, or is gone."""

@@ -18,7 +18,7 @@ from midstream.apps.serving.work import Workers
 from midstream.errors import ArgumentTypeError, ArgumentValueError, MidstreamError
 
 if TYPE_CHECKING:
-    from midstream.apps.feed import Feed
+    from midstream.apps.feed import Feed, Frame
     from midstream.apps.serving.sse import SseApp
     from midstream.apps.serving.websocket import WebSocketApp
 
@@ -114,8 +114,10 @@ class AgentService:
         self._workers = Workers(limits.threads, limits.max_waiting, limits.deadline_s)
         self._working = False
         self._leaving: set[Callable[[], None]] = set()
-        self._feed_text: tuple[int, int, str] = (-1, 0, "")
+        self._feed_text: tuple[tuple[int, bool, int], str] = ((-1, False, 0), "")
         self.draining = False
+        #: Requests that are being answered.
+        self.pending = 0
 
     @property
     def websocket(self) -> WebSocketApp:
@@ -157,6 +159,13 @@ class AgentService:
             Why there is no answer.
         """
         self.counts["requests"] += 1
+        self.pending += 1
+        try:
+            return await self._answer(session, request)
+        finally:
+            self.pending -= 1
+
+    async def _answer(self, session: Session, request: Request) -> dict[str, Any]:
         session.spend()
         kind = KINDS.get(request.kind)
         if kind is None:
@@ -261,12 +270,19 @@ class AgentService:
             "timestamp": now_ms(),
         }
 
-    def feed_text(self, frame: Any) -> str:
+    @property
+    def feed_key(self) -> str:
+        """Tells the feed's numbers from those of another one."""
+        return "" if self.feed is None else self.feed.key
+
+    def feed_text(self, frame: Frame) -> str:
         """A frame of the feed as JSON for its readers, made once for all that are up to date."""
-        if self._feed_text[:2] != (frame.id, frame.missed):
+        # A snapshot has the id of the last frame in it.
+        key = (frame.id, frame.is_snapshot, frame.missed)
+        if self._feed_text[0] != key:
             head = f'{{"type":"feed","frame":{frame.id},"missed":{frame.missed},"data":'
-            self._feed_text = (frame.id, frame.missed, f"{head}{frame.data.decode()}}}")
-        return self._feed_text[2]
+            self._feed_text = (key, f"{head}{frame.data.decode()}}}")
+        return self._feed_text[1]
 
     def drain(self) -> None:
         """Take no more clients, and have those that are there leave. Safe to repeat."""

@@ -8,7 +8,15 @@ from collections.abc import Callable, Collection, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from midstream.apps.serving.access import argument_of
-from midstream.apps.serving.asgi import SAFE, Receive, Scope, Send, answer_lifespan, respond
+from midstream.apps.serving.asgi import (
+    SAFE,
+    Receive,
+    Scope,
+    Send,
+    answer_lifespan,
+    path_of,
+    respond,
+)
 from midstream.apps.serving.refusals import Refusal
 from midstream.apps.serving.service import RETRY_MS
 from midstream.apps.serving.wire import KINDS, Request, encode, now_ms, parse, request_of
@@ -71,7 +79,7 @@ class SseApp:
     ) -> None:
         """Answer; `headers` get what a refusal must have, too."""
         service = self._service
-        path, method = scope["path"], scope["method"]
+        path, method = path_of(scope), scope["method"]
         if path == "/healthz" and method == "GET":
             await respond(send, 200, {"success": True})
             return

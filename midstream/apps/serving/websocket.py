@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from midstream.apps.serving.access import argument_of
-from midstream.apps.serving.asgi import Receive, Scope, Send, answer_lifespan, respond
+from midstream.apps.serving.asgi import Receive, Scope, Send, answer_lifespan, path_of, respond
 from midstream.apps.serving.refusals import Refusal
 from midstream.apps.serving.wire import Request, encode, now_ms, read_request
 
@@ -44,7 +44,7 @@ class WebSocketApp:
 
     async def _http(self, scope: Scope, send: Send) -> None:
         service = self._service
-        path = scope["path"]
+        path = path_of(scope)
         if path == "/healthz":
             await respond(send, 200, {"success": True})
         elif path == "/readyz":
@@ -95,6 +95,7 @@ class _Connection:
         self._send = send
         self._writers: dict[str, asyncio.Task[None]] = {}
         self._leaving: asyncio.Task[None] | None = None
+        self._answering = self._leave_then = False
 
     async def run(self) -> None:
         """Read until one side closes."""
@@ -111,8 +112,10 @@ class _Connection:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def leave(self) -> None:
-        """Close, since the service ends."""
-        if self._leaving is None:
+        """Close, since the service ends: once what was asked is answered."""
+        if self._answering:
+            self._leave_then = True
+        elif self._leaving is None:
             closing = self._close(GOING_AWAY, "the server ends")
             self._leaving = asyncio.get_running_loop().create_task(closing)
 
@@ -138,9 +141,13 @@ class _Connection:
             if self._leaving is not None:
                 continue  # what comes now is not answered any more
             text = message.get("text")
+            self._answering = True
             told = await self._take(text if text is not None else message.get("bytes", b""))
-            if self._leaving is None:
-                await self._tell(told)
+            await self._tell(told)
+            self._answering = False
+            if self._leave_then:
+                self.leave()
+                continue
             if self._session.refused >= self._service.limits.max_refused:
                 await self._close(POLICY, "too many requests were refused")
                 return
@@ -184,9 +191,10 @@ class _Connection:
             raise Refusal("bad_request", "after must be an integer: the last event that came")
         if request.kind == "resume" and after is None:
             raise Refusal("bad_request", "after is missing: the last event that came")
-        run = request.fields.get("run", service.hub.run)
+        own = service.hub.run if topic == "processed" else service.feed_key
+        run = request.fields.get("run", own)
         if topic == "feed":
-            writer = self._write_feed(after if run == service.hub.run else None)
+            writer = self._write_feed(after if run == own else None)
             start = after
         else:
             start = service.hub.last if after is None else after
@@ -198,7 +206,7 @@ class _Connection:
             "id": request.id,
             "topic": topic,
             "after": start,
-            "run": service.hub.run,
+            "run": own,
             "timestamp": now_ms(),
         }
 

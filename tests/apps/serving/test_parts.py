@@ -6,9 +6,11 @@ import asyncio
 import threading
 
 import pytest
-from apps.serving.harness import ServingLimits, until
+from apps.serving.harness import ServingLimits, httpx2, until
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from midstream.apps.agent import Agent
 from midstream.apps.serving import AgentServers, AgentService
@@ -213,6 +215,22 @@ async def test_what_waits_too_long_is_shed_and_what_runs_too_long_is_late():
     assert (workers.done, workers.shed, workers.late) == (0, 2, 1)
     assert await workers.run(lambda: 1, lambda: None) == 1
     await asyncio.to_thread(workers.stop)
+
+
+# Within other applications.
+
+
+async def test_the_applications_can_be_mounted():
+    service = AgentService()
+    routes = [Mount("/agent", app=service.sse)]
+    transport = httpx2.ASGITransport(app=Starlette(routes=routes))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        first = (await client.post("/agent/process", json={"message": "hello"})).json()
+        assert first["data"]["words"] == 1
+        told = await client.get("/agent/status", params={"session": first["session"]})
+        assert told.json()["data"]["messages"] == 1
+        assert (await client.get("/agent/nothing")).json()["code"] == "not_found"
+    await service.aclose()
 
 
 # Requests and answers.

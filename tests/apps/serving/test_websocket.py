@@ -20,6 +20,8 @@ from apps.serving.harness import (
 )
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from midstream.apps.feed import Feed
+
 
 async def test_the_six_kinds_are_answered():
     async with running() as it, it.socket() as socket:
@@ -592,3 +594,35 @@ async def test_health_is_told_and_the_rest_wants_an_upgrade():
         assert (await client.get(f"{base}/readyz")).status_code == 200
         refused = await client.get(f"{base}/")
         assert (refused.status_code, refused.headers["upgrade"]) == (426, "websocket")
+
+
+async def test_what_was_asked_is_answered_before_the_service_ends():
+    async with running(drain_s=20) as it, it.socket() as socket:
+        series = noise(10_000)
+        await tell(socket, kind="behavior", id=1, series=series)
+        posted = asyncio.create_task(it.post("/behavior", {"series": series}))
+        await until(lambda: it.service.pending == 2)
+        it.servers.stop()
+        assert (await hear(socket))["type"] == "behavior_analysis"
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket.recv()
+        assert closed.value.rcvd.code == 1001
+        assert (await posted).json()["type"] == "behavior_analysis"
+
+
+async def test_the_feed_is_resumed():
+    feed = Feed(frames_per_s=200)
+    async with running(feed=feed) as it:
+        async with it.socket() as socket:
+            subscribed = await ask(socket, kind="subscribe", topic="feed")
+            assert subscribed["run"] == feed.key
+            frame = (await hear(socket))["frame"]
+        feed.open("one").close("completed")
+        feed.flush()
+        async with it.socket() as socket:
+            await ask(socket, kind="resume", topic="feed", after=frame, run=feed.key)
+            assert (await hear(socket))["data"]["type"] == "frame"
+        async with it.socket() as socket:
+            await ask(socket, kind="resume", topic="feed", after=frame, run="another")
+            assert (await hear(socket))["data"]["type"] == "snapshot"
+        feed.close()
