@@ -10,6 +10,9 @@ Sources, all async iterators of events
 Watching
     `watch`, `Watch`, `Report`, `Metrics`; `Guard`, its synchronous core, with `Step` and `Denial`,
     and `StreamObserver` for who looks on
+    `watch`, `Watch`, `Report`, `Metrics`; `Guard`, its synchronous core, with `Step` and `Denial`
+Talking
+    `RealtimeClient` for a session of OpenAI's Realtime API; `realtime` has what goes with it
 Policies
     `Policy`, `PolicySet`, `load_policies`, `PolicyFile`, `lint_policies`; `ready_policies`,
     `ready_rules`; `PolicyProblem`, `PolicyWarning`, `ReadyRule`
@@ -51,7 +54,7 @@ from typing import TYPE_CHECKING
 from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from midstream.stream import formats, media, proxy, simulating, telemetry
+    from midstream.stream import formats, media, proxy, realtime, simulating, telemetry
     from midstream.stream.adapting import (
         StreamLoss,
         StreamRecord,
@@ -106,6 +109,7 @@ if TYPE_CHECKING:
         from_responses,
     )
     from midstream.stream.quic import QuicCode, QuicPublisher, QuicSink, Served, from_quic, to_quic
+    from midstream.stream.realtime import RealtimeClient
     from midstream.stream.recording import (
         Entry,
         Hit,
@@ -166,6 +170,7 @@ __all__ = [
     "QuicPublisher",
     "QuicSink",
     "ReadyRule",
+    "RealtimeClient",
     "Recorder",
     "Recording",
     "RecordingsFolder",
@@ -215,6 +220,7 @@ __all__ = [
     "read_recording",
     "ready_policies",
     "ready_rules",
+    "realtime",
     "redact",
     "replay",
     "secret_patterns",
@@ -262,6 +268,7 @@ __getattr__, __dir__ = lazy_exports(
         "QuicPublisher": "quic",
         "QuicSink": "quic",
         "ReadyRule": "policies",
+        "RealtimeClient": "realtime",
         "Recorder": "recording",
         "Recording": "recording",
         "RecordingsFolder": "recording",
@@ -276,9 +283,9 @@ __getattr__, __dir__ = lazy_exports(
         "Source": "sources",
         "StallDetector": "detectors",
         "Step": "guard",
-        "StreamObserver": "guard",
         "Stepper": "recording",
         "StreamLoss": "adapting",
+        "StreamObserver": "guard",
         "StreamRecord": "adapting",
         "ToolLoopDetector": "detectors",
         "WarningModel": "detectors",
@@ -312,6 +319,7 @@ __getattr__, __dir__ = lazy_exports(
         "read_recording": "recording",
         "ready_policies": "policies",
         "ready_rules": "policies",
+        "realtime": ".",
         "redact": "redaction",
         "replay": "recording",
         "secret_patterns": "redaction",

@@ -52,6 +52,17 @@ class RealtimeMapper(ResponsesMapper):
         self._called: dict[str, TypedCall] = {}  # by the call's id
         self._outputs: dict[str, None] = {}  # ids of the items of outputs already told
 
+    def prefix_of(self, response_id: str) -> str:
+        """With what the stream ids of a response begin, as far as it has begun."""
+        answer = self._by_id.get(response_id)
+        return "" if answer is None else answer.prefix
+
+    def begin_again(self) -> None:
+        """Take note of a new connection: ids of responses from before mean nothing any more."""
+        for answer in self._by_id.values():
+            answer.ended = True
+        self._by_id.clear()
+
     def _map(self, out: list[Event], payload: dict[str, Any], t_ns: int, event: str) -> None:
         super()._map(out, payload, t_ns, event)
         kind = payload.get("type")

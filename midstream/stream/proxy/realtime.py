@@ -3,56 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from midstream.stream.events import Finding
 from midstream.stream.proxy.holding import Late
 from midstream.stream.proxy.responses import ResponsesCore, is_call
 from midstream.stream.proxy.rewriting import Item, reason_of, told
+from midstream.stream.realtime.payloads import Dialect
 
 if TYPE_CHECKING:
     from midstream.stream.guard import Denial
 
-__all__ = ["Dialect", "RealtimeCore"]
+__all__ = ["RealtimeCore"]
 
 _FREE: frozenset[str] = frozenset()
-
-
-class Dialect:
-    """What the payloads of one session have in common.
-
-    Attributes
-    ----------
-    beta : bool
-        Names are those of the beta: ``response.text.delta``.
-    """
-
-    __slots__ = ("_numbers", "beta")
-
-    def __init__(self, *, beta: bool = False) -> None:
-        self.beta = beta
-        self._numbers = count(1)
-
-    def own_id(self, kind: str) -> str:
-        """Make an id for something of ours.
-
-        Examples
-        --------
-        >>> dialect = Dialect()
-        >>> dialect.own_id("event"), dialect.own_id("item")
-        ('event_midstream_1', 'item_midstream_2')
-        """
-        return f"{kind}_midstream_{next(self._numbers)}"
-
-    def payload(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """Make a payload of ours."""
-        return {"type": kind, "event_id": self.own_id("event"), **fields}
-
-    def error(self, message: str, kind: str) -> dict[str, Any]:
-        """Make the payload of an error that ends nothing."""
-        error = {"type": kind, "code": kind, "message": message, "param": None, "event_id": None}
-        return self.payload("error", error=error)
 
 
 class RealtimeCore(ResponsesCore):

@@ -10,8 +10,9 @@ from midstream.stream.formats import RealtimeMapper, history
 from midstream.stream.formats.base import keep
 from midstream.stream.formats.typed import call_name, call_value, output_of, runs_here
 from midstream.stream.proxy.frames import compact
-from midstream.stream.proxy.realtime import Dialect, RealtimeCore
+from midstream.stream.proxy.realtime import RealtimeCore
 from midstream.stream.proxy.rewriting import Ending, Item, reason_of
+from midstream.stream.realtime.payloads import OWN, Dialect, content_text, response_id_of
 from midstream.stream.wire import parse_json
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ _PLAIN = (
     *("input_audio_buffer.", "output_audio_buffer.", "conversation."),
 )
 _FILING = tuple(f"conversation.item.{kind}" for kind in ("added", "created", "done", "retrieved"))
-_OWN = "_midstream_"
 
 
 class _Open:
@@ -211,7 +211,7 @@ class RealtimeSession:
         return self._loose
 
     def _begin(self, message: Message, payload: dict[str, Any], now_ns: int) -> None:
-        response_id = _response_id(payload)
+        response_id = response_id_of(payload)
         if response_id is None:
             self._odd(message, "a response has no id")
             return
@@ -234,7 +234,7 @@ class RealtimeSession:
     def _of_response(
         self, message: Message, payload: dict[str, Any], kind: str, now_ns: int
     ) -> None:
-        response_id = _response_id(payload)
+        response_id = response_id_of(payload)
         if response_id is None and kind.startswith("response.") and len(self._open) == 1:
             (response_id,) = self._open
         if response_id is None:
@@ -351,7 +351,7 @@ class RealtimeSession:
         if kind == "error":
             error = payload.get("error")
             about = error.get("event_id") if isinstance(error, dict) else None
-            if isinstance(about, str) and _OWN in about:  # what the client has not asked for
+            if isinstance(about, str) and OWN in about:  # what the client has not asked for
                 return
         elif kind == "conversation.item.input_audio_transcription.completed":
             item = self._items.get(str(payload.get("item_id")))
@@ -389,7 +389,7 @@ class RealtimeSession:
         if self._of_session().muddle(_text(message)) is not None:
             self._odd(message, "a key is there twice")
             return
-        if _OWN not in item_id:
+        if OWN not in item_id:
             self._remember(item)
         self.to_client.append(message)
 
@@ -420,7 +420,7 @@ class RealtimeSession:
         kept = {name: item[name] for name in _KEPT if name in item}
         content = item.get("content")
         if content is not None:
-            kept["content"] = content if isinstance(content, str) else _said(content)
+            kept["content"] = content if isinstance(content, str) else content_text(content)
         if call_name(item) is None and output_of(item) is None and "content" not in kept:
             return
         before = self._items.pop(item_id, None)
@@ -450,22 +450,5 @@ def _text(message: Message) -> str:
     return message.decode("utf-8-sig" if encoding == "utf-8" else encoding, "replace")
 
 
-def _response_id(payload: dict[str, Any]) -> str | None:
-    response_id = payload.get("response_id")
-    if not isinstance(response_id, str):
-        response = payload.get("response")
-        response_id = response.get("id") if isinstance(response, dict) else None
-    return response_id if isinstance(response_id, str) else None
-
-
 def _is_call(item: dict[str, Any]) -> bool:
     return call_name(item) is not None and runs_here(item)
-
-
-def _said(content: Any) -> str:
-    """Text and transcripts in an item's content."""
-    if not isinstance(content, list):
-        return ""
-    parts = [part for part in content if isinstance(part, dict)]
-    texts = [part.get("text") or part.get("transcript") for part in parts]
-    return "".join(text for text in texts if isinstance(text, str))
