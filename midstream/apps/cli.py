@@ -37,6 +37,7 @@ from midstream.apps import options as opt
 from midstream.apps.commands import commands
 from midstream.apps.output import Interrupted, OutputClosed, tell_error, telling_warnings
 from midstream.apps.recordings import recordings
+from midstream.apps.tools import tools
 from midstream.errors import MidstreamError
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ app = typer.Typer(
 )
 app.add_typer(recordings, name="recordings")
 app.add_typer(commands)
+app.add_typer(tools)
 
 
 def main() -> None:
