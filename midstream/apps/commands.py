@@ -122,7 +122,7 @@ def simulate(
         ),
     ] = "story",
     host: opt.Host = "127.0.0.1",
-    port: opt.HttpPort = 8791,
+    port: opt.HttpPort = 8792,
     seed: Annotated[int, typer.Option(help="Of the first answer; each has the next.")] = 0,
     tokens: Annotated[int, typer.Option(min=1, max=100_000, help="Of an answer, at most.")] = 400,
     rate: Annotated[float, typer.Option(min=0.01, max=1e6, help="Tokens a second.")] = 60.0,

@@ -532,6 +532,16 @@ class Feed:
         self._lively = lively
         fields["totals"] = self._totals(rate)
 
+    def totals(self) -> Fields:
+        """Count all streams together, as ``totals`` of a snapshot has it.
+
+        Returns
+        -------
+        dict
+        """
+        rate = rate_of(self._samples, self.now_ns(), self.n_events, self.n_chars)
+        return self._totals(rate)
+
     def _totals(self, rate: Fields) -> Fields:
         return {
             "opened": self._n_opened,

@@ -7,7 +7,16 @@ from typing import Any
 
 from midstream.apps.serving.wire import encode
 
-__all__ = ["Message", "Receive", "Scope", "Send", "answer_lifespan", "path_of", "respond"]
+__all__ = [
+    "Message",
+    "Receive",
+    "Scope",
+    "Send",
+    "answer_lifespan",
+    "path_of",
+    "respond",
+    "send_body",
+]
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -61,3 +70,10 @@ async def respond(
         listed.append((b"content-length", str(len(data)).encode()))
     await send({"type": f"{kind}.start", "status": status, "headers": listed})
     await send({"type": f"{kind}.body", "body": data})
+
+
+async def send_body(send: Send, body: bytes, headers: Headers = ()) -> None:
+    """Answer with bytes, whose type `headers` say."""
+    listed = [*SAFE, *headers, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": listed})
+    await send({"type": "http.response.body", "body": body})

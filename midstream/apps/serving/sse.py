@@ -16,10 +16,13 @@ from midstream.apps.serving.asgi import (
     answer_lifespan,
     path_of,
     respond,
+    send_body,
 )
+from midstream.apps.serving.counting import service_families
 from midstream.apps.serving.refusals import Refusal
 from midstream.apps.serving.service import RETRY_MS
 from midstream.apps.serving.wire import KINDS, Request, encode, now_ms, parse, request_of
+from midstream.stream.telemetry import CONTENT_TYPE, exposition
 
 if TYPE_CHECKING:
     from midstream.apps.serving.service import AgentService
@@ -29,7 +32,7 @@ __all__ = ["SseApp"]
 
 _SESSION_HEADER = b"x-midstream-session"
 _POSTS = frozenset(f"/{kind}" for kind in KINDS)
-_GETS = frozenset(("/stream", "/feed", "/status", "/healthz", "/readyz"))
+_GETS = frozenset(("/stream", "/feed", "/status", "/metrics", "/healthz", "/readyz"))
 #: Requests that change what is known of their client: it needs a session for them.
 _KEPT = frozenset(("process", "meta_learn"))
 _HEARTBEAT = b": heartbeat\n\n"
@@ -42,7 +45,8 @@ class SseApp:
 
     ``GET /stream`` is the stream of what is processed, ``GET /feed`` that of the feed;
     ``POST /process``, ``/analyze``, ``/compare``, ``/detect_pattern``, ``/behavior``,
-    ``/meta_learn`` and ``/status``, ``GET /status`` are requests, ``GET /healthz`` and ``/readyz``
+    ``/meta_learn`` and ``/status``, ``GET /status`` are requests, ``GET /metrics`` says what was
+    counted, as Prometheus reads it, ``GET /healthz`` and ``/readyz``
     for whoever runs the server.
 
     Parameters
@@ -111,6 +115,10 @@ class SseApp:
             await self._post(path[1:], scope, receive, send, headers)
         elif method == "GET" and path == "/status":
             await self._answer(scope, send, headers, Request("status", None, {}), "")
+        elif method == "GET" and path == "/metrics":
+            text = exposition(service_families(service)).encode()
+            headers.append((b"content-type", CONTENT_TYPE.encode()))
+            await send_body(send, text, headers)
         elif method == "GET" and path == "/stream":
             await self._stream(scope, receive, send, headers)
         elif method == "GET" and path == "/feed" and service.feed is not None:

@@ -23,8 +23,10 @@ from midstream._core.errors import (
     RecordingError,
 )
 from midstream.apps.feed import Feed, Subscription
+from midstream.apps.feed.counting import feed_families
 from midstream.apps.web.access import Access, Guarded
 from midstream.apps.web.replays import Replays
+from midstream.stream.telemetry import CONTENT_TYPE, exposition
 
 __all__ = ["PageServer", "resume_after"]
 
@@ -110,6 +112,7 @@ class PageServer:
             Route("/api/logout", self._logout, methods=["POST"]),
             Route("/api/session", self._session),
             Route("/api/feed", self._events),
+            Route("/metrics", self._metrics),
             Route("/api/recordings", self._recordings),
             Route("/api/recordings/{name}", self._recording),
         ]
@@ -220,6 +223,12 @@ class PageServer:
             },
             headers={"cache-control": "no-store"},
         )
+
+    async def _metrics(self, request: Request) -> Response:
+        if not self._allows(request):
+            return _problem(401, "the token is wanted")
+        text = exposition(feed_families(self._feed))
+        return Response(text, headers={"content-type": CONTENT_TYPE, "cache-control": "no-store"})
 
     # The feed
 

@@ -449,3 +449,23 @@ async def test_a_stalled_stream_is_bounded_and_cut_and_delays_nobody():
         assert held < 500_000
         await until(lambda: it.service.clients == 2)
         writer.transport.abort()
+
+
+async def test_what_was_counted_as_prometheus_reads_it():
+    parser = pytest.importorskip(
+        "prometheus_client.parser", reason="the extra prometheus is not installed"
+    )
+    async with running() as it, it.stream() as events:
+        await events.next()
+        await it.post("/process", {"message": "hello"})
+        await it.post("/process", {"message": 3})
+        answer = await it.client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in parser.text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+    assert samples["midstream_server_clients",] == 1
+    assert samples["midstream_server_requests_total",] == 2
+    assert samples["midstream_server_refused_total", "bad_request"] == 1

@@ -409,3 +409,18 @@ def test_a_missing_extra_is_named() -> None:
     )
     done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, check=True)
     assert b'pip install "midstream[ui]"' in done.stdout
+
+
+async def test_totals_as_prometheus_reads_them(feed: Feed) -> None:
+    stream = feed.open("one")
+    stream.event(Event("text", 0, 0, "Once"))
+    stream.close("stopped")
+    async with Dashboard(feed, token=TOKEN) as page, client(page) as http:
+        assert (await http.get("/metrics")).status_code == 401
+        answer = await http.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    lines = answer.text.splitlines()
+    assert "midstream_feed_events_total 1" in lines
+    assert "midstream_feed_characters_total 4" in lines
+    assert 'midstream_feed_streams_ended_total{outcome="stopped"} 1' in lines
+    assert "one" not in answer.text.replace("Streams no longer", "")
