@@ -30,6 +30,8 @@ cdef extern from "ms_near.h":
     ctypedef struct ms_near_detector:
         int32_t score
         uint32_t token
+        uint32_t first
+        uint32_t n_words
         uint64_t start
     int ms_near_init(ms_near_detector *d, uint32_t window) noexcept nogil
     void ms_near_free(ms_near_detector *d) noexcept nogil
@@ -55,6 +57,12 @@ cdef enum:
     MAX_NEAR_WINDOW = 2048
     MIN_WINDOW = 128
     NEAR_EVERY = 8
+    # Of one mark over and over (leaders, rulers, blanks to fill in), what near repetition sees.
+    MAX_MARKS = 2
+    # Letters of the longest word that stands for a value.
+    MAX_VALUE = 5
+    # Copies without words that make a near run certain, over those where numbers count.
+    WORDLESS = 10
 
 # How sure a finding is; COUNTING is as sure as CERTAIN, but every copy brings a number of its own.
 cdef enum:
@@ -63,15 +71,19 @@ cdef enum:
     CERTAIN = 3
 
 # What the unit of an exact run consists of, and how many times the characters it must show: empty
-# cells, zeros and rulers repeat in healthy text.
+# cells, zeros and rulers repeat in healthy text, and so do whole rows of a matrix.
 cdef enum:
     WORDS
     MARKUP
     FIGURES
     BLANK
+    ROWS
 
-cdef int[4] ASKED = [1, 1, 3, 6]
-cdef int[4] ASKED_TO_STOP = [1, 5, 10, 10]
+cdef int[5] ASKED = [1, 1, 3, 6, 3]
+cdef int[5] ASKED_TO_STOP = [1, 5, 10, 10, 50]
+
+# Words that are values as numbers are, by their letters.
+cdef set VALUES = {"null", "true", "false", "none", "nan", "inf", "nil", "na"}
 
 cdef unsigned char ASCII[128]
 
@@ -140,14 +152,15 @@ cdef class LoopScanner:
     stop_chars : int
         Characters repeated, the first copy not counted, that make an exact finding certain; 5
         times as many for a unit of which more than 28 % are brackets, operators and the like, 10
-        times for one without two different letters.
+        times for one without words, 50 times where this is a row of a matrix or table. What stands
+        for a value, such as null, is no word.
     near_score, near_stop_score : float
         Weight of recurring words over novel ones that makes a near finding, and a certain one; 4
         and 3 times as much where the stretch reads like code or figures, and twice as much for a
         finding where every copy brings a number of its own.
     near_stop_copies, counting_stop_copies : float
         Copies that a near finding needs besides to be certain; the latter where every copy brings
-        a number of its own.
+        a number of its own, and 10 times that, in 50 times `stop_chars`, where there are no words.
     halt_on_stop : bool
         Whether to take nothing more after a certain finding.
     n_chars, n_tokens : int, default 0
@@ -187,6 +200,8 @@ cdef class LoopScanner:
     cdef int near_kind
     cdef uint64_t near_form, near_start, near_end
     cdef uint32_t near_value, near_parts
+    cdef uint64_t mark_form  # of the newest token where that is a mark, and how many it was
+    cdef uint32_t n_marks
     cdef bint joint        # a mark behind it, which parts or joins, waits
     cdef uint64_t joint_form, joint_start, joint_end
 
@@ -519,6 +534,15 @@ cdef class LoopScanner:
         if kind == NONE:
             return 0
         self.near_kind = NONE
+        if kind != MARK and kind != STRUCTURE:
+            self.mark_form = 0
+        elif self.near_form != self.mark_form:
+            self.mark_form = self.near_form
+            self.n_marks = 1
+        elif self.n_marks == MAX_MARKS:
+            return 0
+        else:
+            self.n_marks += 1
         if kind == LETTER or kind == GLYPH:
             near_class = MS_NEAR_WORD
         elif kind == DIGIT:
@@ -569,22 +593,51 @@ cdef class LoopScanner:
         cdef uint64_t i, begin = end - min(period_chars, <uint64_t>TAIL - 1, end)
         cdef int kind, structure = 0, visible = 0
         cdef Py_UCS4 letter = 0, c, only = self.tail[begin & self.tail_mask]
-        cdef bint one_character = True, alphanumeric = False, words = False
+        cdef bint one_character = True, alphanumeric = False, words = False, ends = False
+        cdef uint64_t word = begin  # where the letters that are being read begin
         for i in range(begin, end):
             c = self.tail[i & self.tail_mask]
             kind = classify(c)
             one_character &= c == only
             visible += kind != SPACE and kind != NEWLINE
             structure += kind == STRUCTURE
-            if kind == LETTER or kind == GLYPH:
-                words |= letter != 0 and letter != c
-                letter = c
+            ends |= kind == NEWLINE or c == 93 or c == 125  # "]", "}"
             alphanumeric |= kind == LETTER or kind == GLYPH or kind == DIGIT
+            if kind != LETTER:
+                if i > word:
+                    words |= self.is_word(word, i, begin, &letter)
+                word = i + 1
+                if kind == GLYPH:
+                    words |= letter != 0 and letter != c
+                    letter = c
+        if end > word:
+            words |= self.is_word(word, end, begin, &letter)
         if one_character or not alphanumeric:
             return BLANK
         if not words:
-            return FIGURES
+            return ROWS if ends and structure else FIGURES
         return MARKUP if structure > 0.28 * visible else WORDS
+
+    cdef bint is_word(self, uint64_t start, uint64_t end, uint64_t begin, Py_UCS4 *letter):
+        """Whether letters of a unit that begins at `begin`, with the last before, are two or more.
+
+        Not those of a value; what the unit's beginning cuts off may be the rest of one.
+        """
+        cdef uint64_t i
+        cdef Py_UCS4 c
+        cdef bint unlike = False
+        cdef Py_UCS4 last = letter[0]
+        cdef str text
+        for i in range(start, end):
+            c = self.tail[i & self.tail_mask]
+            unlike |= last != 0 and last != c
+            last = c
+        if unlike and end - start <= MAX_VALUE:
+            text = "".join([chr(self.tail[i & self.tail_mask]) for i in range(start, end)]).lower()
+            if text in VALUES or (start == begin and any(v.endswith(text) for v in VALUES)):
+                return False
+        letter[0] = last
+        return unlike
 
     cdef int judge_near(self, uint64_t end) except -1:
         cdef uint32_t period = ms_near_period(&self.near)
@@ -604,6 +657,11 @@ cdef class LoopScanner:
         if (level and copies >= self.near_stop_copies
                 and self.near.score >= self.near_stop_score * (3 if structured else 1)):
             level = COUNTING if counting and copies < self.counting_stop_copies else CERTAIN
+            # Figures alone are data, whatever their order, or somebody counts.
+            if (50 * self.near.n_words < self.near.token - self.near.first
+                    and (copies < WORDLESS * self.counting_stop_copies
+                         or chars < self.stop_chars * ASKED_TO_STOP[ROWS])):
+                level = COUNTING
         if level > self.near_level:
             self.near_level = level
             self.add("near_loop", level, self.near.start, end, period, copies,

@@ -123,6 +123,20 @@ def enumerations() -> dict[str, str]:
         ),
         "moves of a puzzle": "".join(moves),
         "empty table": "<table>\n" + "<tr>\n  <td></td>\n  <td></td>\n</tr>\n" * 20 + "</table>",
+        "table of contents": "".join(
+            f"Chapter {i} {'.' * (50 - len(str(i)))} {3 + 12 * i}\n" for i in range(1, 101)
+        ),
+        "leaders with spaces": "".join(
+            f"{i}. {_words(rng, 2)} {'. ' * row(15, 30)}{3 + 12 * i}\n" for i in range(1, 101)
+        ),
+        "counting to 2,000": "".join(f"{i}\n" for i in range(1, 2001)),
+        "multiples": ", ".join(str(7 * i) for i in range(1, 1500)),
+        "equal rows of a matrix": "[\n" + f"  [{', '.join(['0.0'] * 19)}],\n" * 60 + "]",
+        "equal rows without figures": "[\n" + "  [null, null, true, false],\n" * 100 + "]",
+        "a matrix of single values": "[\n" + "  [\n    1.0,\n    0.0\n  ],\n" * 200 + "]",
+        "unit matrix": "\n".join(
+            f"[{', '.join('1' if i == k else '0' for k in range(40))}]," for i in range(40)
+        ),
         "blank form": "Name: ____________________\nDate: ____________________\n" * 10,
     }
 
@@ -136,6 +150,18 @@ def looping() -> dict[str, tuple[str, str, str]]:
         "a long scene": ("loop", "stop", (scene + ".\n") * 4),
         "chinese": ("loop", "stop", "我不知道该怎么办。" * 60),
         "one letter": ("loop", "stop", "a" * 5000),
+        "rows of one object": (
+            "loop",
+            "stop",
+            '  {"x": 0, "y": 0, "name": null, "tags": []},\n' * 40,
+        ),
+        "rows of a matrix without end": ("loop", "stop", "  [0, 0, 0, 0, 1],\n" * 700),
+        "counting without end": (
+            "near_loop",
+            "stop",
+            "".join(f"{i}\n" for i in range(1, 3000)),
+        ),
+        "figures in a circle": ("loop", "stop", "1, 2, 3, 4, 5, 6, 7, 8, 9, 0, " * 80),
         "letters without spaces": ("loop", "stop", "abc" * 2000),
         "a sequence without spaces": ("loop", "stop", "acgtgacctgatcgatcctagactaggactactgatc" * 30),
         "digits": ("loop", "stop", "1234567890123" * 200),

@@ -47,8 +47,9 @@ class LoopDetector:
         space, punctuation and a single character over and over.
     stop_chars : int, default 200
         Characters repeated beyond the first copy that make an exact run certain; 5 times as many
-        for code and markup, 10 times without two different letters in the unit, since empty cells,
-        zeros and rulers are normal.
+        for code and markup, 10 times without a word in the unit, since empty cells, zeros and
+        rulers are normal, and 50 times for rows of figures, or of null, true and the like, as a
+        matrix has them.
     near_score, near_stop_score : float, default 45 and 200, at most 150 and 210
         Weight of words that recur over words that are new (a new word counts against eight) that
         makes a near finding, and a certain one; 4 and 3 times as much in code and figures.
@@ -57,6 +58,8 @@ class LoopDetector:
     counting_stop_copies : float, default 200
         The same where every copy brings a number of its own, as in enumerations, tables and logs
         that somebody may want. From `near_stop_copies` on, such a run is a ``"warn"`` at most.
+        Where there are no words, 10 times that, and in 50 times `stop_chars`: somebody may want to
+        see 2,000 numbers, and a matrix is no loop.
     memory_limit_bytes : int, default 256 KiB
         Above this, the largest of several texts is scanned for shorter periods only (`shrunk`
         counts how often), and when none can shrink further, the one longest without news is
