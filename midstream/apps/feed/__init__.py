@@ -67,7 +67,8 @@ the same. Applying all frames to an older snapshot gives exactly the newest one.
     message  = {"n": number, "t_s": seconds, "key": key, "kind": text, "title": text, "text": text}
     totals   = {"opened", "open", "closed", "evicted", "events", "chars", "findings": numbers,
                 "by_severity": {severity: number}, "by_outcome": {outcome: number},
-                "rate": rate, "latency": latency}
+                "rate": rate, "latency": latency,
+                "process": {"cpu": share of a core or null, "memory_bytes": number or null}}
 
 ``start`` of a text is the first character that is kept. ``portrait`` are points in the plane, one a
 phrase of the text ``regime.of``: a figure made of the phrase's length, words and marks, against

@@ -18,6 +18,7 @@ from midstream._core.validate import (
     check_real,
     check_text,
 )
+from midstream.apps.feed.process import Process
 from midstream.apps.feed.room import make_room
 from midstream.apps.feed.states import Fields, apply, clip, copy_state, new_stream
 from midstream.apps.feed.streams import (
@@ -134,6 +135,7 @@ class Feed:
         self.gaps = Histogram(lowest=1000, significant_digits=2)
         self.n_events = 0
         self.n_chars = 0
+        self._process = Process()
         self._began_ns = self.now_ns()
         self._streams: dict[str, FeedStream] = {}
         self._n_opened = self._n_evicted = self._n_told = 0
@@ -555,6 +557,7 @@ class Feed:
             "by_outcome": dict(self._by_outcome),
             "rate": rate,
             "latency": latency(None, self.gaps),
+            "process": self._process.look(),
         }
 
     def _evict(self) -> None:

@@ -326,7 +326,7 @@ class FeedStream:
 
     def pull(self) -> None:
         """Have whoever opened it bring verdicts and the like up to date."""
-        if self._poll is not None and self.live:
+        if self._poll is not None and self.live and self.metrics.events:
             self._poll()
 
     def drop(self) -> None:

@@ -420,6 +420,16 @@ def test_figures() -> None:
     assert told["closed_s"] is not None
 
 
+def test_the_process_says_what_it_takes() -> None:
+    feed = Feed()
+    stream = feed.open("one")
+    for number in range(20_000):
+        stream.event(Event("text", number, number, "x"))
+    process = feed.snapshot().fields["totals"]["process"]
+    assert 0 < process["cpu"] < 64
+    assert process["memory_bytes"] is None or process["memory_bytes"] > 1 << 20
+
+
 def test_arguments() -> None:
     with pytest.raises(ArgumentValueError, match="frames_per_s"):
         Feed(frames_per_s=0)

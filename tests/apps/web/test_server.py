@@ -392,6 +392,30 @@ async def read_to(reader: asyncio.StreamReader, end: bytes) -> bytes:
     return b"".join(pieces)
 
 
+async def test_who_reads_no_webtransport_delays_nobody(feed: Feed) -> None:
+    stream = feed.open("one")
+    async with asyncio.timeout(50), Dashboard(feed) as page, client(page) as http:
+        told = (await http.get("/api/session")).json()["transport"]
+        trust = Config(pins=["cert-sha256:" + told["sha256"][0]])
+        url = f"{told['url']}?ticket={told['ticket']}"
+        async with webtransport.connect(url, config=trust) as session:
+            lines = await session.accept_uni()
+            rest = await lines.read(1 << 16)
+            with feed.subscribe(after=feed.id) as fast:
+                for number in range(700):
+                    stream.event(Event("text", number, number, f"{number:05d} " * 5000))
+                    feed.flush()
+                    while (frame := fast.poll()) is not None:
+                        assert frame.missed == 0
+                    await asyncio.sleep(0)
+            ids = []
+            while not ids or ids[-1] != feed.id:
+                *whole, rest = (rest + await lines.read(1 << 20)).split(b"\n")
+                ids += [json.loads(line)["id"] for line in whole]
+            jumps = [(a, b) for a, b in itertools.pairwise(ids) if b != a + 1]
+            assert len(jumps) == 1
+
+
 async def test_heads_are_limited(feed: Feed) -> None:
     async with asyncio.timeout(30), Dashboard(feed, transport=False) as page:
         reader, writer = await asyncio.open_connection(*page.address)

@@ -1,6 +1,6 @@
 // A list box of any number of rows, of which only those in sight are in the page.
 
-import { element, make, plain, put } from "./words.js";
+import { element, make, plain, put, severityOf, SEVERITIES } from "./words.js";
 
 const HEIGHT = 58; // of a row, as in the style sheet
 const MORE = 4; // rows above and below those in sight
@@ -148,6 +148,12 @@ function needed({ opened_s, news_s, rate, counts, name }) {
   return { opened_s, news_s, rate, counts, name };
 }
 
+/** The hardest severity of some findings. */
+function worst(findings) {
+  const order = findings.map((finding) => SEVERITIES.indexOf(severityOf(finding.severity)));
+  return SEVERITIES[Math.max(0, ...order)];
+}
+
 /** Put a stream into its row. */
 export function fillStream(row, stream) {
   if (!row.firstChild) {
@@ -162,8 +168,7 @@ export function fillStream(row, stream) {
   const found = stream.counts.findings;
   put(count, found ? `${found}` : "");
   count.hidden = !found;
-  const last = stream.findings[stream.findings.length - 1];
-  count.dataset.severity = last ? last.severity : "note";
+  count.dataset.severity = worst(stream.findings);
   const parts = [running ? `${Math.round(stream.rate.events_per_s)} events/s` : stream.outcome];
   const labels = Object.values(stream.labels);
   if (labels.length) parts.push(labels.join(" "));

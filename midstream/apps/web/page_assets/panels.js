@@ -2,7 +2,7 @@
 
 import * as charts from "./charts.js";
 import {
-  clock, element, fillPairs, make, milliseconds, plain, put, seconds, severityOf, short, whole,
+  bytes, clock, compact, element, fillPairs, make, milliseconds, plain, put, seconds, severityOf, short, whole,
 } from "./words.js";
 
 const RATE_SPAN_S = 60;
@@ -16,13 +16,16 @@ export function showTotals(state) {
   const { totals } = state;
   put(element("total-open"), whole(totals.open));
   put(element("total-opened"), whole(totals.opened));
-  put(element("total-events"), whole(totals.events));
+  put(element("total-events"), compact(totals.events));
   put(element("total-rate"), short(totals.rate.events_per_s));
   put(element("total-p50"), milliseconds(totals.latency.p50_ms));
   put(element("total-p99"), milliseconds(totals.latency.p99_ms));
   const hard = (totals.by_severity.stop || 0) + (totals.by_severity.block || 0);
   put(element("total-findings"), whole(totals.findings));
   put(element("total-stops"), whole(hard));
+  const { cpu, memory_bytes: memory } = totals.process;
+  put(element("total-cpu"), cpu === null ? "–" : `${(cpu * 100).toFixed(cpu < 0.1 ? 1 : 0)} %`);
+  put(element("total-memory"), memory === null ? "–" : bytes(memory));
 }
 
 export function drawTotals(state, now) {

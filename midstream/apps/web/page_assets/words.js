@@ -11,7 +11,12 @@ export function plain(text) {
 const WHOLE = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
 const SHORT = new Intl.NumberFormat("en-GB", { maximumSignificantDigits: 3 });
 
+const COMPACT = new Intl.NumberFormat("en-GB", { notation: "compact", maximumSignificantDigits: 4 });
+
 export const whole = (value) => WHOLE.format(value);
+
+/** A whole number with little room. */
+export const compact = (value) => (value < 1e6 ? WHOLE.format(value) : COMPACT.format(value));
 
 export function short(value) {
   if (value === null || value === undefined) return "–";
@@ -38,7 +43,8 @@ export function clock(began, t) {
 export function bytes(value) {
   if (value < 1024) return `${value} B`;
   if (value < 1 << 20) return `${(value / 1024).toFixed(0)} KiB`;
-  return `${(value / (1 << 20)).toFixed(1)} MiB`;
+  const mebibytes = value / (1 << 20);
+  return `${mebibytes.toFixed(mebibytes < 10 ? 1 : 0)} MiB`;
 }
 
 export const element = (id) => document.getElementById(id);
