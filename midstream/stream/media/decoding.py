@@ -59,6 +59,8 @@ class Run:
         First timestamp, where the container does not tell.
     program_time_s : float or None
         Wall clock of its beginning, seconds since the epoch.
+    network : bool
+        Whether ffmpeg reads from a peer itself, so that its errors may be the peer's.
     """
 
     def __init__(
@@ -69,12 +71,14 @@ class Run:
         stretch: int = 0,
         start_s: float | None = None,
         program_time_s: float | None = None,
+        network: bool = False,
     ) -> None:
         self.open = open
         self.key = key
         self.stretch = stretch
         self.start_s = start_s
         self.program_time_s = program_time_s
+        self.network = network
 
 
 def open_bytes(file: Any, format: str, limits: MediaLimits) -> Any:
@@ -123,7 +127,7 @@ def decode_run(
     try:
         container = run.open()
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise source_error(error, tracks.place) from error
+        raise source_error(error, tracks.place, network=run.network) from error
     with container:
         decoder = _Decoder(container, run, tracks, timeline, pacer, position.end_s, drop)
         try:
@@ -131,7 +135,7 @@ def decode_run(
         except (av.error.FFmpegError, OSError, ValueError) as error:
             if isinstance(error, SourceError):
                 raise
-            raise source_error(error, tracks.place) from error
+            raise source_error(error, tracks.place, network=run.network) from error
         finally:
             position.end_s = max(position.end_s, decoder.clock.end_s)
 
@@ -252,7 +256,7 @@ class _Decoder:
             track.take(frame, at_s)
 
 
-def source_error(error: Exception, place: str) -> SourceError:
+def source_error(error: Exception, place: str, *, network: bool) -> SourceError:
     """Say what went wrong with a peer or its data, in our words."""
     av = library("av", "media")
     cause = _cause(error)
@@ -262,10 +266,9 @@ def source_error(error: Exception, place: str) -> SourceError:
         return IdleTimeoutError("the peer was silent for too long", place=place)
     if isinstance(error, (av.error.DecoderNotFoundError, av.error.DemuxerNotFoundError)):
         return MalformedStreamError(f"no decoder for it: {cause}", place=place)
-    if isinstance(error, (av.error.InvalidDataError, av.error.EOFError, ValueError)):
+    data = isinstance(error, (av.error.InvalidDataError, av.error.EOFError, ValueError))
+    if data or not network:
         return MalformedStreamError(f"cannot be decoded: {cause}", place=place)
-    if isinstance(error, PermissionError):
-        return MalformedStreamError(f"refused: {cause}", place=place)
     return EndpointError(cause, place=place)
 
 

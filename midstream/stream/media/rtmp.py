@@ -203,7 +203,10 @@ class _RtmpStream(MediaStream):
 
         def run() -> None:
             av = library("av", "media")
-            run = Run(lambda: av.open(url, options=settings, timeout=patience, format="flv"))
+            run = Run(
+                lambda: av.open(url, options=settings, timeout=patience, format="flv"),
+                network=True,
+            )
             decode_run(run, self.tracks, self.timeline, self.pacer, Position(), drop=True)
 
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -29,6 +29,8 @@ _OFFSETS = 64
 #: Pieces of speech, and pictures, that may wait beside the decoding.
 _SPEECH_PIECES = 512
 _PICTURES = 4
+#: Channels of a frame; damaged ones claim more, of which PyAV reads what is not there.
+_MAX_CHANNELS = 8
 #: Seconds of speech that are handed over at once.
 _SPEECH_S = 0.1
 
@@ -228,6 +230,9 @@ class AudioTrack(_Track):
 
     def take(self, frame: Any, pts_s: float, arrived_ns: int | None = None) -> None:
         """Take a frame of PyAV's, heard from `pts_s`, that came just now or then."""
+        if len(frame.layout.channels) > _MAX_CHANNELS:
+            self._tracks.damaged += 1
+            return
         rate_hz = int(frame.sample_rate)
         meter = self._meter
         if meter is None or meter.rate_hz != rate_hz:
@@ -367,19 +372,28 @@ _FULL = 2
 
 
 def samples_of(frame: Any) -> npt.NDArray[np.float32]:
-    """Samples of a frame of PyAV's as (n, channels) in [-1, 1]."""
-    data = frame.to_ndarray()
-    channels = len(frame.layout.channels)
-    data = data.T if frame.format.is_planar else data.reshape(-1, channels)
-    if data.dtype.kind == "f":
-        samples: npt.NDArray[np.float32] = data.astype(np.float32, copy=False)
-        return samples
-    scale = 1 << (8 * data.dtype.itemsize - 1)
+    """Samples of a frame of PyAV's as (n, channels) in [-1, 1], of 8 channels at most."""
+    channels, count = len(frame.layout.channels), frame.samples
+    kind = np.dtype(_SAMPLES[frame.format.packed.name])
+    planes = frame.planes
+    # Not its own to_ndarray: of eight channels it sees nine, and reads where nothing is.
+    if frame.format.is_planar:
+        pieces = [np.frombuffer(planes[k], kind, count) for k in range(channels)]
+        data = np.stack(pieces, axis=1)
+    else:
+        data = np.frombuffer(planes[0], kind, count * channels).reshape(count, channels)
     samples = data.astype(np.float32)
-    if data.dtype.kind == "u":
+    if kind.kind == "f":
+        return samples
+    scale = float(1 << (8 * kind.itemsize - 1))
+    if kind.kind == "u":
         samples -= scale
     samples /= scale
     return samples
+
+
+#: ffmpeg's names of formats of samples, and numpy's.
+_SAMPLES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 
 
 class _Speech:

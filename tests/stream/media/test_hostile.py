@@ -18,6 +18,7 @@ from midstream.stream.media import MediaLimits
 from midstream.stream.media.fetching import FileFetcher, HttpFetcher
 from midstream.stream.media.manifests import MediaPlaylist, parse_manifest
 
+FRAGMENTED = "frag_keyframe+empty_moov+default_base_moof"
 SECRET = b"not for a playlist"
 
 
@@ -339,6 +340,39 @@ async def test_tracks_above_the_limit_are_not_read(tmp_path):
     (tmp_path / "x.m3u8").write_bytes(manifest("#EXTINF:1.0,", "a.ts"))
     events = await collect(from_hls(tmp_path / "x.m3u8", limits=MediaLimits(max_tracks=2)))
     assert {event.stream_id for event in of_kind(events, "audio")} == {"audio/0", "audio/1"}
+
+
+@pytest.mark.parametrize(
+    ("codec", "layout"),
+    [("aac", "mono"), ("aac", "5.1"), ("aac", "7.1"), ("flac", "7.1"), ("pcm_s16le", "stereo"),
+     ("pcm_s16le", "7.1"), ("pcm_f32le", "hexadecagonal")],
+)  # fmt: skip
+async def test_any_number_of_channels(tmp_path, codec, layout):
+    """PyAV's own arrays of eight planar channels read beyond their end."""
+    channels = len(av.AudioLayout(layout).channels)
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4", options={"movflags": FRAGMENTED}) as out:
+        stream = out.add_stream(codec, rate=RATE, layout=layout)
+        for k in range(40):
+            tone = 0.5 * np.sin(np.arange(1024 * k, 1024 * (k + 1)) / 20).astype(np.float32)
+            samples = np.repeat(tone[:, None], channels, axis=1).reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(samples, format="flt", layout=layout)
+            frame.sample_rate, frame.pts = RATE, 1024 * k
+            for packet in stream.encode(frame):
+                out.mux(packet)
+        for packet in stream.encode():
+            out.mux(packet)
+    (tmp_path / "a.mp4").write_bytes(file.getvalue())
+    (tmp_path / "x.m3u8").write_bytes(manifest("#EXTINF:1.0,", "a.mp4"))
+    if channels > 8:
+        with pytest.raises(MalformedStreamError, match="no audio or video in it"):
+            await collect(from_hls(tmp_path / "x.m3u8"))
+        return
+    events = await collect(from_hls(tmp_path / "x.m3u8"))
+    data = of_kind(events, "audio")[4].data
+    assert data["channels"] == channels
+    # Encoders keep but the lowest of the channel for low frequencies.
+    assert data["level_dbfs"] == pytest.approx(-9.03, abs=1.5)
 
 
 def test_no_manifest_raises_anything_else():
