@@ -376,7 +376,7 @@ def serve(
     allow_host: opt.AllowHost = None,
     token_file: opt.TokenFile = None,
     max_clients: opt.MaxClients = None,
-    limit: opt.Limit = None,
+    limit: opt.ServingLimit = None,
     drain: opt.DrainSoon = 5.0,
     certificate: opt.Certificate = None,
     key: opt.Key = None,

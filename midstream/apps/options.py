@@ -86,6 +86,7 @@ __all__ = [
     "SemanticsOption",
     "ServeJson",
     "ServerName",
+    "ServingLimit",
     "SourceArgument",
     "Speed",
     "SsePort",
@@ -403,7 +404,7 @@ DrainSoon = Annotated[
 FeedSources = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[SOURCE]...",
+        metavar="SOURCE",
         help="Recordings, URLs, or - for standard input: watched, and shown in the feed that "
         "clients can subscribe to.",
         show_default=False,
@@ -489,6 +490,17 @@ Limit = Annotated[
         show_default=False,
         help="Set a limit, as max_streams=100 or idle_timeout_s=30; may be repeated. A wrong name "
         "lists them.",
+    ),
+]
+ServingLimit = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="NAME=VALUE",
+        rich_help_panel=_SERVE,
+        show_default=False,
+        help="Set a limit, as max_message_bytes=65536 or idle_timeout_s=30; may be repeated. A "
+        "wrong name lists them.",
     ),
 ]
 AllowHost = Annotated[
@@ -804,7 +816,7 @@ DashJson = Annotated[
 DashSources = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[SOURCE]...",
+        metavar="SOURCE",
         help="Recordings, [bold]-[/] for standard input, URLs of endpoints, quic://HOST:PORT/NAME.",
         show_default=False,
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TOPICS", "AgentService"]
 
+_log = logging.getLogger("midstream.apps.serving")
 #: What can be subscribed to.
 TOPICS = ("processed", "feed")
 #: After what time a stream that the server ended is worth another try.
@@ -208,6 +210,11 @@ class AgentService:
             raise Refusal("bad_request", "the request is nested too deeply") from None
         except (MidstreamError, MemoryError) as error:
             raise Refusal("bad_request", f"cannot be computed: {error}") from None
+        except Refusal:
+            raise
+        except Exception:  # noqa: BLE001 - a fault of ours: this client is told, others go on
+            _log.exception("a request of kind %s failed", request.kind)
+            raise Refusal("internal", "internal error") from None
 
     def _broadcast(self, session: Session, request: Request, data: dict[str, Any]) -> None:
         message = request.fields.get("message")

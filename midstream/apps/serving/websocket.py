@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any
 
 from midstream.apps.serving.access import argument_of
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["WebSocketApp"]
 
+_log = logging.getLogger("midstream.apps.serving")
 GOING_AWAY = 1001
 POLICY = 1008
-TRY_LATER = 1013
+INTERNAL = 1011
 IDLE = 4408
 
 
@@ -71,6 +73,9 @@ class WebSocketApp:
             await connection.run()
         except OSError:  # the other side is gone
             pass
+        except Exception:  # noqa: BLE001 - a fault of ours; who serves this might log the URL
+            _log.exception("a WebSocket failed")
+            await connection.fail()
         finally:
             service.left(connection.leave)
             service.sessions.disconnect(session)
@@ -118,6 +123,10 @@ class _Connection:
         elif self._leaving is None:
             closing = self._close(GOING_AWAY, "the server ends")
             self._leaving = asyncio.get_running_loop().create_task(closing)
+
+    async def fail(self) -> None:
+        """Close, since something went wrong here."""
+        await self._close(INTERNAL, "internal error")
 
     async def _close(self, code: int, reason: str) -> None:
         # A second close, or one after the other side's, is no error.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 
 import pytest
 
@@ -93,9 +94,20 @@ async def hear(socket):
     return json.loads(await socket.recv())
 
 
+class _Kept(logging.Handler):
+    """Keeps what is logged as an error."""
+
+    def __init__(self):
+        super().__init__(logging.ERROR)
+        self.records = []
+
+    def emit(self, record):
+        self.records.append(self.format(record))
+
+
 @contextlib.asynccontextmanager
-async def running(*, drain_s=2.0, limits=None, **options):
-    """Both servers, until the end."""
+async def running(*, drain_s=2.0, limits=None, faults=0, **options):
+    """Both servers, until the end; so many errors are to be logged."""
     service = AgentService(limits=ServingLimits(**(limits or {})), **options)
     servers = AgentServers(service, ws_port=0, sse_port=0, drain_s=drain_s)
     serving = asyncio.create_task(servers.serve())
@@ -105,6 +117,10 @@ async def running(*, drain_s=2.0, limits=None, **options):
         started.cancel()
         serving.result()
     it = Running(service, servers)
+    errors = _Kept()
+    loggers = [logging.getLogger(name) for name in ("asyncio", "midstream", "uvicorn.error")]
+    for logger in loggers:
+        logger.addHandler(errors)
     try:
         yield it
     finally:
@@ -116,6 +132,9 @@ async def running(*, drain_s=2.0, limits=None, **options):
                 await writer.wait_closed()
         servers.stop()
         await serving
+        for logger in loggers:
+            logger.removeHandler(errors)
+    assert len(errors.records) == faults, errors.records
 
 
 async def until(condition, timeout_s=20.0):

@@ -9,7 +9,7 @@ import sys
 from contextlib import AsyncExitStack
 
 import pytest
-from apps.serving.harness import ask, httpx2, raw, running, until
+from apps.serving.harness import ask, frame, httpx2, raw, raw_socket, running, until
 
 CLIENTS = 500
 MESSAGES = 8
@@ -40,12 +40,13 @@ async def test_a_thousand_clients_get_everything(many_files):
         await it.client.aclose()
         it.client = client
         speaker = await stack.enter_async_context(it.socket())
-        stalled = []
-        for url in (it.http, it.ws):
-            if url == it.http:
-                _, writer = await raw(url, b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                writer.transport.pause_reading()
-                stalled.append(writer)
+        # Two that take nothing.
+        _, stream = await raw(it.http, b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        _, socket = await raw_socket(it.ws)
+        socket.write(frame('{"kind": "subscribe"}'))
+        for writer in (stream, socket):
+            writer.transport.pause_reading()
+        await until(lambda: it.service.clients == 3)
         heard: list[list[int]] = []
 
         async def over_socket():
@@ -82,5 +83,3 @@ async def test_a_thousand_clients_get_everything(many_files):
         assert all(numbers == list(range(1, MESSAGES + 1)) for numbers in heard)
         assert it.service.counts["missed"] == 0
         assert it.service.counts["delivered"] >= 2 * CLIENTS * MESSAGES
-        for writer in stalled:
-            writer.transport.abort()

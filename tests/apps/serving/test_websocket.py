@@ -12,6 +12,7 @@ from apps.serving.harness import (
     closing_code,
     frame,
     hear,
+    raw,
     raw_socket,
     running,
     tell,
@@ -20,6 +21,7 @@ from apps.serving.harness import (
 )
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from midstream.apps.agent import Agent
 from midstream.apps.feed import Feed
 
 
@@ -270,6 +272,38 @@ async def test_whatever_is_sent_gets_a_typed_answer_and_the_next_request_too():
                 assert (answer["type"], answer["code"]) == ("error", code), text[:80]
                 assert answer["error"]
             assert (await ask(socket, kind="status", id=number))["id"] == number
+
+
+class Broken(Agent):
+    """An agent with a fault."""
+
+    def status(self):
+        raise ZeroDivisionError("a fault")
+
+
+async def test_a_fault_of_ours_is_told_and_logged_and_ends_nothing():
+    async with running(make_agent=Broken, faults=2) as it, it.socket() as socket:
+        told = await ask(socket, kind="status", id=1)
+        assert (told["code"], told["error"]) == ("internal", "internal error")
+        assert (await ask(socket, kind="process", message="x"))["type"] == "result"
+        refused = await it.client.get("/status")
+        assert (refused.status_code, refused.json()["code"]) == (500, "internal")
+
+
+async def test_random_bytes_end_in_a_code_or_an_answer():
+    rng = random.Random(0)
+    async with running() as it, it.socket() as socket:
+        for _ in range(60):
+            reader, writer = await raw_socket(it.ws)
+            writer.write(rng.randbytes(rng.randrange(1, 200)))
+            writer.write_eof()
+            await closing_code(reader)
+        for _ in range(60):
+            reader, writer = await raw(it.http, rng.randbytes(rng.randrange(1, 200)) + b"\r\n\r\n")
+            writer.write_eof()
+            await reader.read()
+        assert (await ask(socket, kind="status"))["type"] == "status"
+        await until(lambda: it.service.clients == 1)
 
 
 async def test_binary_frames_are_refused():
