@@ -48,10 +48,15 @@ METRICS: Final[Mapping[str, str]] = MappingProxyType(
     }
 )
 
-#: A letter of a script that is written without spaces, or a word.
+#: Scripts that are written without spaces: each letter is a word.
+_SPACELESS = r"\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+#: What ends a word: spaces, controls, punctuation. All else is a letter, marks of vowels too.
+_BREAKS = (
+    r"\s\x00-\x1f!-/:-@\[-\^`{-\xa9\xab-\xb1\xb4\xb6-\xb8\xbb\xbf\u060c\u061b\u061f\u0964\u0965"
+    r"\u2000-\u206f\u3000-\u303f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
+)
 #: Longer ones are cut, so that a text's words take no more memory than a few times the text.
-_SPACELESS = "\\u0e00-\\u0e7f\\u3040-\\u30ff\\u3400-\\u9fff"
-_WORD = re.compile(rf"[{_SPACELESS}]|[^\W{_SPACELESS}]{{1,64}}")
+_WORD = re.compile(rf"[{_SPACELESS}]|[^{_BREAKS}{_SPACELESS}]{{1,64}}")
 #: What is shown of a discovery.
 _MOST_REPEATS = 50
 _MOST_SHOWN = 64
@@ -68,6 +73,8 @@ def words_of(text: str) -> list[str]:
     --------
     >>> words_of("Don't panic: 42!")
     ['don', 't', 'panic', '42']
+    >>> words_of("हिन्दी, 你好")
+    ['हिन्दी', '你', '好']
     """
     return _WORD.findall(text.lower())
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from midstream.apps.agent import Agent
-from midstream.apps.sequences import METRICS
+from midstream.apps.sequences import METRICS, words_of
 from midstream.errors import ArgumentTypeError, ArgumentValueError
 from midstream.stream import Finding
 
@@ -246,6 +246,24 @@ def test_scripts_without_spaces_have_words():
     agent = Agent()
     assert agent.process("你好吗").words == 3
     assert agent.process("你好吧").nearest_distance == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("snake_case, kebab-case", ["snake_case", "kebab", "case"]),
+        ("«Où?» — ¡Olé!", ["où", "olé"]),
+        ("हिन्दी भाषा।", ["हिन्दी", "भाषा"]),
+        ("مرحبا، كيف؟", ["مرحبا", "كيف"]),
+        ("안녕하세요 세계", ["안녕하세요", "세계"]),
+        ("こんにちは。", list("こんにちは")),
+        ("e\u0301te\u0301 \x00\x1b[2J \ufffd", ["e\u0301te\u0301", "2j", "\ufffd"]),
+        ("x" * 130, ["x" * 64, "x" * 64, "xx"]),
+        ("...!?", []),
+    ],
+)
+def test_words_are_what_stands_between_spaces_and_punctuation(text, words):
+    assert words_of(text) == words
 
 
 @given(st.lists(st.text(max_size=30), max_size=12))
