@@ -104,13 +104,54 @@ class Script:
         return [self.created(response), *body, self.done(response, [item for _, item in parts])]
 
 
+async def drop(socket):
+    """In a script: the connection breaks."""
+    socket.transport.abort()
+    await socket.wait_closed()
+
+
+def closing(code, reason=""):
+    """In a script: the server closes."""
+
+    async def close(socket):
+        await socket.close(code, reason)
+
+    return close
+
+
+def until(event):
+    """In a script: the server waits."""
+
+    async def wait(socket):
+        await event.wait()
+
+    return wait
+
+
 class RealtimeServer:
     """A server on 127.0.0.1 that plays a script for each ``response.create``.
+
+    What can be called in a script, or in the greeting, is called with the socket and awaited.
+
+    Parameters
+    ----------
+    scripts : of lists of payloads
+        One for each response, from the first again on each connection unless they are `shared`.
+    greeting : list
+        What is said first on each connection.
+    refusals : list of (status, body)
+        Answers to the first handshakes.
+    aside : bool
+        The server listens while it plays; ``response.cancel`` ends what it plays.
+    beta : bool
+        Names of the beta for what it says of items.
 
     Attributes
     ----------
     received : list of dict
         What the client said.
+    heard_by : list of list of dict
+        The same for each connection.
     sent : list of str
         What was said to it.
     requests : list
@@ -119,10 +160,26 @@ class RealtimeServer:
         How connections ended.
     """
 
-    def __init__(self, *scripts, greeting=(), subprotocols=None, max_size=None, tls=None):
+    def __init__(
+        self,
+        *scripts,
+        greeting=(),
+        subprotocols=None,
+        max_size=None,
+        tls=None,
+        refusals=(),
+        shared=False,
+        aside=False,
+        beta=False,
+    ):
         self.scripts = [list(script) for script in scripts]
         self.greeting = greeting
         self.received = []
+        self.heard_by = []
+        self._refusals = list(refusals)
+        self._shared = iter(self.scripts) if shared else None
+        self._aside = aside
+        self._filed = f"conversation.item.{NAMES[beta][3]}"
         self.sent = []
         self.requests = []
         self.closed = []
@@ -131,6 +188,7 @@ class RealtimeServer:
         self.ended = asyncio.Event()
         self._scheme = "http" if tls is None else "https"
         self._settings = {"subprotocols": subprotocols, "max_size": max_size, "ssl": tls}
+        self._settings["process_request"] = self._refuse
 
     async def __aenter__(self):
         self._server = await serve(self._serve, "127.0.0.1", 0, **self._settings)
@@ -141,6 +199,19 @@ class RealtimeServer:
         self._server.close()
         await self._server.wait_closed()
 
+    def _refuse(self, connection, request):
+        if not self._refusals:
+            return None
+        status, body = self._refusals.pop(0)
+        return connection.respond(status, body)
+
+    async def _play(self, socket, script):
+        for one in script:
+            if callable(one):
+                await one(socket)
+            else:
+                await self.say(socket, one)
+
     async def say(self, socket, payload):
         text = payload if isinstance(payload, (str, bytes)) else json.dumps(payload)
         self.sent.append(text)
@@ -149,30 +220,39 @@ class RealtimeServer:
     async def _serve(self, socket):
         self.requests.append(socket.request)
         self.sockets.append(socket)
-        scripts = iter(self.scripts)
+        scripts = iter(self.scripts) if self._shared is None else self._shared
+        playing = None
+        heard = []
+        self.heard_by.append(heard)
         try:
-            for payload in self.greeting:
-                await self.say(socket, payload)
+            await self._play(socket, self.greeting)
             async for text in socket:
                 payload = json.loads(text)
                 self.received.append(payload)
+                heard.append(payload)
                 self.heard.set()
                 kind = payload.get("type")
                 if kind == "response.create":
-                    for one in next(scripts, ()):
-                        await self.say(socket, one)
+                    play = self._play(socket, next(scripts, ()))
+                    if self._aside:
+                        playing = asyncio.ensure_future(play)
+                    else:
+                        await play
                 elif kind == "response.cancel":
+                    if playing is not None:
+                        playing.cancel()
                     response = {"id": payload["response_id"], "status": "cancelled", "output": []}
                     await self.say(
                         socket, {"type": "response.done", "event_id": "c", "response": response}
                     )
                 elif kind == "conversation.item.create":
                     item = {"id": f"made_{len(self.sent)}", **payload["item"]}
-                    await self.say(
-                        socket, {"type": "conversation.item.added", "event_id": "i", "item": item}
-                    )
+                    await self.say(socket, {"type": self._filed, "event_id": "i", "item": item})
         except ConnectionClosed:
             pass
         finally:
+            if playing is not None:
+                playing.cancel()
+                await asyncio.wait((playing,))
             self.closed.append((socket.close_code, socket.close_reason))
             self.ended.set()
