@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -23,9 +22,10 @@ from midstream.apps.tools_server.defining import (
     SESSION_SCHEMA,
     Arguments,
     Tool,
+    naming,
     schema_of,
 )
-from midstream.errors import ArgumentTypeError, ArgumentValueError
+from midstream.errors import ArgumentValueError
 
 __all__ = ["Messages", "Sequence", "agent_tools"]
 
@@ -225,7 +225,7 @@ def agent_tools(
         agent = session.agent
 
         def work() -> Comparison:
-            with _names(first="sequence1", second="sequence2", metric="algorithm"):
+            with naming(first="sequence1", second="sequence2", metric="algorithm"):
                 return agent.compare(
                     given.sequence1,
                     given.sequence2,
@@ -262,7 +262,7 @@ def agent_tools(
         agent = session.agent
 
         def work() -> Behavior:
-            with _names(series="rewards"):
+            with naming(series="rewards"):
                 return agent.behavior(given.rewards)
 
         light = given.rewards is not None and len(given.rewards) < 100
@@ -274,7 +274,7 @@ def agent_tools(
         agent = session.agent
 
         def work() -> MetaLearning:
-            with _names(message="content"):
+            with naming(message="content"):
                 return agent.meta_learn(given.content, given.reward)
 
         async with session.lock:
@@ -348,23 +348,6 @@ def agent_tools(
             run=status,
         ),
     ]
-
-
-class _names:  # noqa: N801 - used like a function
-    """Errors call arguments as the client does."""
-
-    def __init__(self, **names: str) -> None:
-        self._names = names
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, (ArgumentTypeError, ArgumentValueError)):
-            text = str(error)
-            found = re.match(r"\w+", text)
-            if found is not None and found[0] in self._names:
-                raise type(error)(self._names[found[0]] + text[found.end() :]) from None
 
 
 def _settings(settings: dict[str, Any]) -> dict[str, Any]:

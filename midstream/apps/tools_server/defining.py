@@ -13,6 +13,7 @@ from mcp_types import Tool as ListedTool
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from midstream._core.validate import did_you_mean
+from midstream.errors import ArgumentTypeError, ArgumentValueError
 
 if TYPE_CHECKING:
     from midstream.apps.tools_server.calling import Call
@@ -24,6 +25,7 @@ __all__ = [
     "Tool",
     "ToolFailure",
     "failed",
+    "naming",
     "object_schema",
     "read_arguments",
     "schema_of",
@@ -170,6 +172,29 @@ def _shown(value: Any) -> str:
     except (RecursionError, ValueError):
         return type(value).__name__
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
+class naming:  # noqa: N801 - used like a function
+    """Errors call arguments as the client does.
+
+    Parameters
+    ----------
+    **names
+        What an argument is called here, and by the client.
+    """
+
+    def __init__(self, **names: str) -> None:
+        self._names = names
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, (ArgumentTypeError, ArgumentValueError)):
+            text = str(error)
+            found = re.match(r"\w+", text)
+            if found is not None and found[0] in self._names:
+                raise type(error)(self._names[found[0]] + text[found.end() :]) from None
 
 
 # Results.

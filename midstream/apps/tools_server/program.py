@@ -90,10 +90,12 @@ def serve(
                 told.row("call", tool=tool, session=session, took_ms=took_ms, outcome=outcome)
 
         try:
+            token = find_token(None, token_file, needed=False)
             tools = ToolServer(
                 recordings=recordings,
                 limits=limits_of(ToolLimits, limits),
                 reveal=reveal,
+                token=token,
                 on_call=on_call,
             )
             server = None
@@ -103,7 +105,7 @@ def serve(
                     tools,
                     host,
                     port,
-                    token=find_token(None, token_file, needed=False),
+                    token=token,
                     origins=origins,
                     hosts=hosts,
                     drain_s=drain_s,

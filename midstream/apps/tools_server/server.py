@@ -13,6 +13,7 @@ from typing import Any
 import mcp_types as types
 from mcp.server import Server, ServerRequestContext
 from mcp.server.context import CallNext
+from mcp.shared.exceptions import MCPError
 
 from midstream import __version__
 from midstream._core.validate import did_you_mean
@@ -21,6 +22,7 @@ from midstream.apps.serving.refusals import Refusal
 from midstream.apps.serving.work import Workers
 from midstream.apps.tools_server.asking import agent_tools
 from midstream.apps.tools_server.calling import Call, Clients, Deck
+from midstream.apps.tools_server.checking import trace_tool
 from midstream.apps.tools_server.defining import (
     Tool,
     ToolFailure,
@@ -29,6 +31,12 @@ from midstream.apps.tools_server.defining import (
     succeeded,
 )
 from midstream.apps.tools_server.limits import ToolLimits
+from midstream.apps.tools_server.policing import policy_tool
+from midstream.apps.tools_server.prompts import Prompts
+from midstream.apps.tools_server.resources import Resources
+from midstream.apps.tools_server.searching import Searches
+from midstream.apps.tools_server.shelf import Shelf
+from midstream.apps.tools_server.streaming import Streams
 from midstream.errors import ArgumentTypeError, MidstreamError
 
 __all__ = ["ToolServer"]
@@ -53,6 +61,8 @@ class ToolServer:
     reveal : bool, default False
         Whether recordings are shown with the secrets in them; otherwise each is replaced by its
         kind.
+    token : str, optional
+        What clients of the servers must show that ``stream_websocket`` and ``stream_sse`` start.
     make_agent : callable, optional
         Makes the `Agent` of a client.
     on_call : callable, optional
@@ -102,6 +112,7 @@ class ToolServer:
         recordings: str | os.PathLike[str] | None = None,
         limits: ToolLimits | None = None,
         reveal: bool = False,
+        token: str | None = None,
         make_agent: Callable[[], Agent] = Agent,
         on_call: Callable[[str, str, float, str], object] | None = None,
     ) -> None:
@@ -118,7 +129,18 @@ class ToolServer:
         self._decks = 0
         self.active = 0
         self._calls: Counter[str] = Counter()
-        tools = agent_tools(self.state, lambda message, data: None)
+        self._shelf = None if recordings is None else Shelf(recordings, limits, reveal=reveal)
+        self._streams = Streams(token)
+        self._searches = Searches(self._shelf)
+        self._resources = Resources(self._shelf, limits, self._call)
+        prompts = Prompts(self._shelf, self._call)
+        tools = [
+            *agent_tools(self.state, self._streams.broadcast),
+            *self._streams.tools(),
+            trace_tool(limits.max_trace_events),
+            policy_tool(self._shelf),
+            self._searches.tool(),
+        ]
         self._tools: dict[str, Tool] = {tool.name: tool for tool in tools}
         self._listed = [tool.listed() for tool in tools]
         self.server: Server[Deck] = Server(
@@ -130,6 +152,15 @@ class ToolServer:
             get_tool_input_schema=self._input_schema,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
+            on_list_resources=self._resources.list,
+            on_list_resource_templates=self._resources.templates,
+            on_read_resource=self._resources.read,
+            on_subscribe_resource=self._resources.subscribe,
+            on_unsubscribe_resource=self._resources.unsubscribe,
+            on_subscriptions_listen=self._resources.listen,
+            on_list_prompts=prompts.list,
+            on_get_prompt=prompts.get,
+            on_completion=prompts.complete,
         )
         self.server.middleware.append(self._count)
 
@@ -142,10 +173,13 @@ class ToolServer:
             "calls": self._calls.total(),
             "failed": self._calls["failed"] + self._calls["crashed"],
             "waiting": 0 if work is None else work.waiting,
+            "recordings": self._shelf is not None,
+            "streams": self._streams.state(),
         }
 
     def end_subscriptions(self) -> None:
         """Tell all who have subscribed that it is over."""
+        self._resources.end()
 
     # What the SDK calls.
 
@@ -168,11 +202,18 @@ class ToolServer:
         self.active += 1
         try:
             return await call_next(ctx)
+        except Refusal as refusal:
+            raise MCPError(
+                code=types.INTERNAL_ERROR, message=f"{refusal.code}: {refusal.message}"
+            ) from None
         finally:
             self.active -= 1
 
     async def _end(self) -> None:
-        """Nobody is connected any more: end the threads."""
+        """Nobody is connected any more: end servers, subscriptions and threads."""
+        self._resources.end()
+        await self._streams.aclose()
+        self._searches.close()
         work, self._work = self._work, None
         if work is not None:
             work.stop()
@@ -183,6 +224,9 @@ class ToolServer:
             self._work = Workers(limits.threads, limits.max_waiting, limits.deadline_s)
             self._work.start()
         return self._work
+
+    def _call(self, ctx: ServerRequestContext[Deck]) -> Call:
+        return Call(ctx, self._clients, self._workers)
 
     def _input_schema(self, name: str) -> dict[str, Any] | None:
         for tool in self._listed:
@@ -202,7 +246,7 @@ class ToolServer:
         if tool is None:
             hint = did_you_mean(params.name[:80], tuple(self._tools))
             return failed(f"there is no tool {params.name[:80]!r}{hint}")
-        call = Call(ctx, self._clients, self._workers)
+        call = self._call(ctx)
         begun_s = time.perf_counter()
         outcome = "failed"
         try:
