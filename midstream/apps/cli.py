@@ -491,12 +491,14 @@ def proxy(
 
 
 @app.command(
-    epilog="[bold]Exit status:[/] 0 the user left; 2 wrong usage; 3 the address cannot be used; "
-    "128 + n ended by signal n. How sources end is told and shown."
+    epilog="[bold]Exit status:[/] 0 the user left; 2 wrong usage; 3 the address, or the terminal, "
+    "cannot be used; 128 + n ended by signal n. How sources end is told and shown."
 )
 def dash(
     sources: opt.DashSources = None,
     web: opt.Web = False,
+    terminal: opt.Terminal = False,
+    attach: opt.Attach = None,
     host: opt.Host = "127.0.0.1",
     port: opt.HttpPort = 8791,
     token_env: opt.DashTokenEnv = None,
@@ -523,29 +525,51 @@ def dash(
 ) -> None:
     """See what streams do while they do it: their texts, what is found in them, rates, regimes.
 
-    Recordings of a folder can be played, step by step, forwards and back. Others than this machine
-    need a token, which is part of the address that is told.
+    In the terminal, where there is one, else as a page for browsers. Recordings of a folder can be
+    played, step by step, forwards and back. Others than this machine need a token to see the page;
+    it is part of the address that is told.
     """
     from midstream.apps import dash as app_dash
     from midstream.apps.web.access import is_loopback
 
-    if not sources and recordings_folder is None:
-        raise typer.BadParameter("say what to show: SOURCE, or --recordings FOLDER")
-    told = app_dash.telling(json_lines=json_lines, color=_color(no_color))
-    display = app_dash.WebDisplay(
-        told,
-        host=host,
-        port=port,
-        token=app_dash.find_token(token_env, token_file, needed=not is_loopback(host)),
-        recordings=recordings_folder,
-        hosts=allow_host or (),
-        open_browser=open_browser,
+    if not sources and recordings_folder is None and attach is None:
+        raise typer.BadParameter("say what to show: SOURCE, --recordings FOLDER, or --attach URL")
+    for_page = {
+        "--web": web,
+        "--host": host != "127.0.0.1",
+        "--port": port != 8791,
+        "--token-env": token_env is not None,
+        "--token-file": token_file is not None,
+        "--allow-host": bool(allow_host),
+        "--open": open_browser,
+    }
+    color = _color(no_color)
+    in_terminal = app_dash.in_terminal(
+        terminal or attach is not None,
+        [name for name, given in for_page.items() if given],
+        json_lines=json_lines,
     )
+    told = app_dash.telling(json_lines=json_lines, color=color, later=in_terminal)
+    display: app_dash.Display
+    if in_terminal:
+        display = app_dash.terminal_display(
+            recordings=recordings_folder, attach=attach, sources=sources or (), color=color
+        )
+    else:
+        display = app_dash.WebDisplay(
+            told,
+            host=host,
+            port=port,
+            token=app_dash.find_token(token_env, token_file, needed=not is_loopback(host)),
+            recordings=recordings_folder,
+            hosts=allow_host or (),
+            open_browser=open_browser,
+        )
     status = app_dash.dash(
         display,
         sources or (),
         told=told,
-        place=f"{host}, port {port}",
+        place="" if in_terminal else f"{host}, port {port}",
         rules=rules,
         request=inputs.Request(
             prompt, messages, model, header, body, api, api_key_env, idle_timeout

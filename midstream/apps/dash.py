@@ -1,7 +1,7 @@
 """``midstream dash``: what streams do, for people to look at.
 
 What shows them is a *display*: it runs over a `Feed` until it is told to stop, or its user leaves.
-`WebDisplay` is the page for browsers.
+`WebDisplay` is the page for browsers, `midstream.apps.terminal.TerminalDisplay` is for terminals.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from html import escape
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any, Protocol
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import typer
 
@@ -35,7 +35,16 @@ if TYPE_CHECKING:
     from midstream.apps.web import Dashboard
     from midstream.stream import PolicySet, Source
 
-__all__ = ["Display", "WebDisplay", "dash", "find_token", "line_of", "telling"]
+__all__ = [
+    "Display",
+    "WebDisplay",
+    "dash",
+    "find_token",
+    "in_terminal",
+    "line_of",
+    "telling",
+    "terminal_display",
+]
 
 _MOST_TOKEN_BYTES = 4096
 
@@ -321,8 +330,74 @@ def _open(url: str, stack: ExitStack) -> None:
     webbrowser.open(file.as_uri())
 
 
-def telling(*, json_lines: bool, color: bool) -> Telling:
-    """What tells on standard output."""
-    return Telling(
-        Output(sys.stdout, "standard output"), line_of, json_lines=json_lines, color=color
-    )
+def telling(*, json_lines: bool, color: bool, later: bool = False) -> Telling:
+    """What tells on standard output; `later` once the display has gone from there."""
+    kind = _LaterTelling if later else Telling
+    return kind(Output(sys.stdout, "standard output"), line_of, json_lines=json_lines, color=color)
+
+
+def in_terminal(wanted: bool, for_page: Sequence[str], *, json_lines: bool) -> bool:
+    """Whether to show it in the terminal.
+
+    Parameters
+    ----------
+    wanted : bool
+        Whether options ask for it.
+    for_page : sequence of str
+        Names of options that ask for the page.
+    json_lines : bool
+        Whether a program reads what is told.
+
+    Raises
+    ------
+    typer.BadParameter
+        They ask for both.
+    """
+    if wanted and for_page:
+        raise typer.BadParameter(f"{for_page[0]} is for the page, not for the terminal")
+    if wanted or for_page:
+        return wanted
+    return not json_lines and sys.stdout is not None and sys.stdout.isatty()
+
+
+def terminal_display(
+    *, recordings: Path | None, attach: str | None, sources: Sequence[str], color: bool
+) -> Display:
+    """What shows it in the terminal.
+
+    Raises
+    ------
+    typer.BadParameter
+        The options do not go together.
+    ImportError
+        The extra ``ui`` is not installed.
+    """
+    from midstream.apps.terminal import TerminalDisplay
+
+    if attach is not None and (sources or recordings is not None):
+        raise typer.BadParameter("--attach shows what is there, not sources or recordings of here")
+    try:
+        return TerminalDisplay(
+            recordings=recordings,
+            attach=attach,
+            color=color,
+            first="live" if sources or attach is not None else "replay",
+        )
+    except ArgumentValueError as error:
+        raise typer.BadParameter(f"--attach: {error}") from None
+
+
+class _LaterTelling(Telling):
+    """Tells once all is over, since until then the place is a picture's."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__enter__()
+        super().__exit__(kind, error, trace)

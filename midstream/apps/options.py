@@ -16,6 +16,7 @@ __all__ = [
     "AllowHost",
     "AllowUnread",
     "ApiKeyEnv",
+    "Attach",
     "AxisChoice",
     "Body",
     "Ca",
@@ -94,6 +95,7 @@ __all__ = [
     "StepByStep",
     "Streams",
     "Sync",
+    "Terminal",
     "TokenFile",
     "Upstream",
     "WatchRules",
@@ -749,6 +751,26 @@ NoColor = Annotated[
 Web = Annotated[
     bool,
     typer.Option("--web", rich_help_panel=_SHOW, help="Show it as a page for browsers."),
+]
+Terminal = Annotated[
+    bool,
+    typer.Option(
+        "--terminal",
+        rich_help_panel=_SHOW,
+        show_default="where standard output is a terminal",
+        help="Show it in the terminal.",
+    ),
+]
+Attach = Annotated[
+    str | None,
+    typer.Option(
+        "--attach",
+        metavar="URL",
+        rich_help_panel=_SHOW,
+        show_default=False,
+        help="Show in the terminal what the page at this address shows, which another "
+        "[bold]midstream dash[/] told.",
+    ),
 ]
 DashTokenEnv = Annotated[
     str | None,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 try:
@@ -135,10 +136,9 @@ class TerminalApp(App[None]):
         on_ready: Callable[[], object] | None = None,
         **named: Any,
     ) -> None:
-        plain = not color or "NO_COLOR" in os.environ
-        if plain:
-            os.environ["NO_COLOR"] = "1"  # it is what Textual asks, and takes away
-        super().__init__(ansi_color=True if plain else None, **named)
+        plain = not color or bool(os.environ.get("NO_COLOR"))
+        with _no_color(plain):
+            super().__init__(ansi_color=True if plain else None, **named)
         for theme in THEMES:
             self.register_theme(theme)
         self._few_colours = plain or self.console.color_system in (None, "standard", "windows")
@@ -892,6 +892,20 @@ class TerminalApp(App[None]):
             commands.append((title, "Look at them", lambda: self.action_view(other)))
         for title, words, action in commands:
             yield SystemCommand(title, words, action)
+
+
+@contextmanager
+def _no_color(plain: bool) -> Iterator[None]:
+    """Say so where Textual asks, for as long as it asks: there, the empty value counts too."""
+    before = os.environ.pop("NO_COLOR", None)
+    if plain:
+        os.environ["NO_COLOR"] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop("NO_COLOR", None)
+        if before is not None:
+            os.environ["NO_COLOR"] = before
 
 
 def _after(names: Iterable[str], name: str) -> str:

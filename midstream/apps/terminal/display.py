@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from midstream.apps.feed import Feed
 
 __all__ = ["TerminalDisplay"]
+
+_NONE = "there is no terminal to show it in: use --web"
 
 
 class TerminalDisplay:
@@ -101,42 +103,33 @@ async def _stop_at(app: TerminalApp, stop: asyncio.Event) -> None:
 
 
 @contextlib.contextmanager
-def _terminal() -> Any:
+def _terminal() -> Iterator[type[Driver] | None]:
     """The driver for the terminal that this process has, wherever its streams lead."""
-    driver: type[Driver] | None = None
     if sys.platform == "win32":
-        if not (sys.__stdin__ and sys.__stdin__.isatty()):
-            raise RefusedError("the dashboard needs a terminal: use --web")
-        yield driver
+        if sys.__stdin__ is None or not sys.__stdin__.isatty():
+            raise RefusedError(_NONE)
+        yield None  # Textual's own
         return
     from textual.drivers.linux_driver import LinuxDriver
 
+    terminal = _open_terminal()
     try:
-        # Line buffering would cut what is one picture.
-        terminal = Path(os.ctermid()).open("r+b", buffering=0)  # noqa: SIM115 - closed below
-    except OSError as error:
-        raise RefusedError(
-            f"the dashboard needs a terminal ({error.strerror}): use --web"
-        ) from None
-    with terminal:
-        import io
-
-        out = io.TextIOWrapper(
-            io.FileIO(os.dup(terminal.fileno()), "w"),
-            encoding="utf-8",
-            errors="replace",
-            write_through=True,
-            newline="",
-        )
+        out = os.fdopen(os.dup(terminal), "w", encoding="utf-8", errors="replace", newline="")
         with out:
 
             class TerminalDriver(LinuxDriver):
                 """Textual's driver, on the terminal itself."""
 
                 def __init__(self, app: Any, **named: Any) -> None:
-                    super().__init__(app, **named)
+                    stdin = sys.__stdin__
+                    if stdin is None:  # it is asked for its number
+                        sys.__stdin__ = out  # type: ignore[misc]
+                    try:
+                        super().__init__(app, **named)
+                    finally:
+                        sys.__stdin__ = stdin  # type: ignore[misc]
                     self._file = out
-                    self.fileno = terminal.fileno()
+                    self.fileno = terminal
                     self.input_tty = True
 
                 def _get_terminal_size(self) -> tuple[int, int]:
@@ -144,3 +137,19 @@ def _terminal() -> Any:
                     return size.columns or 80, size.lines or 24
 
             yield TerminalDriver
+    finally:
+        os.close(terminal)
+
+
+def _open_terminal() -> int:
+    """A descriptor of the terminal, to read and to write."""
+    name = os.ctermid()
+    for stream in (sys.__stdout__, sys.__stdin__, sys.__stderr__):
+        with contextlib.suppress(OSError, ValueError):  # closed, or no descriptor behind it
+            if stream is not None and stream.isatty():
+                name = os.ttyname(stream.fileno())
+                break
+    try:
+        return os.open(name, os.O_RDWR | os.O_NOCTTY)
+    except OSError as error:
+        raise RefusedError(f"{_NONE} ({name}: {error.strerror})") from None

@@ -148,7 +148,8 @@ PALETTES = {
     ),
 }
 
-#: What Textual's own parts look like; the names are those of `PALETTES`.
+#: What Textual's own parts look like; the names are those of `PALETTES`. Backgrounds are nearly
+#: grey: of what is bluer, terminals with 256 colours make blue.
 THEMES = (
     Theme(
         name="dark",
@@ -159,9 +160,9 @@ THEMES = (
         error="#ff7b7b",
         success="#7fd18b",
         foreground="#d9dde5",
-        background="#12161c",
-        surface="#171c24",
-        panel="#1e2530",
+        background="#14161a",
+        surface="#191b1f",
+        panel="#23262b",
         dark=True,
     ),
     Theme(
@@ -174,8 +175,8 @@ THEMES = (
         success="#116329",
         foreground="#1f2328",
         background="#ffffff",
-        surface="#f6f8fa",
-        panel="#e6ebf1",
+        surface="#f7f7f8",
+        panel="#e9e9ec",
         dark=False,
     ),
     Theme(
