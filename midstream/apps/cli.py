@@ -51,7 +51,8 @@ _BROKEN_PIPE = 128 + 13
 
 _EPILOG = """\
 [bold]Exit status:[/] 0 nothing found; 1 a finding of severity warn or stop; 2 wrong usage; \
-3 the source failed or the stream carried an error (unless a finding had stopped it: 1); \
+3 the source failed, a recording has no end, or the stream carried an error (unless a finding had \
+stopped it: 1); \
 128 + n ended by signal n.
 
 [bold]Output:[/] with a terminal, everything on standard output. In a pipe, the text of the answer \
@@ -183,6 +184,7 @@ def watch(
         force=force,
         # The stream matters more than its recording.
         keeping=inputs.Keeping(redact=redact, on_error="drop"),
+        sealed=True,
         detectors=inputs.make_detectors(
             on_loop,
             on_stall,
@@ -244,6 +246,7 @@ def replay(
         format=opt.InputFormat.RECORDING,
         speed=speed,
         recover=recover,
+        sealed=True,
         detectors=inputs.make_detectors(
             on_loop,
             on_stall,
@@ -827,6 +830,7 @@ def _follow(
     force: bool = False,
     keeping: inputs.Keeping | None = None,
     recover: bool = False,
+    sealed: bool = False,
     detectors: Sequence[Detector] = (),
     policies: PoliciesLike = (),
 ) -> NoReturn:
@@ -847,6 +851,7 @@ def _follow(
             trust=trust or inputs.Trust(),
             stack=stack,
             recover=recover,
+            sealed=sealed,
         )
         recorder = None
         if record is not None:

@@ -187,8 +187,11 @@ def open_source(
     trust: Trust,
     stack: ExitStack,
     recover: bool = False,
+    sealed: bool = False,
 ) -> Source:
     """Make the source that SOURCE names; `stack` closes what it leaves open.
+
+    Where `sealed`, a recording without an end, or of a stream that failed, fails at its end.
 
     Raises
     ------
@@ -197,7 +200,8 @@ def open_source(
     SourceError
         A file that is no recording cannot be opened.
     """
-    from midstream.stream import from_pipe, replay
+    from midstream.stream import from_pipe
+    from midstream.stream.recording.reading import replay_from
 
     if source.startswith(_SIMULATED):
         request.refuse()
@@ -236,7 +240,7 @@ def open_source(
             return from_pipe(format=chosen)
         if piped:
             return from_pipe(stack.enter_context(_open(source)), format=chosen)
-        return replay(source, speed, recover=recover)
+        return replay_from(Path(source), speed, recover, sealed=sealed)
     except (ArgumentTypeError, ArgumentValueError) as error:
         raise typer.BadParameter(str(error)) from None
 

@@ -32,6 +32,7 @@ _HELP = (
     ("i", "data of this event: the provider's payload"),
     ("q", "quit"),
 )
+_ENDS = {"failed": "failed", "stopped": "was stopped", "closed": "was closed"}
 _STYLES = {"stop": "bold red", "block": "bold red", "warn": "bold yellow", "note": "bold blue"}
 
 
@@ -72,15 +73,18 @@ def step(
     RecordingError
         It cannot be read.
     """
-    from midstream.stream import Stepper
+    from midstream.stream import Stepper, read_recording
 
     commands = sys.stdin if commands is None else commands
     stdout = Output(sys.stdout, "standard output")
     with Signals([stdout]) as signals:
-        stepper = Stepper(path, detectors=detectors, policies=policies, recover=recover)
+        recording = read_recording(path, recover=recover)
+        stepper = Stepper(recording, detectors=detectors, policies=policies)
         asks = commands is not None and commands.isatty() and not json_lines
         view = _View(stepper, stdout, json_lines=json_lines, color=color)
-        view.begin(path)
+        version = recording.header.get("midstream")
+        has_end = recording.complete or not (type(version) is int and version > 1)
+        view.begin(path, recording.outcome if recording.complete else None, has_end=has_end)
         try:
             for line in _lines(commands, stdout if asks else None):
                 if not view.do(line.split()):
@@ -117,12 +121,17 @@ class _View:
         self._text = LiveText(output, color=color)
         self.worst_shown = False
 
-    def begin(self, path: str) -> None:
-        """Say what there is."""
+    def begin(self, path: str, outcome: str | None, *, has_end: bool) -> None:
+        """Say what there is, and how it ended."""
         if self._json is not None:
-            self._json.line({"type": "recording", "path": path, "events": len(self._stepper)})
+            row = {"type": "recording", "path": path, "events": len(self._stepper)}
+            self._json.line({**row, "outcome": outcome, "has_end": has_end})
         else:
             count = counted(len(self._stepper), "event")
+            if not has_end:
+                count += ", and it has no end: what followed is missing"
+            elif outcome not in (None, "ended"):
+                count += f", then it {_ENDS.get(str(outcome), 'came to another end')}"
             self._text.line(f"{one_line(path)}: {count}. h for help, q to quit.", "dim")
 
     def do(self, words: list[str]) -> bool:

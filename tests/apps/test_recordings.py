@@ -211,6 +211,40 @@ class TestReplay:
         assert done.status == 0
 
 
+@pytest.mark.parametrize("command", ["replay", "watch"])
+def test_one_that_lost_its_recorder_is_not_whole(tmp_path, command):
+    path = tmp_path / "r.jsonl"
+    whole = record(path).read_bytes()
+    assert run(command, path).status == 0
+    path.write_bytes(whole[: whole.index(b'{"end"')])  # as kill -9 leaves it
+    count = len(load(path))
+    done = run(command, path)
+    assert done.status == 3
+    assert "Once upon a time" in done.out
+    assert f"the recording has no end: it is still being made, or was cut off after {count}" in (
+        done.err
+    )
+    told = run(command, path, "--json").rows[-1]
+    assert (told["outcome"], "has no end" in told["error"]) == ("failed", True)
+    if command == "replay":
+        done = run(command, path, "--recover")
+        assert (done.status, "warning: left out: " in done.err) == (0, True)
+        done = run(command, path, "--step", stdin=b"q\n")
+        assert "has no end" in done.out
+
+
+def test_one_of_a_stream_that_failed_fails_again(tmp_path):
+    path = tmp_path / "r.jsonl"
+    with Recorder(path) as recorder:
+        recorder.write(Event("text", 0, 0, "Once upon"))
+        recorder.settle("failed", "the connection was reset")
+    done = run("replay", path)
+    assert done.status == 3
+    assert "the recorded stream failed: the connection was reset" in done.err
+    assert run("replay", path, "--recover").status == 0
+    assert "1 event, then it failed." in run("replay", path, "--step", stdin=b"q\n").out
+
+
 ODD_EVIDENCE = (
     {"period": 3},
     {"period": "x", "period_chars": "y", "copies": "z", "unit": 5},

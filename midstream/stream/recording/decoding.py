@@ -6,8 +6,9 @@ import warnings
 import zlib
 from typing import Any
 
-from midstream._core.clock import ns_from_s
+from midstream._core.clock import ns_from_s, s_from_ns
 from midstream._core.errors import RecordingError
+from midstream._core.words import counted
 from midstream.stream.decode import LineDecoder
 from midstream.stream.events import Event, Finding
 from midstream.stream.formats.detecting import AutoMapper
@@ -46,6 +47,8 @@ class RecordingDecoder(LineDecoder):
         them at the end (RuntimeWarning), in place of an error at the first one.
     most_findings : int, default 1000
         Findings to keep in `findings`; `n_findings` counts all.
+    sealed : bool, default False
+        Whether a recording without an end, and one of a stream that failed, is an error at its end.
 
     Attributes
     ----------
@@ -77,6 +80,7 @@ class RecordingDecoder(LineDecoder):
         "_part",
         "_place",
         "_recover",
+        "_sealed",
         "_t_ns",
         "ending",
         "findings",
@@ -90,11 +94,17 @@ class RecordingDecoder(LineDecoder):
     )
 
     def __init__(
-        self, place: str, *, recover: bool = False, most_findings: int = _MOST_FINDINGS
+        self,
+        place: str,
+        *,
+        recover: bool = False,
+        most_findings: int = _MOST_FINDINGS,
+        sealed: bool = False,
     ) -> None:
         super().__init__(max_bytes=MAX_LINE_BYTES)
         self._place = place
         self._recover = recover
+        self._sealed = sealed
         self._most_findings = most_findings
         self._own: bool | None = None
         self._mapper = AutoMapper()
@@ -182,6 +192,7 @@ class RecordingDecoder(LineDecoder):
             if self.ending is not None:
                 return self._fail("an event after the end of the recording")
             self.n_events += 1
+            self._t_ns = event.t_ns
             return [event]
         self._line = line
         return self._other(row, size, crc32)
@@ -194,10 +205,29 @@ class RecordingDecoder(LineDecoder):
         cut = None if broken or self.error is not None else self._mapper.cut()
         if cut is not None:
             out.append(self._mapper.failure(cut, self._t_ns))
+        if self._sealed and not broken and self.error is None:
+            self._check_end()
         if self.n_skipped:
             more = f" (and {self.n_skipped - 1:,} more)" if self.n_skipped > 1 else ""
             warnings.warn(f"left out: {self.problems[0]}{more}", RuntimeWarning, stacklevel=2)
         return out
+
+    def _check_end(self) -> None:
+        """Notice that the recorder did not come to its end, or its stream did not."""
+        version = self.header.get("midstream")
+        if type(version) is not int or version < 2:
+            return  # nothing says where it ends
+        if self.ending is None or self.goes_on:
+            what = "has no end" if self.ending is None else "goes on in a part that is missing"
+            count = counted(self.n_events, "event")
+            self._fail(
+                f"the recording {what}: it is still being made, or was cut off after {count}, "
+                f"{s_from_ns(self._t_ns):.2f} s; what followed is missing",
+                torn=True,
+            )
+        elif self.ending.get("outcome") == "failed" and not self._recover:
+            why = self.ending.get("error")
+            self._fail("the recorded stream failed" + (f": {why}" if isinstance(why, str) else ""))
 
     def _other(self, row: dict[str, Any], size: int, crc32: int) -> list[Event]:
         """Take a line that is no event; what came before it has this size and checksum."""

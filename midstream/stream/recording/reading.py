@@ -157,14 +157,19 @@ def read_from(path: Path, recover: bool, opener: Opener | None = None) -> Record
 
 
 def replay_from(
-    path: Path, speed: float | None, recover: bool, opener: Opener | None = None
+    path: Path,
+    speed: float | None,
+    recover: bool,
+    opener: Opener | None = None,
+    *,
+    sealed: bool = False,
 ) -> Source:
-    """`replay` of files that `opener` opens."""
+    """`replay` of files that `opener` opens; `sealed` as for `RecordingDecoder`."""
     if speed is not None:
         speed = check_real("speed", speed, low=0.0)
         if speed == 0.0:
             raise ArgumentValueError("speed must be above 0, got 0")
-    pieces, decoder = opened(path, recover, opener, most_findings=1000)
+    pieces, decoder = opened(path, recover, opener, most_findings=1000, sealed=sealed)
     if speed is None:
         return Source(pieces, decoder, turn=1, live=False)
     return paced(pieces, decoder, speed)
@@ -236,10 +241,17 @@ def shipped_recordings() -> dict[str, Path]:
 
 
 def opened(
-    path: Path, recover: bool, opener: Opener | None = None, *, most_findings: int = _NO_LIMIT
+    path: Path,
+    recover: bool,
+    opener: Opener | None = None,
+    *,
+    most_findings: int = _NO_LIMIT,
+    sealed: bool = False,
 ) -> tuple[Pieces, RecordingDecoder]:
     """Pieces of a recording, not opened yet, and what decodes them."""
-    decoder = RecordingDecoder(str(path), recover=recover, most_findings=most_findings)
+    decoder = RecordingDecoder(
+        str(path), recover=recover, most_findings=most_findings, sealed=sealed
+    )
     torn = decoder.torn if recover else None
     return Pieces(path, lambda: decoder.goes_on, torn, opener, decoder.moves), decoder
 
