@@ -12,9 +12,12 @@ sse, webtransport
     missing
 readers
     the same with fifty readers over server-sent events
+page
+    the same with a headless Chromium as the reader: what the page's own thread takes, without
+    what other threads of the browser do (needs selenium, chromium and chromedriver)
 paint
-    a headless Chromium opens the page (needs selenium, chromium and chromedriver): from the
-    request to the first paint, the first contentful paint, and the first frame shown
+    a headless Chromium opens the page: from the request to the first paint, the first contentful
+    paint, and the first frame shown
 
 Half a minute a case at most.
 """
@@ -31,7 +34,7 @@ import sys
 import time
 from pathlib import Path
 
-CASES = ("feed", "sse", "webtransport", "readers", "paint")
+CASES = ("feed", "sse", "webtransport", "readers", "page", "paint")
 RATE = 1000
 WORDS = [f"w{n:x}" for n in random.Random(3).sample(range(1 << 16), 500)]
 
@@ -182,6 +185,43 @@ def measure(name: str, n_streams: int, seconds: float, how: str, readers: int) -
     )
 
 
+def page(n_streams: int, seconds: float) -> None:
+    """What Chromium takes to show it."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from quic.chromium import Chromium
+
+    async def look(browser: Chromium) -> dict[str, float]:
+        ask = browser._driver.execute_cdp_cmd
+        told = await asyncio.to_thread(ask, "Performance.getMetrics", {})
+        return {one["name"]: one["value"] for one in told["metrics"]}
+
+    async def run() -> None:
+        from midstream.apps.feed import Feed
+        from midstream.apps.web import Dashboard
+
+        feed = Feed()
+        async with Dashboard(feed) as dashboard, Chromium() as browser:
+            await asyncio.to_thread(browser._driver.set_window_size, 1440, 1000)
+            await asyncio.to_thread(browser._driver.execute_cdp_cmd, "Performance.enable", {})
+            await browser.open(dashboard.url)
+            pumping = asyncio.create_task(pump(feed, n_streams, seconds + 3))
+            await asyncio.sleep(2.5)
+            first, begin = await look(browser), time.monotonic()
+            await asyncio.sleep(seconds)
+            last, passed = await look(browser), time.monotonic() - begin
+            missed = await browser.value("document.getElementById('link').textContent")
+            await pumping
+        share = {name: (last[name] - first[name]) / passed for name in last}
+        print(
+            f"page, {n_streams} streams: {share['TaskDuration']:.1%} of a core, of it scripts "
+            f"{share['ScriptDuration']:.1%}, layout {share['LayoutDuration']:.1%}; heap "
+            f"{last['JSHeapUsedSize'] / 1e6:.1f} MB; {missed}",
+            flush=True,
+        )
+
+    asyncio.run(run())
+
+
 def paint(runs: int = 9) -> None:
     """Open the page in Chromium, with a feed of a hundred streams behind it."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -238,7 +278,7 @@ def main() -> None:
     for case in cases:
         if case not in CASES:
             parser.error(f"{case!r} is not among {', '.join(CASES)}")
-    if set(cases) - {"paint"}:
+    if set(cases) - {"page", "paint"}:
         print(
             f"{'at 1000 events a second':<34} {'core':>7} {'events/s':>9} {'frames/s':>9}"
             f" {'missing':>8} {'kB/s each':>9}"
@@ -252,6 +292,9 @@ def main() -> None:
                 measure(f"{how}, {n_streams} streams", n_streams, asked.seconds, how, 1)
     if "readers" in cases:
         measure("sse, 10 streams, 50 readers", 10, asked.seconds, "sse", 50)
+    if "page" in cases:
+        for n_streams in (1, 100):
+            page(n_streams, asked.seconds)
     if "paint" in cases:
         paint()
 

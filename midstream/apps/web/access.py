@@ -117,7 +117,8 @@ server, at '0.0.0.0'
             )
         check_names("hosts", hosts)
         self.token = token
-        self._hosts = _LOOPBACK | {host.lower()} | {name.lower() for name in hosts}
+        self._named = frozenset(name.lower() for name in hosts)
+        self._hosts = _LOOPBACK | {host.lower()} | self._named
         self._any_address = not is_loopback(host)
         self._sessions: OrderedDict[str, int] = OrderedDict()
         self._tickets: OrderedDict[str, int] = OrderedDict()
@@ -135,6 +136,14 @@ server, at '0.0.0.0'
         except ValueError:
             return False
         return True
+
+    def knows_origin(self, origin: str, scheme: str, host: str) -> bool:
+        """Whether a page of this origin is ours, for a request with this value of ``Host``.
+
+        A name that was given may stand before us with a certificate that we know nothing of.
+        """
+        schemes = {scheme} | ({"https"} if _name_of(host) in self._named else set())
+        return any(origin.lower() == f"{one}://{host.lower()}" for one in schemes)
 
     def login(self, token: str, peer: str = "") -> str | None:
         """Exchange the token for a session; None where it is another.
@@ -257,7 +266,7 @@ class Guarded:
             if name in (b"origin", b"sec-fetch-site")
         }
         origin = fields.get(b"origin")
-        if origin is not None and origin.lower() != f"{scope['scheme']}://{host.lower()}":
+        if origin is not None and not self._access.knows_origin(origin, scope["scheme"], host):
             return 403, "another page's request"
         site = fields.get(b"sec-fetch-site", "none")
         # From elsewhere one may follow a link to the page, and nothing more.

@@ -39,6 +39,21 @@ def test_hosts_of_a_server_for_others() -> None:
     assert not everywhere.knows_host("rebound.evil.example:8000")
 
 
+def test_origins() -> None:
+    access = Access("0.0.0.0", token=TOKEN, hosts=["dash.example"])
+    for origin, host, known in (
+        ("http://localhost:8000", "localhost:8000", True),
+        ("HTTP://LOCALHOST:8000", "localhost:8000", True),
+        ("https://localhost:8000", "localhost:8000", False),
+        ("http://localhost:9000", "localhost:8000", False),
+        ("null", "localhost:8000", False),
+        ("https://dash.example", "dash.example", True),
+        ("http://dash.example", "dash.example", True),
+        ("https://dash.example.evil.example", "dash.example", False),
+    ):
+        assert access.knows_origin(origin, "http", host) is known, (origin, host)
+
+
 def test_a_token_is_needed_where_others_can_reach_it() -> None:
     for host in ("0.0.0.0", "::", "192.168.0.1", "dash.example"):
         with pytest.raises(ArgumentValueError, match="token must be given"):

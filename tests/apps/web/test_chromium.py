@@ -335,6 +335,40 @@ async def test_a_stream_as_it_goes_and_keys(browser: Chromium) -> None:
         await no_complaints(browser)
 
 
+async def test_of_a_long_text_the_end_is_laid_out_until_one_stays(browser: Chromium) -> None:
+    feed = Feed(frames_per_s=50)
+    stream = feed.open("one")
+    said = " ".join(f"{number} 😀" for number in range(2000))
+    async with asyncio.timeout(40), Dashboard(feed) as page:
+        await opened(browser, page)
+        for at in range(0, len(said), 100):
+            stream.event(Event("text", at, at, said[at : at + 100], None, None, "0"))
+            feed.flush()
+        evidence = {"channel": "text", "stream_id": "0"}
+        stream.finding(Finding("loop", "warn", 1, 1, 10, 20, "early", evidence))
+        text = "document.getElementById('text').textContent"
+        await browser.until(f"{text}.endsWith('1999 😀')")
+        followed = await browser.value(text)
+        assert len(followed) < 9000
+        assert said.endswith(followed.partition("\n")[2])
+        await browser.until("document.querySelectorAll('#findings button').length === 1")
+        assert await browser.value("document.querySelectorAll('#text mark').length") == 0
+        await press(browser, "f")
+        assert await browser.value(text) == said
+        mark = await browser.value("document.querySelector('#text mark').textContent")
+        assert mark == said[10:20]
+        # From there one goes to the finding; and back to the end.
+        await press(browser, "n")
+        assert await browser.value("document.getElementById('text').scrollTop") == 0
+        await press(browser, "f")
+        stream.event(Event("text", 1, 1, " and more", None, None, "0"))
+        await browser.until(f"{text}.endsWith(' and more')")
+        assert len(await browser.value(text)) < 9000
+        stream.close()
+        await browser.until(f"{text} === {json.dumps(said + ' and more')}")
+        await no_complaints(browser)
+
+
 async def test_a_thousand_streams(browser: Chromium) -> None:
     feed = Feed(frames_per_s=20)
     for number in range(1000):

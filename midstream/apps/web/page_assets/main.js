@@ -247,9 +247,8 @@ function nextFinding(by) {
 }
 
 function setFollow(follow) {
-  text.follow = follow;
+  text.setFollow(follow);
   element("follow").setAttribute("aria-pressed", String(follow));
-  if (follow) element("text").scrollTop = element("text").scrollHeight;
 }
 
 // The live feed

@@ -3,12 +3,16 @@
 import { plain, severityOf, SEVERITIES } from "./words.js";
 import { unitsOf } from "./state.js";
 
-/** Pieces between the borders of findings: [begin, end, findings] in UTF-16 units. */
-function pieces(text, start, findings) {
-  const borders = new Set([0, text.length]);
+// While a text is followed, only its end is laid out: a browser lays all of it out for each word.
+const TAIL = 4000;
+const MOST_TAIL = 8000;
+
+/** Pieces from one place on, between the borders of findings: [begin, end, findings], in units. */
+function pieces(text, start, findings, from) {
+  const borders = new Set([from, text.length]);
   const spans = [];
   for (const finding of findings) {
-    const begin = unitsOf(text, Math.max(0, finding.start - start));
+    const begin = Math.max(from, unitsOf(text, Math.max(0, finding.start - start)));
     const end = unitsOf(text, Math.max(0, finding.end - start));
     if (end > begin) {
       spans.push([begin, end, finding]);
@@ -50,7 +54,8 @@ export class TextView {
     const { shown, box } = this;
     const text = kept ? kept.text : "";
     const start = kept ? kept.start : 0;
-    const same = shown && shown.key === key && shown.start === start
+    const from = this.first(key, text, running);
+    const same = shown && shown.key === key && shown.start === start && shown.from === from
       && shown.findings.length === findings.length
       && shown.findings.every((finding, at) => finding === findings[at]);
     if (same && shown.text.length === text.length && shown.text === text) {
@@ -61,31 +66,56 @@ export class TextView {
       shown.open.appendData(plain(text.slice(shown.text.length)));
       shown.text = text;
     } else {
-      this.rebuild(key, text, start, findings);
+      this.rebuild(key, text, start, findings, from);
     }
     this.caret(running);
     if (this.follow) box.scrollTop = box.scrollHeight;
   }
 
-  rebuild(key, text, start, findings) {
+  /** Where what is laid out begins. */
+  first(key, text, running) {
+    if (!this.follow || !running) return 0;
+    const { shown } = this;
+    const before = shown && shown.key === key && shown.from < text.length ? shown.from : 0;
+    if (text.length - before <= MOST_TAIL) return before;
+    const from = text.length - TAIL;
+    const code = text.charCodeAt(from);
+    return code >= 0xdc00 && code <= 0xdfff ? from - 1 : from;
+  }
+
+  /** Follow the end, or stay where it is: then all of the text is there. */
+  setFollow(follow) {
+    this.follow = follow;
+    const { box, shown } = this;
+    if (!follow && shown && shown.from > 0) {
+      const below = box.scrollHeight - box.scrollTop;
+      this.rebuild(shown.key, shown.text, shown.start, shown.findings, 0);
+      box.scrollTop = box.scrollHeight - below;
+    }
+    if (follow) box.scrollTop = box.scrollHeight;
+  }
+
+  rebuild(key, text, start, findings, from) {
     const parts = [];
     if (key === null) {
       const none = document.createElement("span");
       none.className = "gone";
       none.textContent = "This stream has no text.";
       this.box.replaceChildren(none);
-      this.shown = { key, text, start, findings, open: null };
+      this.shown = { key, text, start, findings, from, open: null };
       return;
     }
-    if (start > 0) {
+    if (start > 0 || from > 0) {
       const gone = document.createElement("span");
       gone.className = "gone";
-      gone.textContent = `${start.toLocaleString("en-GB")} characters before are not kept`;
+      gone.textContent = from > 0
+        ? "What was before is shown when the end is not followed"
+        : `${start.toLocaleString("en-GB")} characters before are not kept`;
       parts.push(gone, "\n");
     }
     let open = null;
     const stillGrowing = findings.some((finding) => finding.end - start > text.length);
-    for (const [begin, end, here] of pieces(text, start, findings)) {
+    for (const [begin, end, here] of pieces(text, start, findings, from)) {
       const node = document.createTextNode(plain(text.slice(begin, end)));
       if (here.length) {
         const mark = document.createElement("mark");
@@ -107,7 +137,7 @@ export class TextView {
       parts.push(open);
     }
     this.box.replaceChildren(...parts);
-    this.shown = { key, text, start, findings, open: stillGrowing ? null : open };
+    this.shown = { key, text, start, findings, from, open: stillGrowing ? null : open };
   }
 
   caret(running) {
