@@ -16,6 +16,7 @@ __all__ = [
     "copy_state",
     "copy_stream",
     "encode",
+    "finite",
     "new_stream",
     "plain",
     "repaired",
@@ -196,6 +197,18 @@ def clip(text: object, most: int) -> str:
     """
     shown = text if isinstance(text, str) else str(text)
     return shown if len(shown) <= most else shown[: most - 1] + "…"
+
+
+def finite(value: float) -> float | None:
+    """A number as a float; None where it is not finite.
+
+    Examples
+    --------
+    >>> finite(1), finite(float("nan"))
+    (1.0, None)
+    """
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
 def plain(values: Mapping[Any, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from zlib import crc32
 
 from midstream._core.clock import s_from_ns
 from midstream.apps.feed.portrait import Portrait
-from midstream.apps.feed.states import Change, Fields, clip, plain, repaired
+from midstream.apps.feed.states import Change, Fields, clip, finite, plain, repaired
 from midstream.stream import Event, Finding, Metrics
 from midstream.stream.events import TEXT_KINDS, Kind
 
@@ -291,7 +291,7 @@ class FeedStream:
             self._clear("portrait")
         before = self._set.get("regime") or self._told("regime")
         told = plain({"name": name, "attractor": attractor, "confidence": confidence})
-        shown = [[x, y] for x, y in (plain({0: x, 1: y}).values() for x, y in points)]
+        shown = [[finite(x), finite(y)] for x, y in points]
         n = len(shown)
         if before is not None:
             n += before["n"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -270,11 +271,14 @@ def test_a_regime_from_outside_takes_the_place_of_the_texts() -> None:
     assert feed.state["streams"]["s1"]["regime"]["name"] == "periodic"
     assert len(feed.state["streams"]["s1"]["portrait"]) > 20
     stream.regime(
-        "chaotic", attractor="strange", confidence=0.5, points=[(1, 2), (float("nan"), 3)]
+        "chaotic",
+        attractor="strange",
+        confidence=0.5,
+        points=[(1, 2.5), (float("nan"), np.float32(3))],
     )
     stream.event(Event("text", 0, 0, "More. " * 50))
     told = feed.snapshot().fields["streams"]["s1"]
-    assert told["portrait"] == [[1, 2], [None, 3]]
+    assert told["portrait"] == [[1.0, 2.5], [None, 3.0]]
     assert (told["regime"]["name"], told["regime"]["of"]) == ("chaotic", None)
 
 
