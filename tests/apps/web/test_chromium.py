@@ -510,3 +510,44 @@ async def test_narrow_and_wide_windows_and_less_motion(browser: Chromium) -> Non
             )
             == 0
         )
+
+
+async def test_what_axe_says_of_the_page(browser: Chromium, tmp_path: Path) -> None:
+    axe = pytest.importorskip(
+        "axe_core_python", reason="axe-core-python, which checks accessibility, is not installed"
+    )
+    rules = (Path(axe.__file__).parent / "axe.min.js").read_text("utf-8")
+    shutil.copy(shipped_recordings()["loop-02"], tmp_path / "loop-02.jsonl")
+    feed = Feed()
+    attack(feed, HOSTILE[:2])
+    stream = feed.open("a tale", labels={"model": "m"})
+    stream.event(Event("text", 0, 0, "On and on and on and on. " * 20, None, None, "0"))
+    stream.event(Event("audio", 1, 1, "Said.", None, {"level_dbfs": -20.0}, "0"))
+    for number, severity in enumerate(("note", "warn", "block", "stop")):
+        at = 30 * number
+        evidence = {"channel": "text", "stream_id": "0"}
+        stream.finding(Finding("loop", severity, 1, 1, at, at + 20, "again", evidence))  # type: ignore[arg-type]
+        stream.verdict(f"rule {number}", ("holds", "owed", "violated", "satisfied")[number])
+    look = """
+    if (!window.axe) (0, eval)(args[0]);
+    const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+    return violations.map((one) =>
+      `${one.id}: ${one.nodes.slice(0, 3).map((node) => node.html.slice(0, 160)).join(" | ")}`);
+    """
+    async with asyncio.timeout(55), Dashboard(feed, recordings=tmp_path) as page:
+        # The page forbids what the rules do; the browser is told to let them.
+        await asyncio.to_thread(
+            browser._driver.execute_cdp_cmd, "Page.setBypassCSP", {"enabled": True}
+        )
+        await opened(browser, page)
+        await browser.until("document.querySelectorAll('#text mark').length === 4")
+        for dark in (False, True):
+            await browser.dark(dark)
+            assert await browser.run(look, rules) == []
+        await press(browser, "?")
+        assert await browser.run(look, rules) == []
+        await press(browser, "\ue00c", "r")
+        await browser.until("document.querySelectorAll('#list .row').length === 1")
+        await press(browser, "j")
+        await browser.until("!document.getElementById('player').hidden")
+        assert await browser.run(look, rules) == []
