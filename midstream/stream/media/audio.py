@@ -136,7 +136,8 @@ class AudioMeter:
         whole = x[: blocks * self._block].reshape(blocks, -1)
         # Not finite, as broken decoders give it, counts as loud.
         powers = np.einsum("ij,ij->i", whole, whole) / whole.shape[1]
-        powers = np.nan_to_num(powers, nan=1.0, posinf=1.0)
+        if not np.isfinite(powers).all():
+            powers = np.nan_to_num(powers, nan=1.0, posinf=1.0)
         self._powers.extend(powers.tolist())
         self._follow_silence(powers < self._silent_power, begin_s)
 
@@ -209,9 +210,10 @@ class AudioMeter:
         self._clipped += int(runs[1:].sum()) + (_CLIP_SAMPLES - 1) * int(begins.sum())
 
     def _follow_silence(self, silent: npt.NDArray[np.bool_], begin_s: float) -> None:
-        state = self._silent_since_s is not None
-        turns = np.flatnonzero(np.diff(silent, prepend=state))
-        for turn in turns.tolist():
+        turns = (np.flatnonzero(silent[1:] != silent[:-1]) + 1).tolist()
+        if bool(silent[0]) != (self._silent_since_s is not None):
+            turns.insert(0, 0)
+        for turn in turns:
             at_s = begin_s + turn * self._block / self.rate_hz
             if self._silent_since_s is None:
                 self._silent_since_s, self._told = at_s, False

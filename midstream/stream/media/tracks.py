@@ -29,6 +29,11 @@ _OFFSETS = 64
 #: Pieces of speech, and pictures, that may wait beside the decoding.
 _SPEECH_PIECES = 512
 _PICTURES = 4
+#: Sound that is measured at once, in seconds, and the jump of a timestamp that ends it before.
+_BATCH_S = 0.25
+_SAME_S = 0.01
+#: What timestamps may be off: three frames of 33 ms are a tenth of a second.
+_ROUNDING_S = 0.002
 #: Channels of a frame; damaged ones claim more, of which PyAV reads what is not there.
 _MAX_CHANNELS = 8
 #: Seconds of speech that are handed over at once.
@@ -190,8 +195,7 @@ class _Track:
         if self._from_s is None or begin_s < self._from_s:
             self._from_s = begin_s
         self.end_s = end_s
-        # Timestamps are rounded: three frames of 33 ms are a tenth of a second.
-        if end_s - self._from_s < self._window_s - 0.002:
+        if end_s - self._from_s < self._window_s - _ROUNDING_S:
             return False
         return not self._tracks.live or self._tracks.channel.has_room
 
@@ -218,6 +222,10 @@ class AudioTrack(_Track):
         self._meter: AudioMeter | None = None
         self._channels = 0
         self._samples_before = 0
+        # Frames are short: what several of them cost together is what one does.
+        self._batch: list[npt.NDArray[np.float32]] = []
+        self._batch_s = (0.0, 0.0)
+        self._batch_most_s = min(self._window_s, _BATCH_S)
         self._speech: _Speech | None = None
         transcriber = tracks.transcriber
         if transcriber is not None:
@@ -230,28 +238,35 @@ class AudioTrack(_Track):
 
     def take(self, frame: Any, pts_s: float, arrived_ns: int | None = None) -> None:
         """Take a frame of PyAV's, heard from `pts_s`, that came just now or then."""
-        if len(frame.layout.channels) > _MAX_CHANNELS:
+        channels, rate_hz = len(frame.layout.channels), int(frame.sample_rate)
+        if channels > _MAX_CHANNELS:
             self._tracks.damaged += 1
             return
-        rate_hz = int(frame.sample_rate)
-        meter = self._meter
-        if meter is None or meter.rate_hz != rate_hz:
-            if meter is not None:
-                self._samples_before += meter.samples
-            meter = self._meter = AudioMeter(rate_hz, self._tracks.analysis)
-        samples = samples_of(frame)
-        self._channels = samples.shape[1]
-        meter.take(samples, pts_s)
-        end_s = pts_s + len(samples) / rate_hz
+        end_s = pts_s + frame.samples / rate_hz
         if self._tracks.paired:
             self._tracks.heard = (end_s, arrived_ns or monotonic_ns())
         if self._speech is not None:
             self._speech.take(frame, pts_s)
-        if self._due(pts_s, end_s):
-            self._report(meter)
+        meter = self._meter
+        begin_s, so_far_s = self._batch_s
+        other = meter is None or meter.rate_hz != rate_hz or self._channels != channels
+        if other or abs(pts_s - so_far_s) > _SAME_S:
+            self._work_off()
+        if meter is None or meter.rate_hz != rate_hz:
+            if meter is not None:
+                self._samples_before += meter.samples
+            self._meter = AudioMeter(rate_hz, self._tracks.analysis)
+        self._channels = channels
+        if not self._batch:
+            begin_s = pts_s
+        self._batch.append(samples_of(frame))
+        self._batch_s = (begin_s, end_s)
+        if end_s - begin_s >= self._batch_most_s - _ROUNDING_S:
+            self._work_off()
 
     def finish(self) -> None:
         """Tell what is left."""
+        self._work_off()
         if self._meter is not None and self._from_s != self.end_s:
             self._report(self._meter)
         if self._speech is not None:
@@ -261,6 +276,17 @@ class AudioTrack(_Track):
         """Drop what waits for transcription."""
         if self._speech is not None:
             self._speech.shut_down()
+
+    def _work_off(self) -> None:
+        """Measure the frames that wait."""
+        meter, batch = self._meter, self._batch
+        if meter is None or not batch:
+            return
+        begin_s, end_s = self._batch_s
+        self._batch = []
+        meter.take(batch[0] if len(batch) == 1 else np.concatenate(batch), begin_s)
+        if self._due(begin_s, end_s):
+            self._report(meter)
 
     def _report(self, meter: AudioMeter) -> None:
         figures = meter.read()
