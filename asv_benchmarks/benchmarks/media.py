@@ -15,7 +15,7 @@ import numpy as np
 
 from midstream.stream import from_hls
 
-VIDEO_S, AUDIO_S = 4, 60
+VIDEO_S, AUDIO_S = 8, 60
 FPS, RATE = 30, 48_000
 WIDTH, HEIGHT = 1280, 720
 

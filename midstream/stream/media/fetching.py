@@ -22,9 +22,20 @@ from midstream.stream.media.settings import MediaLimits
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["Fetcher", "FileFetcher", "HttpFetcher", "MissingPartError", "make_fetcher"]
+__all__ = [
+    "ByteRange",
+    "Fetcher",
+    "FileFetcher",
+    "HttpFetcher",
+    "MissingPartError",
+    "Resolve",
+    "make_fetcher",
+    "shown",
+]
 
 _MAX_REDIRECTS = 5
+#: Redirects that are remembered: those of playlists are asked for at once.
+_MAX_MOVED = 16
 _WEB = ("http", "https")
 
 
@@ -69,6 +80,10 @@ class Fetcher:
             It is larger than `max_bytes`.
         """
         raise NotImplementedError
+
+    def where(self, url: str) -> str:
+        """Return where what was got from `url` last really was: references count from there."""
+        return url
 
     async def aclose(self) -> None:
         """Close connections."""
@@ -172,6 +187,7 @@ class HttpFetcher(Fetcher):
         self._headers = _check_headers(headers)
         self._origin = _origin(url)
         self._within = _is_within(url)
+        self._moved: dict[str, str] = {}
         self._client = _check_client(client)
         self._own_client = client is None
 
@@ -214,12 +230,22 @@ class HttpFetcher(Fetcher):
             raise EndpointError(f"connection failed: {cause}", place=shown(url)) from error
 
     async def _get(self, url: str, max_bytes: int, part: ByteRange | None) -> bytes:
+        asked = url
         for _ in range(_MAX_REDIRECTS + 1):
             body, location = await self._once(url, max_bytes, part)
             if location is None:
+                self._moved.pop(asked, None)
+                if url != asked:
+                    while len(self._moved) >= _MAX_MOVED:
+                        del self._moved[next(iter(self._moved))]
+                    self._moved[asked] = url
                 return body
             url = self.resolve(url, location)
         raise EndpointError(f"more than {_MAX_REDIRECTS} redirects", place=shown(url), status=302)
+
+    def where(self, url: str) -> str:
+        """Return the URL that redirects led to."""
+        return self._moved.get(url, url)
 
     async def _once(
         self, url: str, max_bytes: int, part: ByteRange | None

@@ -222,7 +222,7 @@ class _HlsStream(MediaStream):
             raise MalformedStreamError("the manifest is not UTF-8", place=fetcher.place) from None
         # Large ones take long: not in the event loop.
         return await asyncio.to_thread(
-            parse_manifest, text, url, fetcher.resolve, limits, fetcher.place
+            parse_manifest, text, fetcher.where(url), fetcher.resolve, limits, fetcher.place
         )
 
     async def get(self, url: str, max_bytes: int, part: ByteRange | None = None) -> bytes:

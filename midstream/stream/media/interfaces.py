@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from midstream._core.errors import ArgumentTypeError
 
-__all__ = ["DetectedObject", "ObjectDetector", "Transcriber", "Word"]
+__all__ = ["DetectedObject", "ObjectDetector", "Transcriber", "Word", "check_helpers"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Piece", "PieceQueue", "RunFile", "container_format"]
+__all__ = ["Piece", "PieceQueue", "RunFile", "container_format", "id3_start_s", "is_torn"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from midstream._core.errors import (
 )
 from midstream.stream.media.settings import MediaLimits
 
-__all__ = ["Relay", "free_port"]
+__all__ = ["Relay", "connect_local", "connect_peer", "free_port", "reason"]
 
 _READ_BYTES = 64 * 1024
 #: Bytes within which a publisher must say what it publishes.

@@ -126,7 +126,7 @@ def from_rtmp(
     check_helpers(transcriber, object_detector)
     started_ns = monotonic_ns()
     channel = Channel(limits.max_pending_events)
-    place = f"{address.scheme}://{address.host}:{address.port}/{address.app}"
+    place = f"{address.scheme}://{_bracketed(address.host)}:{address.port}/{address.app}"
     tracks = Tracks(
         channel,
         analysis,
@@ -163,6 +163,11 @@ def _parse(url: str, *, listen: bool) -> _Address:
     if listen and len(key.encode()) > _MAX_KEY_CHARS:
         raise ArgumentValueError(f"url has a key of more than {_MAX_KEY_CHARS} bytes")
     return _Address(parts.scheme, parts.hostname, port, app, key)
+
+
+def _bracketed(host: str) -> str:
+    """A host as it stands in a URL."""
+    return f"[{host}]" if ":" in host else host
 
 
 class _RtmpStream(MediaStream):
@@ -213,12 +218,7 @@ class _RtmpStream(MediaStream):
         self.start_thread("midstream-rtmp", lambda: _settle(ended, run))
         await ended
 
-    async def finish(self) -> None:
-        """Tell what is left, and the end; what works beside is waited for in a thread."""
-        await asyncio.to_thread(self.tracks.finish)
-        self.conclude()
-
-    def malformed(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether no frame was decoded."""
         totals = self.tracks.totals()
         return not totals["frames"] and not totals["samples"]
@@ -279,7 +279,7 @@ class _Pulling(_RtmpStream):
         address = self.address
         relay = self.relay
         assert relay is not None
-        origin = f"{address.scheme}://{address.host}:{address.port}/{address.app}"
+        origin = f"{address.scheme}://{_bracketed(address.host)}:{address.port}/{address.app}"
         decoding = asyncio.ensure_future(self.decode({"rtmp_tcurl": origin}, port))
         passing: asyncio.Future[None] | None = None
         failure: Exception | None = None
@@ -309,7 +309,7 @@ class _Pulling(_RtmpStream):
         elif failure is not None and relay.ended:
             # ffmpeg reports any end of a connection as an error.
             failure = None
-            if self.malformed():
+            if self.is_empty():
                 failure = MalformedStreamError(
                     "the peer closed before any audio or video", place=self.tracks.place
                 )
@@ -354,7 +354,7 @@ class _Listening(_Pulling):
             ) from error
         if self.on_listening is not None:
             port = self._server.sockets[0].getsockname()[1]
-            host = f"[{address.host}]" if ":" in address.host else address.host
+            host = _bracketed(address.host)
             key = f"/{address.key}" if address.key else ""
             self.on_listening(f"rtmp://{host}:{port}/{address.app}{key}")
         self.start_task(self._serve)
@@ -377,7 +377,7 @@ class _Listening(_Pulling):
                     await self._read(peer)
                 except (EndpointError, IdleTimeoutError, MalformedStreamError) as error:
                     failures += 1
-                    if not self.malformed() or failures >= _MAX_CALLERS:
+                    if not self.is_empty() or failures >= _MAX_CALLERS:
                         raise
                     self.tell(str(error))
                     self._busy.clear()

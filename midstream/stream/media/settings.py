@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from midstream._core.errors import ArgumentTypeError
 from midstream._core.validate import check_int, check_real
 
-__all__ = ["MediaAnalysis", "MediaLimits"]
+__all__ = ["MediaAnalysis", "MediaLimits", "check_settings"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,15 @@ from midstream.stream.media.interfaces import ObjectDetector, Transcriber, Word
 from midstream.stream.media.settings import MediaAnalysis, MediaLimits
 from midstream.stream.media.video import SPOTS, VideoMeter
 
-__all__ = ["AudioTrack", "TooLargeError", "Tracks", "VideoTrack", "check_picture"]
+__all__ = [
+    "AudioTrack",
+    "Miniature",
+    "TooLargeError",
+    "Tracks",
+    "VideoTrack",
+    "check_picture",
+    "samples_of",
+]
 
 #: Frames over which the offset of picture and sound is smoothed.
 _OFFSETS = 64
@@ -523,7 +531,3 @@ class _Objects:
         picture, pts_s = item
         found = [thing.to_dict() for thing in self._detector.detect(picture)]
         self.newest = (found, round(pts_s, 3))
-
-
-#: What a pipeline calls with a frame and its time.
-Sink = Callable[[Any, float], None]

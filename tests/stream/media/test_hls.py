@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import math
+import threading
 
 import httpx2
 import pytest
@@ -386,6 +388,20 @@ async def test_cancelling_closes(site_folder):
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, 5)
+
+
+async def test_a_source_that_is_dropped_ends_its_threads(site_folder):
+    source = from_hls(site_folder / "media.m3u8", speed=0.5)
+    async for event in source:
+        assert event.data
+        break
+    del source
+    gc.collect()
+    for _ in range(200):
+        await asyncio.sleep(0.02)
+        if not [thread for thread in threading.enumerate() if "-hls-" in thread.name]:
+            return
+    raise AssertionError("a thread goes on")
 
 
 async def test_many_at_once(site_folder):
