@@ -42,6 +42,9 @@ def free_port() -> int:
 
 def reason(error: OSError) -> str:
     """Say what the system says; asyncio folds the address into it."""
+    if isinstance(error, ssl.SSLError):
+        said = getattr(error, "verify_message", None) or error.reason or str(error)
+        return " ".join(str(said).split())
     return os.strerror(error.errno) if error.errno else str(error)
 
 

@@ -54,15 +54,17 @@ class RtmpServer:
         What the client sent.
     """
 
-    def __init__(self, flv, *, cut=None, reset=False):
+    def __init__(self, flv, *, cut=None, reset=False, tls=None):
         self._tags = list(tags(flv))[:cut]
         self._reset = reset
+        self._tls = tls
         self.said = b""
 
     async def __aenter__(self):
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         port = self._server.sockets[0].getsockname()[1]
-        self.url = f"rtmp://127.0.0.1:{port}/live/a"
+        scheme = "rtmps" if self._tls else "rtmp"
+        self.url = f"{scheme}://127.0.0.1:{port}/live/a"
         return self
 
     async def __aexit__(self, *what):

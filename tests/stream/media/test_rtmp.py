@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -121,6 +123,25 @@ async def test_what_had_come_is_given_when_a_server_breaks_off(clip):
         events = await collect(from_rtmp(server.url))
     assert events[-1].kind == "end"
     assert 0 < events[-1].data["frames"] < 150
+
+
+async def test_tls_with_a_certificate_that_is_valid_and_no_other(clip, tmp_path, monkeypatch):
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("no openssl to make a certificate with")
+    names = ("-keyout", tmp_path / "key", "-out", tmp_path / "cert", "-subj", "/CN=127.0.0.1")
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1"]
+    made = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.DEVNULL)
+    assert await made.wait() == 0
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(tmp_path / "cert", tmp_path / "key")
+    async with RtmpServer(clip.read_bytes(), tls=tls) as server:
+        with pytest.raises(EndpointError, match="no connection: self-signed certificate"):
+            await anext(from_rtmp(server.url))
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert"))
+        check_clip(await collect(from_rtmp(server.url)))
+        assert server.url.removesuffix("/a").encode() in server.said
 
 
 async def test_a_connection_that_breaks(clip):
