@@ -79,7 +79,8 @@ class Finding:
     kind : str
         ``"loop"`` (exact repetition), ``"near_loop"`` (repetition with small edits), ``"stall"``;
         ``"tool_loop"`` and ``"near_tool_loop"`` (of tool calls), ``"drift"``, ``"regime"``,
-        ``"early_warning"``; ``"policy"``.
+        ``"early_warning"``; ``"policy"``; of audio and video ``"silence"``, ``"frozen"``,
+        ``"black"``, ``"video_loop"``, ``"cadence"``, ``"av_drift"``, ``"clipping"``.
     severity : str
         One of `SEVERITIES`; ``"block"`` means that a tool call was denied, ``"stop"`` that the
         watch closed the source.
