@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import uvicorn
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
@@ -22,7 +23,7 @@ from midstream.apps.serving.websocket import GOING_AWAY
 from midstream.stream.listening import HeadLimitedProtocol, QuietServer, listening
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGIReceiveEvent
+    from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 
 __all__ = ["AgentServers"]
 
@@ -299,6 +300,12 @@ class _WebSocket(_Watched, WebSocketsSansIOProtocol):
             super().data_received(data[place:])  # perhaps the answer to our close
             place = len(data)
         self._unread = data[place:]
+
+    async def send(self, message: ASGISendEvent) -> None:
+        # A line that is cut is known at once, and told to the protocol in the loop's next turn.
+        if self.transport.is_closing() and message["type"] == "websocket.send":
+            raise ClientDisconnected
+        await super().send(message)
 
     async def receive(self) -> ASGIReceiveEvent:
         message = await self.queue.get()
