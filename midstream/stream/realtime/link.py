@@ -244,7 +244,10 @@ class Link:
                 if self._idle is not None:
                     raise self._idle from None
                 cause = self.endpoint.clean(cause)
-                code = self.close_code or 1006
+                # Of this side's own, where a message was refused; the other may not have answered.
+                frame = closed.rcvd or closed.sent
+                code = 1006 if frame is None else int(frame.code)
+                self.close_code = code
                 if code == 1000 and not self._expired:
                     return "ended"
                 final = code in _FINAL_CODES or code >= 3000
@@ -435,6 +438,7 @@ class Link:
     async def close(self, code: int, reason: str) -> None:
         """Close, wherever it is; safe to repeat."""
         self._closing = True
+        renewing = not self._connected.is_set()
         self._connected.set()  # whoever waits to send is to learn of it
         self._room.set()
         own = asyncio.current_task()
@@ -442,13 +446,15 @@ class Link:
         for task in tasks:
             task.cancel()
         socket, reader = self._socket, self._reader
+        if renewing and reader is not None and reader is not own:
+            reader.cancel()
         if socket is not None:
             await socket.close(code, reason)
             self.close_code = socket.close_code if self.close_code is None else self.close_code
             self.close_reason = self.close_reason or socket.close_reason or ""
         if reader is not None and reader is not own:
-            if self.outcome == "running":
-                # It may wait to connect anew, or for room; what came is handed out all the same.
+            if self.outcome == "running" and not renewing:
+                # What came is handed out all the same.
                 await asyncio.wait((reader,), timeout=_TICK_S)
             reader.cancel()
             tasks.append(reader)

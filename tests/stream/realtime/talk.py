@@ -73,3 +73,11 @@ async def told(server, kind, number=1):
     while len(sent(server, kind)) < number:
         server.heard.clear()
         await server.heard.wait()
+
+
+async def renewed(server, number, connection=1):
+    """What a further connection was told, once it is so much."""
+    while len(server.heard_by) <= connection or len(server.heard_by[connection]) < number:
+        server.heard.clear()
+        await server.heard.wait()
+    return server.heard_by[connection]
