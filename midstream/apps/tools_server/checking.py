@@ -73,7 +73,8 @@ class _Verify(Arguments):
         "verdicts.",
     )
     missing: Literal["false", "error"] = Field(
-        "false", description="What an atom is of which an event that is an object says nothing."
+        "false",
+        description="What an atom or a comparison is of which an event says nothing.",
     )
 
 

@@ -208,15 +208,18 @@ def _check(job: Job, given: _Check, shelf: Shelf | None) -> dict[str, Any]:
     if not result["usable"] or (given.messages is None and given.recording is None):
         return result
     events: Sequence[Event]
+    numbers: Sequence[int] | None
+    outcome = "ended"
     if given.messages is not None:
         events, numbers = _conversation(given.messages)
     else:
         assert shelf is not None
         assert given.recording is not None
         with naming(name="recording"):
-            events, numbers = shelf.events(given.recording, job).events, None
+            recording = shelf.events(given.recording, job)
+        events, numbers, outcome = recording.events, None, recording.outcome or outcome
     hides = None if given.messages is not None else shelf
-    result |= _run(job, policies, events, numbers, hides)
+    result |= _run(job, policies, events, numbers, hides, outcome)
     return result
 
 
@@ -302,6 +305,7 @@ def _run(
     events: Sequence[Event],
     numbers: Sequence[int] | None,
     shelf: Shelf | None,
+    outcome: str,
 ) -> dict[str, Any]:
     # Rules may be about what detectors find; these only warn, so that rules decide.
     detectors = (LoopDetector("warn"), ToolLoopDetector("warn"))
@@ -341,7 +345,7 @@ def _run(
             stopped = True
             break
     owed = [] if stopped else [obligation.rule for obligation in guard.open_obligations]
-    keep(guard.finish("stopped" if stopped else "ended").findings, at_end=True)
+    keep(guard.finish("stopped" if stopped else outcome).findings, at_end=True)
     return {
         "ran": True,
         "events": seen,
