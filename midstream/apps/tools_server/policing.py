@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from midstream._core.clock import s_from_ns
 from midstream.apps.conversation import read_message
 from midstream.apps.tools_server.asking import Messages
 from midstream.apps.tools_server.calling import Call, Job
@@ -23,6 +24,7 @@ from midstream.apps.tools_server.shelf import FINDING_SCHEMA, Shelf, shown_findi
 from midstream.errors import ArgumentTypeError, ArgumentValueError, ConfigurationError
 from midstream.stream import (
     Event,
+    Finding,
     Guard,
     LoopDetector,
     Policy,
@@ -310,28 +312,17 @@ def _run(
     # Rules may be about what detectors find; these only warn, so that rules decide.
     detectors = (LoopDetector("warn"), ToolLoopDetector("warn"))
     guard = Guard(detectors, PolicySet(policies), inline=True)
-    shown = shown_finding if shelf is None else shelf.shown
     by_seq = {event.seq: place for place, event in enumerate(events)}
-    found: list[dict[str, Any]] = []
+    kept: list[tuple[Finding, int | None]] = []
     count = 0
 
-    def keep(findings: Any, *, at_end: bool) -> None:
+    def keep(findings: Iterable[Finding], *, at_end: bool) -> None:
         nonlocal count
         for finding in findings:
-            if finding.kind != "policy":
-                continue
-            count += 1
-            if len(found) < _MOST_FINDINGS:
-                place = None if at_end else by_seq.get(finding.seq)
-                found.append(
-                    {
-                        "rule": finding.evidence.get("rule", ""),
-                        "finding": shown(finding),
-                        "event": None
-                        if place is None
-                        else _event(events[place], place, numbers, shelf),
-                    }
-                )
+            if finding.kind == "policy":
+                count += 1
+                if len(kept) < _MOST_FINDINGS:
+                    kept.append((finding, None if at_end else by_seq.get(finding.seq)))
 
     seen = 0
     stopped = False
@@ -346,29 +337,33 @@ def _run(
             break
     owed = [] if stopped else [obligation.rule for obligation in guard.open_obligations]
     keep(guard.finish("stopped" if stopped else outcome).findings, at_end=True)
+    shown = events
+    if shelf is not None and kept:
+        shown = shelf.shown_events(events, job)
     return {
         "ran": True,
         "events": seen,
-        "findings": found,
+        "findings": [
+            {
+                "rule": finding.evidence.get("rule", ""),
+                "finding": shown_finding(finding) if shelf is None else shelf.shown(finding),
+                "event": None if place is None else _event(shown[place], place, numbers),
+            }
+            for finding, place in kept
+        ],
         "n_findings": count,
         "stopped": stopped,
         "open": list(dict.fromkeys(owed)),
     }
 
 
-def _event(
-    event: Event, place: int, numbers: Sequence[int] | None, shelf: Shelf | None
-) -> dict[str, Any]:
-    text = event.text
-    if shelf is not None:
-        # One event of a stream may hold the half of a secret.
-        text = shelf.snippet(text)
+def _event(event: Event, place: int, numbers: Sequence[int] | None) -> dict[str, Any]:
     return {
         "seq": event.seq,
         "message": None if numbers is None else numbers[place],
         "kind": event.kind,
         "name": event.name,
         "call_id": event.call_id,
-        "t_s": event.t_ns / 1e9,
-        "text": text[:_MOST_SHOWN_CHARS],
+        "t_s": s_from_ns(event.t_ns),
+        "text": event.text[:_MOST_SHOWN_CHARS],
     }

@@ -19,7 +19,7 @@ from midstream.apps.tools_server.calling import Job
 from midstream.apps.tools_server.defining import object_schema
 from midstream.apps.tools_server.limits import ToolLimits
 from midstream.stream import Event, Finding, Guard, Recording, RecordingsFolder, Redactor, redact
-from midstream.stream.events import SEVERITIES
+from midstream.stream.events import SEVERITIES, TEXT_KINDS
 from midstream.stream.recording.redacting import EventRedactor
 
 __all__ = ["FINDING_SCHEMA", "Held", "Shelf", "shown_finding", "written"]
@@ -32,6 +32,10 @@ _MOST_EVIDENCE_CHARS = 500
 _MOST_DEPTH = 4
 _MOST_PARTS = 50
 _MOST_NAME_CHARS = 100
+#: More than any text has.
+_MOST_TEXT_CHARS = 1 << 30
+#: Names that are shorter are no secrets.
+_SHORT_CHARS = 16
 _MOST_KEPT = 2
 _MOST_KEPT_EVENTS = 100_000
 _CHECK_EVERY = 2000
@@ -141,9 +145,7 @@ class Shelf:
                 self._kept.move_to_end(key)
                 return held
         recording = self.events(name, job)
-        events = recording.events
-        if not self._reveal:
-            events = _without_secrets(events, job)
+        events = self.shown_events(recording.events, job)
         findings = recording.findings or _made_anew(recording.events, job)
         held = Held(recording, findings, _pieces(events))
         if len(events) <= _MOST_KEPT_EVENTS:
@@ -190,6 +192,10 @@ class Shelf:
             "n_pieces": len(held.pieces),
             "next_offset": after if after < len(held.pieces) else None,
         }
+
+    def shown_events(self, events: Sequence[Event], job: Job) -> Sequence[Event]:
+        """Events without secrets."""
+        return events if self._reveal else _without_secrets(events, job)
 
     def findings(self, findings: Iterable[Finding]) -> list[dict[str, Any]]:
         """Findings as they are shown, the first 100."""
@@ -293,19 +299,69 @@ def _made_anew(events: Sequence[Event], job: Job) -> list[Finding]:
 
 
 def _without_secrets(events: Sequence[Event], job: Job) -> list[Event]:
-    redactor = EventRedactor(Redactor)
+    """The events with what each text says, whole, in mind: nothing has to wait for what follows."""
+    wholes = Redactor(max_held=_MOST_TEXT_CHARS)
     shown: list[Event] = []
-    last = None
-    for number, event in enumerate(events):
-        if not number % _CHECK_EVERY:
-            job.progress(number, len(events), "events")
-        last = event
-        # Payloads are not shown, and need not be looked at. What was held back came before.
-        parts = redactor.take(event._replace(data=None))
-        shown += [part._replace(seq=event.seq) for part in parts]
-    if last is not None:
-        shown += [part._replace(seq=last.seq) for part in redactor.finish(last.t_ns)]
+    places: dict[tuple[str, str], list[int]] = {}
+    for place, event in enumerate(events):
+        if not place % _CHECK_EVERY:
+            job.progress(place, len(events), "events")
+        kind, _, _, text, name, _, stream_id, call_id = event
+        if kind in TEXT_KINDS:
+            places.setdefault((kind, stream_id), []).append(place)
+        elif text:
+            text = wholes.feed(text) + wholes.finish()
+        if stream_id and len(stream_id) >= _SHORT_CHARS:
+            stream_id = wholes.feed(stream_id) + wholes.finish()
+        if name and len(name) >= _SHORT_CHARS:
+            name = wholes.feed(name) + wholes.finish()
+        if call_id and len(call_id) >= _SHORT_CHARS:
+            call_id = wholes.feed(call_id) + wholes.finish()
+        # Payloads are not shown, and need not be looked at.
+        shown.append(Event(kind, event.seq, event.t_ns, text, name, None, stream_id, call_id))
+    for found in places.values():
+        job.check()
+        texts = [shown[place].text for place in found]
+        for place, text in zip(found, _hidden_pieces(texts), strict=True):
+            shown[place] = shown[place]._replace(text=text)
     return shown
+
+
+def _hidden_pieces(texts: Sequence[str]) -> list[str]:
+    """Pieces of a text with a placeholder where a secret begins, and without the rest of it."""
+    redactor = Redactor(max_held=_MOST_TEXT_CHARS)
+    redactor.feed("".join(texts))
+    found = list(redactor.new)
+    redactor.finish()
+    found += redactor.new
+    if not found:
+        return list(texts)
+    spans: list[tuple[int, int, str]] = []
+    for name, start, end in sorted(found, key=lambda match: (match.start, -match.end)):
+        if spans and start < spans[-1][1]:
+            first, last, kind = spans[-1]
+            spans[-1] = (first, max(last, end), kind)
+        else:
+            spans.append((start, end, name))
+    hidden: list[str] = []
+    begin = at = 0  # of this piece; the first span that does not end before it
+    for text in texts:
+        stop = begin + len(text)
+        parts: list[str] = []
+        place = begin
+        while at < len(spans) and spans[at][0] < stop:
+            start, end, kind = spans[at]
+            parts.append(text[place - begin : max(start, place) - begin])
+            if start >= begin:
+                parts.append(f"[redacted:{kind}]")
+            place = min(end, stop)
+            if end > stop:
+                break
+            at += 1
+        parts.append(text[place - begin :])
+        hidden.append("".join(parts))
+        begin = stop
+    return hidden
 
 
 def _pieces(events: Sequence[Event]) -> list[dict[str, Any]]:

@@ -21,7 +21,14 @@ from apps.tools_server.clients import (
 from mcp.shared.exceptions import MCPError
 
 from midstream.apps.tools_server import ToolLimits
-from midstream.stream import Event, Library, RecordingsFolder, ready_rules, shipped_recordings
+from midstream.stream import (
+    Event,
+    Library,
+    RecordingsFolder,
+    ready_rules,
+    redact,
+    shipped_recordings,
+)
 from midstream.stream.policies import ready_text
 
 
@@ -261,6 +268,27 @@ async def test_secrets_are_not_shown(tmp_path):
         assert SECRET in json.dumps(await read(client, "midstream://recordings/leak.jsonl"))
 
 
+@pytest.mark.parametrize("size", [1, 2, 5, 7, 40, 1000])
+async def test_secrets_are_hidden_however_a_text_is_cut(size, tmp_path):
+    text = f"a {AWS} b {SECRET}{AWS} c ann@example.org, 4111 1111 1111 1111. {AWS}"
+    folder = RecordingsFolder(tmp_path)
+    with folder.recorder("cut.jsonl") as recorder:
+        for k in range(0, len(text), size):
+            for kind in ("text", "reasoning"):  # which take turns
+                recorder.write(Event(kind, recorder.next_seq, k * 1000, text[k : k + size]))
+        recorder.settle("ended")
+    async with connected(recordings=tmp_path) as client:
+        pieces = []
+        uri = "midstream://recordings/cut.jsonl"
+        while uri is not None:
+            page = await read(client, uri)
+            pieces += page["pieces"]
+            uri = page["next"]
+    for kind in ("text", "reasoning"):
+        shown = "".join(piece["text"] for piece in pieces if piece["kind"] == kind)
+        assert shown == redact(text)
+
+
 async def test_what_is_too_large_is_not_read(tmp_path):
     import gzip
 
@@ -367,6 +395,7 @@ async def test_who_listens_is_told_of_changes(tmp_path):
         assert told[1].uri == "midstream://recordings/loop-02.jsonl"
 
 
+@pytest.mark.filterwarnings("ignore:resources/.*subscribe is removed")
 async def test_clients_with_a_handshake_are_told_of_changes(tmp_path):
     from mcp import Client
 
