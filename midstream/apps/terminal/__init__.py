@@ -35,6 +35,17 @@ if TYPE_CHECKING:
 
 __all__ = ["AttachLink", "FeedLink", "Replay", "TerminalApp", "TerminalDisplay"]
 
+try:
+    import textual as _textual
+except ModuleNotFoundError as missing:
+    if missing.name != "textual":
+        raise
+    raise ModuleNotFoundError(
+        'the dashboard in a terminal needs textual: pip install "midstream[ui]"',
+        name=missing.name,
+    ) from missing
+del _textual
+
 __getattr__, __dir__ = lazy_exports(
     __name__,
     {

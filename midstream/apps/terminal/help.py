@@ -23,7 +23,7 @@ KEYS: tuple[tuple[str, str], ...] = (
     ("", "Streams"),
     ("j  k", "next and previous stream, or recording"),
     ("/", "find by words of name and labels; Esc ends it"),
-    ("o", "which are listed: all, running, with findings, stopped, failed, closed"),
+    ("o", "which: all, running, with findings, stopped, failed, closed"),
     ("s", "in which order"),
     ("", "One stream"),
     ("n  p", "next and previous finding, marked in the text"),
@@ -64,7 +64,7 @@ class Help(ModalScreen[None]):
         width: 76; max-width: 100%; height: auto; max-height: 100%;
         background: $panel; padding: 0 2; border: round $primary;
     }
-    Help Sheet { height: 34; max-height: 1fr; }
+    Help Sheet { height: 34; max-height: 1fr; background: $panel; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,question_mark,q,enter", "dismiss", "Back"),

@@ -291,8 +291,18 @@ class Rows(Lines):
         #: Key of the row that is chosen.
         self.chosen: Hashable = None
 
-    def set(self, keys: list[Hashable], items: Sequence[Any]) -> None:
-        """Show other rows; which one is chosen stays, and where it is in sight."""
+    def set(
+        self,
+        keys: list[Hashable],
+        items: Sequence[Any],
+        paint: Callable[[Any, int], Line] | None = None,
+    ) -> None:
+        """Show other rows; which one is chosen stays, and where it is in sight.
+
+        Rows of another kind are drawn by another `paint`.
+        """
+        if paint is not None:
+            self._paint = paint
         before = self.index
         in_sight = before is not None and self.top <= before < self.top + self.room.height
         offset = 0 if before is None else before - self.top
