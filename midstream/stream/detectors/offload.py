@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from midstream._core.clock import monotonic_ns, ns_from_s
@@ -14,7 +14,7 @@ from midstream._core.errors import ArgumentTypeError, QueueFullError
 from midstream._core.validate import check_int, check_real
 from midstream._core.words import counted
 from midstream.scheduler import Priority, Scheduler
-from midstream.stream.detectors.protocol import Detector
+from midstream.stream.detectors.protocol import Detector, recalled
 from midstream.stream.events import Event, Finding, Kind
 
 __all__ = ["Offload", "beside"]
@@ -156,9 +156,12 @@ class Offload:
 
     def recall(self, events: Iterable[Event]) -> None:
         """Hand what happened before to the detector, at once, if it wants that."""
-        recall = getattr(self.detector, "recall", None)
-        if recall is not None:
-            recall(events)
+        for _ in self.recalling(events):
+            pass
+
+    def recalling(self, events: Iterable[Event]) -> Generator[None, None, None]:
+        """The same event by event, where the detector can."""
+        yield from recalled(self.detector, events)
 
     def observe(self, event: Event, gap_ns: int) -> Sequence[Finding]:
         """Take the next event; what the detector has found by now.

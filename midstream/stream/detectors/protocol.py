@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Generator, Iterable, Sequence
+from typing import Any, Protocol
 
 from midstream.stream.events import Event, Finding, Severity
 
-__all__ = ["ACTIONS", "Detector"]
+__all__ = ["ACTIONS", "Detector", "recalled"]
 
 #: Severities that a text or a silence can have: only tool calls are blocked.
 ACTIONS: tuple[Severity, ...] = ("note", "warn", "stop")
@@ -26,6 +26,9 @@ class Detector(Protocol):
         Whether it has seen a stream: it is refused for another then.
     ``recall(events)``
         Takes what happened before the response, without reporting it.
+    ``recalling(events)``
+        The same as a generator that yields after each event, in place of it where a history is
+        long: other streams go on meanwhile.
     ``skip(kind, stream_id, n_chars)``
         Is told of text that it does not get to see, as its turn came too late.
     ``remarks`` : tuple of str
@@ -56,3 +59,17 @@ class Detector(Protocol):
 
     def finish(self) -> Sequence[Finding]:
         """Take note that the stream is over; what that decides."""
+
+
+def recalled(detector: Any, events: Iterable[Event]) -> Generator[None, None, None]:
+    """Let a detector recall what happened before, event by event where it can."""
+    for known in type(detector).__mro__:  # who writes one of the two anew means that one
+        if "recalling" in vars(known):
+            yield from detector.recalling(events)
+            return
+        if "recall" in vars(known):
+            break
+    recall = getattr(detector, "recall", None)
+    if callable(recall):
+        recall(events)
+        yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable, Sequence
 from fnmatch import fnmatchcase
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
@@ -210,6 +210,11 @@ class ToolLoopDetector:
             Calls and results of earlier responses, in order. A ``text`` with the name ``"user"`` is
             something new; others are passed over.
         """
+        for _ in self.recalling(events):
+            pass
+
+    def recalling(self, events: Iterable[Event]) -> Generator[None, None, None]:
+        """The same event by event: it yields after each, and is to be run to its end."""
         self._silent = True
         try:
             for event in events:
@@ -219,6 +224,7 @@ class ToolLoopDetector:
                     self._end_turn()
                     self._progress += 1  # who asks again is to be answered again
                 self.observe(event)
+                yield
             self.finish()
         finally:
             self._silent = False

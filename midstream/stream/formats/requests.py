@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from midstream._core.errors import ArgumentValueError
@@ -13,7 +13,7 @@ from midstream.stream.formats.base import compact, part_text, text_or_none
 from midstream.stream.formats.detecting import MAPPERS, mapper_of
 from midstream.stream.formats.typed import call_name, call_value, output_of, result_of, runs_here
 
-__all__ = ["history"]
+__all__ = ["history", "telling"]
 
 _ANTHROPIC_CALLS = {"tool_use": "", "server_tool_use": "!", "mcp_tool_use": "!"}
 
@@ -64,13 +64,21 @@ def history(body: Mapping[str, Any], api: str) -> list[Event]:
     tool_call weather {} h1/0
     tool_result weather Sunny. h1/0
     """
+    events: list[Event] = []
+    for _ in telling(body, api, events):
+        pass
+    return events
+
+
+def telling(body: Mapping[str, Any], api: str, events: list[Event]) -> Iterator[None]:
+    """`history` message by message: adds to `events`, and yields after each message."""
     check_mapping("body", body)
     mapper = mapper_of(check_text("api", api))
     if mapper is None:
         names = ", ".join(sorted(MAPPERS))
         raise ArgumentValueError(f"api must be one of {names}, got {api!r}")
     read = _READERS.get(mapper.api)
-    teller = _Teller()
+    teller = _Teller(events)
     if read is not None:
         key, tell = read
         items = body.get(key)
@@ -80,14 +88,14 @@ def history(body: Mapping[str, Any], api: str) -> list[Event]:
             for number, item in enumerate(items):
                 if isinstance(item, dict):
                     tell(teller, f"h{number}", item)
-    return teller.events
+                yield
 
 
 class _Teller:
     """Collects the events of a request."""
 
-    def __init__(self) -> None:
-        self.events: list[Event] = []
+    def __init__(self, events: list[Event]) -> None:
+        self.events = events
         self._calls: dict[str, Event] = {}  # by the call's id
         self._unanswered: dict[str | None, deque[Event]] = {}  # calls without an id, by name
         self._told: Any = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Any
 
 from midstream._core.words import counted
@@ -99,8 +99,10 @@ class Enforcer(CallJudgement):
             self._now_ns = max(self._now_ns, now_ns)
         self._take_findings(found)
 
-    def recall(self, events: Iterable[Event], choices: int | None = None) -> None:
-        """Take what happened before this response, without acting on it.
+    def recalling(
+        self, events: Iterable[Event], choices: int | None = None
+    ) -> Generator[None, None, None]:
+        """Take what happened before this response, without acting on it, event by event.
 
         Where no more than one choice is asked for, the books are not kept for others.
         """
@@ -111,6 +113,7 @@ class Enforcer(CallJudgement):
                 self.take(event)
                 if event.kind in _CHANNELS:
                     self._end_texts("")
+                yield
             self._close_calls(self._assembler.finish())
         finally:
             self._recalling = False

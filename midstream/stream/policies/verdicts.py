@@ -132,9 +132,16 @@ class Judgement(Choices):
     def _add_keys(self, step: dict[str, Any]) -> None:
         """Give a step the fields that stand for the first of several."""
         for field, paths in self._set.key_fields.items():
+            first: str | None = None
+            place: Any = None
             for path in paths:
-                value: Any = step
-                for part in path:
+                if path[0] != first:
+                    first = path[0]
+                    place = step.get(first)
+                if place is None:
+                    continue
+                value = place
+                for part in path[1:]:
                     value = value.get(part) if isinstance(value, dict) else None
                 if value is not None:
                     step[field] = value

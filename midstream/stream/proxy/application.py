@@ -25,6 +25,7 @@ from midstream.stream.proxy.exchanges import (
     RefusalError,
     check_encoding,
     framing_of,
+    in_turns,
     type_of,
 )
 from midstream.stream.proxy.limits import ProxyLimits
@@ -217,6 +218,7 @@ class Proxy:
         self._links: set[Link] = set()
         self._watchdog: asyncio.Task[None] | None = None
         self._draining = False
+        self._turns = asyncio.Lock()  # for long requests to be read in
         #: Why the upstream could not be reached, the last time that it was tried.
         self._missed = ""
         #: Why a recording is not whole, the last time that one was not.
@@ -602,7 +604,7 @@ class Proxy:
                 )
                 try:
                     await asyncio.sleep(0)
-                    self._begin(flight, body, encoding)
+                    await self._begin(flight, body, encoding)
                     return await sending
                 except BaseException:
                     await _called_off(sending)
@@ -617,13 +619,14 @@ class Proxy:
             self._unreachable(str(error) or type(error).__name__)
             raise RefusalError(502, "the upstream cannot be reached", reason="upstream") from None
 
-    def _begin(self, flight: _Flight, content: bytes, encoding: str) -> None:
+    async def _begin(self, flight: _Flight, content: bytes, encoding: str) -> None:
         """Make what a guarded answer is looked at with."""
         flight.id = _new_id()
         flight.recorder = self._recorder(flight.id, flight.route)
         guard = self._guard(flight.id, flight.route, flight.recorder)
         exchange = Exchange(flight.route, self._guarding, guard)
-        exchange.request(content, encoding)
+        # A long conversation takes seconds, and there are other streams.
+        await in_turns(exchange.requesting(content, encoding), self._turns)
         flight.exchange = exchange
 
     def _guard(self, request_id: str, route: Route, recorder: Recorder | None) -> Guard:

@@ -5,16 +5,18 @@ The proxy and the transports do the same here, and only differ in where the byte
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from midstream._core.clock import monotonic_ns
 from midstream._core.errors import ArgumentTypeError, MidstreamError
 from midstream._core.validate import check_callback, check_choice, check_int
-from midstream.stream.events import Finding
+from midstream.stream.events import Event, Finding
 from midstream.stream.proxy.bodies import Framing, Rewriter, make_core, rewriter_of
 from midstream.stream.proxy.limits import ProxyLimits, check_limits
 from midstream.stream.proxy.rewriting import ENDINGS, Core, Ending
@@ -34,6 +36,7 @@ __all__ = [
     "RefusalError",
     "check_encoding",
     "framing_of",
+    "in_turns",
     "type_of",
 ]
 
@@ -43,6 +46,8 @@ logger = logging.getLogger(__name__)
 #: What is logged to pass unread, once each.
 _MOST_TOLD = 100
 _PIECE = 1 << 16
+#: For how long a request is read at a time, while other streams wait.
+_TURN_NS = 2_000_000
 #: Types of answers that are looked at as events; in those but the first, what comes will tell.
 _EVENTS = frozenset(
     {"text/event-stream", "", "text/plain", "application/octet-stream", "binary/octet-stream"}
@@ -248,7 +253,12 @@ class Exchange:
         RefusalError
             An encoding that is not known, or too much once it is decoded.
         """
-        from midstream.stream.formats import history
+        for _ in self.requesting(body, encoding):
+            pass
+
+    def requesting(self, body: bytes, encoding: str = "") -> Iterator[None]:
+        """`request` message by message: yields after each, and is to be run to its end."""
+        from midstream.stream.formats.requests import telling
 
         if check_encoding(encoding):
             inflater = Inflater(self._guarding.limits.max_body_bytes)
@@ -261,7 +271,10 @@ class Exchange:
             return
         n = asked.get("n", 1) if self.route.api == "chat" else None
         choices = n if type(n) is int and n > 0 else None
-        self.guard.recall(history(asked, self.route.api), choices=choices)
+        events: list[Event] = []
+        yield from telling(asked, self.route.api, events)
+        del asked  # of the request, the events keep what is needed
+        yield from self.guard.recalling(events, choices=choices)
 
     def answer(self, framing: Framing) -> Rewriter:
         """Make what the answer goes through."""
@@ -273,6 +286,30 @@ class Exchange:
             max_event_bytes=limits.max_event_bytes,
             max_answer_bytes=limits.max_answer_bytes,
         )
+
+
+async def in_turns(steps: Iterator[None], turns: asyncio.Lock) -> None:
+    """Run steps to their end, a few milliseconds at a time, with other tasks in between.
+
+    Parameters
+    ----------
+    steps : iterator
+    turns : asyncio.Lock
+        Of all that have such steps: one of them at a time takes its turn, in order.
+    """
+    if _take_turn(steps):
+        return
+    while True:
+        async with turns:
+            await asyncio.sleep(0)  # in here, so that there is one turn in each round of the loop
+            if _take_turn(steps):
+                return
+
+
+def _take_turn(steps: Iterator[None]) -> bool:
+    """Go on for one turn; whether that was the end."""
+    until_ns = monotonic_ns() + _TURN_NS
+    return all(monotonic_ns() < until_ns for _ in steps)
 
 
 def check_encoding(encoding: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar
 
@@ -15,6 +16,7 @@ from midstream.stream.proxy.exchanges import (
     Inflater,
     RefusalError,
     framing_of,
+    in_turns,
     type_of,
 )
 from midstream.stream.proxy.limits import ProxyLimits
@@ -78,12 +80,14 @@ class _Both(Generic[T]):
         if route.unread:
             self._guarding.check_unread(route.unread)
 
-    def _begun(self, request: httpx2.Request, route: Route) -> Exchange:
+    def _begun(self, request: httpx2.Request, route: Route) -> tuple[Exchange, Iterator[None]]:
+        """What the answer is looked at with, and the steps of reading the request first."""
         exchange = Exchange(route, self._guarding, self._guarding.guard())
-        exchange.request(request.content, request.headers.get("content-encoding", ""))
+        encoding = request.headers.get("content-encoding", "")
+        steps = exchange.requesting(request.content, encoding)
         # A compressor holds bytes back, and what is compressed must be undone to be read.
         request.headers["accept-encoding"] = "identity"
-        return exchange
+        return exchange, steps
 
     def _read(
         self, response: httpx2.Response, exchange: Exchange
@@ -170,7 +174,8 @@ class GuardTransport(_Both[httpx2.AsyncBaseTransport], httpx2.AsyncBaseTransport
         begun_ns = monotonic_ns()
         await request.aread()
         try:
-            exchange = self._begun(request, route)
+            exchange, steps = self._begun(request, route)
+            await in_turns(steps, asyncio.Lock())  # of its own: a client may see many loops
             response = await self._inner.handle_async_request(request)
             try:
                 read = self._read(response, exchange)
@@ -246,7 +251,9 @@ class SyncGuardTransport(_Both[httpx2.BaseTransport], httpx2.BaseTransport):
         begun_ns = monotonic_ns()
         request.read()
         try:
-            exchange = self._begun(request, route)
+            exchange, steps = self._begun(request, route)
+            for _ in steps:
+                pass
             response = self._inner.handle_request(request)
             try:
                 read = self._read(response, exchange)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import itertools
 import json
 import os
+import time
 import zlib
 
 import pytest
@@ -14,9 +16,11 @@ from stream.chat import chunk, sse, story, within
 from stream.proxy.wires import PATHS, Upstream, no_tool, post, proxied, raw, split
 
 from midstream.errors import ArgumentTypeError, ArgumentValueError
-from midstream.stream import LoopDetector, StallDetector, load
+from midstream.stream import Event, LoopDetector, StallDetector, load
 from midstream.stream.policies import Policy, PolicyFile
 from midstream.stream.proxy import Proxy, ProxyLimits, ProxyServer
+from midstream.stream.proxy.exchanges import Exchange, Guarding, in_turns
+from midstream.stream.proxy.routes import route_of
 
 CHAT = PATHS["chat"]
 KEY = "sk-proj-" + "A1b2C3d4E5" * 8
@@ -844,3 +848,111 @@ async def test_what_is_no_http_does_not_fill_the_log(sent, caplog):
     async with within(), proxied("http://127.0.0.1:9") as proxy:
         assert (await raw(proxy.url, sent)).startswith(b"HTTP/1.1 400")
     assert caplog.text == ""
+
+
+async def test_a_long_conversation_is_recalled_while_other_streams_go_on():
+    begun, others_done = asyncio.Event(), asyncio.Event()
+    recalled = []
+
+    class Slow:
+        def recalling(self, events):
+            if len(events) > 1:
+                begun.set()
+                while not others_done.is_set():  # for ever, if nothing else had its turn
+                    yield
+            recalled.append(len(events))
+
+        def observe(self, event, gap_ns):
+            return ()
+
+        def finish(self):
+            return ()
+
+    messages = [{"role": "user", "content": f"message {n}"} for n in range(3)]
+    long = json.dumps({"messages": messages}).encode()
+    short = json.dumps({"messages": messages[:1]}).encode()
+    answer = story(20)
+    settings = {"make_detectors": lambda: [Slow()]}
+    async with within(), Upstream(answer) as upstream, proxied(upstream, **settings) as proxy:
+        waiting = asyncio.create_task(raw(proxy.url, post(CHAT, long)))
+        await begun.wait()
+        for _ in range(3):
+            assert split(await raw(proxy.url, post(CHAT, short)))[2] == answer
+        assert not waiting.done()
+        others_done.set()
+        assert split(await waiting)[2] == answer
+    assert recalled == [1, 1, 1, 3]
+
+
+async def test_one_request_at_a_time_is_read_and_each_in_its_turn():
+    order = []
+
+    def steps(name, count):
+        for n in range(count):
+            order.append((name, n))
+            until = time.perf_counter() + 0.003  # longer than a turn
+            while time.perf_counter() < until:
+                pass
+            yield
+
+    turns, rounds = asyncio.Lock(), []
+
+    async def others():
+        while True:
+            await asyncio.sleep(0)
+            rounds.append(len(order))
+
+    ticking = asyncio.create_task(others())
+    async with within():
+        await asyncio.gather(*(in_turns(steps(name, 6), turns) for name in "abc"))
+    ticking.cancel()
+    # The first turn at once; from there on in order, and never two without the others in between.
+    assert order == [(name, n) for n in range(6) for name in "abc"]
+    behind = [later - earlier for earlier, later in itertools.pairwise(rounds)]
+    assert max(behind) <= 1
+
+
+@pytest.mark.parametrize("api", ["chat", "responses", "anthropic"])
+def test_what_is_recalled_in_steps_is_what_is_recalled_at_once(api):
+    """However far the steps go before other things are done."""
+    called = {"id": "c", "type": "function", "function": {"name": "rm", "arguments": "{}"}}
+    bodies = {
+        "chat": {
+            "messages": [
+                {"role": "user", "content": "Do it."},
+                {"role": "assistant", "content": None, "tool_calls": [called]},
+                {"role": "tool", "tool_call_id": "c", "content": "done"},
+            ]
+        },
+        "responses": {
+            "input": [
+                {"role": "user", "content": "Do it."},
+                {"type": "function_call", "call_id": "c", "name": "rm", "arguments": "{}"},
+                {"type": "function_call_output", "call_id": "c", "output": "done"},
+            ]
+        },
+        "anthropic": {
+            "messages": [
+                {"role": "user", "content": "Do it."},
+                {
+                    "role": "assistant",
+                    "content": [{"type": "tool_use", "id": "c", "name": "rm", "input": {}}],
+                },
+                {
+                    "role": "user",
+                    "content": [{"type": "tool_result", "tool_use_id": "c", "content": "done"}],
+                },
+            ]
+        },
+    }
+    route = route_of("POST", PATHS[api])
+    atoms = {"rm": {"tool": "rm"}, "done": {"kind": "tool_result", "tool": "rm"}}
+    twice = Policy("once", "G (rm -> !(O done))", atoms)
+    guarding = Guarding(policies=twice)
+    content = json.dumps(bodies[api]).encode()
+    exchange = Exchange(route, guarding, guarding.guard())
+    assert sum(1 for _ in exchange.requesting(content)) >= 6
+    call = Event("tool_call", 0, 0, "{}", "rm", None, "0", "d")
+    assert exchange.guard.take(call).denied
+    fresh = guarding.guard()
+    assert not fresh.take(call).denied
