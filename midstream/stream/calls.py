@@ -448,14 +448,17 @@ def canonical_arguments(arguments: Any) -> str:
             return arguments.strip()
         arguments = reader.value
     try:
-        return json.dumps(_normal(arguments, 0), sort_keys=True, separators=(",", ":"))
+        return _encode(_normal(arguments, 0))
     except TypeError as error:
         raise ArgumentTypeError(f"arguments must be JSON or text: {error}") from None
 
 
+#: One encoder for all: `json.dumps` with options makes one a call.
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 _MAX_CANONICAL_DEPTH = 200
 #: Every integer up to here has a float of its own.
 _EXACT = 2**53
+_AS_THEY_ARE = frozenset({str, int, bool, type(None)})
 
 
 def _normal(value: Any, depth: int) -> Any:
@@ -463,6 +466,8 @@ def _normal(value: Any, depth: int) -> Any:
         raise ArgumentTypeError(
             f"arguments must not nest more than {_MAX_CANONICAL_DEPTH} objects and arrays"
         )
+    if type(value) in _AS_THEY_ARE:
+        return value
     if isinstance(value, float):
         return int(value) if abs(value) <= _EXACT and value.is_integer() else value
     if isinstance(value, Mapping):

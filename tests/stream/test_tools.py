@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from reference.agent_runs import Variation, airline_runs, events_of, react_runs, variations
 
 from midstream.stream import Event, Finding, Guard, ToolLoopDetector
+from midstream.stream.detectors._closing import Arguments
+from midstream.stream.detectors.tools import _sort_of
 from midstream.stream.formats.detecting import AutoMapper
 
 RUNS = 20
@@ -468,3 +470,56 @@ def test_a_result_in_many_pieces_is_kept_up_to_a_limit() -> None:
         detector.observe(Event("tool_result", 0, 0, "x" * (1 << 16), "get", None, "0/0", "c"))
     assert detector._result is not None
     assert sum(map(len, detector._result.texts)) == 1 << 20
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1}',
+        ' \n{"a": {"b": [1, "}"]}} and more}',
+        '{"a": "x\\"}"}',
+        '{"a": 1} {"b": 2}',
+        '{"a": "a line\nbreak"}',
+        "{'a': 1}",
+        '{"a": [1, 2}',
+        '["a", 1e400]',
+        '{"a": NaN}',
+        "{" * 30 + "}" * 30,
+        '{"a": ' * 3000 + "1" + "}" * 3000,
+    ],
+)
+def test_a_call_in_one_piece_ends_where_one_in_many_does(text: str) -> None:
+    ends = []
+    for size in (1, 3, 10**6):
+        arguments = Arguments("0/0")
+        pieces = [text[at : at + size] for at in range(0, len(text), size)]
+        whole = any(
+            arguments.take(Event("tool_call", 0, 0, piece, "f", None, "0/0", "c"))
+            for piece in pieces
+        )
+        ends.append((whole, arguments.text, arguments.end))
+    assert ends[0] == ends[1] == ends[2]
+
+
+@pytest.mark.parametrize(
+    ("result", "sort"),
+    [
+        ("OK", "done"),
+        ("File saved.", "done"),
+        ("Wrote 3 lines", "done"),
+        ("written", "done"),
+        ("Added", "done"),
+        ("the address", "said"),
+        ("ERROR: x", "failed"),
+        ("It could not be found", "failed"),
+        ("Timed out", "failed"),
+        ("a snooze", "said"),
+        ("terror", "said"),
+        ("null", "failed"),
+        ("x" * 201 + " error", "said"),
+        ("x" * 195 + " error", "said"),
+        ("", "done"),
+    ],
+)
+def test_what_a_result_tells(result: str, sort: str) -> None:
+    assert _sort_of(result) == sort

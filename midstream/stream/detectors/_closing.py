@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from midstream.stream.events import Event
@@ -90,6 +91,11 @@ class Arguments:
             if begun:
                 self._is_json = begun[0] in "{["
         if self._is_json:
+            if not self._depth and not self.chars and text[-1] in "}]":
+                end = _end_of(text)  # it may be all there
+                if end >= 0:
+                    self._keep(text[:end])
+                    return True
             # Most pieces hold nothing that could close it.
             found = (_IN_STRING if self._in_string else _OUTSIDE).search(text)
             if found is not None or self._escaped:
@@ -134,5 +140,15 @@ class Arguments:
                     return place
 
 
+def _end_of(text: str) -> int:
+    """Index behind the JSON with which a text begins; -1 where that is not whole, or none."""
+    begin = len(text) - len(text.lstrip())
+    try:
+        return _decode(text, begin)[1]
+    except (ValueError, RecursionError):
+        return -1
+
+
+_decode = json.JSONDecoder().raw_decode
 _IN_STRING = re.compile(r'["\\]')
 _OUTSIDE = re.compile(r'["{}\[\]]')

@@ -88,9 +88,9 @@ class ToolLoopDetector:
     goes on is reported with its second and third copy, and whenever its copies have doubled; the
     first that follows `recall` always.
 
-    0.06 microseconds for an event of text, below 1 for a piece of arguments, 20 to 30 for a call
-    that is complete, some 5 for a result; about 0.3 KiB for each remembered call. Not thread-safe:
-    one detector, one stream.
+    0.06 microseconds for an event of text, below 1 for a piece of arguments, 30 to 40 for a call
+    that is complete and 20 to 30 for the comparison of its result; about 0.3 KiB for each
+    remembered call. Not thread-safe: one detector, one stream.
 
     Examples
     --------
@@ -744,7 +744,10 @@ def _keys(name: str, canonical: str) -> tuple[bytes, bytes]:
     exact = blake2b(head + canonical.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     if len(canonical) > _MAX_MASKED_CHARS:
         return exact, exact
-    masked = " ".join(_NUMBER.sub("#", _IDENTIFIER.sub("#", canonical.lower())).split())
+    masked = canonical.lower()
+    if _MAY_IDENTIFY.search(masked) is not None:
+        masked = _IDENTIFIER.sub("#", masked)
+    masked = " ".join(_NUMBER.sub("#", masked).split())
     nearly = blake2b(head + masked.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     return exact, nearly
 
@@ -799,11 +802,12 @@ def _sort_of(result: str) -> Sort:
     """Whether a result tells of failure, or only that something was done, as those of a batch."""
     if result.isspace() or not result:
         return "done"  # who says nothing has nothing to complain of
-    if _FAILED.search(result, 0, _MAX_DONE_CHARS) is not None or result.strip() in _NOTHING:
+    begun = result[:_MAX_DONE_CHARS].lower()
+    if _FAILED.search(begun) is not None or result.strip() in _NOTHING:
         return "failed"
     if len(result) > _MAX_DONE_CHARS:
         return "said"
-    return "done" if _DONE.search(result) is not None else "said"
+    return "done" if _DONE.search(begun) is not None else "said"
 
 
 _HINT: Level = 1
@@ -832,6 +836,8 @@ _IDENTIFIER = re.compile(
     r"|\b(?=[0-9a-f]*[0-9])(?:[0-9a-f]{12,}|(?=[0-9]*[a-f])[0-9a-f]{7,})\b"
     r"|\b[a-z]{2,8}_(?=[a-z]*[0-9])(?=[0-9]*[a-z])[0-9a-z]{12,}\b"
 )
+#: What every identifier has; most arguments hold none, and this is found out faster.
+_MAY_IDENTIFY = re.compile(r"[0-9a-f]{7}|_[0-9a-z]{12}")
 _NUMBER = re.compile(r"[+-]?\d+(?:[.,:]\d+)*")
 _VOLATILE = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?"
@@ -853,12 +859,13 @@ _NO_SIGNS = str.maketrans("{}[],", "     ")
 _LEFT = re.compile(r"(?i)\b(?:left|remain\w*|eta|to go)\b")
 _THINKS = re.compile(r"(?i)think|thought")
 _NOTHING = frozenset({"[]", "{}", "null", "()"})
+# Of small letters, and looked for at the beginnings of words alone: ten times as fast.
 _FAILED = re.compile(
-    r"(?i)\berr(?:or)?s?\b|\bfail|\bnot\b|\bno\b|\bnone\b|\bcould\b|\bcannot\b|\bcan't\b|\binvalid"
-    r"|\bdenied|\bexception|\btime[d ]*out|\bunable|\bmissing|\bunknown"
+    r"\b(?:err(?:or)?s?\b|fail|not\b|no\b|none\b|could\b|cannot\b|can't\b|invalid"
+    r"|denied|exception|time[d ]*out|unable|missing|unknown)"
 )
 _DONE = re.compile(
-    r"(?i)\bok(?:ay)?\b|\bdone\b|\bsucce|\b(?:sav|creat|updat|delet|remov|complet|clos|mov|renam"
-    r"|us|schedul|queu|stor|execut)ed\b|\b(?:add|insert|post|appli|copi|wr[io]t(?:e|ten)|book"
-    r"|cancel+)(?:ed)?\b|\bsent\b|\bset\b|\btrue\b"
+    r"\b(?:ok(?:ay)?\b|done\b|succe|(?:sav|creat|updat|delet|remov|complet|clos|mov|renam"
+    r"|us|schedul|queu|stor|execut)ed\b|(?:add|insert|post|appli|copi|wr[io]t(?:e|ten)|book"
+    r"|cancel+)(?:ed)?\b|sent\b|set\b|true\b)"
 )
