@@ -13,9 +13,11 @@ from stream.proxy.wires import APIS, PARALLEL, body, no_tool, rows, wire
 
 from midstream.errors import ArgumentTypeError, ArgumentValueError
 from midstream.stream import Event, Guard, LoopDetector
+from midstream.stream.formats.detecting import AutoMapper
 from midstream.stream.policies import Policy
-from midstream.stream.proxy.bodies import make_rewriter
-from midstream.stream.proxy.frames import SSESplitter
+from midstream.stream.proxy.bodies import make_core, make_rewriter, rewriter_of
+from midstream.stream.proxy.exchanges import Guarding
+from midstream.stream.proxy.frames import SSESplitter, sse_bytes
 from midstream.stream.proxy.rewriting import MOST_PARTS
 
 
@@ -695,3 +697,77 @@ def test_what_breaks_off_behind_the_end_is_whole():
     assert rewriter.feed(sse(chunk("Yes."), chunk(finish="stop")))
     assert rewriter.fail("the connection broke") == b""
     assert rewriter.finish() == b""
+
+
+def _said(api, reasoning, pieces):
+    """Payloads of an answer that thinks, and then says these pieces."""
+    if api == "chat":
+        deltas = [{"reasoning_content": one} for one in reasoning]
+        deltas += [{"content": one} for one in pieces]
+        base = {"id": "x", "object": "chat.completion.chunk"}
+        return [
+            {**base, "choices": [{"index": 0, "delta": one, "finish_reason": None}]}
+            for one in deltas
+        ]
+    if api == "anthropic":
+        message = {"id": "m", "type": "message", "role": "assistant", "content": [], "usage": {}}
+        out = [{"type": "message_start", "message": message}]
+        for index, (kind, field, texts) in enumerate(
+            (("thinking", "thinking", reasoning), ("text", "text", pieces))
+        ):
+            block = {"type": kind, field: ""}
+            out.append({"type": "content_block_start", "index": index, "content_block": block})
+            for one in texts:
+                delta = {"type": f"{kind}_delta", field: one}
+                out.append({"type": "content_block_delta", "index": index, "delta": delta})
+            out.append({"type": "content_block_stop", "index": index})
+        return out
+    out = [{"type": "response.created", "response": {"id": "r", "status": "in_progress"}}]
+    place = {"item_id": "i", "output_index": 0}
+    for one in reasoning:
+        delta = {"summary_index": 0, "delta": one}
+        out.append({"type": "response.reasoning_summary_text.delta", **place, **delta})
+    item = {"type": "message", "id": "j", "role": "assistant", "content": []}
+    out.append({"type": "response.output_item.added", "output_index": 1, "item": item})
+    for one in pieces:
+        delta = {"item_id": "j", "output_index": 1, "content_index": 0, "delta": one}
+        out.append({"type": "response.output_text.delta", **delta})
+    return [{**one, "sequence_number": k} for k, one in enumerate(out)]
+
+
+@pytest.mark.parametrize("api", ["chat", "responses", "anthropic"])
+@pytest.mark.parametrize("hold", [0, 64])
+@pytest.mark.parametrize(
+    ("field", "most", "thought", "text"),
+    [
+        ("chars", 10, "thinking", "He"),
+        ("chars", 3, "thi", ""),
+        ("chars", 8, "thinking", ""),
+        ("tokens", 3, "thinking", "Hello w"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 3, 8, 100])
+def test_a_limit_cuts_at_its_very_character(api, hold, field, most, thought, text, size) -> None:
+    rules = [
+        Policy("short", "G !long", {"long": {field: {">": most}}}, "stop"),
+        Policy("bad", "G !bad", {"bad": {"pattern": "more than this"}}, "stop"),
+    ]
+    guarding = Guarding(policies=rules, hold_text=hold)
+    core = make_core(api, guarding.guard(), ending="filtered", max_held_bytes=10_000)
+    guarding.prepare(core)
+    rewriter = rewriter_of(api, core, "sse", max_event_bytes=10_000, max_answer_bytes=10_000)
+
+    def cut(words):
+        return [words[at : at + size] for at in range(0, len(words), size)]
+
+    payloads = _said(api, cut("thinking"), cut("Hello world, and some more than that."))
+    body = b"".join(sse_bytes("" if api == "chat" else one["type"], one) for one in payloads)
+    out = rewriter.feed(body) + rewriter.finish()
+    assert rewriter.stopped is not None and rewriter.stopped.evidence["rule"] == "short"
+    mapper = AutoMapper()
+    texts = {"text": "", "reasoning": ""}
+    for frame in SSESplitter(10_000).feed(out):
+        for event in mapper.decode(frame.data or "", 0, event=frame.event):
+            if event.kind in texts:
+                texts[event.kind] += event.text
+    assert texts == {"text": text, "reasoning": thought}
