@@ -61,7 +61,8 @@ class Dashboard:
     hosts : collection of str, optional
         Further names under which the server may be asked.
     transport : bool, default True
-        Serve WebTransport as well, on UDP of loopback, for browsers on this machine.
+        Serve WebTransport as well, for browsers on this machine: on loopback, at the UDP port of
+        the page's number if that is free.
     title : str, default "midstream"
         Of the page.
 
@@ -209,16 +210,23 @@ class Dashboard:
         self._identity = Identity.development()
         names = dict.fromkeys(("localhost", "127.0.0.1", "[::1]", self._host))
         origins = [f"http://{name}:{port}" for name in names]
-        self._quic = await exits.enter_async_context(
-            webtransport.serve(
+        # The same number as the page's: one that comes back after a restart may connect there.
+        for number in (port, 0):
+            server = webtransport.serve(
                 self._session,
                 "127.0.0.1",
-                0,
+                number,
                 path=_PATH,
                 config=Config(identity=self._identity),
                 origins=origins,
             )
-        )
+            try:
+                self._quic = await exits.enter_async_context(server)
+            except OSError:
+                if not number:
+                    raise
+            else:
+                return
 
     def _told_transport(self) -> dict[str, Any] | None:
         """What the page needs to know of WebTransport."""

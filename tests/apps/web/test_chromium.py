@@ -463,27 +463,28 @@ async def test_the_token_of_the_address_and_the_form(browser: Chromium) -> None:
         assert await browser.value("location.href") == plain
 
 
-async def test_a_break_is_mended_without_loss(browser: Chromium) -> None:
+@pytest.mark.parametrize("how", ["WebTransport", "server-sent events"])
+async def test_a_break_is_mended_without_loss(browser: Chromium, how: str) -> None:
     feed = Feed(frames_per_s=50)
     stream = feed.open("one")
+    transport = how == "WebTransport"
     async with asyncio.timeout(50):
-        async with Dashboard(feed, transport=False) as page:
+        async with Dashboard(feed, transport=transport) as page:
             port = page.address[1]
-            await opened(browser, page, "server-sent events")
+            await opened(browser, page, how)
             stream.event(Event("text", 0, 0, "before, "))
             await browser.until("document.getElementById('text').textContent === 'before, '")
         await browser.until("document.getElementById('link').dataset.state !== 'open'")
         stream.event(Event("text", 1, 1, "meanwhile, "))
         feed.flush()
-        async with Dashboard(feed, port=port, transport=False):
+        async with Dashboard(feed, port=port, transport=transport):
             await browser.until("document.getElementById('link').dataset.state === 'open'")
             stream.event(Event("text", 2, 2, "after"))
             await browser.until(
                 "document.getElementById('text').textContent === 'before, meanwhile, after'"
             )
-            assert "missed" not in await browser.value(
-                "document.getElementById('link').textContent"
-            )
+            said = await browser.value("document.getElementById('link').textContent")
+            assert said == f"Live over {how}"
             feed.close()
             await browser.until("document.getElementById('link').dataset.state === 'over'")
 

@@ -7,6 +7,7 @@ import gzip
 import itertools
 import json
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -264,6 +265,18 @@ async def test_the_feed_over_webtransport(feed: Feed) -> None:
         async with asyncio.timeout(20):
             while feed.readers:
                 await asyncio.sleep(0.01)
+
+
+async def test_webtransport_has_the_pages_port_if_it_is_free(feed: Feed) -> None:
+    async with Dashboard(feed) as page, client(page) as http:
+        port = page.address[1]
+        told = (await http.get("/api/session")).json()["transport"]
+        assert told["origin"] == f"https://127.0.0.1:{port}"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", port))
+        async with Dashboard(feed, port=port) as page, client(page) as http:
+            told = (await http.get("/api/session")).json()["transport"]
+            assert told["origin"] != f"https://127.0.0.1:{port}"
 
 
 async def test_pages_of_elsewhere_get_no_webtransport(feed: Feed) -> None:
