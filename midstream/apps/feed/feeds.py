@@ -19,13 +19,12 @@ from midstream._core.validate import (
     check_text,
 )
 from midstream.apps.feed.process import Process
-from midstream.apps.feed.room import make_room
+from midstream.apps.feed.room import make_room, weight_of
 from midstream.apps.feed.states import Fields, apply, clip, copy_state, new_stream
 from midstream.apps.feed.streams import (
     MAX_LABELS,
     MESSAGE_CHARS,
     NAME_CHARS,
-    WEIGHTS,
     FeedStream,
     latency,
     rate_of,
@@ -50,8 +49,10 @@ _LIMITS = {
     "messages": 200,
     "history": 240,
 }
-#: What a stream's figures in a frame weigh.
-_FRAME_CHARS = 500
+#: The newest frames, which most readers are at.
+_UNPACKED = 16
+#: Making a frame takes at most one part in so many of the time, whatever there is to tell.
+_PAUSE = 5
 
 
 class Feed:
@@ -60,7 +61,8 @@ class Feed:
     Parameters
     ----------
     frames_per_s : float, default 20
-        Frames are made at most so often, of all that has happened since the one before.
+        Frames are made at most so often, of all that has happened since the one before; less often
+        where making them would take more than a fifth of the time.
     keep_frames : int, default 600
         Frames that are kept for readers that are slow, or come back.
     max_streams : int, default 1000
@@ -159,6 +161,7 @@ class Feed:
         self._timer: asyncio.TimerHandle | None = None
         self._patient = False  # it waits for figures alone: what is new may come before
         self._made_s = float("-inf")
+        self._pause_s = self._interval_s
         self._waiting: asyncio.Event | None = None
         self._subscriptions: set[Subscription] = set()
         self._closed = False
@@ -186,7 +189,7 @@ class Feed:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing comes any more."""
+        """Whether it is over."""
         return self._closed
 
     @property
@@ -398,13 +401,11 @@ class Feed:
 
     def found(self, severity: str) -> None:
         """Count a finding."""
-        if severity in self._by_severity or len(self._by_severity) < MAX_LABELS:
-            self._by_severity[severity] += 1
+        _count(self._by_severity, severity)
 
     def closing(self, stream: FeedStream, outcome: str) -> None:
         """Take note that a stream is over."""
-        if outcome in self._by_outcome or len(self._by_outcome) < MAX_LABELS:
-            self._by_outcome[outcome] += 1
+        _count(self._by_outcome, outcome)
         self.note(stream)
 
     # For subscriptions.
@@ -449,7 +450,7 @@ class Feed:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             return
-        due_s = self._made_s + self._interval_s
+        due_s = self._made_s + self._pause_s
         if figures_s is not None:
             due_s = max(due_s, loop.time() + figures_s)
         if self._timer is not None:
@@ -464,6 +465,7 @@ class Feed:
         figures = now_ns - self._figured_ns >= ns_from_s(_FIGURES_S)
         if self._dirty or self._news or figures:
             self._make(now_ns, figures)
+            self._pause_s = max(self._interval_s, _PAUSE * (loop.time() - self._made_s))
         if self._dirty or self._news:
             self._arm()
         elif self._stale or self._falling or self._lively:
@@ -578,15 +580,20 @@ class Feed:
 
     def _remember(self, frame: Frame) -> None:
         """Keep a frame for readers that are behind, within bounds."""
-        size = 0
-        for change in frame.fields.get("changed", {}).values():
-            size += _FRAME_CHARS + sum(len(p["add"]) for p in change.get("texts", {}).values())
-            size += WEIGHTS["findings"] * len(change.get("append", {}).get("findings", ()))
+        size = weight_of(frame.fields)
         self._frames.append(frame)
         self._sizes.append(size)
+        if len(self._frames) > _UNPACKED:
+            self._frames[-1 - _UNPACKED].pack()
         self._kept_chars += size
         while len(self._frames) > self._keep or (
             self._kept_chars > self._max_total and len(self._frames) > 1
         ):
             self._frames.popleft()
             self._kept_chars -= self._sizes.popleft()
+
+
+def _count(counts: Counter[str], name: str) -> None:
+    """Count one of a few names, however many somebody makes up."""
+    if name in counts or len(counts) < MAX_LABELS:
+        counts[name] += 1

@@ -7,11 +7,22 @@ from collections.abc import Collection, Mapping
 from midstream.apps.feed.states import Change, Fields
 from midstream.apps.feed.streams import WEIGHTS, FeedStream
 
-__all__ = ["make_room"]
+__all__ = ["make_room", "weight_of"]
 
 #: What is left of a closed stream where others need the room: characters of texts, and items.
 _LEAST_CHARS = 512
 _LEAST = {"findings": 5, "rates": 0, "levels": 0, "portrait": 0}
+#: What a stream's figures in a frame weigh.
+_FIGURES = 500
+
+
+def weight_of(fields: Fields) -> int:
+    """What a frame weighs that is kept, in characters."""
+    weight = 0
+    for change in fields.get("changed", {}).values():
+        weight += _FIGURES + sum(len(piece["add"]) for piece in change.get("texts", {}).values())
+        weight += WEIGHTS["findings"] * len(change.get("append", {}).get("findings", ()))
+    return weight
 
 
 def make_room(

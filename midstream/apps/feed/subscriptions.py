@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -21,20 +22,33 @@ class Frame:
     id : int
         Counts frames; a snapshot's is that of the last frame which is in it.
     fields : dict
-        As the package's page says. Shared by all readers: not to be changed.
+        As the package's page says. Shared by readers: not to be changed.
     data : bytes
-        The same as JSON in UTF-8, on one line; made once, when it is first asked for.
+        The same as JSON in UTF-8, on one line; made once, when it is first asked for, or when the
+        frame is no longer among the newest.
+    is_snapshot : bool
+        Whether it holds all that is known.
     missed : int
         Of a snapshot: how many frames the reader had not got, which it stands for.
     """
 
-    __slots__ = ("_data", "fields", "id", "missed")
+    __slots__ = ("_data", "_fields", "id", "is_snapshot", "missed")
 
     def __init__(self, id: int, fields: Fields, *, missed: int = 0) -> None:
         self.id = id
-        self.fields = fields
         self.missed = missed
+        self.is_snapshot = fields["type"] == "snapshot"
+        self._fields: Fields | None = fields
         self._data: bytes | None = None
+
+    @property
+    def fields(self) -> Fields:
+        """What `data` says, as JSON has it."""
+        if self._fields is None:
+            assert self._data is not None
+            fields: Fields = json.loads(self._data)
+            return fields
+        return self._fields
 
     @property
     def data(self) -> bytes:
@@ -43,10 +57,11 @@ class Frame:
             self._data = encode(self.fields)
         return self._data
 
-    @property
-    def is_snapshot(self) -> bool:
-        """Whether it holds all that is known."""
-        return bool(self.fields["type"] == "snapshot")
+    def pack(self) -> None:
+        """Keep only the JSON: hundreds of frames of dicts would hold up each garbage collection."""
+        if self._fields is not None:
+            self._data = self.data
+            self._fields = None
 
     def for_reader(self, missed: int) -> Frame:
         """The same snapshot for a reader that has missed so many frames."""
@@ -58,7 +73,7 @@ class Frame:
 
     def __repr__(self) -> str:
         missed = f", {self.missed} missed" if self.missed else ""
-        return f"<Frame {self.id}: {self.fields['type']}{missed}>"
+        return f"<Frame {self.id}{': snapshot' if self.is_snapshot else ''}{missed}>"
 
 
 class Subscription:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -233,3 +236,32 @@ async def test_following_ends_with_its_task() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert feed.snapshot().fields["streams"]["s1"]["outcome"] == "closed"
+
+
+async def test_frames_that_are_kept_for_long_say_the_same() -> None:
+    feed = Feed()
+    stream = feed.open("Grüße \ud800")
+    feed.flush()
+    fresh = []
+    for number in range(50):
+        stream.event(Event("text", number, number, f"é {number} 😀"))
+        frame = feed.flush()
+        assert frame is not None
+        fresh.append((frame.id, copy.deepcopy(frame.fields)))
+    late = feed.subscribe(after=1)
+    kept = [await anext(late) for _ in range(50)]
+    assert [(frame.id, frame.fields) for frame in kept] == fresh
+    assert [json.loads(frame.data) for frame in kept] == [fields for _, fields in fresh]
+    assert not any(frame.is_snapshot for frame in kept)
+    assert repr(kept[0]) == "<Frame 2>"
+
+
+async def test_frames_that_take_long_come_less_often() -> None:
+    feed = Feed(frames_per_s=1000)
+    stream = feed.open("slow", poll=lambda: time.sleep(0.02))
+    frames = feed.subscribe()
+    stream.event(Event("text", 0, 0, "a"))
+    async with asyncio.timeout(20):
+        while "changed" not in (await anext(frames)).fields:
+            pass
+    assert feed._pause_s >= 0.1
