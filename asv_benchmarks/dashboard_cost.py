@@ -11,7 +11,7 @@ sse, webtransport
     the same with a reader over server-sent events, or WebTransport, that checks that no frame is
     missing
 readers
-    the same with fifty readers over server-sent events
+    the same with fifty readers over server-sent events, in one process
 page
     the same with a headless Chromium as the reader: what the page's own thread takes, without
     what other threads of the browser do (needs selenium, chromium and chromedriver)
@@ -112,8 +112,13 @@ async def serve(n_streams: int, seconds: float, readers: int) -> None:
             await local
 
 
-async def read_sse(url: str) -> None:
-    """Read to the end; frames that came, and those missing between."""
+async def read_sse(url: str, readers: int = 1) -> None:
+    """Read to the end, so many times; frames that came, and those missing between."""
+    for told in await asyncio.gather(*(_read_sse(url) for _ in range(readers))):
+        print(json.dumps(told))
+
+
+async def _read_sse(url: str) -> dict[str, int]:
     import httpx2
 
     n_frames = missing = n_bytes = 0
@@ -129,7 +134,7 @@ async def read_sse(url: str) -> None:
                 missing += before is not None and number != before + 1
                 before = number
                 n_frames += 1
-    print(json.dumps({"frames": n_frames, "missing": missing, "bytes": n_bytes}))
+    return {"frames": n_frames, "missing": missing, "bytes": n_bytes}
 
 
 async def read_webtransport(url: str) -> None:
@@ -172,9 +177,11 @@ def measure(name: str, n_streams: int, seconds: float, how: str, readers: int) -
     server = program("--serve", n_streams, "--seconds", seconds, "--readers", readers)
     assert server.stdout is not None
     url = json.loads(server.stdout.readline())["url"]
-    reading = [program("--read", how, "--url", url) for _ in range(readers)]
+    reading = program("--read", how, "--url", url, "--readers", readers) if readers else None
     told = json.loads(server.stdout.readline())
-    got = [json.loads(reader.communicate(timeout=60)[0]) for reader in reading]
+    got = []
+    if reading is not None:
+        got = [json.loads(line) for line in reading.communicate(timeout=60)[0].splitlines()]
     server.wait(timeout=60)
     missing = told["missing"] + sum(one["missing"] for one in got)
     n_bytes = statistics.mean(one["bytes"] for one in got) / seconds if got else 0
@@ -272,7 +279,10 @@ def main() -> None:
         asyncio.run(serve(asked.serve, asked.seconds, asked.readers))
         return
     if asked.read:
-        asyncio.run((read_sse if asked.read == "sse" else read_webtransport)(asked.url))
+        if asked.read == "sse":
+            asyncio.run(read_sse(asked.url, asked.readers))
+        else:
+            asyncio.run(read_webtransport(asked.url))
         return
     cases = asked.cases or CASES
     for case in cases:
