@@ -50,6 +50,10 @@ class Piece:
         )
 
 
+#: Pieces that may wait: a reader that stops early has not asked for all of a film.
+_MAX_PIECES = 4
+
+
 class PieceQueue:
     """A bounded queue of pieces: a task puts, one thread reads them as files.
 
@@ -75,7 +79,8 @@ class PieceQueue:
             with self._turn:
                 if self._shut:
                     return
-                if not self._pieces or self._bytes + len(piece.data) <= self._max_bytes:
+                fits = self._bytes + len(piece.data) <= self._max_bytes
+                if not self._pieces or (fits and len(self._pieces) < _MAX_PIECES):
                     self._pieces.append(piece)
                     self._bytes += len(piece.data)
                     self._turn.notify_all()

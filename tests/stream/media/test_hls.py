@@ -381,6 +381,16 @@ async def test_closing_at_any_time(site_folder, after):
         await anext(source)
 
 
+async def test_no_more_is_asked_for_than_a_reader_needs_soon(site_folder):
+    """A watch that stops early does not load the whole of a film."""
+    async with Site(folder(site_folder)) as site:
+        source = from_hls(f"{site.url}/media.m3u8", speed=0.5)
+        await anext(source)
+        await asyncio.sleep(0.5)
+        await source.aclose()
+    assert len([path for path in site.asked if path.endswith(".ts")]) <= 7
+
+
 async def test_cancelling_closes(site_folder):
     source = from_hls(site_folder / "media.m3u8", speed=0.5)
     task = asyncio.create_task(collect(source))
