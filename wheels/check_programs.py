@@ -149,7 +149,8 @@ def checks(folder: Path) -> dict[str, Callable[[], object]]:
 
     return {
         "demo": lambda: [
-            run("demo", what, "--speed", "50") for what in ("text", "audio", "video", "quic")
+            run("demo", what, "--speed", "50")
+            for what in ("text", "audio", "video", "realtime", "quic")
         ],
         "watch": lambda: run("watch", "sim:loop?tokens=900", status=1),
         "record": lambda: run("record", "sim:agent", loop),

@@ -110,7 +110,8 @@ def demo(
         opt.DemoChoice,
         typer.Argument(
             help="text: a model's recorded streams, of which one loops; audio, video: a "
-            "microphone or camera that fails; quic: the texts, over QUIC on this machine."
+            "microphone or camera that fails; realtime: a voice assistant over a WebSocket, of "
+            "which a rule denies a call; quic: the texts, over QUIC on this machine."
         ),
     ] = opt.DemoChoice.TEXT,
     speed: Annotated[

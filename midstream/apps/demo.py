@@ -34,7 +34,7 @@ __all__ = ["DEMOS", "play"]
 
 
 #: What there is to see.
-DEMOS = ("text", "audio", "video", "quic")
+DEMOS = ("text", "audio", "video", "realtime", "quic")
 
 
 class _Act(NamedTuple):
@@ -76,7 +76,8 @@ def play(
     ----------
     what : str, default "text"
         One of `DEMOS`: two recordings of a model; sound, or pictures, that are made, measured and
-        fail; the recordings through a QUIC server and client on this machine.
+        fail; a conversation over a WebSocket; the recordings through a QUIC server and client on
+        this machine.
     speed : float, default 1.0
         Times the pace that lets one follow.
     json_lines : bool, default False
@@ -89,6 +90,10 @@ def play(
     int
         Exit status: 0 if what is wrong was found, and nothing else.
     """
+    if what == "realtime":
+        from midstream.apps.realtime import play_realtime
+
+        return play_realtime(speed, json_lines=json_lines, color=color)
     if what in _SIGNALS:
         return _play_signal(what, speed, json_lines=json_lines, color=color)
     return _play_texts(speed, quic=what == "quic", json_lines=json_lines, color=color)

@@ -45,6 +45,8 @@ __all__ = [
 
 _IDLE_TIMEOUT_S = 60.0
 _SIMULATED = "sim:"
+#: Schemes of endpoints that are asked for something.
+_ASKED = frozenset({"http", "https", "ws", "wss"})
 #: A model may think for longer than a connection's idle time-out.
 _KEEP_ALIVE_S = 10.0
 
@@ -79,6 +81,26 @@ class Request:
             messages=messages,
             model=self.model,
             body=_json_file("--body", self.body, dict),
+            headers=self._headers(),
+            api_key=self._api_key(),
+            idle_timeout_s=timeout_s,
+        )
+
+    def session(self, url: str) -> Source:
+        """Source of one response of a Realtime endpoint; the body is the session's settings."""
+        from midstream.stream import from_websocket
+
+        if (self.prompt is None) == (self.messages is None):
+            raise typer.BadParameter("a ws:// URL needs either --prompt or --messages: what to ask")
+        if self.api is not None:
+            raise typer.BadParameter("--api goes only with an http:// URL")
+        timeout_s = _IDLE_TIMEOUT_S if self.idle_timeout is None else self.idle_timeout
+        return from_websocket(
+            url,
+            prompt=self.prompt,
+            messages=_json_file("--messages", self.messages, list),
+            model=self.model,
+            session=_json_file("--body", self.body, dict),
             headers=self._headers(),
             api_key=self._api_key(),
             idle_timeout_s=timeout_s,
@@ -214,7 +236,8 @@ def open_source(
         trust.refuse()
         return _media(source, speed)
     is_quic = source.lower().startswith("quic://")
-    is_url = is_quic or source.lower().startswith(("http://", "https://"))
+    is_session = source.lower().startswith(("ws://", "wss://"))
+    is_url = is_quic or is_session or source.lower().startswith(("http://", "https://"))
     if is_quic:
         request.refuse(but="idle_timeout")
     else:
@@ -223,7 +246,8 @@ def open_source(
         request.refuse()
         if "://" in source and not Path(source).exists():
             raise typer.BadParameter(
-                f"{shown(source)}: of URLs, only http://, https://, quic:// and rtmp:// work"
+                f"{shown(source)}: of URLs, only http://, https://, ws://, wss://, quic:// and "
+                "rtmp:// work"
             )
     elif format is not None:
         raise typer.BadParameter("--format goes only with a file or standard input")
@@ -234,6 +258,8 @@ def open_source(
     try:
         if is_quic:
             return trust.source(source, request.idle_timeout)
+        if is_session:
+            return request.session(source)
         if is_url:
             return request.source(source)
         if source == "-":
@@ -241,7 +267,7 @@ def open_source(
         if piped:
             return from_pipe(stack.enter_context(_open(source)), format=chosen)
         return replay_from(Path(source), speed, recover, sealed=sealed)
-    except (ArgumentTypeError, ArgumentValueError) as error:
+    except (ArgumentTypeError, ArgumentValueError, ModuleNotFoundError) as error:
         raise typer.BadParameter(str(error)) from None
 
 
@@ -309,7 +335,7 @@ def open_sources(
         An option that none can use, or a source that cannot be opened.
     """
     schemes = [source.partition("://")[0].lower() if "://" in source else "" for source in sources]
-    if not {"http", "https"} & set(schemes):
+    if not _ASKED & set(schemes):
         request.refuse(but="idle_timeout" if "quic" in schemes else "")
     if "quic" not in schemes:
         trust.refuse()
@@ -319,7 +345,7 @@ def open_sources(
         raise typer.BadParameter("standard input can be read once")
     opened = []
     for source, scheme in zip(sources, schemes, strict=True):
-        asked = request if scheme in ("http", "https") else Request()
+        asked = request if scheme in _ASKED else Request()
         if scheme == "quic":
             asked = Request(idle_timeout=request.idle_timeout)
         one = open_source(

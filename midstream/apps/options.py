@@ -137,6 +137,7 @@ class DemoChoice(StrEnum):
     TEXT = "text"
     AUDIO = "audio"
     VIDEO = "video"
+    REALTIME = "realtime"
     QUIC = "quic"
 
 
@@ -184,9 +185,9 @@ SourceArgument = Annotated[
     typer.Argument(
         metavar="SOURCE",
         help="A recording, [bold]-[/] for standard input, the URL of an OpenAI-compatible "
-        "endpoint (http://127.0.0.1:8080, https://api.openai.com/v1, ...), "
-        "quic://HOST:PORT/NAME of a [bold]midstream publish[/], a video (https://.../live.m3u8, "
-        "rtmp://HOST/APP/KEY), or a simulation: sim:story, "
+        "endpoint (http://127.0.0.1:8080, https://api.openai.com/v1, ...; wss:// for the Realtime "
+        "API), quic://HOST:PORT/NAME of a [bold]midstream publish[/], a video "
+        "(https://.../live.m3u8, rtmp://HOST/APP/KEY), or a simulation: sim:story, "
         "sim:loop?seed=3&tokens=1000&rate=60&faults=stall, sim:agent, ...",
         show_default=False,
     ),

@@ -4,13 +4,13 @@ What flows
     `Event`, `Finding`
 Sources, all async iterators of events
     `from_http`, `from_sse`, `from_openai`, `from_responses`, `from_realtime`, `from_anthropic`,
-    `from_ollama`, `from_iterable`, `from_pipe`, `from_quic`, `replay`; `formats` has the mappers
+    `from_ollama`, `from_iterable`, `from_pipe`, `from_quic`, `from_websocket`, `replay`; `formats`
+    has the mappers
     audio and video: `from_hls`, `from_rtmp`, `from_webrtc`, of `media`; `simulate` for those that
     no model wrote, of `simulating`
 Watching
     `watch`, `Watch`, `Report`, `Metrics`; `Guard`, its synchronous core, with `Step` and `Denial`,
     and `StreamObserver` for who looks on
-    `watch`, `Watch`, `Report`, `Metrics`; `Guard`, its synchronous core, with `Step` and `Denial`
 Talking
     `RealtimeClient` for a session of OpenAI's Realtime API; `realtime` has what goes with it
 Policies
@@ -109,7 +109,7 @@ if TYPE_CHECKING:
         from_responses,
     )
     from midstream.stream.quic import QuicCode, QuicPublisher, QuicSink, Served, from_quic, to_quic
-    from midstream.stream.realtime import RealtimeClient
+    from midstream.stream.realtime import RealtimeClient, from_websocket
     from midstream.stream.recording import (
         Entry,
         Hit,
@@ -211,6 +211,7 @@ __all__ = [
     "from_rtmp",
     "from_sse",
     "from_webrtc",
+    "from_websocket",
     "import_sse",
     "lint_policies",
     "load",
@@ -310,6 +311,7 @@ __getattr__, __dir__ = lazy_exports(
         "from_rtmp": "media",
         "from_sse": "sources",
         "from_webrtc": "media",
+        "from_websocket": "realtime",
         "import_sse": "recording",
         "lint_policies": "policies",
         "load": "recording",

@@ -1,7 +1,7 @@
 """OpenAI's Realtime API as a client: a conversation of text, audio and tools, watched as it goes.
 
-`RealtimeClient`, with its `RealtimeLimits`
-    needs websockets: ``pip install "midstream[realtime]"``
+`RealtimeClient`, with its `RealtimeLimits`; `from_websocket`, a source of one response
+    need websockets: ``pip install "midstream[realtime]"``
 What is known of a session
     `Conversation` of `ConversationItem`; `RateLimit`; `audio_of` an event
 
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from midstream._core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from midstream.stream.realtime.asking import from_websocket
     from midstream.stream.realtime.client import RealtimeClient
     from midstream.stream.realtime.conversation import Conversation, ConversationItem
     from midstream.stream.realtime.counting import RateLimit
@@ -28,6 +29,7 @@ __all__ = [
     "RealtimeClient",
     "RealtimeLimits",
     "audio_of",
+    "from_websocket",
 ]
 
 __getattr__, __dir__ = lazy_exports(
@@ -39,5 +41,6 @@ __getattr__, __dir__ = lazy_exports(
         "RealtimeClient": "client",
         "RealtimeLimits": "limits",
         "audio_of": "sound",
+        "from_websocket": "asking",
     },
 )
