@@ -129,6 +129,7 @@ class HttpToolServer:
         self._server = QuietServer(
             uvicorn.Config(
                 self._ask,
+                interface="asgi3",
                 http=type("BoundHttp", (_Http,), {"limits": limits}),
                 ws="none",
                 lifespan="on",
@@ -207,34 +208,47 @@ class HttpToolServer:
         except Refusal as refusal:
             await _refuse(refusal, send)
             return
-        # A stream of what the server tells unasked is never done.
-        counts = scope["method"] == "POST"
-        self._requests += counts
+        if scope["method"] != "POST":
+            # Of these, a stream of what the server tells unasked is never done.
+            await self._app(scope, receive, send)
+            return
+        self._requests += 1
         try:
-            await self._app(scope, self._in_time(receive, send), send)
+            body = await self._body(receive)
+            await self._app(scope, _replaying(body, receive), send)
+        except Refusal as refusal:
+            await _refuse(refusal, send)
         finally:
-            self._requests -= counts
+            self._requests -= 1
 
-    def _in_time(self, receive: _Receive, send: _Send) -> _Receive:
-        """Receiving a request that has to be whole in time."""
-        loop = asyncio.get_running_loop()
-        ends_s = loop.time() + self._tools.limits.request_timeout_s
-        whole = False
-
-        async def receiving() -> MutableMapping[str, Any]:
-            nonlocal whole
-            if whole:
-                return await receive()
-            try:
-                async with asyncio.timeout_at(ends_s):
+    async def _body(self, receive: _Receive) -> bytes:
+        """A request's body, if it is whole in time and not too large."""
+        limits = self._tools.limits
+        body = bytearray()
+        try:
+            async with asyncio.timeout(limits.request_timeout_s):
+                while True:
                     message = await receive()
-            except TimeoutError:
-                whole = True
-                return {"type": "http.disconnect"}
-            whole = message["type"] != "http.request" or not message.get("more_body", False)
-            return message
+                    body += message.get("body", b"")
+                    if len(body) > limits.max_message_bytes:
+                        most = limits.max_message_bytes
+                        raise Refusal("too_large", f"more than {most:,} bytes")
+                    if message["type"] != "http.request" or not message.get("more_body", False):
+                        return bytes(body)
+        except TimeoutError:
+            raise Refusal("timeout", "the request did not come") from None
 
-        return receiving
+
+def _replaying(body: bytes, receive: _Receive) -> _Receive:
+    """Receiving a body that was read already, and then what else comes."""
+    waits = [body]
+
+    async def receiving() -> MutableMapping[str, Any]:
+        if waits:
+            return {"type": "http.request", "body": waits.pop(), "more_body": False}
+        return await receive()
+
+    return receiving
 
 
 class _Http(HeadLimitedProtocol):
@@ -252,6 +266,8 @@ async def _refuse(refusal: Refusal, send: _Send) -> None:
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
     ]
+    if refusal.code in ("timeout", "too_large"):
+        headers.append((b"connection", b"close"))
     if refusal.code == "unauthorized":
         headers.append((b"www-authenticate", b"Bearer"))
     if refusal.retry_after_s is not None:
