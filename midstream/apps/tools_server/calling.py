@@ -8,15 +8,15 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from midstream.apps.agent import Agent
-from midstream.apps.serving.limits import ServingLimits
 from midstream.apps.serving.refusals import Refusal
-from midstream.apps.serving.sessions import Session, Sessions
 from midstream.apps.serving.work import Workers
 from midstream.apps.tools_server.limits import ToolLimits
 
 if TYPE_CHECKING:
     from mcp.server import ServerRequestContext
+
+    from midstream.apps.agent import Agent
+    from midstream.apps.serving.sessions import Session, Sessions
 
 __all__ = ["Call", "Cancelled", "Clients", "Deck", "Job", "told"]
 
@@ -76,22 +76,39 @@ class Clients:
     Parameters
     ----------
     limits : ToolLimits
-    make_agent : callable
+    make_agent : callable, optional
+        `Agent` by default.
     """
 
-    def __init__(self, limits: ToolLimits, make_agent: Callable[[], Agent]) -> None:
+    def __init__(self, limits: ToolLimits, make_agent: Callable[[], Agent] | None) -> None:
         self._limits = limits
-        self.sessions = Sessions(
-            ServingLimits(
-                max_sessions=limits.max_sessions,
-                session_idle_s=limits.session_idle_s,
-                requests_per_s=limits.requests_per_s,
-                requests_per_address_s=limits.requests_per_s,
-            ),
-            make_agent,
-        )
+        self._make_agent = make_agent
         #: Keys of sessions by what HTTP calls them.
         self._by_header: OrderedDict[str, str] = OrderedDict()
+        self._made: Sessions | None = None
+
+    def __len__(self) -> int:
+        return 0 if self._made is None else len(self._made)
+
+    @property
+    def sessions(self) -> Sessions:
+        """All of them; made when somebody first asks for one, since agents take long to import."""
+        if self._made is None:
+            from midstream.apps.agent import Agent
+            from midstream.apps.serving.limits import ServingLimits
+            from midstream.apps.serving.sessions import Sessions
+
+            limits = self._limits
+            self._made = Sessions(
+                ServingLimits(
+                    max_sessions=limits.max_sessions,
+                    session_idle_s=limits.session_idle_s,
+                    requests_per_s=limits.requests_per_s,
+                    requests_per_address_s=limits.requests_per_s,
+                ),
+                self._make_agent or Agent,
+            )
+        return self._made
 
     def of(self, ctx: ServerRequestContext[Deck], key: str | None, *, keeps: bool) -> Session:
         """Whose call it is.

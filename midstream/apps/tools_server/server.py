@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mcp_types as types
 from mcp.server import Server, ServerRequestContext
@@ -17,7 +17,6 @@ from mcp.shared.exceptions import MCPError
 
 from midstream import __version__
 from midstream._core.validate import did_you_mean
-from midstream.apps.agent import Agent
 from midstream.apps.serving.refusals import Refusal
 from midstream.apps.serving.work import Workers
 from midstream.apps.tools_server.asking import agent_tools
@@ -38,6 +37,9 @@ from midstream.apps.tools_server.searching import Searches
 from midstream.apps.tools_server.shelf import Shelf
 from midstream.apps.tools_server.streaming import Streams
 from midstream.errors import ArgumentTypeError, MidstreamError
+
+if TYPE_CHECKING:
+    from midstream.apps.agent import Agent
 
 __all__ = ["ToolServer"]
 
@@ -64,7 +66,7 @@ class ToolServer:
     token : str, optional
         What clients of the servers must show that ``stream_websocket`` and ``stream_sse`` start.
     make_agent : callable, optional
-        Makes the `Agent` of a client.
+        Makes the `Agent` of a client; `Agent` itself by default.
     on_call : callable, optional
         ``on_call(tool, session, took_s, outcome)``, after each call of a tool; the session by its
         public name, the outcome ``"ok"``, ``"failed"`` (the tool said why) or ``"crashed"``.
@@ -113,14 +115,14 @@ class ToolServer:
         limits: ToolLimits | None = None,
         reveal: bool = False,
         token: str | None = None,
-        make_agent: Callable[[], Agent] = Agent,
+        make_agent: Callable[[], Agent] | None = None,
         on_call: Callable[[str, str, float, str], object] | None = None,
     ) -> None:
         if limits is None:
             limits = ToolLimits()
         elif not isinstance(limits, ToolLimits):
             raise ArgumentTypeError(f"limits must be ToolLimits, got {type(limits).__name__}")
-        if not callable(make_agent):
+        if make_agent is not None and not callable(make_agent):
             raise ArgumentTypeError(f"make_agent must be callable, got {make_agent!r}")
         self.limits = limits
         self._on_call = on_call
@@ -169,7 +171,7 @@ class ToolServer:
         work = self._work
         return {
             "version": __version__,
-            "sessions": len(self._clients.sessions),
+            "sessions": len(self._clients),
             "calls": self._calls.total(),
             "failed": self._calls["failed"] + self._calls["crashed"],
             "waiting": 0 if work is None else work.waiting,
