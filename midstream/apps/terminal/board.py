@@ -66,6 +66,8 @@ class Board(App[None]):
         for theme in THEMES:
             self.register_theme(theme)
         self._few_colours = plain or self.console.color_system in (None, "standard", "windows")
+        background = os.environ.get("COLORFGBG", "").rpartition(";")[2]
+        self._on_white = background in ("7", "15")
         self._link = link
         self._first = first
         self._on_ready = on_ready
@@ -146,8 +148,7 @@ class Board(App[None]):
     def _first_theme(self) -> str:
         if self._few_colours:
             return "terminal"
-        background = os.environ.get("COLORFGBG", "").rpartition(";")[2]
-        return "light" if background in ("7", "15") else "dark"
+        return "light" if self._on_white else "dark"
 
     @property
     def palette(self) -> Palette:
@@ -464,10 +465,12 @@ class Board(App[None]):
 
     def _paint_found_head(self, width: int) -> list[Strip]:
         stream = self.stream
-        count = 0 if stream is None else stream["counts"]["findings"]
+        found = [] if stream is None else stream["findings"]
+        kept = len(found)
+        # Counts are told less often than what they count.
+        count = found[-1]["n"] + 1 if found else 0
         line = Line(width).put("Findings ", self.palette.strong)
         line.put(f"{count:,}" if count else "", self.palette.text)
-        kept = 0 if stream is None else len(stream["findings"])
         if count > kept:
             line.put(f", the last {kept:,}", self.palette.quiet)
         return [line.strip(Style.null())]

@@ -234,7 +234,8 @@ class TextLayout:
             if text.startswith(self.text):
                 first = len(self.starts) - 1
             elif self.text.startswith(text):
-                first = self.line_at(len(text))
+                # The word that was cut may now fit on the line before its own.
+                first = max(self.line_at(len(text) - 1) - 1, 0)
             else:
                 first = 0
         else:

@@ -251,12 +251,13 @@ def _regime(stream: Fields, width: int, palette: Palette) -> list[Strip]:
     else:
         words = REGIMES.get(name, name)
         style = palette.good if name == "varied" else palette.severities["warn"]
-    lines = [_title("Regime", width, palette, f"{regime['n']:,} phrases")]
+    about = f"{regime['n']:,} phrases"
+    if regime["confidence"]:
+        about += f", confidence {short(regime['confidence'])}"
+    lines = [_title("Regime", width, palette, about)]
     line = Line(width).put(words, style)
     if regime["attractor"] and regime["attractor"] != "unknown":
         line.put(f"  {regime['attractor'].replace('_', ' ')}", palette.quiet)
-    if regime["confidence"]:
-        line.put(f"  confidence {short(regime['confidence'])}", palette.quiet)
     lines.append(line.strip())
     if not stream["portrait"]:
         return lines

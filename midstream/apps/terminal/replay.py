@@ -54,8 +54,9 @@ class Replay:
     Examples
     --------
     >>> from midstream.apps.web.replays import frames_of
-    >>> from midstream.stream import load, shipped_recordings
-    >>> recording = load(shipped_recordings()["loop-02"])
+    >>> from midstream.stream import shipped_recordings
+    >>> from midstream.stream.recording import read_recording
+    >>> recording = read_recording(shipped_recordings()["loop-02"])
     >>> replay = Replay(list(frames_of(recording, "loop-02")))
     >>> replay.finding(1), replay.stream["findings"][0]["kind"]
     (True, 'loop')
