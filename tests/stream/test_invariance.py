@@ -311,7 +311,8 @@ OTHERS = {
     "replay",
 }
 
-#: Sources of sound and pictures, whose containers say where frames begin; `media` has their tests.
+#: Sources of sound and pictures, whose containers say where frames begin: `media` has their tests,
+#: and `media/test_chunking.py` cuts what they get in other ways (segments, chunks, frames).
 OF_MEDIA = {"from_hls", "from_rtmp", "from_webrtc"}
 
 
