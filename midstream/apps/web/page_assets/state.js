@@ -32,36 +32,48 @@ function extended(items, more, limit) {
 function joined(kept, piece) {
   let start = piece.at;
   let text = "";
-  if (kept && kept.start + pointsIn(kept.text) === piece.at) ({ start, text } = kept);
+  if (kept && endOf(kept) === piece.at) ({ start, text } = kept);
   text += piece.add;
   if (piece.from > start) {
-    text = text.slice(unitsOf(text, piece.from - start));
+    text = text.slice(unitsOf(text, [piece.from - start]).get(piece.from - start));
     start = piece.from;
   }
-  return { start, text };
+  const made = { start, text };
+  ends.set(made, piece.at + pointsIn(piece.add));
+  return made;
+}
+
+const ends = new WeakMap(); // of texts: where they end, which takes long to count
+
+function endOf(kept) {
+  return ends.get(kept) ?? kept.start + pointsIn(kept.text);
 }
 
 const PAIR = /[\ud800-\udbff][\udc00-\udfff]/;
 const PAIRS = /[\ud800-\udbff][\udc00-\udfff]/g;
-const counted = { text: "", points: 0 }; // the newest text that was counted: most only grow
 
 /** Code points in a string. */
-export function pointsIn(text) {
-  if (text === counted.text) return counted.points;
-  const pairs = PAIR.test(text) ? text.match(PAIRS).length : 0;
-  counted.text = text;
-  counted.points = text.length - pairs;
-  return counted.points;
+function pointsIn(text) {
+  return text.length - (PAIR.test(text) ? text.match(PAIRS).length : 0);
 }
 
-/** Where in a string so many code points end, in UTF-16 units. */
-export function unitsOf(text, points) {
-  if (!PAIR.test(text)) return Math.min(points, text.length);
-  let units = 0;
-  for (let left = points; left > 0 && units < text.length; left -= 1) {
-    units += text.codePointAt(units) > 0xffff ? 2 : 1;
+/** Where in a string so many code points end, in UTF-16 units: a map of all that are asked for. */
+export function unitsOf(text, all) {
+  const found = new Map();
+  if (!PAIR.test(text)) {
+    for (const points of all) found.set(points, Math.max(0, Math.min(points, text.length)));
+    return found;
   }
-  return units;
+  let units = 0;
+  let passed = 0;
+  for (const points of [...all].sort((a, b) => a - b)) {
+    while (passed < points && units < text.length) {
+      units += text.codePointAt(units) > 0xffff ? 2 : 1;
+      passed += 1;
+    }
+    found.set(points, units);
+  }
+  return found;
 }
 
 /** The state after a frame; throws where the frame does not follow. */

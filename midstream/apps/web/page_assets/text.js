@@ -11,9 +11,13 @@ const MOST_TAIL = 8000;
 function pieces(text, start, findings, from) {
   const borders = new Set([from, text.length]);
   const spans = [];
-  for (const finding of findings) {
-    const begin = Math.max(from, unitsOf(text, Math.max(0, finding.start - start)));
-    const end = unitsOf(text, Math.max(0, finding.end - start));
+  const places = findings.map((finding) => [
+    Math.max(0, finding.start - start), Math.max(0, finding.end - start), finding,
+  ]);
+  const units = unitsOf(text, places.flatMap(([begin, end]) => [begin, end]));
+  for (const [first, last, finding] of places) {
+    const begin = Math.max(from, units.get(first));
+    const end = units.get(last);
     if (end > begin) {
       spans.push([begin, end, finding]);
       borders.add(begin);
