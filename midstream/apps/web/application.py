@@ -46,6 +46,7 @@ _BEAT_S = 15.0
 _STALLED_S = 60.0
 _MOST_READERS = 256
 _MOST_LOGIN_BYTES = 4096
+_LOGIN_S = 10.0
 
 
 def resume_after(feed: Feed, last: str | None) -> int | None:
@@ -169,11 +170,14 @@ class PageServer:
             return _problem(415, "JSON is wanted")
         body = b""
         try:
-            async for piece in request.stream():
-                body += piece
-                if len(body) > _MOST_LOGIN_BYTES:
-                    return _problem(413, "too long")
+            async with asyncio.timeout(_LOGIN_S):
+                async for piece in request.stream():
+                    body += piece
+                    if len(body) > _MOST_LOGIN_BYTES:
+                        return _problem(413, "too long")
             asked = json.loads(body)
+        except TimeoutError:
+            return _problem(408, "the token did not come")
         except (ValueError, RecursionError, ClientDisconnect):
             return _problem(400, "this is no JSON")
         token = asked.get("token") if isinstance(asked, dict) else None

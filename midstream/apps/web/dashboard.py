@@ -7,7 +7,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, quote, urlsplit
@@ -24,6 +24,7 @@ try:
     import uvicorn
 
     from midstream.apps.web.application import PageServer, resume_after
+    from midstream.apps.web.http import HeadsInTime, HttpServer
 except ModuleNotFoundError as missing:
     package = (missing.name or "").partition(".")[0]
     if package not in ("starlette", "uvicorn"):
@@ -129,7 +130,7 @@ class Dashboard:
         self._with_transport = bool(transport)
         self._identity: Identity | None = None
         self._quic: webtransport.Server | None = None
-        self._server: _Server | None = None
+        self._server: HttpServer | None = None
         self._serving: asyncio.Task[None] | None = None
         self._listener: socket.socket | None = None
         self._exits = contextlib.AsyncExitStack()
@@ -166,7 +167,7 @@ class Dashboard:
                 await self._serve_quic(exits, port)
             config = uvicorn.Config(
                 self._pages.app,
-                http="h11",  # it limits heads
+                http=HeadsInTime,
                 h11_max_incomplete_event_size=_MOST_HEAD_BYTES,
                 ws="none",
                 lifespan="off",
@@ -178,7 +179,7 @@ class Dashboard:
                 limit_concurrency=512,
                 timeout_graceful_shutdown=_LAST_S,
             )
-            self._server = _Server(config)
+            self._server = HttpServer(config)
             self._serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
             exits.push_async_callback(self._stop)
             started = asyncio.create_task(self._server.listening.wait())
@@ -262,22 +263,6 @@ class Dashboard:
                 await stream.drain()
         stream.finish()
         await session.wait_closed()
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server, which leaves signals to its caller and says when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
-        self.listening.set()
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -20,7 +20,7 @@ import pytest
 pytest.importorskip("starlette", reason="the web dashboard needs the extra 'ui'")
 
 from midstream.apps.feed import Feed, apply
-from midstream.apps.web import Dashboard
+from midstream.apps.web import Dashboard, application, http
 from midstream.errors import ArgumentTypeError, ArgumentValueError
 from midstream.quic import Config, webtransport
 from midstream.stream import Event, shipped_recordings
@@ -436,6 +436,49 @@ async def test_heads_are_limited(feed: Feed) -> None:
         answer = await reader.read()
         assert answer.startswith(b"HTTP/1.1 400")
         writer.close()
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\nGET / HT"]
+)
+async def test_heads_have_to_come_in_time(
+    feed: Feed, begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "HEAD_S", 0.2)
+    async with asyncio.timeout(30), Dashboard(feed, transport=False) as page:
+        reader, writer = await asyncio.open_connection(*page.address)
+        writer.write(begun)
+        answer = await reader.read()  # until the server closes
+        assert answer.startswith(b"HTTP/1.1 200") is (b"\r\n\r\n" in begun)
+        writer.close()
+
+
+async def test_a_token_has_to_come_in_time(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(application, "_LOGIN_S", 0.1)
+    async with asyncio.timeout(30), Dashboard(feed, token=TOKEN, transport=False) as page:
+        reader, writer = await asyncio.open_connection(*page.address)
+        writer.write(
+            b"POST /api/login HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+            b"content-length: 100\r\n\r\n{"
+        )
+        assert (await reader.readline()).startswith(b"HTTP/1.1 408")
+        writer.close()
+
+
+async def test_streams_of_events_outlast_heads(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "HEAD_S", 0.1)
+    async with (
+        asyncio.timeout(30),
+        Dashboard(feed, transport=False) as page,
+        client(page) as asking,
+        asking.stream("GET", "/api/feed") as answer,
+    ):
+        frames = sse(answer.aiter_lines())
+        await anext(frames)
+        await asyncio.sleep(0.4)
+        feed.open("late")
+        _, fields = await anext(frames)
+        assert list(fields["opened"]) == ["s1"]
 
 
 def test_a_missing_extra_is_named() -> None:
