@@ -11,6 +11,8 @@ from midstream._core.clock import monotonic_ns, s_from_ns
 __all__ = ["Process"]
 
 _STATM = Path("/proc/self/statm")
+#: Over less time, a share says nothing.
+_LEAST_S = 0.001
 
 
 class Process:
@@ -45,7 +47,7 @@ class Process:
         spent_s, passed_s = s_from_ns(cpu_ns - self._cpu_ns), s_from_ns(now_ns - self._then_ns)
         self._cpu_ns, self._then_ns = cpu_ns, now_ns
         return {
-            "cpu": round(spent_s / passed_s, 4) if passed_s > 0 else None,
+            "cpu": round(spent_s / passed_s, 4) if passed_s >= _LEAST_S else None,
             "memory_bytes": self._memory_bytes(),
         }
 

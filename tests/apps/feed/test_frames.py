@@ -426,6 +426,7 @@ def test_figures() -> None:
 
 def test_the_process_says_what_it_takes() -> None:
     feed = Feed()
+    assert feed.state["totals"]["process"]["cpu"] is None
     stream = feed.open("one")
     for number in range(20_000):
         stream.event(Event("text", number, number, "x"))

@@ -165,7 +165,7 @@ export function fillStream(row, stream) {
   const running = stream.outcome === "running";
   dot.dataset.outcome = running ? "running" : stream.outcome;
   put(name, stream.name || stream.key);
-  const found = stream.counts.findings;
+  const found = Math.max(stream.counts.findings, stream.findings.length);
   put(count, found ? `${found}` : "");
   count.hidden = !found;
   count.dataset.severity = worst(stream.findings);

@@ -189,7 +189,8 @@ export class Findings {
     this.kind.replaceChildren(this.kind.firstElementChild, ...options);
     this.kind.value = kinds.includes(chosen) ? chosen : "";
     const wanted = this.wanted(findings);
-    put(element("findings-count"), counts.findings ? whole(counts.findings) : "");
+    const n = Math.max(counts.findings, findings.length); // counts come now and then
+    put(element("findings-count"), n ? whole(n) : "");
     const rows = wanted.map((finding) => this.row(finding)).reverse();
     if (!rows.length) rows.push(make("li", "quiet", findings.length ? "None of these." : "Nothing was found."));
     const focused = document.activeElement && document.activeElement.dataset.n;
