@@ -124,6 +124,32 @@ async def test_fragmented_mp4(tmp_path):
     check_clip(events)
 
 
+def id3(seconds):
+    """The tag in front of packed audio, with the time of its first sample."""
+    owner = b"com.apple.streaming.transportStreamTimestamp\x00"
+    frame = owner + round(seconds * 90_000).to_bytes(8, "big")
+    body = b"PRIV" + len(frame).to_bytes(4, "big") + bytes(2) + frame
+    size = bytes([0, 0, len(body) >> 7, len(body) & 127])
+    return b"ID3\x04\x00\x00" + size + body
+
+
+@pytest.mark.parametrize(
+    ("format", "codec"), [("adts", "aac"), ("mp3", "libmp3lame"), ("ac3", "ac3")]
+)
+async def test_packed_audio(tmp_path, format, codec):
+    """Segments of sound alone, which say when they begin in a tag."""
+    for number, part in enumerate(("tone", "silence", "tone")):
+        media = encode(None, sound((part, 2.0)), format=format, acodec=codec)
+        (tmp_path / f"{number}.{format}").write_bytes(id3(100 + 2.0 * number) + media)
+    lines = [line for n in range(3) for line in ("#EXTINF:2.0,", f"{n}.{format}")]
+    (tmp_path / "x.m3u8").write_bytes(manifest(*lines, target=2))
+    events = await collect(from_hls(tmp_path / "x.m3u8"))
+    # Encoders add some milliseconds to each segment.
+    assert spans_of(events)["silence"] == pytest.approx((2.0, 4.0), abs=0.15)
+    assert events[-1].data["seconds"] == pytest.approx(6.0, abs=0.3)
+    assert of_kind(events, "audio")[5].data["level_dbfs"] == pytest.approx(-15.05, abs=0.5)
+
+
 async def test_live_is_read_while_it_grows(site_folder):
     """Segments appear one by one; reading begins at the edge and ends with the list."""
     names = sorted(
