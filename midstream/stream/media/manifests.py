@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from midstream._core.errors import MalformedStreamError
@@ -223,13 +224,18 @@ def _media(raw: Any, url: str, resolve: Resolve, place: str) -> MediaPlaylist:
                 _key(item.key, url, resolve, place),
                 None if init is None else resolve(url, init.uri),
                 None if init is None else _part(init.byterange, {}, init.uri),
-                None if begins is None else begins.timestamp(),
+                None if begins is None else _epoch_s(begins),
                 bool(item.gap_tag),
             )
         )
         number += 1
     target_s = min(60.0, max(0.1, float(raw.target_duration or 1.0)))
     return MediaPlaylist(tuple(segments), target_s, bool(raw.is_endlist), first)
+
+
+def _epoch_s(time: datetime) -> float:
+    """Seconds since the epoch; a time without a zone is UTC, not that of this machine."""
+    return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _part(text: str | None, ends: dict[str, int], url: str) -> ByteRange | None:

@@ -321,8 +321,9 @@ async def test_a_discontinuity_keeps_one_time_axis(tmp_path):
     assert {event.stream_id for event in of_kind(events, "video")} == {"video/0"}
 
 
-async def test_program_time(site_folder):
-    lines = ["#EXT-X-PROGRAM-DATE-TIME:2026-03-01T12:00:00Z", "#EXTINF:1.0,", "media0.ts"]
+@pytest.mark.parametrize("time", ["12:00:00Z", "14:00:00.000+02:00", "12:00:00"])
+async def test_program_time(site_folder, time):
+    lines = [f"#EXT-X-PROGRAM-DATE-TIME:2026-03-01T{time}", "#EXTINF:1.0,", "media0.ts"]
     async with Site(folder(site_folder) | {"/x.m3u8": manifest(*lines)}) as site:
         events = await collect(from_hls(f"{site.url}/x.m3u8"))
     data = of_kind(events, "video")[-1].data
