@@ -129,7 +129,8 @@ class _Answer:
     def __init__(self, client: RealtimeClient, items: list[dict[str, Any]]) -> None:
         self._client = client
         self._items = items
-        self._begun = self._ended = False
+        self._begun = False
+        self._ended_ns: int | None = None
 
     def __aiter__(self) -> Self:
         return self
@@ -142,10 +143,13 @@ class _Answer:
             for item in self._items:
                 await client.create_item(item)
             await client.create_response()
-        if self._ended and not client._session.events:  # what came with the end comes, too
-            raise StopAsyncIteration
+        if self._ended_ns is not None:  # what came with the end comes, too
+            waiting = client._session.events
+            if not waiting or waiting[0].t_ns != self._ended_ns:
+                raise StopAsyncIteration
         event = await anext(client)
-        self._ended = self._ended or event.kind == "end"
+        if event.kind == "end":
+            self._ended_ns = event.t_ns
         return event
 
     async def aclose(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from midstream._core.errors import ArgumentValueError
 from midstream.stream.formats.base import part_text
@@ -19,6 +19,10 @@ _WRITTEN = (
     *("response.audio_transcript.", "conversation.item.input_audio_transcription."),
 )
 _CALLED = "response.function_call_arguments."
+#: Longer ids and names are none.
+_MOST_ID_CHARS = 512
+#: Pieces of a text that are kept apart.
+_MOST_PIECES = 512
 _SPOKEN = ("input_audio", "output_audio", "audio")
 
 
@@ -203,7 +207,7 @@ class Conversation:
             self._drop(payload.get("item_id"))
         elif kind == "input_audio_buffer.committed":
             item_id = payload.get("item_id")
-            if isinstance(item_id, str):
+            if _is_id(item_id):
                 item = self._at(item_id, payload.get("previous_item_id"))
                 item.role, item.spoken, item.status = "user", True, "completed"
 
@@ -298,21 +302,21 @@ class Conversation:
             self._order = None
             if len(self._items) > self._max_items:
                 self._forget()
-        if isinstance(previous, str) and previous != item.previous and previous != item_id:
+        if _is_id(previous) and previous not in (item.previous, item_id):
             item.previous = previous
             self._order = None
         return item
 
     def _file(self, given: dict[str, Any], previous: Any, response_id: str | None) -> None:
         item_id = given.get("id")
-        if not isinstance(item_id, str) or not item_id:
+        if not _is_id(item_id):
             return
         item = self._at(item_id, previous)
         if response_id is not None:
             item.response_id = response_id
         for name in ("type", "role", "name", "call_id"):
             value = given.get(name)
-            if isinstance(value, str) and value:
+            if _is_id(value):
                 setattr(item, name, value)
         if item.closed:
             return
@@ -336,7 +340,7 @@ class Conversation:
 
     def _place(self, payload: dict[str, Any]) -> tuple[_Item, int] | None:
         item_id = payload.get("item_id")
-        if not isinstance(item_id, str) or not item_id:
+        if not _is_id(item_id):
             return None
         index = payload.get("content_index")
         return self._at(item_id), index if type(index) is int and 0 <= index < 1024 else 0
@@ -353,7 +357,10 @@ class Conversation:
             item.response_id = response_id_of(payload)
         if "transcript" in kind:
             item.spoken = True
-        item.parts.setdefault(index, []).append(delta)
+        pieces = item.parts.setdefault(index, [])
+        pieces.append(delta)
+        if len(pieces) > _MOST_PIECES:
+            pieces[:] = ("".join(pieces),)
         item.size += len(delta)
         self._n_chars += len(delta)
         if self._n_chars > self._max_chars:
@@ -444,3 +451,7 @@ class Conversation:
             order += [item for item in items.values() if item.id not in seen]
         self._order = order
         return order
+
+
+def _is_id(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= _MOST_ID_CHARS

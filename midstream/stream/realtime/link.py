@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import ssl
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from midstream._core.clock import NS_PER_S, monotonic_ns, ns_from_s, s_from_ns
@@ -98,6 +98,8 @@ class Link:
         self._room = asyncio.Event()
         self._connected = asyncio.Event()  # or over
         self._send_lock = asyncio.Lock()
+        self._backlog = 0  # bytes of messages since all events were read
+        self._most_backlog = 4 * limits.max_message_bytes
         self._idle: IdleTimeoutError | None = None
         self._heard_ns = 0  # when the last message came
         self._opened_ns = 0
@@ -125,6 +127,8 @@ class Link:
             finally:
                 self._waiter = None
         event = events.popleft()
+        if not events:
+            self._backlog = 0
         if not self._room.is_set() and len(events) <= self.limits.max_events // 2:
             self._room.set()
         if event.kind == "audio" and isinstance(event.data, dict):
@@ -180,8 +184,8 @@ class Link:
         self._connected.set()
         self._reader = asyncio.create_task(self._run())
         self._helpers = [
-            asyncio.create_task(self._send_all()),
-            asyncio.create_task(self._tend()),
+            asyncio.create_task(self._helped(self._send_all())),
+            asyncio.create_task(self._helped(self._tend())),
         ]
         self._to_send.set()
 
@@ -261,7 +265,9 @@ class Link:
             message = await socket.recv()
             self._heard_ns = monotonic_ns()
             self._take(message)
-            if len(events) >= limit and socket.state == 1:
+            self._backlog += len(message)
+            full = len(events) >= limit or (self._backlog > self._most_backlog and events)
+            if full and socket.state == 1:
                 self._room.clear()
                 await self._room.wait()
                 self._heard_ns = monotonic_ns()  # time in which nobody listened is not silence
@@ -351,17 +357,26 @@ class Link:
             f"the connection was lost: {cause}; {n} attempts to renew it failed{more}"
         ) from None
 
+    async def _helped(self, helper: Coroutine[Any, Any, None]) -> None:
+        """Run a helper; what it raises ends the session."""
+        try:
+            await helper
+        except Exception as error:  # noqa: BLE001 - raised where events are read
+            self._end("failed", error)
+            if self._socket is not None:
+                await self._socket.close(1011)
+
     async def _send_all(self) -> None:
         """Send what reading has led to."""
-        try:
-            while True:
-                await self._to_send.wait()
-                self._to_send.clear()
+        while True:
+            await self._to_send.wait()
+            self._to_send.clear()
+            try:
                 await self.flush()
-        except ArgumentValueError as error:  # an output that is too long for a message
-            self.session.failure(str(error), self.now_ns())
-            self._wake()
-            self._to_send.set()
+            except ArgumentValueError as error:  # an output that is too long for a message
+                self.session.failure(str(error), self.now_ns())
+                self._to_send.set()
+                self._wake()
 
     async def _tend(self) -> None:
         """Mind the time: silence, pings."""

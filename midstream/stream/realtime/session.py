@@ -30,6 +30,10 @@ __all__ = ["ClientSession"]
 #: Responses that may come at once.
 _MOST_OPEN = 64
 _MOST_ASKED = 256
+#: Calls that wait until others have run.
+_MOST_WAITING = 1024
+#: Longer ids are none.
+_MOST_ID_CHARS = 512
 #: Kinds of events of a response that was stopped which are of use all the same.
 _LATE_KINDS = frozenset({"usage"})
 
@@ -151,7 +155,7 @@ class ClientSession:
                 self.dialect.beta = True
             self._filed(payload)
         elif kind == "rate_limits.updated":
-            self._rate_limits(payload)
+            self.rate_limits = rate_limits_of(payload)
         elif kind == "input_audio_buffer.committed":
             self.uncommitted_bytes = 0
             self._rounds = 0
@@ -188,7 +192,7 @@ class ClientSession:
     def _of_response(
         self, payload: dict[str, Any], kind: str, response_id: str | None, now_ns: int
     ) -> None:
-        if response_id is None:
+        if response_id is None or len(response_id) > _MOST_ID_CHARS:
             response_id = self.response_id or ""
         if response_id in self._ended:
             if kind == "response.done":
@@ -220,7 +224,7 @@ class ClientSession:
                 stop = step.stop
                 self._mapper.seq = event.seq + 1  # what else the payload gives has not been
                 break
-        if not turn.prefix and out:
+        if turn.prefix is None:
             turn.prefix = self._mapper.prefix_of(response_id)
         self.events.extend(out)
         if stop is not None:
@@ -229,17 +233,15 @@ class ClientSession:
             self._stop(turn, stop, now_ns)
             return
         self.conversation.take(payload)
-        if turn.n_held > self._limits.max_call_chars or any(
-            call.size > self._limits.max_call_chars for call in turn.calls.values()
-        ):
-            limit = self._limits.max_call_chars
-            self.failure(f"a call of more than {limit:,} characters: the response ends", now_ns)
-            self._break_off(turn, now_ns, "failed")
-            return
+        if turn.calls or len(turn.item_ids) > 1:
+            excess = turn.excess(self._limits.max_call_chars)
+            if excess is not None:
+                self.failure(f"the response has {excess} and is ended", now_ns)
+                self._break_off(turn, now_ns, "failed")
+                return
         if kind == "response.output_item.done":
             item = payload.get("item")
             if isinstance(item, dict) and call_name(item) is not None and runs_here(item):
-                turn.prefix = self._mapper.prefix_of(response_id)
                 turn.whole(payload.get("output_index"), item.get("call_id"))
         if turn.calls:
             self._run_ready(turn)
@@ -369,12 +371,13 @@ class ClientSession:
     def _run_ready(self, turn: Turn) -> None:
         """Begin the calls of a response that may be run."""
         for call in turn.ready():
-            if call.name not in self._tools:
+            call.settled = True
+            if call.name not in self._tools or call.call_id is None:
                 turn.foreign = True
                 turn.open_calls.discard(call)
-                call.settled = True
+            elif len(self.calls) >= _MOST_WAITING:
+                self.answer(call, "Not run: too many calls wait already.")
             else:
-                call.settled = True
                 self.calls.append(call)
 
     def answer(self, call: Call, text: str) -> None:
@@ -578,13 +581,10 @@ class ClientSession:
         if payload.get("type") == "conversation.item.deleted":
             self.conversation.take(payload)
             return
-        # What a stopped response goes on with is not the conversation's that the reader has.
+        # What a stopped response goes on with is not of the conversation that the reader has.
         known = isinstance(item_id, str) and item_id in self.conversation
         if known or not isinstance(item, dict) or item.get("role") != "assistant" or self.busy:
             self.conversation.take(payload)
-
-    def _rate_limits(self, payload: dict[str, Any]) -> None:
-        self.rate_limits = rate_limits_of(payload)
 
     def _failed(self, payload: dict[str, Any]) -> None:
         """A request of ours that the server refused has not been."""

@@ -11,6 +11,9 @@ from midstream.stream.guard import NOTHING, Guard, Step
 
 __all__ = ["Call", "Turn"]
 
+#: Calls and items of one response; one with more is ended.
+_MOST_CALLS = 1024
+
 
 class Call:
     """A call of a tool, as the guard has read it.
@@ -86,7 +89,7 @@ class Turn:
         self.guard = guard
         self.begun_ns = self.last_ns = begun_ns
         self.first_ns: int | None = None
-        self.prefix = ""
+        self.prefix: str | None = None  # with which its stream ids begin, once that is known
         self.held: dict[str, list[Event]] = {}
         self.n_held = 0
         self.calls: dict[str, Call] = {}
@@ -163,7 +166,7 @@ class Turn:
 
     def whole(self, output_index: Any, call_id: Any) -> None:
         """Take note that a call is whole."""
-        call = self.calls.get(f"{self.prefix}{output_index}")
+        call = self.calls.get(f"{self.prefix or ''}{output_index}")
         if call is None:
             named = (one for one in self.calls.values() if one.call_id == call_id)
             call = next(named, None)
@@ -171,6 +174,14 @@ class Turn:
             call.whole = True
             self.had_calls = True
             self.open_calls.add(call)
+
+    def excess(self, most_chars: int) -> str | None:
+        """What of it is beyond a limit, for a message; None where nothing is."""
+        if self.n_held > most_chars or any(call.size > most_chars for call in self.calls.values()):
+            return f"a call of more than {most_chars:,} characters"
+        if len(self.calls) > _MOST_CALLS or len(self.item_ids) > _MOST_CALLS:
+            return f"more than {_MOST_CALLS:,} calls or items"
+        return None
 
     def ready(self) -> Iterable[Call]:
         """Calls that can be run now."""
