@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 import ssl
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from midstream._core.clock import NS_PER_S, monotonic_ns, ns_from_s, s_from_ns
@@ -184,8 +184,8 @@ class Link:
         self._connected.set()
         self._reader = asyncio.create_task(self._run())
         self._helpers = [
-            asyncio.create_task(self._helped(self._send_all())),
-            asyncio.create_task(self._helped(self._tend())),
+            asyncio.create_task(self._helped(self._send_all)),
+            asyncio.create_task(self._helped(self._tend)),
         ]
         self._to_send.set()
 
@@ -357,10 +357,10 @@ class Link:
             f"the connection was lost: {cause}; {n} attempts to renew it failed{more}"
         ) from None
 
-    async def _helped(self, helper: Coroutine[Any, Any, None]) -> None:
+    async def _helped(self, helper: Callable[[], Awaitable[None]]) -> None:
         """Run a helper; what it raises ends the session."""
         try:
-            await helper
+            await helper()
         except Exception as error:  # noqa: BLE001 - raised where events are read
             self._end("failed", error)
             if self._socket is not None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import ssl
 
 import numpy as np
 import pytest
-from stream.proxy.sessions import RealtimeServer, Script, closing, until
+from stream.proxy.sessions import RealtimeServer, Script, closing, drop, until
 from stream.realtime.talk import (
     FAST,
     LOOP,
@@ -23,7 +24,8 @@ from stream.realtime.talk import (
 )
 
 from midstream.errors import ArgumentTypeError, ArgumentValueError, EndpointError, RefusedError
-from midstream.stream import LoopDetector, Policy, Recorder, load
+from midstream.quic.certificates import Identity
+from midstream.stream import LoopDetector, Policy, Recorder, StallDetector, load
 from midstream.stream.realtime import RealtimeClient, RealtimeLimits, audio_of
 
 BOTH = pytest.mark.parametrize("beta", [False, True])
@@ -414,7 +416,7 @@ async def test_sending_while_nobody_reads_does_not_hang():
     script = Script()
     said = script.response(script.message(*"abcdefghijklmnop"))
     limits = RealtimeLimits(max_events=2, backoff_s=0.001, max_backoff_s=0.01)
-    async with talking([*said, closing(1011)], limits=limits) as (client, server):
+    async with talking([*said, drop], limits=limits) as (client, server):
         await asked(client)
         await server.ended.wait()
         for _ in range(3):
@@ -699,3 +701,52 @@ def test_without_websockets_the_way_out_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "websockets", None)
     with pytest.raises(ModuleNotFoundError, match=r"midstream\[realtime\]"):
         RealtimeClient.connect("ws://127.0.0.1")
+
+
+async def test_a_session_over_tls(tmp_path):
+    chain, key = Identity.development().save(tmp_path)
+    served = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    served.load_cert_chain(chain, key)
+    tls = ssl.create_default_context(cafile=chain)
+    script = Script()
+    said = script.response(script.message("Hi."))
+    async with RealtimeServer(said, greeting=[script.session()], tls=served) as server:
+        with pytest.raises(EndpointError, match=r"certificate|CERTIFICATE"):
+            await RealtimeClient.connect(server.url, limits=FAST).open()
+        async with RealtimeClient.connect(server.url, limits=FAST, tls=tls) as client:
+            await asked(client)
+            assert joined(await ends(client), "text") == "Hi."
+
+
+async def test_a_tool_can_close_the_client():
+    async def hang_up():
+        await client.close(4000, "hung up")
+        return "never sent"
+
+    script = Script()
+    said = script.response(script.call("hang_up", "{}"))
+    async with talking(said, tools={"hang_up": hang_up}) as (client, server):
+        await asked(client)
+        async for _ in client:
+            pass
+        await server.ended.wait()
+        assert server.closed == [(4000, "hung up")]
+        assert not outputs(server)
+
+
+async def test_what_a_detector_raises_while_nothing_comes_ends_the_session():
+    class Nervous(StallDetector):
+        def expire(self):
+            raise ZeroDivisionError("mine")
+
+    def make():
+        return (Nervous(min_s=0.05, first_s=0.05),)
+
+    script = Script()
+    go = asyncio.Event()
+    said = [script.created(), *script.message("a")[0][:4], until(go)]
+    async with talking(said, make_detectors=make) as (client, _):
+        await asked(client)
+        with pytest.raises(ZeroDivisionError, match="mine"):
+            await ends(client)
+        go.set()

@@ -174,7 +174,7 @@ def test_calls_beyond_a_limit_end_the_response():
 
 def test_what_waits_is_bounded():
     script = Script()
-    one = session()
+    one = session(detectors=(), max_items=50)
     for n in range(1200):
         response = f"r{n}"
         for payload in script.response(
