@@ -24,6 +24,7 @@ T = TypeVar("T")
 _SESSION_HEADER = "mcp-session-id"
 #: How often progress is told.
 _TELL_S = 0.1
+_HEARTBEAT_S = 0.5
 
 
 class Cancelled(Exception):  # noqa: N818 - nobody is told
@@ -211,15 +212,23 @@ class Call:
         job = Job()
         doing = asyncio.ensure_future(self._workers().run(lambda: work(job), _nothing))
         doing.add_done_callback(_seen)
-        told = job.state
+        loop = asyncio.get_running_loop()
+        begun_s = loop.time()
+        told = 0.0
         try:
             while True:
                 done, _ = await asyncio.wait((doing,), timeout=_TELL_S)
                 if done:
                     return doing.result()
-                if job.state != told and job.state[0] > told[0]:
-                    told = job.state
-                    await self.ctx.session.report_progress(*told)
+                state = job.state
+                elapsed_s = loop.time() - begun_s
+                if state[0] > told:
+                    told = state[0]
+                    await self.ctx.session.report_progress(*state)
+                elif not state[0] and elapsed_s >= told + _HEARTBEAT_S:
+                    # One kernel's run cannot tell how far it is, but that it goes on.
+                    told = round(elapsed_s, 3)
+                    await self.ctx.session.report_progress(told, None, "seconds so far")
         finally:
             job.cancel()
             doing.cancel()

@@ -151,7 +151,6 @@ class ToolServer:
             title="midstream",
             instructions=_INSTRUCTIONS,
             lifespan=self._lifespan,
-            get_tool_input_schema=self._input_schema,
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
             on_list_resources=self._resources.list,
@@ -165,6 +164,8 @@ class ToolServer:
             on_completion=prompts.complete,
         )
         self.server.middleware.append(self._count)
+        # Not an argument, since the first releases of the SDK's second version know none such.
+        self.server.get_tool_input_schema = self._input_schema
 
     def state(self) -> dict[str, Any]:
         """How the server stands."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 
 import pytest
 from apps.tools_server.clients import MODES, ask, connected, refused
@@ -277,3 +278,27 @@ async def test_a_crash_is_one_calls_own(caplog):
         ("get_status", "crashed"),
         ("analyze_conversation", "ok"),
     ]
+
+
+async def test_what_takes_long_says_that_it_goes_on():
+    class Slow(Agent):
+        def behavior(self, series=None):
+            time.sleep(1.8)
+            return super().behavior(series)
+
+    told = []
+
+    async def progress(done, total, message):
+        told.append((done, total, message))
+
+    async with connected(make_agent=Slow) as client:
+        asking = client.call_tool(
+            "analyze_behavior", {"rewards": [1.0] * 500}, progress_callback=progress
+        )
+        # Others are answered meanwhile.
+        slow, quick = await asyncio.gather(asking, client.call_tool("get_status", {}))
+    assert slow.structured_content["samples"] == 500
+    assert not quick.is_error
+    assert len(told) >= 2
+    assert [done for done, _, _ in told] == sorted({done for done, _, _ in told})
+    assert {(total, message) for _, total, message in told} == {(None, "seconds so far")}
