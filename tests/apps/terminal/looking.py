@@ -90,7 +90,14 @@ def terminal(**variables):
 
 @contextlib.asynccontextmanager
 async def looking(
-    feed=None, *, size=(120, 40), recordings=None, variables=None, link=None, **named
+    feed=None,
+    *,
+    size=(120, 40),
+    recordings=None,
+    variables=None,
+    link=None,
+    notifications=False,
+    **named,
 ):
     """A dashboard over a feed, and what presses its keys."""
     feed = Feed() if feed is None else feed
