@@ -191,7 +191,13 @@ class Board(App[None]):
     async def _read(self) -> None:
         try:
             async for fields in self._link.frames(self._link_told):
-                self.take(fields)
+                try:
+                    self.take(fields)
+                except (LookupError, TypeError, ValueError, AttributeError):
+                    if self._link.trusted:
+                        raise
+                    self.live = None
+                    self._link.refuse()
         except MidstreamError as error:
             self.failure = error
             self.exit()

@@ -37,6 +37,19 @@ _MOST_RECORDING_BYTES = 512 << 20
 _TIMEOUT_S = 30.0
 #: A server beats every quarter of a minute.
 _SILENT_S = 60.0
+_SNAPSHOT = {
+    "feed",
+    "id",
+    "began_s",
+    "t_s",
+    "limits",
+    "totals",
+    "history",
+    "streams",
+    "messages",
+}
+_NO_FRAME = "what comes is no frame of a feed"
+_NO_DASHBOARD = "answers what no dashboard does"
 _RETRY_S = (0.25, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -45,9 +58,14 @@ class Link(Protocol):
 
     #: Whether there are recordings to be played.
     has_recordings: bool
+    #: Whether what comes is as the format has it.
+    trusted: bool
 
     def frames(self, tell: Tell) -> AsyncIterator[Fields]:
         """Frames of the feed's format, the first a snapshot; ends when the feed does."""
+
+    def refuse(self) -> None:
+        """The frame that came last cannot be used."""
 
     async def recordings(self) -> list[Fields]:
         """What recordings there are, as `midstream.apps.web.replays.Replays.names` has it."""
@@ -65,6 +83,8 @@ class FeedLink:
     recordings : RecordingsFolder or path, optional
         Recordings that can be played.
     """
+
+    trusted = True
 
     def __init__(
         self,
@@ -86,6 +106,9 @@ class FeedLink:
             async for frame in frames:
                 yield frame.fields
         tell("over", "the feed is over")
+
+    def refuse(self) -> None:
+        """It can always be used."""
 
     async def recordings(self) -> list[Fields]:
         """What is in the folder."""
@@ -120,6 +143,8 @@ class AttachLink:
     side still has it.
     """
 
+    trusted = False
+
     def __init__(self, url: str) -> None:
         check_text("url", url)
         try:
@@ -134,6 +159,7 @@ class AttachLink:
         self._tls = parts.scheme == "https"
         self._client: httpx2.AsyncClient | None = None
         self._last: str | None = None
+        self._refused = False
         self._exits = AsyncExitStack()
         self.has_recordings = False
         #: Of the page.
@@ -149,9 +175,7 @@ class AttachLink:
         )
         async with AsyncExitStack() as exits:
             await exits.enter_async_context(self._client)
-            session = json.loads(await self._get("/api/session", _MOST_LIST_BYTES))
-            if not isinstance(session, dict):
-                raise EndpointError("answers what no dashboard does", place=self._base)
+            session = await self._get_object("/api/session")
             self.has_recordings = session.get("recordings") is True
             self.title = str(session.get("title", ""))
             self._exits = exits.pop_all()
@@ -175,10 +199,13 @@ class AttachLink:
                     if kind == "end":
                         tell("over", "the feed is over")
                         return
+                    yield fields
+                    if self._refused:
+                        self._refused, self._last = False, None
+                        raise MalformedStreamError(_NO_FRAME, place=self._base)
                     if attempt >= 0:
                         tell("open", "live")
                         attempt = -1
-                    yield fields
             except (MidstreamError, OSError) as error:
                 why = str(error)
             attempt = max(attempt, 0)
@@ -186,16 +213,21 @@ class AttachLink:
             await asyncio.sleep(_RETRY_S[min(attempt, len(_RETRY_S) - 1)])
             attempt += 1
 
-    def forget(self) -> None:
-        """What was read cannot be used: begin with a snapshot."""
-        self._last = None
+    def refuse(self) -> None:
+        """The frame that came last cannot be used: begin anew, with a snapshot."""
+        self._refused = True
 
     async def recordings(self) -> list[Fields]:
         """What recordings there are."""
         if not self.has_recordings:
             return []
-        told = json.loads(await self._get("/api/recordings", _MOST_LIST_BYTES))
-        return list(told["recordings"])
+        listed = (await self._get_object("/api/recordings")).get("recordings")
+        wanted = ("name", "bytes", "written", "source")
+        if not isinstance(listed, list) or not all(
+            isinstance(one, dict) and all(name in one for name in wanted) for one in listed
+        ):
+            raise EndpointError(_NO_DASHBOARD, place=self._base)
+        return listed
 
     async def recording(self, name: str) -> list[Fields]:
         """One of them."""
@@ -227,6 +259,16 @@ class AttachLink:
                         yield "frame", fields
         except httpx2.HTTPError as error:
             raise EndpointError(str(error) or type(error).__name__, place=self._base) from error
+
+    async def _get_object(self, path: str) -> Fields:
+        body = await self._get(path, _MOST_LIST_BYTES)
+        try:
+            told = json.loads(body)
+        except (ValueError, RecursionError):
+            told = None
+        if not isinstance(told, dict):
+            raise EndpointError(_NO_DASHBOARD, place=self._base)
+        return told
 
     async def _get(self, path: str, most: int) -> bytes:
         import httpx2
@@ -260,7 +302,10 @@ class AttachLink:
 
 
 def _json_lines(body: bytes) -> list[Fields]:
-    return [json.loads(line) for line in body.splitlines() if line]
+    try:
+        return [json.loads(line) for line in body.split(b"\n") if line]
+    except (ValueError, RecursionError):
+        raise MalformedStreamError("what came is no recording") from None
 
 
 def _json_object(data: str | bytes, place: str) -> Fields:
@@ -268,7 +313,8 @@ def _json_object(data: str | bytes, place: str) -> Fields:
         fields = json.loads(data)
         if isinstance(fields, dict) and fields["type"] in ("snapshot", "frame"):
             int(fields["id"])
-            return fields
+            if fields["type"] == "frame" or fields.keys() >= _SNAPSHOT:
+                return fields
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
-    raise MalformedStreamError("what comes is no frame of a feed", place=place)
+    raise MalformedStreamError(_NO_FRAME, place=place)
