@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 __all__ = ["HeadsInTime", "HttpServer"]
 
+#: That somebody sends no HTTP is not worth a line, which anybody could make again and again.
+_LOG = logging.getLogger(__name__)
+_LOG.setLevel(logging.ERROR)
 #: How long the head of a request may take, from the connection or its first byte on.
 HEAD_S = 10.0
 
@@ -39,6 +43,10 @@ class HeadsInTime(H11Protocol):
     """uvicorn's protocol on h11, which limits how long heads are, and here how long they take."""
 
     _late: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.logger = _LOG
 
     def connection_made(self, transport: Any) -> None:
         """Wait for a request."""

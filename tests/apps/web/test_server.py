@@ -438,6 +438,17 @@ async def test_heads_are_limited(feed: Feed) -> None:
         writer.close()
 
 
+async def test_who_sends_no_http_makes_no_line_of_a_log(
+    feed: Feed, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with asyncio.timeout(30), Dashboard(feed, transport=False) as page:
+        reader, writer = await asyncio.open_connection(*page.address)
+        writer.write(b"\x16\x03\x01 what is this?\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 400")
+        writer.close()
+    assert [record for record in caplog.records if record.name != "asyncio"] == []
+
+
 @pytest.mark.parametrize(
     "begun", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\nGET / HT"]
 )
