@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
@@ -180,7 +181,7 @@ class RealtimeClient(AsyncClosing):
         Hello! How can I help?
         """
         if session is not None:
-            check_mapping("session", session)
+            _check_settings(session)
         make = default_detectors if make_detectors is None else make_detectors
         check_callback("make_detectors", make)
         if limits is not None and not isinstance(limits, RealtimeLimits):
@@ -315,7 +316,7 @@ class RealtimeClient(AsyncClosing):
         given = dict(check_mapping("item", item))
         await self._link.wait()
         item_id = self._session.create_item(given, previous_item_id)
-        await self._link.flush()
+        await self._link.send()
         return item_id
 
     async def delete_item(self, item_id: str) -> None:
@@ -328,7 +329,7 @@ class RealtimeClient(AsyncClosing):
         check_text("output", output)
         await self._link.wait()
         self._session.output(call_id, output)
-        await self._link.flush()
+        await self._link.send()
 
     async def append_audio(
         self, data: bytes | npt.NDArray[Any], *, rate_hz: int | None = None
@@ -390,7 +391,7 @@ class RealtimeClient(AsyncClosing):
             check_mapping("response", response)
         await self._link.wait()
         self._session.create_response(response)
-        await self._link.flush()
+        await self._link.send()
 
     async def cancel(self, response_id: str | None = None) -> bool:
         """Cancel a response; by default the one that is coming.
@@ -405,7 +406,7 @@ class RealtimeClient(AsyncClosing):
             return False
         await self._link.wait()
         self._session.to_server.append(self._session.cancelling(chosen))
-        await self._link.flush()
+        await self._link.send()
         return True
 
     def note_played(self, item_id: str, played_ms: float) -> None:
@@ -448,7 +449,7 @@ class RealtimeClient(AsyncClosing):
             end_ms = check_int("audio_end_ms", audio_end_ms, low=0, high=received_ms)
         await self._link.wait()
         self._session.truncate(item_id, end_ms)
-        await self._link.flush()
+        await self._link.send()
         return end_ms
 
     async def clear_output_audio(self) -> None:
@@ -467,10 +468,10 @@ class RealtimeClient(AsyncClosing):
 
     async def update_session(self, session: Mapping[str, Any]) -> None:
         """Change settings of the session; a further connection gets them, too."""
-        check_mapping("session", session)
+        _check_settings(session)
         await self._link.wait()
         self._session.update(session)
-        await self._link.flush()
+        await self._link.send()
 
     async def send(self, payload: Mapping[str, Any]) -> None:
         """Send any payload, as it is; nothing of it is kept for a further connection."""
@@ -478,12 +479,12 @@ class RealtimeClient(AsyncClosing):
         check_text("payload's type", given.get("type", 0))
         await self._link.wait()
         self._session.to_server.append(given)
-        await self._link.flush()
+        await self._link.send()
 
     async def _say(self, kind: str, **fields: Any) -> None:
         await self._link.wait()
         self._session.to_server.append(self._session.dialect.payload(kind, **fields))
-        await self._link.flush()
+        await self._link.send()
 
     # Opening and closing
 
@@ -537,3 +538,12 @@ def _loaded(policies: PoliciesLike) -> PoliciesLike:
     from midstream.stream.policies import PolicyFile, as_policies
 
     return policies if isinstance(policies, PolicyFile) else as_policies(policies)
+
+
+def _check_settings(session: Mapping[str, Any]) -> None:
+    """Refuse what could not be sent, now or over a further connection."""
+    check_mapping("session", session)
+    try:
+        json.dumps(dict(session), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ArgumentTypeError(f"session is not JSON: {error}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from midstream._core.clock import NS_PER_S, monotonic_ns, ns_from_s, s_from_ns
 from midstream._core.errors import (
+    ArgumentTypeError,
     ArgumentValueError,
     EndpointError,
     IdleTimeoutError,
@@ -99,6 +101,7 @@ class Link:
         self._connected = asyncio.Event()  # or over
         self._send_lock = asyncio.Lock()
         self._backlog = 0  # bytes of messages since all events were read
+        self._paused = False  # nothing is read until there is room
         self._most_backlog = 4 * limits.max_message_bytes
         self._idle: IdleTimeoutError | None = None
         self._heard_ns = 0  # when the last message came
@@ -161,26 +164,59 @@ class Link:
                 payload = queue.popleft()
                 text = _encoded(payload)
                 if len(text) > self.limits.max_message_bytes:
-                    most = self.limits.max_message_bytes
-                    raise ArgumentValueError(
-                        f"{payload['type']}: a message must be at most {most:,} bytes, got "
-                        f"{len(text):,}"
-                    )
+                    self.session.refused(payload)  # nobody's who waits here
+                    self.session.failure(self._too_long(payload, text), self.now_ns())
+                    self._wake()
+                    continue
                 try:
                     await socket.send(text)
                 except ConnectionClosed:
                     self._room.set()  # who reads is to learn of it, whoever reads its events
                     return
 
+    async def send(self) -> None:
+        """Send what was put into the queue last, once it is found to be a message.
+
+        Raises
+        ------
+        ArgumentTypeError, ArgumentValueError
+            It is not JSON, or too long; then it has not been.
+        """
+        queue = self.session.to_server
+        if queue:
+            payload = queue[-1]
+            try:
+                text = _encoded(payload)
+                if len(text) > self.limits.max_message_bytes:
+                    raise ArgumentValueError(self._too_long(payload, text))
+            except (TypeError, ValueError, RecursionError) as error:
+                queue.pop()
+                self.session.refused(payload)
+                if isinstance(error, ArgumentValueError):
+                    raise
+                raise ArgumentTypeError(f"{payload['type']} is not JSON: {error}") from None
+        await self.flush()
+
+    def _too_long(self, payload: dict[str, Any], text: str) -> str:
+        most = self.limits.max_message_bytes
+        return f"{payload['type']} must be at most {most:,} bytes, got {len(text):,}"
+
     async def open(self) -> None:
         """Connect, and begin to read."""
         if self._reader is not None or self._closing:
             raise RefusedError("open: a client connects once", reason="running")
         self._started_ns = monotonic_ns()
-        first = await self._open()
-        if self._settings:
-            self.session.update(self._settings)
-        self._take(first)
+        try:
+            first = await self._open()
+            if self._settings:
+                self.session.update(self._settings)
+            self._take(first)
+        except Exception as error:
+            self._raised = True  # here, and not where events are read
+            self._end("failed", error)
+            if self._socket is not None:
+                await self._socket.close(1011)
+            raise
         self._connected.set()
         self._reader = asyncio.create_task(self._run())
         self._helpers = [
@@ -268,9 +304,19 @@ class Link:
             self._backlog += len(message)
             full = len(events) >= limit or (self._backlog > self._most_backlog and events)
             if full and socket.state == 1:
-                self._room.clear()
-                await self._room.wait()
-                self._heard_ns = monotonic_ns()  # time in which nobody listened is not silence
+                await self._pause()
+
+    async def _pause(self) -> None:
+        """Wait for room; time in which nobody listens is not the server's silence."""
+        begun_ns = monotonic_ns()
+        self._room.clear()
+        self._paused = True
+        try:
+            await self._room.wait()
+        finally:
+            self._paused = False
+        self._heard_ns = monotonic_ns()
+        self.session.held(self._heard_ns - begun_ns)
 
     def _take(self, message: str | bytes) -> None:
         payload = _parsed(message)
@@ -371,12 +417,7 @@ class Link:
         while True:
             await self._to_send.wait()
             self._to_send.clear()
-            try:
-                await self.flush()
-            except ArgumentValueError as error:  # an output that is too long for a message
-                self.session.failure(str(error), self.now_ns())
-                self._to_send.set()
-                self._wake()
+            await self.flush()
 
     async def _tend(self) -> None:
         """Mind the time: silence, pings."""
@@ -389,7 +430,7 @@ class Link:
             if socket is None or not self._connected.is_set():
                 pong, pinged_ns = None, now_ns
                 continue
-            if len(self._events) >= limits.max_events:
+            if self._paused:
                 pong, pinged_ns = None, now_ns  # nothing is read, and no pong is seen
                 continue
             session.expire(self.now_ns())
@@ -502,7 +543,11 @@ class Link:
 
 
 def _encoded(payload: dict[str, Any]) -> str:
-    return compact(payload)
+    """Write a message; halves of characters, which UTF-8 cannot carry, as escapes."""
+    return _encode(payload)
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def _parsed(message: str | bytes) -> Any:

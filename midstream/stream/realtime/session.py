@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from midstream.stream.events import Event, Finding
 from midstream.stream.formats import RealtimeMapper, history
-from midstream.stream.formats.base import keep
+from midstream.stream.formats.base import compact, keep
 from midstream.stream.formats.typed import call_name, runs_here
 from midstream.stream.guard import Guard
 from midstream.stream.realtime.books import Books
@@ -21,6 +21,7 @@ from midstream.stream.realtime.payloads import Dialect, response_id_of
 from midstream.stream.realtime.sound import PCM16_24KHZ, Level, Playback, formats_of
 from midstream.stream.realtime.turns import Call, Turn
 from midstream.stream.report import Report
+from midstream.stream.wire import parse_json
 
 if TYPE_CHECKING:
     from midstream.stream.recording import Recorder
@@ -34,8 +35,6 @@ _MOST_ASKED = 256
 _MOST_WAITING = 1024
 #: Longer ids are none.
 _MOST_ID_CHARS = 512
-#: Kinds of events of a response that was stopped which are of use all the same.
-_LATE_KINDS = frozenset({"usage"})
 
 
 class ClientSession:
@@ -163,7 +162,8 @@ class ClientSession:
         elif kind == "input_audio_buffer.cleared":
             self.uncommitted_bytes = 0
         elif kind == "error":
-            self._failed(payload)
+            error = payload.get("error")
+            self.refused(error if isinstance(error, dict) else {})
         for event in self._mapper.events(payload, now_ns):
             self.books.take(event)
             self.events.append(event)
@@ -173,6 +173,11 @@ class ClientSession:
         event = self._mapper.failure(message, now_ns, data)
         self.books.take(event)
         self.events.append(event)
+
+    def held(self, ns: int) -> None:
+        """Take note that nothing was read for so long, for want of room."""
+        for turn in self._turns.values():
+            turn.last_ns += ns
 
     def expire(self, now_ns: int) -> None:
         """Take note of the time: rules and detectors may say that a response is silent too long."""
@@ -297,8 +302,9 @@ class ClientSession:
         if self.apart:
             self.to_server.append(self.dialect.payload("output_audio_buffer.clear"))
         for item_id in turn.item_ids:
-            if not self.apart:
-                self._truncate_heard(item_id, now_ns)
+            heard_ms = self.playback.played_ms(item_id, now_ns)
+            if heard_ms and not self.apart:
+                self.truncate(item_id, heard_ms)
             self.conversation.close(item_id)
         self._end_event(turn, outcome, now_ns, turn.stopped)
         self._settle(turn)
@@ -307,15 +313,10 @@ class ClientSession:
         seq = self._mapper.seq
         self._mapper.seq += 1
         prefix = self._mapper.prefix_of(turn.response_id)
-        told = data.to_dict() if isinstance(data, Finding) else data
+        told = parse_json(compact(data.to_dict())) if isinstance(data, Finding) else data
         event = Event("end", seq, now_ns, text, None, told, prefix)
         self.books.take(event)
         self.events.append(event)
-
-    def _truncate_heard(self, item_id: str, now_ns: int) -> None:
-        heard_ms = self.playback.played_ms(item_id, now_ns)
-        if heard_ms:
-            self.truncate(item_id, heard_ms)
 
     def truncate(self, item_id: str, audio_end_ms: int) -> None:
         """Cut an item's audio, and its transcript about as far."""
@@ -335,7 +336,7 @@ class ClientSession:
         """The server's end of a response that was ended here: what it cost."""
         seq = self._mapper.seq
         for event in self._mapper.events(payload, now_ns):
-            if event.kind in _LATE_KINDS:
+            if event.kind == "usage":
                 event = event._replace(seq=seq)
                 seq += 1
                 self.books.take(event)
@@ -581,19 +582,18 @@ class ClientSession:
         if payload.get("type") == "conversation.item.deleted":
             self.conversation.take(payload)
             return
-        # What a stopped response goes on with is not of the conversation that the reader has.
+        # What a stopped response goes on with is not of the reader's conversation.
         known = isinstance(item_id, str) and item_id in self.conversation
         if known or not isinstance(item, dict) or item.get("role") != "assistant" or self.busy:
             self.conversation.take(payload)
 
-    def _failed(self, payload: dict[str, Any]) -> None:
-        """A request of ours that the server refused has not been."""
-        error = payload.get("error")
-        about = error.get("event_id") if isinstance(error, dict) else None
-        if not isinstance(about, str):
+    def refused(self, about: dict[str, Any]) -> None:
+        """Take note that what was asked for has not been: the event of this `event_id`."""
+        event_id = about.get("event_id")
+        if not isinstance(event_id, str):
             return
-        self._asked.pop(about, None)
-        item_id = self._made.pop(about, None)
+        self._asked.pop(event_id, None)
+        item_id = self._made.pop(event_id, None)
         if item_id is not None:
             self.conversation.discard(item_id)
         self._create_if_wanted()

@@ -750,3 +750,66 @@ async def test_what_a_detector_raises_while_nothing_comes_ends_the_session():
         with pytest.raises(ZeroDivisionError, match="mine"):
             await ends(client)
         go.set()
+
+
+async def test_what_is_no_message_is_refused_and_has_not_been():
+    limits = RealtimeLimits(max_message_bytes=4096)
+    async with talking(limits=limits) as (client, server):
+        with pytest.raises(ArgumentTypeError, match=r"item\.create is not JSON"):
+            await client.create_item({"type": "message", "content": [{1, 2}]})
+        with pytest.raises(ArgumentTypeError, match="not JSON"):
+            await client.update_session({"speed": float("nan")})
+        with pytest.raises(ArgumentValueError, match=r"create must be at most 4,096 bytes, got"):
+            await client.send_text("x" * 5000)
+        with pytest.raises(ArgumentTypeError, match="type must be str"):
+            await client.send({})
+        assert not client.conversation.items
+        await client.send_text("half a \ud83d character")
+        await client.send({"type": "conversation.item.retrieve", "item_id": "x"})
+        await told(server, "conversation.item.retrieve")
+        assert [len(one.items) for one in (client.conversation,)] == [1]
+        assert sent(server)[0] == "conversation.item.create"
+    with pytest.raises(ArgumentTypeError, match="session is not JSON"):
+        RealtimeClient.connect("ws://127.0.0.1", session={"x": {1}})
+
+
+async def test_a_result_that_is_too_long_for_a_message_is_told():
+    async def tool():
+        return "x" * 5000
+
+    script = Script()
+    limits = RealtimeLimits(max_message_bytes=4096)
+    said = script.response(script.call("long", "{}"))
+    async with talking(said, tools={"long": tool}, limits=limits) as (client, _):
+        await asked(client)
+        event = await anext(client)
+        while event.kind != "error":
+            event = await anext(client)
+        assert "must be at most 4,096 bytes" in event.text
+
+
+async def test_a_slow_reader_is_not_taken_for_a_silent_server():
+    script = Script()
+    said = script.response(script.message(*[f"{n} " for n in range(60)]))
+    limits = RealtimeLimits(max_events=4)
+
+    def make():
+        return (StallDetector("stop", min_s=0.3, first_s=0.3),)
+
+    async with talking(said, make_detectors=make, limits=limits) as (client, _):
+        await asked(client)
+        await heard(client, "response.output_text.delta")
+        await asyncio.sleep(0.6)
+        await ends(client)
+        assert not client.findings
+
+
+async def test_a_client_that_could_not_connect_is_over():
+    async with RealtimeServer(refusals=[(503, "busy")]) as server:
+        client = RealtimeClient.connect(server.url)
+        with pytest.raises(EndpointError, match="503"):
+            await client.open()
+        assert client.report().outcome == "failed"
+        with pytest.raises(StopAsyncIteration):
+            await anext(client)
+        await client.aclose()
