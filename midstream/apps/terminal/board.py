@@ -170,6 +170,14 @@ class Board(App[None]):
                 lines.repaint(everything=True)
         self._news(*PARTS)
 
+    def on_descendant_focus(self) -> None:
+        """The heading of what has the keyboard looks otherwise."""
+        self.call_after_refresh(self._repaint_heads)
+
+    def _repaint_heads(self) -> None:
+        for head in self._heads.values():
+            head.repaint(everything=True)
+
     def on_resize(self, event: events.Resize) -> None:
         """Fewer parts where there is less room."""
         self._fit_parts(event.size.width, event.size.height)

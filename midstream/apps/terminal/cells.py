@@ -156,9 +156,9 @@ class Line:
             self._room -= cells
         return self
 
-    def end(self, text: str, style: Style) -> Line:
+    def end(self, text: str, style: Style, *, most: int | None = None) -> Line:
         """Put text at the line's end, left of what is there: first, where it matters most."""
-        drawn, cells = fit(shown(text), self._room)
+        drawn, cells = fit(shown(text), self._room if most is None else min(self._room, most))
         if cells:
             self._end.insert(0, Segment(drawn, style))
             self._room -= cells

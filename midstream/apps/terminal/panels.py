@@ -65,7 +65,7 @@ def stream_row(stream: Fields, width: int, palette: Palette) -> Line:
     if outcome == "running":
         line.end(f" {short(round(stream['rate']['events_per_s']))}/s", palette.quiet)
     else:
-        line.end(f" {outcome}", style)
+        line.end(f" {outcome}", style, most=12)
     line.put(_SIGNS.get(outcome, "○") + " ", style)
     return line.put(stream["name"] or stream["key"], palette.text)
 
@@ -154,7 +154,7 @@ def about(
     outcome = stream["outcome"]
     line = Line(width)
     line.put(stream["name"] or stream["key"], palette.strong, most=max(width // 2, 20))
-    line.put(f"  {outcome}", palette.outcomes.get(outcome, palette.quiet))
+    line.put(f"  {outcome}", palette.outcomes.get(outcome, palette.quiet), most=20)
     if stream["error"]:
         line.put(f": {stream['error']}", palette.bad)
     for label, value in stream["labels"].items():
@@ -319,36 +319,50 @@ def _media(stream: Fields, width: int, palette: Palette) -> list[Strip]:
     levels = stream["levels"][-width:]
     audio, video = stream["audio"], stream["video"]
     if audio:
-        level = audio.get("level_dbfs")
+        level = _number(audio.get("level_dbfs"))
         lines.append(_title("Audio", width, palette))
         line = Line(width).put(f"{short(level):>6} dBFS ", palette.text)
-        part = 0.0 if level is None else (level - _FLOOR_DBFS) / -_FLOOR_DBFS
         style = palette.bad if level is not None and level > -3 else palette.good
-        lines.append(line.put(pictures.meter(part, line.room), style).strip())
-        if any(told[1] is not None for told in levels):
-            heights = [
-                0.0 if told[1] is None else max(told[1] - _FLOOR_DBFS, 0.0) for told in levels
-            ]
-            row = pictures.columns(heights, 1, -_FLOOR_DBFS)[0]
-            lines.append(Line(width).put(row.rjust(width), palette.accent).strip())
-        lines += _pairs(_facts(audio, ("level_dbfs",)), width, palette)
+        lines.append(line.put(pictures.meter(_loudness(level), line.room), style).strip())
+        heard = [_number(told[1]) for told in levels]
+        lines += _course([_loudness(value) for value in heard], heard, width, palette)
+        lines += _pairs(_facts(audio, "level_dbfs"), width, palette)
     if video:
-        bright = video.get("brightness")
+        bright = _number(video.get("brightness"))
         lines.append(_title("Video", width, palette))
         line = Line(width).put(f"{short(bright):>6} bright ", palette.text)
         lines.append(line.put(pictures.meter(bright or 0.0, line.room), palette.accent).strip())
-        if any(told[2] is not None for told in levels):
-            row = pictures.columns([told[2] or 0.0 for told in levels], 1, 1.0)[0]
-            lines.append(Line(width).put(row.rjust(width), palette.accent).strip())
-        lines += _pairs(_facts(video, ("brightness",)), width, palette)
+        seen = [_number(told[2]) for told in levels]
+        lines += _course([value or 0.0 for value in seen], seen, width, palette)
+        lines += _pairs(_facts(video, "brightness"), width, palette)
     return lines
 
 
-def _facts(told: Fields, apart: tuple[str, ...]) -> list[tuple[str, str]]:
+def _number(value: Any) -> float | None:
+    """What a media event said where a number should be: anybody makes them."""
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _loudness(level: float | None) -> float:
+    """A level as a part of what is shown."""
+    return 0.0 if level is None else max(0.0, (level - _FLOOR_DBFS) / -_FLOOR_DBFS)
+
+
+def _course(
+    heights: list[float], told: Sequence[float | None], width: int, palette: Palette
+) -> list[Strip]:
+    """Values over time, where there were any."""
+    if all(value is None for value in told):
+        return []
+    row = pictures.columns(heights, 1, 1.0)[0]
+    return [Line(width).put(row.rjust(width), palette.accent).strip()]
+
+
+def _facts(told: Fields, apart: str) -> list[tuple[str, str]]:
     """What media events said, as labels and values."""
     pairs = []
     for name, value in told.items():
-        if name in apart:
+        if name == apart:
             continue
         label, unit = _UNITS.get(name, (name.replace("_", " "), ""))
         if value is None:

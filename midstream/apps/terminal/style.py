@@ -39,6 +39,5 @@ Lines:focus { background-tint: $primary 4%; }
 .-narrow.-messages #told { display: block; border-left: none; }
 .-narrow.-messages #found { display: none; }
 
-App:ansi Heading { text-style: none; }
-App:ansi Vertical:focus-within > Heading { text-style: bold; }
+App:ansi Vertical:focus-within > Heading { background: ansi_default; }
 """

@@ -9,6 +9,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
+from textual.containers import Vertical
 from textual.geometry import Region, Size
 from textual.message import Message
 from textual.strip import Strip
@@ -20,6 +21,7 @@ from midstream.apps.terminal.palette import PALETTES, Palette, mixed
 __all__ = ["Heading", "Lines", "Rows", "Sheet"]
 
 _BLANK = Strip([])
+_REVERSED = Style(reverse=True)
 _WHEEL = 3
 
 
@@ -240,6 +242,15 @@ class Heading(Sheet, can_focus=False):
         def control(self) -> Heading:
             """The heading."""
             return self.heading
+
+    def _base(self) -> Style:
+        """Where there may be no colours, what has the keyboard is seen by another attribute."""
+        base = super()._base()
+        above = self.parent
+        few = self.palette is PALETTES["terminal"]
+        if few and isinstance(above, Vertical) and above.has_pseudo_class("focus-within"):
+            return mixed(base, _REVERSED)
+        return base
 
     def scrolled(self, by: int) -> None:
         """It does not scroll."""

@@ -36,8 +36,7 @@ HOSTILE = [
 
 
 def event(kind, seq, words, **more):
-    fields = {"name": None, "call_id": None, "stream_id": "0", "data": None, **more}
-    return Event(kind, seq, seq * 1000, words, *fields.values())
+    return Event(kind, seq, seq * 1000, words, **{"stream_id": "0", **more})
 
 
 def fill(feed, words):

@@ -70,9 +70,9 @@ async def test_figures():
         stream.verdict("no shouting", "holds")
         stream.verdict("answers", "owed")
         stream.verdict("answers", "violated")
-        stream.event(Event("audio", 0, 0, "", None, None, "0", {"level_dbfs": -12.5, "frame": 3}))
+        stream.event(Event("audio", 0, 0, data={"level_dbfs": -12.5, "frame": 3}))
         stream.event(
-            Event("video", 1, 9, "", None, None, "0", {"brightness": 0.5, "size": [640, 480]})
+            Event("video", 1, 9, data={"brightness": 0.5, "size": [640, 480], "black": False})
         )
         stream.regime("periodic", attractor="limit_cycle", confidence=0.9, points=[(0, 1), (1, 0)])
         for seq in range(40):
