@@ -308,7 +308,7 @@ OF_BYTES = {
 #: Sources of whole payloads, one at a time, and of files, which they read in pieces of their own.
 OTHERS = {
     *("from_anthropic", "from_ollama", "from_openai", "from_realtime", "from_responses"),
-    "replay",
+    *("from_websocket", "replay"),
 }
 
 #: Sources of sound and pictures, whose containers say where frames begin: `media` has their tests,
