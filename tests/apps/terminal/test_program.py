@@ -27,7 +27,7 @@ STYLED = re.compile(rb"\x1b\[[0-9;]*m")
 
 
 class Terminal:
-    """A pseudo-terminal with the program in it, as its controlling terminal."""
+    """A pseudo-terminal with the program in it."""
 
     def __init__(self, *args, columns=120, lines=40, env=None, stdin=None, stdout=None):
         import fcntl
@@ -46,7 +46,6 @@ class Terminal:
             stderr=slave,
             env=environment(**(env or {})),
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(2, termios.TIOCSCTTY, 0),
         )
         self.said = b""
 
