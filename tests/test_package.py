@@ -213,3 +213,18 @@ def test_no_paths_of_the_machine_that_wrote_them() -> None:
         if path.is_file() and path.suffix in suffixes and not hidden and not generated:
             found = machine_path.search(path.read_text("utf-8"))
             assert found is None, f"{path}: {found}"
+
+
+@pytest.mark.skipif(not (ROOT / "README.md").is_file(), reason="no README beside the tests")
+def test_tests_that_the_readme_names_are_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.partition("## What became of the original")[2].partition("\n## ")[0]
+    rows = [line.split("|")[3] for line in table.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) == 16
+    tests = ROOT / "tests"
+    for row in rows:
+        folder = tests
+        for name in re.findall(r"`([^`]+)`", row):
+            path = tests / name if "/" in name or not name.endswith(".py") else folder / name
+            assert path.exists(), name
+            folder = path.parent
