@@ -13,7 +13,6 @@ import json
 from typing import ClassVar
 
 import numpy as np
-from websockets.exceptions import ConnectionClosedOK
 
 from midstream.stream import RealtimeClient
 from midstream.stream.realtime import RealtimeLimits
@@ -43,6 +42,7 @@ def _session(deltas):
 class _Memory:
     """Stands for a WebSocket: messages, then silence."""
 
+    closed = None  # what is raised then
     close_code = None
     close_reason = None
     state = 1
@@ -55,7 +55,7 @@ class _Memory:
         for message in self._messages:
             return message if decode is False else message.decode()
         await self._over.wait()
-        raise ConnectionClosedOK(None, None)
+        raise self.closed(None, None)
 
     async def send(self, text):
         pass
@@ -76,8 +76,10 @@ class _Session(Peer):
     def setup(self):
         try:
             from openai.resources.realtime.realtime import AsyncRealtimeConnection
+            from websockets.exceptions import ConnectionClosedOK
         except ImportError:
-            raise NotImplementedError("openai is not installed") from None
+            raise NotImplementedError("openai or websockets is not installed") from None
+        _Memory.closed = ConnectionClosedOK
         self.connection = AsyncRealtimeConnection
         self.messages = _session(self.deltas())
         self.loop = asyncio.new_event_loop()

@@ -86,12 +86,15 @@ class RealtimeClient(AsyncClosing):
     the type ``midstream.reconnected``, with ``tries``, ``items``, and ``input_audio_ms``, the
     user's audio that was not committed and is lost.
 
+    What the user said comes as empty ``text`` events with the payloads of its transcription, and
+    stands in `conversation`. A session that only transcribes or translates is read, not guarded.
+
     The times of events count from the connection, and their stream ids are those of
     `midstream.stream.formats.RealtimeMapper`. ``audio`` events with audio (`audio_of`) have beside
     the payload's fields ``level_dbfs``, ``peak_dbfs``, ``silent_s``, ``clipped``, ``pts_s`` and
     ``rate_hz`` in their `data`, as events of `midstream.stream.media` do.
 
-    About 10 microseconds a message, and 60 more for one with audio.
+    About 10 microseconds a message, and 40 more for one with a tenth of a second of audio.
     """
 
     def __init__(self, link: Link) -> None:

@@ -237,12 +237,17 @@ class Conversation:
             if item.type == "function_call" and item.call_id == call_id:
                 self._drop(item.id)
 
-    def close(self, item_id: str, status: str = "incomplete") -> None:
-        """Let nothing change an item any more."""
+    def close(self, item_id: str) -> None:
+        """Let nothing change an item any more; a call that is not whole goes."""
         item = self._items.get(item_id)
-        if item is not None and not item.closed:
-            item.closed = True
-            item.status = status
+        if item is None or item.closed:
+            return
+        if item.type == "function_call" and item.status != "completed":
+            self._drop(item_id)
+            return
+        item.closed = True
+        if item.status == "in_progress":
+            item.status = "incomplete"
 
     def again(self, *, beta: bool) -> list[dict[str, Any]]:
         """Items as a client creates them, in order, with their ids.

@@ -473,7 +473,7 @@ class Link:
         if self.outcome == "running" and not self._closing:
             self._run_tools()
         if not task.cancelled() and (error := task.exception()) is not None:
-            raise error  # a mistake of ours, for the loop's handler
+            self._end("failed", error if isinstance(error, Exception) else None)
 
     async def _run_tool(self, call: Call) -> None:
         session, name = self.session, call.name or ""

@@ -213,8 +213,9 @@ class ClientSession:
             turn = self._begin(response_id, now_ns)
         if kind == "response.text.delta" or kind.startswith("response.audio"):
             self.dialect.beta = True
-        item_id = payload.get("item_id")
-        if isinstance(item_id, str) and item_id not in turn.item_ids:
+        given = payload.get("item")
+        item_id = given.get("id") if isinstance(given, dict) else payload.get("item_id")
+        if isinstance(item_id, str):
             turn.item_ids[item_id] = None
         if kind.endswith("audio.delta"):
             payload = self._measured(payload)
@@ -310,9 +311,8 @@ class ClientSession:
         self._settle(turn)
 
     def _end_event(self, turn: Turn, text: str, now_ns: int, data: Any) -> None:
-        seq = self._mapper.seq
+        seq, prefix = self._mapper.seq, self._mapper.prefix_of(turn.response_id)
         self._mapper.seq += 1
-        prefix = self._mapper.prefix_of(turn.response_id)
         told = parse_json(compact(data.to_dict())) if isinstance(data, Finding) else data
         event = Event("end", seq, now_ns, text, None, told, prefix)
         self.books.take(event)

@@ -310,3 +310,38 @@ async def test_a_reconnect_keeps_what_a_caller_put_first():
         again = items(await renewed(server, 3))
         assert [item["id"] for item in again] == [first, second, "mine"]
         assert sent(server)[0] == "conversation.item.create"
+
+
+async def test_a_drop_behind_any_message_of_a_response():
+    async def look(where):
+        return f"seen {where}"
+
+    script = Script()
+    said = script.response(
+        script.message("One ", "two", spoken=True),
+        script.call("look", '{"where": ', '"there"}', index=1),
+    )
+    whole = script.response(script.message("Done.", response="resp_2"), response="resp_2")
+    for at in range(len(said) + 1):
+        async with talking(
+            [*said[:at], drop], whole, tools={"look": look}, server={"shared": True}
+        ) as (client, server):
+            await asked(client)
+            events = await heard(client, "midstream.reconnected")
+            kinds = [event.kind for event in events]
+            begun = at > 0
+            assert kinds.count("end") == begun
+            if begun and at < len(said):
+                assert "interrupted" in [event.text for event in events]
+                await client.create_response()  # else it is asked for again by itself
+            assert joined(await ends(client), "text") == "Done."
+            ids = [item["id"] for item in items(server.heard_by[1])]
+            assert len(ids) == len(set(ids))
+            texts = [item.text for item in client.conversation if item.role == "assistant"]
+            assert texts[-1] == "Done."
+            assert "One two".startswith(texts[0]) or texts == ["Done."]
+            called = [one.call_id for one in client.conversation if one.type == "function_call"]
+            answers = [
+                one.call_id for one in client.conversation if one.type == "function_call_output"
+            ]
+            assert called == answers
