@@ -8,6 +8,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
+
 from midstream.apps.serving.refusals import Refusal
 from midstream.apps.serving.work import Workers
 from midstream.apps.tools_server.limits import ToolLimits
@@ -139,8 +141,9 @@ class Clients:
                 self.sessions.connect(deck.own)
             return deck.own
         else:
+            # Without a handshake the header is whatever its sender likes, and no key.
             header = request.headers.get(_SESSION_HEADER)
-            if header is not None:
+            if header is not None and ctx.protocol_version not in MODERN_PROTOCOL_VERSIONS:
                 session = self._of_header(header)
             elif keeps:
                 session = self.sessions.open()

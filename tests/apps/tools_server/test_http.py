@@ -100,6 +100,17 @@ async def test_without_a_handshake_the_session_is_an_argument():
             assert "no such session" in await refused(client, "get_status", session="guess")
 
 
+async def test_a_header_is_no_key_without_a_handshake():
+    async with serving() as server:
+        async with reached(server, "legacy") as client:
+            await ask(client, "analyze_conversation", messages=["mine"], keep=True)
+        async with reached(server, MODES[0], **{"Mcp-Session-Id": "anything"}) as client:
+            one = await ask(client, "meta_learn", reward=1)
+            other = await ask(client, "meta_learn", reward=1)
+            assert one["session"] != other["session"]
+            assert (await ask(client, "get_status"))["session"] is None
+
+
 async def test_what_one_keeps_is_not_broadcast_to_others():
     async with serving() as server, reached(server) as client:
         await ask(client, "stream_websocket", port=0)
