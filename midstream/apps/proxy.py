@@ -115,7 +115,13 @@ def serve(
         The extra ``proxy`` is not installed.
     """
     from midstream.stream.policies import PolicyFile, for_many_streams
-    from midstream.stream.proxy import Proxy, ProxyLimits, ProxyServer
+
+    try:
+        from midstream.stream.proxy import Proxy, ProxyLimits, ProxyServer
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f'{error.name} is not installed: pip install "midstream[proxy]"'
+        ) from None
 
     stdout = Output(sys.stdout, "standard output")
     told = _Told(stdout, _line, json_lines=json_lines, color=color)

@@ -7,6 +7,7 @@ import json
 import signal
 import socket
 import ssl
+import subprocess
 import sys
 
 import httpx2
@@ -245,3 +246,23 @@ def test_a_port_that_is_taken():
         done = run("proxy", "--upstream", "http://x", "--port", port)
     assert done.status == 3
     assert done.err.startswith(f"error: 127.0.0.1:{port}: ")
+
+
+@pytest.mark.parametrize("module", ["httptools", "uvicorn"])
+def test_the_extra_that_is_missing_is_named(module):
+    script = (
+        f"import sys; sys.modules[{module!r}] = None\n"
+        "from midstream.apps.cli import main\n"
+        "sys.argv = ['midstream', 'proxy', '--upstream', 'http://127.0.0.1:1', '--port', '0']\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script], capture_output=True, check=False, timeout=60
+    )
+    assert done.returncode == 3
+    assert b'pip install "midstream[proxy]"' in done.stderr
+
+
+def test_help_says_which_rows_there_are():
+    text = " ".join(run("proxy", "--help").out.replace("│", " ").split())
+    assert '{"type": "proxying", ...}' in text
