@@ -107,7 +107,7 @@ def _time(seconds: float) -> str:
 
 def _cases(names: Sequence[str]) -> Iterator[_Case]:
     for name in names:
-        yield _MAKERS[name]()
+        yield KERNELS[name]()
 
 
 def _dtw() -> _Case:
@@ -248,7 +248,7 @@ def _guard() -> _Case:
     return _Case("guard", "a token, all detectors", len(events), ours)
 
 
-_MAKERS: dict[str, Callable[[], _Case]] = {
+KERNELS: dict[str, Callable[[], _Case]] = {
     "dtw": _dtw,
     "guard": _guard,
     "levenshtein": _levenshtein,
@@ -258,4 +258,4 @@ _MAKERS: dict[str, Callable[[], _Case]] = {
     "rk4": _rk4,
 }
 #: What can be measured.
-NAMES: tuple[str, ...] = tuple(_MAKERS)
+NAMES: tuple[str, ...] = tuple(KERNELS)

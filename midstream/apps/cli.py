@@ -104,7 +104,10 @@ def _top(
     """Options of the program itself."""
 
 
-@app.command(epilog=_EPILOG)
+@app.command(
+    epilog="[bold]Exit status:[/] 0 what is wrong was found, and nothing else; 1 it was not; 2 "
+    "wrong usage; 3 an extra or a recording is missing; 128 + n ended by signal n."
+)
 def demo(
     what: Annotated[
         opt.DemoChoice,
@@ -126,10 +129,7 @@ def demo(
     json_lines: opt.Json = False,
     no_color: opt.NoColor = False,
 ) -> None:
-    """See a model fall into a loop, and midstream stop it. Takes five seconds, needs no network.
-
-    Exit status 0 says that what is wrong was found, and nothing else.
-    """
+    """See a model fall into a loop, and midstream stop it. Takes five seconds, needs no network."""
     from midstream.apps.demo import play
 
     raise typer.Exit(play(what.value, speed, json_lines=json_lines, color=_color(no_color)))
@@ -456,7 +456,7 @@ def proxy(
     drain: opt.Drain = 30.0,
     certificate: opt.Certificate = None,
     key: opt.Key = None,
-    json_lines: opt.ServeJson = False,
+    json_lines: opt.ProxyJson = False,
     no_color: opt.NoColor = False,
 ) -> None:
     """Guard a model's answers on their way to any client that can change its base URL.

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from midstream.apps import completing
 from midstream.apps import options as opt
 
 __all__ = ["commands"]
@@ -28,7 +29,12 @@ _Messages = Annotated[
     ),
 ]
 _Answers = Annotated[
-    bool, typer.Option("--json", help='One JSON object an answer: {"type": ..., ...}.')
+    bool,
+    typer.Option(
+        "--json",
+        rich_help_panel=opt.OUTPUT,
+        help='One JSON object an answer: {"type": ..., ...}.',
+    ),
 ]
 
 
@@ -63,14 +69,19 @@ def compare(
             metavar="FIRST", help="A text, a JSON array, or @FILE with either.", show_default=False
         ),
     ],
-    second: Annotated[str, typer.Argument(help="Likewise.", show_default=False)],
+    second: Annotated[str, typer.Argument(metavar="SECOND", help="Likewise.", show_default=False)],
     metric: Annotated[
         str,
         typer.Option(
-            "--metric", "-m", help="dtw, lcs, levenshtein, correlation, or any of its family."
+            "--metric",
+            "-m",
+            autocompletion=completing.metrics,
+            help="dtw, lcs, levenshtein, correlation, or any of its family.",
         ),
     ] = "dtw",
-    unit: Annotated[str, typer.Option(help="Of texts: words or characters.")] = "words",
+    unit: Annotated[
+        str, typer.Option(autocompletion=completing.units, help="Of texts: words or characters.")
+    ] = "words",
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -117,8 +128,10 @@ def simulate(
     scenario: Annotated[
         str,
         typer.Argument(
+            metavar="[SCENARIO]",
+            autocompletion=completing.scenarios,
             help="For models whose name is none: story, reasoning, choices, loop, near_loop, "
-            "agent, tool_loop."
+            "agent, tool_loop.",
         ),
     ] = "story",
     host: opt.Host = "127.0.0.1",
@@ -138,6 +151,7 @@ def simulate(
     fault: Annotated[
         list[str] | None,
         typer.Option(
+            autocompletion=completing.faults,
             help="What goes wrong, with each answer: late, stall, error, cut, reset.",
             show_default=False,
         ),
@@ -172,6 +186,7 @@ def bench(
         list[str] | None,
         typer.Argument(
             metavar="[NAME]...",
+            autocompletion=completing.kernels,
             help="dtw, guard, levenshtein, loops, monitor, queue, rk4; all by default.",
             show_default=False,
         ),
@@ -180,7 +195,12 @@ def bench(
         float, typer.Option(min=0.001, max=60.0, help="For each measurement.")
     ] = 0.5,
     json_lines: Annotated[
-        bool, typer.Option("--json", help='One JSON object a row: {"type": "bench", ...}.')
+        bool,
+        typer.Option(
+            "--json",
+            rich_help_panel=opt.OUTPUT,
+            help='One JSON object a row: {"type": "bench", ...}.',
+        ),
     ] = False,
     no_color: opt.NoColor = False,
 ) -> None:

@@ -8,9 +8,12 @@ from typing import Annotated
 
 import typer
 
+from midstream.apps import completing
+
 __all__ = [
     "MAX_SPEED",
     "MIN_SPEED",
+    "OUTPUT",
     "Action",
     "AgentJson",
     "AllowHost",
@@ -178,12 +181,13 @@ _DETECT = "Detectors"
 _ASK = "Asking an endpoint (SOURCE is a URL)"
 _TRUST = "Trusting a server (SOURCE is a quic:// URL)"
 _SERVE = "Serving"
-_SHOW = "Output"
+OUTPUT = "Output"
 
 SourceArgument = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
+        autocompletion=completing.simulations,
         help="A recording, [bold]-[/] for standard input, the URL of an OpenAI-compatible "
         "endpoint (http://127.0.0.1:8080, https://api.openai.com/v1, ...; wss:// for the Realtime "
         "API), quic://HOST:PORT/NAME of a [bold]midstream publish[/], a video "
@@ -408,8 +412,9 @@ FeedSources = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="SOURCE",
-        help="Recordings, URLs, or - for standard input: watched, and shown in the feed that "
-        "clients can subscribe to.",
+        autocompletion=completing.simulations,
+        help="Recordings, [bold]-[/] for standard input, URLs, or simulations (sim:story, ...): "
+        "watched, and shown in the feed that clients can subscribe to.",
         show_default=False,
     ),
 ]
@@ -417,7 +422,7 @@ AgentJson = Annotated[
     bool,
     typer.Option(
         "--json",
-        rich_help_panel=_SHOW,
+        rich_help_panel=OUTPUT,
         help='One JSON object a line: {"type": "serving", ...} first, {"type": "source", ...} when '
         'one ends, {"type": "draining", ...} and {"type": "served", ...} at the end.',
     ),
@@ -448,6 +453,7 @@ WatchRules = Annotated[
     typer.Option(
         "--rules",
         metavar="FILE|NAME",
+        autocompletion=completing.ready_rules,
         help="TOML file of rules, or a ready rule (midstream rules list); may be given several "
         "times.",
         rich_help_panel=_DETECT,
@@ -458,6 +464,7 @@ Rules = Annotated[
     list[str] | None,
     typer.Option(
         metavar="FILE|NAME",
+        autocompletion=completing.ready_rules,
         show_default=False,
         help="TOML file of rules, or a ready rule (midstream rules list); may be given several "
         "times. A file is read again when it changes; a broken one leaves the old rules.",
@@ -703,7 +710,7 @@ Json = Annotated[
     bool,
     typer.Option(
         "--json",
-        rich_help_panel=_SHOW,
+        rich_help_panel=OUTPUT,
         help='One JSON object a line: {"type": "finding", ...} when it is made, '
         '{"type": "report", ...} at the end.',
     ),
@@ -728,16 +735,26 @@ ServeJson = Annotated[
     bool,
     typer.Option(
         "--json",
-        rich_help_panel=_SHOW,
+        rich_help_panel=OUTPUT,
         help='One JSON object a line: {"type": "serving", ...} first, {"type": "stream", ...} when '
         'one ends, {"type": "served", ...} at the end.',
+    ),
+]
+ProxyJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        rich_help_panel=OUTPUT,
+        help='One JSON object a line: {"type": "proxying", ...} when it listens, {"type": '
+        '"finding", ...} when it is made, {"type": "rules", ...} when they are read again, '
+        '{"type": "draining", ...} and {"type": "served", ...} at the end.',
     ),
 ]
 Events = Annotated[
     bool,
     typer.Option(
         "--events",
-        rich_help_panel=_SHOW,
+        rich_help_panel=OUTPUT,
         help='With --json: {"type": "event", ...} for every event, too.',
     ),
 ]
@@ -745,19 +762,19 @@ NoColor = Annotated[
     bool,
     typer.Option(
         "--no-color",
-        rich_help_panel=_SHOW,
+        rich_help_panel=OUTPUT,
         help="No colours; NO_COLOR in the environment says the same.",
     ),
 ]
 Web = Annotated[
     bool,
-    typer.Option("--web", rich_help_panel=_SHOW, help="Show it as a page for browsers."),
+    typer.Option("--web", rich_help_panel=OUTPUT, help="Show it as a page for browsers."),
 ]
 Terminal = Annotated[
     bool,
     typer.Option(
         "--terminal",
-        rich_help_panel=_SHOW,
+        rich_help_panel=OUTPUT,
         show_default="where standard output is a terminal",
         help="Show it in the terminal.",
     ),
@@ -767,7 +784,7 @@ Attach = Annotated[
     typer.Option(
         "--attach",
         metavar="URL",
-        rich_help_panel=_SHOW,
+        rich_help_panel=OUTPUT,
         show_default=False,
         help="Show in the terminal what the page at this address shows, which another "
         "[bold]midstream dash[/] told.",
@@ -815,7 +832,7 @@ DashRecordings = Annotated[
     ),
 ]
 OpenBrowser = Annotated[
-    bool, typer.Option("--open", rich_help_panel=_SHOW, help="Open the page in a browser.")
+    bool, typer.Option("--open", rich_help_panel=OUTPUT, help="Open the page in a browser.")
 ]
 DashSpeed = Annotated[
     float,
@@ -831,7 +848,7 @@ DashJson = Annotated[
     bool,
     typer.Option(
         "--json",
-        rich_help_panel=_SHOW,
+        rich_help_panel=OUTPUT,
         help='One JSON object a line: {"type": "dash", "url": ...} first, {"type": "source", ...} '
         'when one ends, {"type": "shown", ...} at the end.',
     ),
@@ -840,7 +857,9 @@ DashSources = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="SOURCE",
-        help="Recordings, [bold]-[/] for standard input, URLs of endpoints, quic://HOST:PORT/NAME.",
+        autocompletion=completing.simulations,
+        help="Recordings, [bold]-[/] for standard input, URLs of endpoints, quic://HOST:PORT/NAME, "
+        "or simulations: sim:story, sim:loop?seed=3, sim:agent, sim:audio, sim:video, ...",
         show_default=False,
     ),
 ]
@@ -851,7 +870,7 @@ ProxyDash = Annotated[
         metavar="PORT",
         min=0,
         max=65535,
-        rich_help_panel=_SHOW,
+        rich_help_panel=OUTPUT,
         show_default=False,
         help="Show the guarded streams on this machine at this port, 0 for a free one: midstream "
         "dash's page. It needs the extra ui.",

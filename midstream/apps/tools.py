@@ -32,7 +32,7 @@ def mcp(
     recordings: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR",
+            metavar="FOLDER",
             envvar="MIDSTREAM_RECORDINGS",
             file_okay=False,
             help="Folder of recordings to search and to show; its index is in it.",
@@ -91,6 +91,7 @@ def mcp(
         bool,
         typer.Option(
             "--json",
+            rich_help_panel=opt.OUTPUT,
             help='What happens, on standard error, as a JSON object a line: {"type": "serving"}, '
             '{"type": "call"}, {"type": "log"}, {"type": "draining"}, {"type": "served"}.',
         ),
