@@ -52,9 +52,7 @@ async def test_a_stream_is_shown_with_what_is_found():
         drawn = [segment for strip in pane._drawn for segment in strip]
         marked = [segment.text for segment in drawn if is_marked(segment, app)]
         words = feed.state["streams"]["s1"]["texts"]["text/0"]["text"][begin:end]
-        assert "".join("".join(segment.text for segment in marked).split()) in "".join(
-            words.split()
-        )
+        assert "".join("".join(marked).split()) in "".join(words.split())
         assert marked
 
 
