@@ -78,7 +78,7 @@ class TerminalApp(Board):
         Binding("m", "only_this", "This stream's messages", show=False),
         Binding("v", "figures", "Figures"),
         Binding("b", "bottom", "Messages"),
-        Binding("r", "view('replay')", "Recordings"),
+        Binding("r", "view('replay')", "Replay"),
         Binding("l", "view('live')", "Live"),
         Binding("t", "text(1)", "Text"),
         Binding("o", "filter", "Which"),

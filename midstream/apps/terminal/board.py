@@ -18,6 +18,7 @@ from textual.widgets import Footer, Input
 
 from midstream._core.errors import MidstreamError
 from midstream.apps.feed import apply
+from midstream.apps.feed.states import Fields
 from midstream.apps.terminal import panels
 from midstream.apps.terminal.cells import Line
 from midstream.apps.terminal.links import Link
@@ -29,9 +30,7 @@ from midstream.apps.terminal.textpane import TextPane
 from midstream.apps.terminal.views import Heading, Lines, Rows, Sheet
 from midstream.apps.terminal.words import arranged
 
-__all__ = ["PARTS", "PLAYED", "Board", "Fields"]
-
-Fields = dict[str, Any]
+__all__ = ["NARROW", "PAINT_S", "PARTS", "PLAYED", "Board"]
 
 #: What has changed is drawn at most so often.
 PAINT_S = 0.1

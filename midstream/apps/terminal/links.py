@@ -8,7 +8,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from midstream._core.errors import (
@@ -19,14 +19,14 @@ from midstream._core.errors import (
 )
 from midstream._core.validate import check_text
 from midstream.apps.feed import Feed
+from midstream.apps.feed.states import Fields
 from midstream.stream import RecordingsFolder
 
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["AttachLink", "FeedLink", "Link"]
+__all__ = ["AttachLink", "FeedLink", "Link", "Tell"]
 
-Fields = dict[str, Any]
 #: What it is told of how the link is: ``open``, ``closed``, ``over``, and in words.
 Tell = Callable[[str, str], object]
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from rich.style import Style
 from textual.theme import BUILTIN_THEMES, Theme
 
-__all__ = ["PALETTES", "THEMES", "Palette", "palette_of"]
+__all__ = ["PALETTES", "THEMES", "Palette", "mixed", "palette_of"]
 
 
 @dataclass(frozen=True)

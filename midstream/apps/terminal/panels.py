@@ -9,6 +9,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
+from midstream.apps.feed.states import Fields
 from midstream.apps.terminal import pictures
 from midstream.apps.terminal.cells import Line
 from midstream.apps.terminal.palette import Palette
@@ -34,7 +35,6 @@ __all__ = [
     "totals",
 ]
 
-Fields = dict[str, Any]
 
 _SIGNS = {"running": "●", "stopped": "■", "failed": "✗"}
 _BADGES = {"note": "note ", "warn": "warn ", "block": "block", "stop": "stop "}

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from typing import Any
 
 from midstream._core.errors import RecordingError
 from midstream.apps.feed import apply
-from midstream.apps.feed.states import copy_state
+from midstream.apps.feed.states import Fields, copy_state
 
 __all__ = ["SPEEDS", "Replay"]
 
-Fields = dict[str, Any]
 
 #: How fast a recording can be played.
 SPEEDS = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)

@@ -11,6 +11,7 @@ from rich.style import Style
 from textual.message import Message
 from textual.strip import Strip
 
+from midstream.apps.feed.states import Fields
 from midstream.apps.terminal.cells import Line, TextLayout, cells_of, fit, shown
 from midstream.apps.terminal.palette import mixed
 from midstream.apps.terminal.views import Lines
@@ -18,7 +19,6 @@ from midstream.apps.terminal.words import SEVERITIES, severity_of
 
 __all__ = ["TextPane"]
 
-Fields = dict[str, Any]
 _CARET = "▌"
 _MOST_STRIPS = 4096
 

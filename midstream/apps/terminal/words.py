@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from midstream.apps.feed.states import Fields
+
 __all__ = [
     "FILTERS",
     "REGIMES",
@@ -20,8 +22,6 @@ __all__ = [
     "short",
     "size",
 ]
-
-Fields = dict[str, Any]
 
 SEVERITIES = ("note", "warn", "block", "stop")
 REGIMES = {"varied": "varied", "periodic": "goes in circles", "stuck": "has come to rest"}
