@@ -162,16 +162,16 @@ async def test_it_plays_to_its_end(folder):
         await press(app, pilot, "s", "s", "s", "s", "j")
         await until(app, pilot, lambda: app.replay is not None)
         assert app.replay.told["name"] == "a-tale.jsonl"
-        for _ in range(4):
-            await press(app, pilot, "plus")
-        await press(app, pilot, "space")
+        slowest, fastest = ["minus"] * len(SPEEDS), ["plus"] * len(SPEEDS)
+        await press(app, pilot, *slowest, "space")
         assert app.replay.playing
         await press(app, pilot, "space")
         assert not app.replay.playing
-        await press(app, pilot, "space")
+        await press(app, pilot, *fastest, "space")
         await until(app, pilot, lambda: app.replay.ended)
         assert not app.replay.playing
-        await press(app, pilot, "space")
+        await press(app, pilot, *slowest, "space")
+        assert app.replay.playing
         assert app.replay.position < len(app.replay)
 
 
