@@ -299,6 +299,8 @@ class TerminalApp(Board):
 
     def action_row(self, by: int) -> None:
         """Another stream, or recording."""
+        if "list" in self._dirty:  # a key before has changed it
+            self._draw_list()
         self._list.action_move(by)
 
     def action_filter(self) -> None:
