@@ -5,6 +5,8 @@ A feed
     source, `FeedObserver` shows what a `Guard` looks at
 Readers
     `Subscription`, an iterator of `Frame`; `apply` for whoever keeps a copy of the state
+Recordings
+    `Replays`, which makes frames of them, for scrubbers
 
 Dashboards, the servers' broadcasts and metrics read this and nothing else.
 
@@ -90,11 +92,12 @@ from midstream._core.lazy import lazy_exports
 if TYPE_CHECKING:
     from midstream.apps.feed.feeds import Feed
     from midstream.apps.feed.observing import FeedObserver
+    from midstream.apps.feed.replays import Replays
     from midstream.apps.feed.states import apply
     from midstream.apps.feed.streams import FeedStream
     from midstream.apps.feed.subscriptions import Frame, Subscription
 
-__all__ = ["Feed", "FeedObserver", "FeedStream", "Frame", "Subscription", "apply"]
+__all__ = ["Feed", "FeedObserver", "FeedStream", "Frame", "Replays", "Subscription", "apply"]
 
 __getattr__, __dir__ = lazy_exports(
     __name__,
@@ -103,6 +106,7 @@ __getattr__, __dir__ = lazy_exports(
         "FeedObserver": "observing",
         "FeedStream": "streams",
         "Frame": "subscriptions",
+        "Replays": "replays",
         "Subscription": "subscriptions",
         "apply": "states",
     },

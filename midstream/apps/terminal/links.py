@@ -68,7 +68,7 @@ class Link(Protocol):
         """The frame that came last cannot be used."""
 
     async def recordings(self) -> list[Fields]:
-        """What recordings there are, as `midstream.apps.web.replays.Replays.names` has it."""
+        """What recordings there are, as `midstream.apps.feed.replays.Replays.names` has it."""
 
     async def recording(self, name: str) -> list[Fields]:
         """One of them, as lines for `Replay`."""
@@ -91,7 +91,7 @@ class FeedLink:
         feed: Feed,
         recordings: RecordingsFolder | str | os.PathLike[str] | None = None,
     ) -> None:
-        from midstream.apps.web.replays import Replays
+        from midstream.apps.feed.replays import Replays
 
         self._feed = feed
         if recordings is not None and not isinstance(recordings, RecordingsFolder):

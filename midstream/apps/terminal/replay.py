@@ -24,7 +24,7 @@ class Replay:
     Parameters
     ----------
     lines : sequence of dict
-        What `midstream.apps.web.replays.frames_of` yields.
+        What `midstream.apps.feed.replays.frames_of` yields.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class Replay:
 
     Examples
     --------
-    >>> from midstream.apps.web.replays import frames_of
+    >>> from midstream.apps.feed.replays import frames_of
     >>> from midstream.stream import shipped_recordings
     >>> from midstream.stream.recording import read_recording
     >>> recording = read_recording(shipped_recordings()["loop-02"])

@@ -1,7 +1,6 @@
 """The web dashboard: a page over a `Feed`, on this machine or, with a token, for others.
 
-`Dashboard` serves it; needs the extra ``ui``. `Access` says who may read, `Replays` reads
-recordings for the page's scrubber.
+`Dashboard` serves it; needs the extra ``ui``. `Access` says who may read.
 
 Notes
 -----
@@ -31,10 +30,7 @@ from midstream._core.lazy import lazy_exports
 if TYPE_CHECKING:
     from midstream.apps.web.access import Access
     from midstream.apps.web.dashboard import Dashboard
-    from midstream.apps.web.replays import Replays
 
-__all__ = ["Access", "Dashboard", "Replays"]
+__all__ = ["Access", "Dashboard"]
 
-__getattr__, __dir__ = lazy_exports(
-    __name__, {"Access": "access", "Dashboard": "dashboard", "Replays": "replays"}
-)
+__getattr__, __dir__ = lazy_exports(__name__, {"Access": "access", "Dashboard": "dashboard"})

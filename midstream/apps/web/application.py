@@ -24,8 +24,8 @@ from midstream._core.errors import (
 )
 from midstream.apps.feed import Feed, Subscription
 from midstream.apps.feed.counting import feed_families
+from midstream.apps.feed.replays import Replays
 from midstream.apps.web.access import Access, Guarded
-from midstream.apps.web.replays import Replays
 from midstream.stream.telemetry import CONTENT_TYPE, exposition
 
 __all__ = ["PageServer", "resume_after"]

@@ -15,8 +15,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_int, check_text
 from midstream.apps.feed import Feed
+from midstream.apps.feed.replays import Replays
 from midstream.apps.web.access import Access, check_names, is_loopback
-from midstream.apps.web.replays import Replays
 from midstream.quic import Config, Identity, webtransport
 from midstream.stream import RecordingsFolder
 

@@ -12,11 +12,11 @@ pytest.importorskip("textual", reason="the dashboard in a terminal needs the ext
 from apps.terminal.looking import looking, press, said, settled, toasts, until
 
 from midstream.apps.feed import Feed, apply
+from midstream.apps.feed.replays import frames_of
 from midstream.apps.feed.states import copy_state
 from midstream.apps.terminal import Replay
 from midstream.apps.terminal.replay import SPEEDS
 from midstream.apps.terminal.scrubber import Scrubber
-from midstream.apps.web.replays import frames_of
 from midstream.errors import RecordingError
 from midstream.stream import shipped_recordings
 from midstream.stream.recording import read_recording
