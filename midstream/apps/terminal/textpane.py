@@ -44,7 +44,7 @@ class TextPane(Lines):
         self._key: str | None = None
         self._start = 0
         self._text: str | None = None
-        self._running = False
+        self._growing = False
         self._nothing = ""
         #: Of each finding: where it begins and ends in what is kept, severity, number.
         self._spans: list[tuple[int, int, str, int]] = []
@@ -85,8 +85,8 @@ class TextPane(Lines):
         self._key, self._start, self._spans = key, start, spans
         self._nothing = nothing if kept is None else ""
         running = running and kept is not None
-        if running != self._running:
-            self._running = running
+        if running != self._growing:
+            self._growing = running
             self._forget_from(len(self.layout_of_text) - 1)
         self._text = text
         self._lay_out()
@@ -164,7 +164,7 @@ class TextPane(Lines):
         if not segments and spans and room:  # an empty line within a finding
             segments.append(Segment(" ", self._style(spans)))
             room -= 1
-        if last and self._running and room:
+        if last and self._growing and room:
             segments.append(Segment(_CARET, self.palette.accent))
         return Strip(segments)
 

@@ -389,3 +389,14 @@ async def test_a_reader_that_was_behind_is_told_so():
         await until(app, pilot, lambda: "49" in (app.query_one(TextPane)._text or ""))
         assert "frames missed" in said(app)
         assert "0 1 2 3" in said(app)
+
+
+async def test_no_name_of_textuals_own_is_taken():
+    # One that was, whether its queue runs, kept a text that does not grow from being drawn.
+    feed = Feed()
+    feed.open("pictures").event(text("", kind="video"), 0)
+    async with looking(feed) as (app, pilot):
+        await until(app, pilot, lambda: app.live["streams"])
+        pane = app.query_one(TextPane)
+        assert pane.is_running
+        assert "This stream has no text." in said(app)
