@@ -9,6 +9,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual.strip import Strip
 
+from midstream._core.words import counted
 from midstream.apps.feed.states import Fields
 from midstream.apps.terminal import pictures
 from midstream.apps.terminal.cells import Line
@@ -139,7 +140,7 @@ def totals(
     if line.room > 45:
         line.put(f"{gap}p50 {milliseconds(latency['p50_ms'])}", palette.text)
         line.put(f" p99 {milliseconds(latency['p99_ms'])}", palette.text)
-    line.put(f"{gap}{told['findings']:,} findings", palette.text)
+    line.put(f"{gap}{counted(told['findings'], 'finding')}", palette.text)
     for severity in reversed(SEVERITIES):
         count = told["by_severity"].get(severity, 0)
         if count and line.room > 12:

@@ -50,7 +50,7 @@ async def test_a_stream_is_shown_with_what_is_found():
         pane = app.query_one(TextPane)
         begin, end = report.findings[-1].start, report.findings[-1].end
         drawn = [segment for strip in pane._drawn for segment in strip]
-        marked = [segment.text for segment in drawn if is_marked(segment, app)]
+        marked = [segment for segment in drawn if is_marked(segment, app)]
         words = feed.state["streams"]["s1"]["texts"]["text/0"]["text"][begin:end]
         assert "".join("".join(marked).split()) in "".join(words.split())
         assert marked
@@ -400,3 +400,13 @@ async def test_no_name_of_textuals_own_is_taken():
         pane = app.query_one(TextPane)
         assert pane.is_running
         assert "This stream has no text." in said(app)
+
+
+async def test_one_finding_is_not_findings():
+    feed = Feed()
+    stream = feed.open("one")
+    stream.event(text("again again"), 0)
+    stream.finding(finding(0, 0, 5))
+    async with looking(feed) as (app, pilot):
+        await until(app, pilot, lambda: app.live["totals"]["findings"] == 1)
+        assert "  1 finding " in said(app)
