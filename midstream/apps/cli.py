@@ -405,7 +405,8 @@ def serve(
 
     Clients send messages and sequences, and ask for what is in them: process, analyze, compare,
     detect_pattern, behavior, status. Each has a state of its own; what is processed is broadcast to
-    those who subscribe.
+    those who subscribe. Over a WebSocket, {"type": "process", "message": "hello"} is a request;
+    over HTTP, POST /process takes {"message": "hello"}, and GET /stream has the broadcast.
     """
     from midstream.apps.serve import serve as run
 

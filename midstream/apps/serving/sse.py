@@ -130,7 +130,8 @@ class SseApp:
             headers.append((b"allow", allow.encode()))
             raise Refusal("method", f"{path} takes {allow}")
         else:
-            raise Refusal("not_found", "there is no such path")
+            others = ", ".join(sorted(_GETS | _POSTS))
+            raise Refusal("not_found", f"there is no such path; there are {others}")
 
     # Requests.
 

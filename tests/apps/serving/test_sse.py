@@ -469,3 +469,10 @@ async def test_what_was_counted_as_prometheus_reads_it():
     assert samples["midstream_server_clients",] == 1
     assert samples["midstream_server_requests_total",] == 2
     assert samples["midstream_server_refused_total", "bad_request"] == 1
+
+
+async def test_a_wrong_path_is_told_which_there_are():
+    async with running() as it:
+        lost = (await it.client.get("/")).json()
+        for path in ("/process", "/stream", "/metrics", "/healthz"):
+            assert path in lost["error"]
