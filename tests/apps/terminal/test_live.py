@@ -50,7 +50,7 @@ async def test_a_stream_is_shown_with_what_is_found():
         pane = app.query_one(TextPane)
         begin, end = report.findings[-1].start, report.findings[-1].end
         drawn = [segment for strip in pane._drawn for segment in strip]
-        marked = [segment for segment in drawn if is_marked(segment, app)]
+        marked = [segment.text for segment in drawn if is_marked(segment, app)]
         words = feed.state["streams"]["s1"]["texts"]["text/0"]["text"][begin:end]
         assert "".join("".join(marked).split()) in "".join(words.split())
         assert marked
