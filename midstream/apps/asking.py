@@ -384,11 +384,21 @@ def _bounded(file: BinaryIO, name: str) -> bytes:
 def _sequence(text: str) -> Any:
     """What ``compare`` is given: @FILE is what stands in the file."""
     if not text.startswith("@"):
-        return _literal(text)
+        return _given(text)
     try:
-        return _literal(_read(text[1:]).decode("utf-8-sig"))
+        return _given(_read(text[1:]).decode("utf-8-sig"))
     except UnicodeDecodeError:
         raise SourceError(f"{text[1:]}: not UTF-8") from None
+
+
+def _given(text: str) -> Any:
+    """A text, or an array; what begins like one and is none is a mistake."""
+    if not text.lstrip().startswith("["):
+        return _literal(text)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise typer.BadParameter(f"{one_line(text[:60])!r} is no JSON array: {error}") from None
 
 
 def _literal(text: str) -> Any:

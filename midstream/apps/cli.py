@@ -22,6 +22,7 @@ Where the output goes, and what ``--json`` prints, is said in `midstream.apps.sh
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -888,6 +889,19 @@ def _follow(
 def _color(no_color: bool) -> bool:
     # Any value but the empty one counts: https://no-color.org
     return not no_color and not os.environ.get("NO_COLOR")
+
+
+def _join_lines(group: typer.Typer) -> None:
+    """Let help break lines where a terminal ends, and not where these sources do."""
+    for command in group.registered_commands:
+        text = command.help or inspect.getdoc(command.callback) or ""
+        command.help = "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            _join_lines(inner.typer_instance)
+
+
+_join_lines(app)
 
 
 if __name__ == "__main__":

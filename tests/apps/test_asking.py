@@ -138,6 +138,7 @@ def test_compare_files(conversation):
         (["a", "b", "--set", "window"], "is not NAME=VALUE"),
         (["[1]", "[2]", "--set", "wundow=1"], "wundow"),
         (["a", "b", "--unit", "letters"], "unit must be"),
+        (["[1, 2", "b"], "is no JSON array"),
     ],
 )
 def test_what_cannot_be_compared(given, says):
@@ -204,3 +205,10 @@ def test_on_a_terminal_it_asks():
         process.wait()
         os.close(master)
     assert b"/help" in said
+
+
+def test_help_breaks_lines_where_the_terminal_ends():
+    said = run("serve", "--help", env={"COLUMNS": "80"}).out
+    words = [line.strip() for line in said.splitlines()]
+    begin = next(number for number, line in enumerate(words) if line.startswith("Clients send"))
+    assert all(len(line) > 50 for line in words[begin : begin + 2])
