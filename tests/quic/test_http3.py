@@ -359,7 +359,7 @@ async def test_closing_a_response_ends_its_generator() -> None:
         async with await client.request("GET", "/") as response:
             assert await anext(aiter(response))
         await closed.wait()
-        with pytest.raises(http3.Http3Error, match="limit of 5000") as caught:
+        with pytest.raises(http3.Http3Error, match="limit of 5,000 bytes") as caught:
             await (await client.request("GET", "/")).read(limit=5000)
         assert caught.value.code_name == "H3_EXCESSIVE_LOAD"
 
