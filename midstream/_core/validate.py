@@ -18,6 +18,7 @@ __all__ = [
     "check_iterable",
     "check_mapping",
     "check_path",
+    "check_positive_fields",
     "check_real",
     "check_text",
     "did_you_mean",
@@ -184,6 +185,29 @@ def check_path(name: str, value: str | os.PathLike[str]) -> str:
     if "\0" in path:
         raise ArgumentValueError(f"{name} must not hold NUL, got {path!r:.200}")
     return path
+
+
+def check_positive_fields(settings: Any, *, high: float | None = None) -> None:
+    """Check each field of a frozen dataclass of limits: above 0, in seconds where it ends in ``_s``.
+
+    Parameters
+    ----------
+    settings : dataclass
+        Its times become float.
+    high : float, optional
+        Longest time, in seconds.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentValueError
+        A field is no integer from 1, or no time from a millisecond.
+    """
+    for name in settings.__dataclass_fields__:
+        value = getattr(settings, name)
+        if name.endswith("_s"):
+            object.__setattr__(settings, name, check_real(name, value, low=1e-3, high=high))
+        else:
+            check_int(name, value, low=1)
 
 
 def did_you_mean(word: object, known: Sequence[str]) -> str:

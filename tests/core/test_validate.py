@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -18,6 +19,7 @@ from midstream._core.validate import (
     check_callback,
     check_choice,
     check_int,
+    check_positive_fields,
     check_real,
 )
 
@@ -104,3 +106,26 @@ def test_what_nobody_would_await_is_no_callback(value: Any, message: str) -> Non
     assert _CO_COROUTINE == inspect.CO_COROUTINE
     with pytest.raises(ArgumentTypeError, match=message):
         check_callback("f", value)
+
+
+@dataclass(frozen=True)
+class Limits:
+    max_bytes: int = 10
+    wait_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive_fields(self, high=60.0)
+
+
+def test_fields_of_limits() -> None:
+    limits = Limits(3, 2)
+    assert (limits.max_bytes, limits.wait_s) == (3, 2.0)
+    assert isinstance(limits.wait_s, float)
+    for wrong, says in (
+        ({"max_bytes": 0}, "max_bytes"),
+        ({"max_bytes": 1.5}, "max_bytes"),
+        ({"wait_s": 0.0}, "wait_s"),
+        ({"wait_s": 61.0}, "wait_s"),
+    ):
+        with pytest.raises((ArgumentTypeError, ArgumentValueError), match=says):
+            Limits(**wrong)

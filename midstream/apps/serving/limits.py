@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from midstream._core.validate import check_int, check_real
+from midstream._core.validate import check_positive_fields
 
 __all__ = ["ServingLimits"]
 
@@ -101,9 +101,4 @@ class ServingLimits:
     request_timeout_s: float = 20.0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name.endswith("_s"):
-                object.__setattr__(self, field.name, check_real(field.name, value, low=1e-3))
-            else:
-                check_int(field.name, value, low=1)
+        check_positive_fields(self)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from midstream._core.errors import ArgumentTypeError
-from midstream._core.validate import check_int, check_real
+from midstream._core.validate import check_int, check_positive_fields, check_real
 
 __all__ = ["MediaAnalysis", "MediaLimits", "check_settings"]
 
@@ -155,13 +155,7 @@ class MediaLimits:
     max_messages_per_s: float = 1000.0
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(field.default, float):
-                seconds = check_real(field.name, value, low=1e-3, high=1e9)
-                object.__setattr__(self, field.name, seconds)
-            else:
-                check_int(field.name, value, low=1)
+        check_positive_fields(self, high=1e9)
 
 
 def check_settings(

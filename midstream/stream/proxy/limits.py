@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from midstream._core.errors import ArgumentTypeError
-from midstream._core.validate import check_int, check_real
+from midstream._core.validate import check_positive_fields
 
 __all__ = ["ProxyLimits", "check_limits"]
 
@@ -88,12 +88,7 @@ class ProxyLimits:
     max_recordings_bytes: int = 8192 * _MIB
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name.endswith("_s"):
-                object.__setattr__(self, field.name, check_real(field.name, value, low=1e-3))
-            else:
-                check_int(field.name, value, low=1)
+        check_positive_fields(self)
 
 
 def check_limits(limits: ProxyLimits | None) -> ProxyLimits:
