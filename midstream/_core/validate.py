@@ -188,7 +188,7 @@ def check_path(name: str, value: str | os.PathLike[str]) -> str:
 
 
 def check_positive_fields(settings: Any, *, high: float | None = None) -> None:
-    """Check each field of a frozen dataclass of limits: above 0, in seconds where it ends in ``_s``.
+    """Check each field of a frozen dataclass: integers from 1, and times, which end in ``_s``.
 
     Parameters
     ----------
