@@ -510,6 +510,8 @@ def dash(
     token_env: opt.DashTokenEnv = None,
     token_file: opt.DashTokenFile = None,
     allow_host: opt.DashHosts = None,
+    certificate: opt.Certificate = None,
+    key: opt.Key = None,
     recordings_folder: opt.DashRecordings = None,
     open_browser: opt.OpenBrowser = False,
     rules: opt.WatchRules = None,
@@ -533,13 +535,15 @@ def dash(
 
     In the terminal, where there is one, else as a page for browsers. Recordings of a folder can be
     played, step by step, forwards and back. Others than this machine need a token to see the page;
-    it is part of the address that is told.
+    it is part of the address that is told, and safe from who reads the network with --certificate.
     """
     from midstream.apps import dash as app_dash
     from midstream.apps.web.access import is_loopback
 
     if not sources and recordings_folder is None and attach is None:
         raise typer.BadParameter("say what to show: SOURCE, --recordings FOLDER, or --attach URL")
+    if key is not None and certificate is None:
+        raise typer.BadParameter("--key goes only with --certificate")
     for_page = {
         "--web": web,
         "--host": host != "127.0.0.1",
@@ -547,6 +551,7 @@ def dash(
         "--token-env": token_env is not None,
         "--token-file": token_file is not None,
         "--allow-host": bool(allow_host),
+        "--certificate": certificate is not None,
         "--open": open_browser,
     }
     color = _color(no_color)
@@ -569,6 +574,7 @@ def dash(
             token=app_dash.find_token(token_env, token_file, needed=not is_loopback(host)),
             recordings=recordings_folder,
             hosts=allow_host or (),
+            tls=None if certificate is None else (certificate, key or certificate),
             open_browser=open_browser,
         )
     status = app_dash.dash(

@@ -135,6 +135,8 @@ class WebDisplay:
         Folder of recordings that can be played.
     hosts : collection of str
         Further names under which it may be asked.
+    tls : tuple of two paths, optional
+        As of `Dashboard`.
     open_browser : bool, default False
         Open it in this machine's browser.
 
@@ -155,19 +157,24 @@ class WebDisplay:
         token: str | None = None,
         recordings: Path | None = None,
         hosts: Collection[str] = (),
+        tls: tuple[Path, Path] | None = None,
         open_browser: bool = False,
     ) -> None:
         # What is not installed, or cannot be used, shows now and not when all is running.
         from midstream.apps.web import Access, Dashboard
+        from midstream.stream.tls import check_tls
 
         try:
             Access(host, token=token, hosts=hosts)
+            check_tls(tls)
         except (ArgumentTypeError, ArgumentValueError) as error:
             raise typer.BadParameter(str(error)) from None
+        except OSError as error:
+            raise typer.BadParameter(f"--certificate: {error}") from None
         self._told = told
         self._open_browser = open_browser
         self._make: Callable[[Feed], Dashboard] = lambda feed: Dashboard(
-            feed, host, port, token=token, recordings=recordings, hosts=hosts
+            feed, host, port, token=token, recordings=recordings, hosts=hosts, tls=tls
         )
 
     async def run(self, feed: Feed, stop: asyncio.Event, ready: Callable[[], object]) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import ssl
 import stat
 import sys
 import urllib.request
@@ -189,3 +190,23 @@ async def test_the_proxys_streams_are_shown_beside_it(tmp_path):
             process.send_signal(signal.SIGTERM)
             done = await asyncio.to_thread(finished, process)
     assert done.status == 128 + signal.SIGTERM
+
+
+def test_the_page_is_served_over_https(tmp_path):
+    from midstream.quic.certificates import Identity
+
+    chain, key = Identity.development().save(tmp_path)
+    with dash("sim:story", "--certificate", chain, "--key", key) as process:
+        row = json.loads(read_until(process.stdout, b"\n").splitlines()[0])
+        assert row["url"].startswith("https://127.0.0.1:")
+        trusted = ssl.create_default_context(cafile=str(chain))
+        trusted.check_hostname = False
+        with urllib.request.urlopen(row["url"], context=trusted) as answer:
+            assert answer.status == 200
+    for options, says in (
+        (["--key", key], "--key goes only with --certificate"),
+        (["--certificate", __file__], "in PEM"),
+    ):
+        done = run("dash", "sim:story", "--web", "--port", 0, *options)
+        assert done.status == 2
+        assert says in " ".join(done.err.replace("│", "").split())

@@ -21,6 +21,7 @@ from midstream.apps.serving.limits import ServingLimits
 from midstream.apps.serving.service import AgentService
 from midstream.apps.serving.websocket import GOING_AWAY
 from midstream.stream.listening import HeadLimitedProtocol, QuietServer, listening
+from midstream.stream.tls import check_tls
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
@@ -107,7 +108,7 @@ class AgentServers:
             for name, port in (("ws", ws_port), ("sse", sse_port))
             if port is not None
         }
-        self._tls = tls if tls is not None else (None, None)
+        self._tls = check_tls(tls)
         self._servers = {name: self._server(name) for name in self._ports}
         self.ws_address: tuple[str, int] | None = None
         self.sse_address: tuple[str, int] | None = None

@@ -19,6 +19,7 @@ from midstream.apps.feed.replays import Replays
 from midstream.apps.web.access import Access, check_names, is_loopback
 from midstream.quic import Config, Identity, webtransport
 from midstream.stream import RecordingsFolder
+from midstream.stream.tls import check_tls
 
 try:
     import uvicorn
@@ -61,6 +62,9 @@ class Dashboard:
         Recordings that can be played in the page.
     hosts : collection of str, optional
         Further names under which the server may be asked.
+    tls : tuple of two paths, optional
+        Files of a certificate's chain and of its key, in PEM: the page is then served over HTTPS.
+        Without, who can read the network can read a token.
     transport : bool, default True
         Serve WebTransport as well, for browsers on this machine: on loopback, at the UDP port of
         the page's number if that is free.
@@ -79,7 +83,7 @@ class Dashboard:
     ArgumentTypeError, ArgumentValueError
         An argument cannot be used, or there is no token where others can reach the server.
     OSError
-        When entered: the address cannot be used.
+        A file of `tls` cannot be read; when entered: the address cannot be used.
 
     Notes
     -----
@@ -107,6 +111,7 @@ class Dashboard:
         token: str | None = None,
         recordings: RecordingsFolder | str | os.PathLike[str] | None = None,
         hosts: Collection[str] = (),
+        tls: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
         transport: bool = True,
         title: str = "midstream",
     ) -> None:
@@ -127,6 +132,8 @@ class Dashboard:
             transport=self._told_transport,
             title=check_text("title", title),
         )
+        self._tls = check_tls(tls)
+        self._scheme = "http" if tls is None else "https"
         self._with_transport = bool(transport)
         self._identity: Identity | None = None
         self._quic: webtransport.Server | None = None
@@ -148,7 +155,7 @@ class Dashboard:
         shown = f"[{host}]" if ":" in host else host
         token = self._access.token
         fragment = "" if token is None else f"#token={quote(token, safe='')}"
-        return f"http://{shown}:{port}/{fragment}"
+        return f"{self._scheme}://{shown}:{port}/{fragment}"
 
     @property
     def access(self) -> Access:
@@ -178,6 +185,8 @@ class Dashboard:
                 proxy_headers=False,
                 limit_concurrency=512,
                 timeout_graceful_shutdown=_LAST_S,
+                ssl_certfile=self._tls[0],
+                ssl_keyfile=self._tls[1],
             )
             self._server = HttpServer(config)
             self._serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
@@ -210,7 +219,7 @@ class Dashboard:
     async def _serve_quic(self, exits: contextlib.AsyncExitStack, port: int) -> None:
         self._identity = Identity.development()
         names = dict.fromkeys(("localhost", "127.0.0.1", "[::1]", self._host))
-        origins = [f"http://{name}:{port}" for name in names]
+        origins = [f"{self._scheme}://{name}:{port}" for name in names]
         # The same number as the page's: one that comes back after a restart may connect there.
         for number in (port, 0):
             server = webtransport.serve(

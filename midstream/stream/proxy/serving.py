@@ -6,17 +6,17 @@ import asyncio
 import logging
 import math
 import os
-import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from midstream._core.errors import ArgumentTypeError, ArgumentValueError
-from midstream._core.validate import check_int, check_path, check_real, check_text
+from midstream._core.errors import ArgumentTypeError
+from midstream._core.validate import check_int, check_real, check_text
 from midstream.stream.listening import HeadLimitedProtocol, QuietServer, listening
 from midstream.stream.proxy.routes import error_body
+from midstream.stream.tls import check_tls
 
 if TYPE_CHECKING:
     from midstream.stream.proxy.application import Proxy
@@ -98,25 +98,7 @@ class ProxyServer:
         self._host = check_text("host", host)
         self._port = check_int("port", port, low=0, high=65535)
         self._drain_s = check_real("drain_s", drain_s, low=0)
-        chain: str | None = None
-        key: str | None = None
-        if tls is not None:
-            if not isinstance(tls, (tuple, list)) or len(tls) != 2:
-                raise ArgumentTypeError(
-                    f"tls must be the files of a certificate and of its key, got {tls!r:.60}"
-                )
-            chain, key = (check_path(f"tls[{k}]", file) for k, file in enumerate(tls))
-        if chain is not None:
-            try:  # now, not when it is to serve
-                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(chain, key)
-            except ssl.SSLError as error:
-                raise ArgumentValueError(
-                    f"tls must be a certificate and its key in PEM, got {chain!r} and {key!r}: "
-                    f"{error.reason or 'one of them is not in PEM'}"
-                ) from None
-            except OSError as error:
-                named = chain if not os.access(chain, os.R_OK) else key
-                raise OSError(error.errno, error.strerror, named) from error
+        chain, key = check_tls(tls)
         protocol = type("BoundProtocol", (_Protocol,), {"limits": proxy.limits})
         self._server = QuietServer(
             uvicorn.Config(

@@ -8,6 +8,7 @@ import itertools
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -22,7 +23,7 @@ pytest.importorskip("starlette", reason="the web dashboard needs the extra 'ui'"
 from midstream.apps.feed import Feed, apply
 from midstream.apps.web import Dashboard, application, http
 from midstream.errors import ArgumentTypeError, ArgumentValueError
-from midstream.quic import Config, webtransport
+from midstream.quic import Config, Identity, webtransport
 from midstream.stream import Event, shipped_recordings
 
 TOKEN = "correct horse battery staple"
@@ -515,3 +516,37 @@ async def test_totals_as_prometheus_reads_them(feed: Feed) -> None:
     assert "midstream_feed_characters_total 4" in lines
     assert 'midstream_feed_streams_ended_total{outcome="stopped"} 1' in lines
     assert "one" not in answer.text.replace("Streams no longer", "")
+
+
+async def test_the_page_over_https(feed: Feed, tmp_path: Path) -> None:
+    chain, key = Identity.development().save(tmp_path)
+    trusted = ssl.create_default_context(cafile=str(chain))
+    trusted.check_hostname = False
+    async with (
+        Dashboard(feed, token=TOKEN, tls=(chain, key)) as page,
+        httpx2.AsyncClient(base_url=page.url.partition("#")[0], verify=trusted) as http,
+    ):
+        assert page.url.startswith("https://127.0.0.1:")
+        assert (await http.get("/")).status_code == 200
+        origin = page.url.partition("/#")[0]
+        answer = await http.post("/api/login", json={"token": TOKEN}, headers={"origin": origin})
+        assert answer.status_code in (200, 204)
+        cookie = answer.headers["set-cookie"].lower()
+        assert "secure" in cookie
+        assert "httponly" in cookie
+        foreign = await http.post(
+            "/api/login",
+            json={"token": TOKEN},
+            headers={"origin": origin.replace("https", "http")},
+        )
+        assert foreign.status_code == 403
+        assert (await http.get("/api/session")).status_code == 200
+
+
+def test_certificates_that_cannot_be_used() -> None:
+    with pytest.raises(ArgumentTypeError, match="tls must be the files"):
+        Dashboard(Feed(), tls="chain.pem")  # type: ignore[arg-type]
+    with pytest.raises(ArgumentValueError, match="in PEM"):
+        Dashboard(Feed(), tls=(__file__, __file__))
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        Dashboard(Feed(), tls=("/nowhere.pem", "/nowhere.pem"))
