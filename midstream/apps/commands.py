@@ -161,8 +161,7 @@ def simulate(
 ) -> None:
     """Serve simulated models as OpenAI's and Anthropic's APIs do: no key, no network, no cost.
 
-    Ask for the model sim-loop to get a loop, for sim-agent to get tool calls, and so on. Only
-    streams are answered: ask with stream=true.
+    Ask for the model sim-loop to get a loop, for sim-agent to get tool calls, and so on.
     """
     from midstream.apps.simulate import serve as run
 

@@ -15,6 +15,7 @@ from midstream.stream.recording.exporting import timed_sse
 from midstream.stream.recording.payloads import Facts
 from midstream.stream.simulating.streams import SCENARIOS, simulated_events
 from midstream.stream.simulating.timing import Timing
+from midstream.stream.simulating.whole import whole_answer
 
 __all__ = ["SimulatedEndpoint"]
 
@@ -73,8 +74,8 @@ class SimulatedEndpoint:
 
     Notes
     -----
-    Only streams are answered; ``stream: false`` gets 400 in the provider's form. Keys are not
-    looked at. ``GET /v1/models`` lists the scenarios. One event loop.
+    Without ``stream: true``, the whole answer comes as one object, when its last piece would have
+    come. Keys are not looked at. ``GET /v1/models`` lists the scenarios. One event loop.
 
     Examples
     --------
@@ -116,12 +117,13 @@ class SimulatedEndpoint:
                 return
             if scope["method"] != "POST":
                 raise _RefusalError(405, f"{scope['method']} is not served here")
-            events = self._events(_request(await _body(receive)))
+            request = _request(await _body(receive))
+            events = self._events(request)
         except _RefusalError as refusal:
             error = {"type": "invalid_request_error", "message": str(refusal)}
             await _json(send, refusal.status, {"type": "error", "error": error})
             return
-        await self._answer(api, events, receive, send)
+        await self._answer(api, request, events, receive, send)
 
     async def _other(self, scope: dict[str, Any], send: Send) -> None:
         if scope["path"] != "/v1/models" or scope["method"] != "GET":
@@ -130,8 +132,6 @@ class SimulatedEndpoint:
         await _json(send, 200, {"object": "list", "data": models})
 
     def _events(self, request: dict[str, Any]) -> Iterator[Event]:
-        if not request.get("stream"):
-            raise _RefusalError(400, "only streams are simulated: ask with stream=true")
         model = request.get("model")
         name = model.removeprefix(_PREFIX) if isinstance(model, str) else ""
         most = [
@@ -148,7 +148,12 @@ class SimulatedEndpoint:
         )
 
     async def _answer(
-        self, api: str, events: Iterator[Event], receive: Receive, send: Send
+        self,
+        api: str,
+        request: dict[str, Any],
+        events: Iterator[Event],
+        receive: Receive,
+        send: Send,
     ) -> None:
         # In a thread: long answers would hold all others up.
         made, reset = await asyncio.to_thread(_made, events)
@@ -156,6 +161,9 @@ class SimulatedEndpoint:
             made = [
                 event for event in made if event.stream_id in ("0", "") or "/" in event.stream_id
             ]
+        if not request.get("stream"):
+            await self._answer_whole(api, request, made, reset, send)
+            return
         gone = asyncio.ensure_future(_until_gone(receive))
         began_ns = monotonic_ns()
         head = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
@@ -175,6 +183,26 @@ class SimulatedEndpoint:
             self.answered += 1
         finally:
             gone.cancel()
+
+    async def _answer_whole(
+        self,
+        api: str,
+        request: dict[str, Any],
+        made: list[Event],
+        broken: EndpointError | None,
+        send: Send,
+    ) -> None:
+        """Answer with one object, when the last piece of it would have come."""
+        await asyncio.sleep(s_from_ns(made[-1].t_ns if made else 0) / self._speed)
+        failed = next((event.text for event in made if event.kind == "error"), None)
+        if broken is not None or failed is not None:
+            error = {"type": "server_error", "message": failed or str(broken)}
+            await _json(send, 503, {"type": "error", "error": error})
+            return
+        model = request.get("model")
+        answer = whole_answer(made, api, model if isinstance(model, str) else _PREFIX)
+        await _json(send, 200, answer)
+        self.answered += 1
 
 
 def _made(events: Iterator[Event]) -> tuple[list[Event], EndpointError | None]:

@@ -112,12 +112,41 @@ async def test_a_reset_is_one():
     assert len(chunks) > 100
 
 
-async def test_what_cannot_be_answered_is_told_in_the_providers_form():
+async def test_what_is_not_served_is_told_in_the_providers_form():
     async with asking(SimulatedEndpoint(**FAST)) as sdk:
-        with pytest.raises(openai.BadRequestError, match="stream=true"):
-            await sdk.chat.completions.create(model="m", messages=ASKED)
         with pytest.raises(openai.NotFoundError, match="/v1/embeddings is not served"):
             await sdk.embeddings.create(model="m", input="a")
+
+
+async def test_whole_answers_through_the_official_sdks():
+    async with (
+        within(),
+        served(SimulatedEndpoint(seed=3, **FAST)) as url,
+        openai.AsyncOpenAI(api_key="k", base_url=f"{url}/v1", max_retries=0) as sdk,
+        anthropic.AsyncAnthropic(api_key="k", base_url=url, max_retries=0) as other,
+    ):
+        chat = await sdk.chat.completions.create(model="sim-story", messages=ASKED)
+        assert chat.choices[0].message.content == said("story", 3)
+        assert chat.usage.completion_tokens > 100
+        agent = await sdk.chat.completions.create(model="sim-agent", messages=ASKED)
+        calls = agent.choices[0].message.tool_calls
+        assert {call.function.name for call in calls} == {"read_file", "search"}
+        three = await sdk.chat.completions.create(model="sim-choices", messages=ASKED)
+        assert [choice.index for choice in three.choices] == [0, 1, 2]
+        response = await sdk.responses.create(model="sim-reasoning", input="Hi")
+        assert response.output_text == said("reasoning", 6)
+        cut = await sdk.responses.create(model="sim-loop", input="Hi")
+        assert cut.incomplete_details.reason == "max_output_tokens"
+        message = await other.messages.create(model="sim-story", max_tokens=9999, messages=ASKED)
+        assert message.content[0].text == said("story", 8)
+        assert message.stop_reason == "end_turn"
+
+
+@pytest.mark.parametrize("fault", ["reset", "error"])
+async def test_a_whole_answer_that_fails(fault):
+    async with asking(SimulatedEndpoint(faults=[fault], **FAST)) as sdk:
+        with pytest.raises(openai.InternalServerError):
+            await sdk.chat.completions.create(model="m", messages=ASKED)
 
 
 async def test_a_smaller_limit_of_the_request_counts():
