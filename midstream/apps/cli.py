@@ -80,6 +80,11 @@ def main() -> None:
         app()
     except OutputClosed:
         raise SystemExit(_BROKEN_PIPE) from None
+    except SystemExit as ended:
+        # Help that nobody reads: rich makes it 1, which says here that something was found.
+        if isinstance(ended.__context__, BrokenPipeError):
+            raise SystemExit(_BROKEN_PIPE) from None
+        raise
     except Interrupted as signalled:
         raise SystemExit(128 + signalled.number) from None
     except MidstreamError as error:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
 
 import pytest
-from apps.program import STYLE, run, run_in_terminal, screen
+from apps.program import COMMAND, STYLE, environment, run, run_in_terminal, screen
 
 from midstream.stream import load, shipped_recordings
 
@@ -173,3 +176,15 @@ def test_the_demo_as_json():
     assert done.status == 0
     assert [row["type"] for row in done.rows] == ["finding", "report", "report"]
     assert [row["source"] for row in done.of_type("report")] == ["loop-04", "healthy-03"]
+
+
+def test_help_that_nobody_reads_is_no_finding():
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [*COMMAND, "--help"], stdout=write, env=environment(), timeout=60, check=False
+        )
+    finally:
+        os.close(write)
+    assert done.returncode == 128 + signal.SIGPIPE
