@@ -23,7 +23,6 @@ Where the output goes, and what ``--json`` prints, is said in `midstream.apps.sh
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -36,7 +35,13 @@ from midstream import __version__
 from midstream.apps import inputs
 from midstream.apps import options as opt
 from midstream.apps.commands import commands
-from midstream.apps.output import Interrupted, OutputClosed, tell_error, telling_warnings
+from midstream.apps.output import (
+    Interrupted,
+    OutputClosed,
+    tell_error,
+    telling_warnings,
+    wants_color,
+)
 from midstream.apps.recordings import recordings
 from midstream.apps.tools import tools
 from midstream.errors import MidstreamError
@@ -138,7 +143,7 @@ def demo(
     """See a model fall into a loop, and midstream stop it. Takes five seconds, needs no network."""
     from midstream.apps.demo import play
 
-    raise typer.Exit(play(what.value, speed, json_lines=json_lines, color=_color(no_color)))
+    raise typer.Exit(play(what.value, speed, json_lines=json_lines, color=wants_color(no_color)))
 
 
 @app.command(epilog=_EPILOG)
@@ -244,7 +249,7 @@ def replay(
                 policies=inputs.open_policies(rules),
                 recover=recover,
                 json_lines=json_lines,
-                color=_color(no_color),
+                color=wants_color(no_color),
             )
         raise typer.Exit(status)
     _follow(
@@ -368,7 +373,7 @@ def publish(
         format=format,
         speed=speed,
         json_lines=json_lines,
-        color=_color(no_color),
+        color=wants_color(no_color),
     )
     raise typer.Exit(status)
 
@@ -436,7 +441,7 @@ def serve(
         certificate=certificate,
         key=key,
         json_lines=json_lines,
-        color=_color(no_color),
+        color=wants_color(no_color),
     )
     raise typer.Exit(status)
 
@@ -496,7 +501,7 @@ def proxy(
         certificate=certificate,
         key=key,
         json_lines=json_lines,
-        color=_color(no_color),
+        color=wants_color(no_color),
     )
     raise typer.Exit(status)
 
@@ -559,7 +564,7 @@ def dash(
         "--certificate": certificate is not None,
         "--open": open_browser,
     }
-    color = _color(no_color)
+    color = wants_color(no_color)
     in_terminal = app_dash.in_terminal(
         terminal or attach is not None,
         [name for name, given in for_page.items() if given],
@@ -637,7 +642,7 @@ def check(
         missing=missing.value,
         every=every,
         json_lines=json_lines,
-        color=_color(no_color),
+        color=wants_color(no_color),
     )
     raise typer.Exit(status)
 
@@ -715,7 +720,7 @@ def loop(
             by=by.value,
             last=last,
             json_lines=json_lines,
-            color=_color(no_color),
+            color=wants_color(no_color),
         )
     else:
         if plot is not None:
@@ -728,7 +733,7 @@ def loop(
             head=verify,
             key_env=key_env,
             json_lines=json_lines,
-            color=_color(no_color),
+            color=wants_color(no_color),
         )
     raise typer.Exit(status)
 
@@ -788,7 +793,7 @@ def rules_lint(
         settings=settings or (),
         strict=strict,
         json_lines=json_lines,
-        color=_color(no_color),
+        color=wants_color(no_color),
     )
     raise typer.Exit(status)
 
@@ -803,7 +808,7 @@ def rules_list(
     """List the ready rules, and which settings they take."""
     from midstream.apps.rules import catalogue
 
-    raise typer.Exit(catalogue(json_lines=json_lines, color=_color(no_color)))
+    raise typer.Exit(catalogue(json_lines=json_lines, color=wants_color(no_color)))
 
 
 @rules_app.command("show")
@@ -821,7 +826,7 @@ def doctor(json_lines: opt.Json = False, no_color: opt.NoColor = False) -> None:
     """Say what this machine offers, and whether the installation is sound: 0 if so, 1 if not."""
     from midstream.apps.doctor import examine
 
-    raise typer.Exit(examine(json_lines=json_lines, color=_color(no_color)))
+    raise typer.Exit(examine(json_lines=json_lines, color=wants_color(no_color)))
 
 
 class _Look(NamedTuple):
@@ -879,7 +884,7 @@ def _follow(
                 source = rest
             recorder = inputs.open_recorder(record, name, force=force, **options)
         show = make_show(
-            json_lines=look.json_lines, events=look.events, color=_color(look.no_color)
+            json_lines=look.json_lines, events=look.events, color=wants_color(look.no_color)
         )
         if name == "-" and sys.stdin is not None and sys.stdin.isatty():
             typer.echo("reading from the terminal until end of file", err=True)
@@ -895,11 +900,6 @@ def _follow(
             context=context,
         )
     raise typer.Exit(status)
-
-
-def _color(no_color: bool) -> bool:
-    # Any value but the empty one counts: https://no-color.org
-    return not no_color and not os.environ.get("NO_COLOR")
 
 
 def _join_lines(group: typer.Typer) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Annotated
 
 import typer
 
 from midstream.apps import completing
 from midstream.apps import options as opt
+from midstream.apps.output import wants_color
 
 __all__ = ["commands"]
 
@@ -45,7 +45,7 @@ def process(
     """Take messages into a conversation, and tell of each at once whether it was said before."""
     from midstream.apps.asking import process as run
 
-    raise typer.Exit(run(file, json_lines=json_lines, color=_color(no_color)))
+    raise typer.Exit(run(file, json_lines=json_lines, color=wants_color(no_color)))
 
 
 @commands.command(epilog=_ASK_EPILOG, rich_help_panel=_ASK)
@@ -55,7 +55,7 @@ def analyze(
     """Analyse a conversation: what is said again, nearly again, in circles; tools, lengths."""
     from midstream.apps.asking import analyze as run
 
-    raise typer.Exit(run(file, json_lines=json_lines, color=_color(no_color)))
+    raise typer.Exit(run(file, json_lines=json_lines, color=wants_color(no_color)))
 
 
 @commands.command(
@@ -104,7 +104,7 @@ def compare(
         unit=unit,
         params=settings or (),
         json_lines=json_lines,
-        color=_color(no_color),
+        color=wants_color(no_color),
     )
     raise typer.Exit(status)
 
@@ -117,7 +117,7 @@ def interactive(json_lines: _Answers = False, no_color: opt.NoColor = False) -> 
     """Talk with an agent, a line at a time: messages, and what /help lists."""
     from midstream.apps.asking import interactive as run
 
-    raise typer.Exit(run(json_lines=json_lines, color=_color(no_color)))
+    raise typer.Exit(run(json_lines=json_lines, color=wants_color(no_color)))
 
 
 @commands.command(
@@ -175,7 +175,7 @@ def simulate(
         tokens_per_s=rate,
         faults=fault or (),
         json_lines=json_lines,
-        color=_color(no_color),
+        color=wants_color(no_color),
     )
     raise typer.Exit(status)
 
@@ -207,10 +207,5 @@ def bench(
     """Measure kernels on this machine, beside the same in plain Python; takes ten seconds."""
     from midstream.apps.bench import bench as run
 
-    status = run(names or (), seconds=seconds, json_lines=json_lines, color=_color(no_color))
+    status = run(names or (), seconds=seconds, json_lines=json_lines, color=wants_color(no_color))
     raise typer.Exit(status)
-
-
-def _color(no_color: bool) -> bool:
-    # Any value but the empty one counts: https://no-color.org
-    return not no_color and not os.environ.get("NO_COLOR")

@@ -27,7 +27,7 @@ import typer
 from midstream.apps.inputs import Request, Trust, open_policies, open_sources
 from midstream.apps.output import Output, one_line, tell_error
 from midstream.apps.session import FAILED, NOTHING
-from midstream.apps.telling import Telling, run_loop
+from midstream.apps.telling import Telling, follow_into, run_loop
 from midstream.errors import ArgumentTypeError, ArgumentValueError, MidstreamError
 
 if TYPE_CHECKING:
@@ -284,7 +284,8 @@ class _Run:
             gc.collect()
             gc.freeze()
             following.extend(
-                loop.create_task(self._follow(feed, name, source)) for name, source in self._sources
+                loop.create_task(follow_into(feed, name, source, self._policies, self._told))
+                for name, source in self._sources
             )
 
         try:
@@ -297,17 +298,6 @@ class _Run:
             self._told.row("shown", streams=feed.state["totals"]["opened"])
             for number, handler in old.items():
                 signal.signal(number, handler)
-
-    async def _follow(self, feed: Feed, name: str, source: Source) -> None:
-        """Show a source."""
-        outcome, error = "failed", None
-        try:
-            async with contextlib.aclosing(source):
-                report = await feed.follow(source, name, policies=self._policies or None)
-            outcome, error = report.outcome, report.error
-        except MidstreamError as raised:
-            error = str(raised)
-        self._told.row("source", source=name, outcome=outcome, error=error)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         assert self._loop is not None and self._stop is not None

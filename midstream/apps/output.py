@@ -22,6 +22,7 @@ __all__ = [
     "one_line",
     "tell_error",
     "telling_warnings",
+    "wants_color",
 ]
 
 #: What moves the cursor or colours, and what turns the direction of writing.
@@ -178,6 +179,14 @@ def telling_warnings() -> Iterator[None]:
         finally:
             for warning in caught:
                 _tell(f"warning: {one_line(str(warning.message))}\n")
+
+
+def wants_color(no_color: bool) -> bool:
+    """Whether there may be colours: neither the option nor the environment forbids them.
+
+    Any value of NO_COLOR but the empty one counts: https://no-color.org
+    """
+    return not no_color and not os.environ.get("NO_COLOR")
 
 
 def tell_error(error: BaseException | str) -> None:

@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 import typer
@@ -20,7 +19,7 @@ from midstream.apps.inputs import make_detectors, reading_rules
 from midstream.apps.options import Action
 from midstream.apps.output import Output, one_line, tell_error
 from midstream.apps.session import FAILED, NOTHING
-from midstream.apps.telling import Telling, hosts_of, limits_of, run_loop, url_host
+from midstream.apps.telling import Telling, hosts_of, limits_of, run_loop, signals_to, url_host
 from midstream.errors import (
     ArgumentTypeError,
     ArgumentValueError,
@@ -251,28 +250,19 @@ class _Run:
         self._rules = rules
         self._scheme = scheme
         self._dash = dash
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def main(self) -> None:
         """Serve until a signal."""
-        self._loop = asyncio.get_running_loop()
-        old = {}
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)  # Windows has no SIGHUP
-            # What nohup or a shell's background job ignores stays ignored.
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                old[number] = signal.signal(number, self._handle)
-        telling = self._loop.create_task(self._tell_start())
+        telling = asyncio.get_running_loop().create_task(self._tell_start())
         try:
             async with contextlib.AsyncExitStack() as stack:
+                stack.enter_context(signals_to(self._take, "SIGHUP"))
                 if self._dash is not None:
                     url = await stack.enter_async_context(self._dash.running())
                     self._told.row("dash", url=url)
                 await self._server.serve()
         finally:
             telling.cancel()
-            for number, handler in old.items():
-                signal.signal(number, handler)
 
     async def _tell_start(self) -> None:
         await self._server.started.wait()
@@ -284,10 +274,6 @@ class _Run:
         self._told.row(
             "proxying", url=f"{self._scheme}://{shown}:{port}", upstream=self._proxy.upstream
         )
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._take, number)
 
     def _take(self, number: int) -> None:
         if number == getattr(signal, "SIGHUP", None):

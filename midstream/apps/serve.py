@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
-import signal
 import sys
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -19,7 +16,15 @@ from midstream._core.words import counted
 from midstream.apps.inputs import Request, Trust, open_policies, open_sources
 from midstream.apps.output import Output, one_line, tell_error
 from midstream.apps.session import FAILED, NOTHING
-from midstream.apps.telling import Telling, hosts_of, limits_of, run_loop, url_host
+from midstream.apps.telling import (
+    Telling,
+    follow_into,
+    hosts_of,
+    limits_of,
+    run_loop,
+    signals_to,
+    url_host,
+)
 from midstream.errors import ArgumentTypeError, ArgumentValueError, MidstreamError
 
 if TYPE_CHECKING:
@@ -186,16 +191,10 @@ class _Run:
         self._sources = sources
         self._policies = policies
         self._secure = secure
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def main(self) -> None:
         """Serve until a signal."""
-        self._loop = loop = asyncio.get_running_loop()
-        old = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # What nohup or a shell's background job ignores stays ignored.
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                old[number] = signal.signal(number, self._handle)
+        loop = asyncio.get_running_loop()
         helpers = [loop.create_task(self._tell_start())]
         if self._sources:
             from midstream.apps.feed import Feed
@@ -205,15 +204,14 @@ class _Run:
                 loop.create_task(self._follow(feed, name, source)) for name, source in self._sources
             ]
         try:
-            await self._servers.serve()
+            with signals_to(self._take):
+                await self._servers.serve()
         finally:
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
             if self._service.feed is not None:
                 self._service.feed.close()
-            for number, handler in old.items():
-                signal.signal(number, handler)
 
     async def _tell_start(self) -> None:
         await self._servers.started.wait()
@@ -232,20 +230,9 @@ class _Run:
         return f"{scheme}{self._secure}://{url_host(address[0])}:{address[1]}"
 
     async def _follow(self, feed: Feed, name: str, source: Source) -> None:
-        """Show a source in the feed."""
+        """Show a source in the feed, once clients can see it."""
         await self._servers.started.wait()
-        outcome, error = "failed", None
-        try:
-            async with contextlib.aclosing(source):
-                report = await feed.follow(source, name, policies=self._policies or None)
-            outcome, error = report.outcome, report.error
-        except MidstreamError as raised:
-            error = str(raised)
-        self._told.row("source", source=name, outcome=outcome, error=error)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._take, number)
+        await follow_into(feed, name, source, self._policies, self._told)
 
     def _take(self, number: int) -> None:
         if self.signalled:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 from collections.abc import Sequence
-from types import FrameType
 from typing import Any
 
 import typer
@@ -14,7 +12,7 @@ import typer
 from midstream._core.words import counted
 from midstream.apps.output import Output, tell_error
 from midstream.apps.session import FAILED, NOTHING
-from midstream.apps.telling import Telling, run_loop, url_host
+from midstream.apps.telling import Telling, run_loop, signals_to, url_host
 from midstream.errors import ArgumentTypeError, ArgumentValueError
 from midstream.stream.simulating import SimulatedEndpoint, Timing
 
@@ -88,23 +86,17 @@ def serve(
         )
         server = QuietServer(config)
         server.listening = asyncio.Event()
-        loop = asyncio.get_running_loop()
 
-        def handle(number: int, _: FrameType | None) -> None:
+        def take(number: int) -> None:
             signalled.append(number)
-            loop.call_soon_threadsafe(setattr, server, "should_exit", True)
+            server.should_exit = True
 
-        old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            with listening(host, port) as listener:
-                serving = loop.create_task(server.serve(sockets=[listener]))
-                await server.listening.wait()
-                bound = listener.getsockname()[1]
-                told.row("serving", url=f"http://{url_host(host)}:{bound}/v1")
-                await serving
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
+        with signals_to(take), listening(host, port) as listener:
+            serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
+            await server.listening.wait()
+            bound = listener.getsockname()[1]
+            told.row("serving", url=f"http://{url_host(host)}:{bound}/v1")
+            await serving
 
     with told:
         try:

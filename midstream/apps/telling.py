@@ -6,23 +6,61 @@ import asyncio
 import contextlib
 import json
 import queue
+import signal
 import threading
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from dataclasses import fields
-from types import TracebackType
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
 import typer
 
 from midstream.apps.live import LiveText
 from midstream.apps.output import Output, OutputClosed, OutputFailed
+from midstream.errors import MidstreamError
 
-__all__ = ["Telling", "hosts_of", "limits_of", "run_loop", "url_host"]
+if TYPE_CHECKING:
+    from midstream.apps.feed import Feed
+    from midstream.stream import PolicySet, Source
+
+__all__ = ["Telling", "follow_into", "hosts_of", "limits_of", "run_loop", "signals_to", "url_host"]
 
 T = TypeVar("T")
 #: Lines that wait for somebody to read them; what comes on top is dropped and counted.
 _MOST_LINES = 10_000
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+@contextlib.contextmanager
+def signals_to(handle: Callable[[int], object], *names: str) -> Iterator[None]:
+    """Have signals handled in the running event loop, and as before afterwards.
+
+    Parameters
+    ----------
+    handle : callable
+        Called with a signal's number, between two steps of the loop.
+    *names : str
+        Further signals than SIGINT and SIGTERM; those that the system does not have are left out.
+
+    Notes
+    -----
+    What nohup or a shell's background job ignores stays ignored.
+    """
+    loop = asyncio.get_running_loop()
+
+    def caught(number: int, _: FrameType | None) -> None:
+        loop.call_soon_threadsafe(handle, number)
+
+    old = {}
+    for name in ("SIGINT", "SIGTERM", *names):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            old[number] = signal.signal(number, caught)
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
 
 
 class Telling:
@@ -86,6 +124,32 @@ class Telling:
                     self._live.line(*self._line(row))
             except (OutputClosed, OutputFailed):
                 return  # nobody reads; the server goes on
+
+
+async def follow_into(
+    feed: Feed, name: str, source: Source, policies: PolicySet | tuple[()], told: Telling
+) -> None:
+    """Show a source in a feed, close it, and tell how it ended.
+
+    Parameters
+    ----------
+    feed : Feed
+    name : str
+        Of the source.
+    source : Source
+    policies : PolicySet or ()
+        Rules that it must keep.
+    told : Telling
+        Gets ``{"type": "source", "source", "outcome", "error"}``.
+    """
+    outcome, error = "failed", None
+    try:
+        async with contextlib.aclosing(source):
+            report = await feed.follow(source, name, policies=policies or None)
+        outcome, error = report.outcome, report.error
+    except MidstreamError as raised:
+        error = str(raised)
+    told.row("source", source=name, outcome=outcome, error=error)
 
 
 class _Limits(Protocol):

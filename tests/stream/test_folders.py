@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gzip
 import os
 import stat
 import sys
@@ -267,3 +268,18 @@ class TestHostile:
             folder.remove("a.jsonl")
         with pytest.raises(RecordingError, match="another one now"):
             folder.names()
+
+
+def test_what_is_large_is_refused_before_it_is_read(tmp_path):
+    (tmp_path / "plain.jsonl").write_bytes(b"x" * 1000)
+    # Two blocks of gzip, as a recorder writes them: each is within the limit, both are not.
+    (tmp_path / "packed.jsonl.gz").write_bytes(gzip.compress(b"y" * 600) * 2)
+    (tmp_path / "torn.jsonl.gz").write_bytes(gzip.compress(b"z" * 100)[:-4] + b"junk")
+    folder = RecordingsFolder(tmp_path)
+    checks = []
+    for name, size in (("plain.jsonl", 1000), ("packed.jsonl.gz", 1200)):
+        folder.check_size(name, size, lambda: checks.append(1))
+        with pytest.raises(RecordingError, match=f"{name}: larger than {size - 1:,} bytes"):
+            folder.check_size(name, size - 1)
+    assert checks
+    folder.check_size("torn.jsonl.gz", 1000)  # reading it says what is wrong

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from os import stat_result
@@ -26,7 +25,6 @@ _MOST_LISTED = 2000
 #: Recordings whose first line is read for the list.
 _MOST_HEADERS = 200
 _HEADER_BYTES = 4096
-_PIECE = 1 << 16
 
 
 class Replays:
@@ -74,7 +72,7 @@ class Replays:
         RecordingError
             It cannot be read, or is too large to be shown.
         """
-        self._check_size(name)
+        self._folder.check_size(name, _MOST_BYTES)
         with warnings.catch_warnings():
             # What was left out is among the recording's problems, and told with them.
             warnings.filterwarnings("ignore", "left out: ", RuntimeWarning)
@@ -94,28 +92,6 @@ class Replays:
         except (OSError, ValueError, RecursionError, RecordingError):
             return {}
         return header if isinstance(header, dict) and "midstream" in header else {}
-
-    def _check_size(self, name: str) -> None:
-        too_large = RecordingError(f"larger than {_MOST_BYTES >> 20} MiB", place=name)
-        with self._folder.open(name) as file:
-            if not name.endswith(".gz"):
-                if self._folder.stat(name).st_size > _MOST_BYTES:
-                    raise too_large
-                return
-            # What is packed may be a thousand times as long.
-            size = 0
-            inflate = zlib.decompressobj(47)
-            try:
-                while data := file.read(_PIECE):
-                    while data:
-                        size += len(inflate.decompress(data, _PIECE))
-                        if size > _MOST_BYTES:
-                            raise too_large
-                        data = inflate.unconsumed_tail
-                        if inflate.eof:
-                            data, inflate = inflate.unused_data, zlib.decompressobj(47)
-            except zlib.error:
-                return  # reading it says what is wrong
 
 
 def frames_of(recording: Recording, name: str) -> Iterator[dict[str, Any]]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import typer
@@ -19,7 +17,7 @@ from midstream._core.words import counted
 from midstream.apps.dash import find_token
 from midstream.apps.output import Output, one_line, tell_error
 from midstream.apps.session import FAILED, NOTHING
-from midstream.apps.telling import Telling, limits_of, run_loop
+from midstream.apps.telling import Telling, limits_of, run_loop, signals_to
 from midstream.apps.tools_server.http import HttpToolServer
 from midstream.apps.tools_server.limits import ToolLimits
 from midstream.apps.tools_server.server import ToolServer
@@ -178,22 +176,9 @@ class _Run:
     async def _until_signalled(
         self, serving: Awaitable[None], stop: Callable[[], object], cut: Callable[[], object]
     ) -> None:
-        self._loop = asyncio.get_running_loop()
         self._stop, self._cut = stop, cut
-        old = {}
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # What nohup or a shell's background job ignores stays ignored.
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                old[number] = signal.signal(number, self._handle)
-        try:
+        with signals_to(self._take):
             await serving
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._take, number)
 
     def _take(self, number: int) -> None:
         if self.signalled:

@@ -6,7 +6,6 @@ import math
 import re
 import threading
 import warnings
-import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,6 @@ from midstream.stream.recording.redacting import EventRedactor
 
 __all__ = ["FINDING_SCHEMA", "Held", "Shelf", "shown_finding", "written"]
 
-_PIECE = 1 << 16
 #: Characters of one piece of text in a page, and of what is told of a finding.
 _MOST_PIECE_CHARS = 4000
 _MOST_FINDINGS = 100
@@ -124,7 +122,7 @@ class Shelf:
         RecordingError
             It cannot be read, or is too large.
         """
-        self._check_size(name, job)
+        self.folder.check_size(name, self._limits.max_recording_bytes, job.check)
         with warnings.catch_warnings():
             # What was left out is among the recording's problems, and told with them.
             warnings.filterwarnings("ignore", "left out: ", RuntimeWarning)
@@ -225,30 +223,6 @@ class Shelf:
         if hidden == plain:
             hidden = snippet
         return _SUSPECT.sub(_suspected, hidden)
-
-    def _check_size(self, name: str, job: Job) -> None:
-        most = self._limits.max_recording_bytes
-        too_large = RecordingError(f"larger than {most:,} bytes", place=name)
-        with self.folder.open(name) as file:
-            if not name.endswith(".gz"):
-                if self.folder.stat(name).st_size > most:
-                    raise too_large
-                return
-            # What is packed may be a thousand times as long.
-            size = 0
-            inflate = zlib.decompressobj(47)
-            try:
-                while data := file.read(_PIECE):
-                    job.check()
-                    while data:
-                        size += len(inflate.decompress(data, _PIECE))
-                        if size > most:
-                            raise too_large
-                        data = inflate.unconsumed_tail
-                        if inflate.eof:
-                            data, inflate = inflate.unused_data, zlib.decompressobj(47)
-            except zlib.error:
-                return  # reading it says what is wrong
 
 
 def _suspected(found: re.Match[str]) -> str:

@@ -7,7 +7,8 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from io import FileIO
@@ -36,6 +37,9 @@ _FLAGS: int = (
     | getattr(os, "O_BINARY", 0)
     | getattr(os, "O_CLOEXEC", 0)
 )
+#: Window bits of zlib for gzip's format, and what is unpacked at once.
+_GZIP = 47
+_PIECE_BYTES = 1 << 16
 #: New recordings after which to look at the folder's size.
 _PRUNE_EVERY = 16
 #: What a file system says that has no second names.
@@ -192,6 +196,48 @@ with the ending .jsonl or .jsonl.gz, got '../run.jsonl'
         """What the system knows of a recording."""
         with self.open(name) as file:
             return os.fstat(file.fileno())
+
+    def check_size(
+        self, name: str, max_bytes: int, check: Callable[[], object] | None = None
+    ) -> None:
+        """Refuse a recording that is large; what is packed may be a thousand times as long.
+
+        Parameters
+        ----------
+        name : str
+        max_bytes : int
+            Size that it may have, unpacked.
+        check : callable, optional
+            Called after each 64 KiB that are unpacked; what it raises ends this.
+
+        Raises
+        ------
+        ArgumentTypeError, ArgumentValueError
+            `name` is no name of a recording.
+        RecordingError
+            It cannot be read, or is larger. What is damaged passes: reading it says where.
+        """
+        too_large = RecordingError(f"larger than {max_bytes:,} bytes", place=name)
+        with self.open(name) as file:
+            if not name.endswith(".gz"):
+                if os.fstat(file.fileno()).st_size > max_bytes:
+                    raise too_large
+                return
+            size = 0
+            inflate = zlib.decompressobj(_GZIP)
+            try:
+                while data := file.read(_PIECE_BYTES):
+                    if check is not None:
+                        check()
+                    while data:
+                        size += len(inflate.decompress(data, _PIECE_BYTES))
+                        if size > max_bytes:
+                            raise too_large
+                        data = inflate.unconsumed_tail
+                        if inflate.eof:  # blocks follow one another, each packed by itself
+                            data, inflate = inflate.unused_data, zlib.decompressobj(_GZIP)
+            except zlib.error:
+                return
 
     def recorder(
         self, name: str | None = None, *, append: bool = False, **options: Any

@@ -338,7 +338,7 @@ async def test_recordings(feed: Feed, tmp_path: Path) -> None:
         assert "cut off" in json.loads(broken.text.splitlines()[0])["problems"][0]
         bomb = await http.get("/api/recordings/bomb.jsonl.gz")
         assert bomb.status_code == 422
-        assert "larger than 64 MiB" in bomb.json()["error"]
+        assert "larger than 67,108,864 bytes" in bomb.json()["error"]
         for name in ("..%2fsecret.jsonl", "secret.txt", "none.jsonl", "link.jsonl", "CON.jsonl"):
             answer = await http.get(f"/api/recordings/{name}")
             assert answer.status_code in (404, 422), name
