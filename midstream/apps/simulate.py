@@ -85,7 +85,6 @@ def serve(
             application, log_config=None, access_log=False, timeout_graceful_shutdown=1
         )
         server = QuietServer(config)
-        server.listening = asyncio.Event()
 
         def take(number: int) -> None:
             signalled.append(number)

@@ -1,25 +1,18 @@
-"""What HTTP servers here share: uvicorn, with limits on what comes before a request is whole.
-
-Needs uvicorn and httptools.
-"""
+"""What HTTP servers here share: a socket, and uvicorn, which leaves signals to its caller."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar, Protocol
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["HeadLimitedProtocol", "HeadLimits", "QuietServer", "listening"]
+__all__ = ["QuietServer", "listening"]
 
 _BACKLOG = 2048
-_PHRASES = {408: b"Request Timeout", 431: b"Request Header Fields Too Large", 503: b"Busy"}
 
 
 @contextmanager
@@ -53,7 +46,9 @@ def listening(host: str, port: int) -> Iterator[socket.socket]:
 class QuietServer(uvicorn.Server):
     """uvicorn's server, which leaves signals to its caller and says when it listens."""
 
-    listening: asyncio.Event | None = None
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -63,138 +58,4 @@ class QuietServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin, and say so."""
         await super().startup(sockets=sockets)
-        if self.listening is not None:
-            self.listening.set()
-
-
-class HeadLimits(Protocol):
-    """Limits that a `HeadLimitedProtocol` reads."""
-
-    @property
-    def max_connections(self) -> int:
-        """Connections at once; beyond it 503."""
-        ...
-
-    @property
-    def max_header_bytes(self) -> int:
-        """Names and values of a request's headers, and its URL; beyond it 431."""
-        ...
-
-    @property
-    def max_headers(self) -> int:
-        """How many there are; beyond it 431."""
-        ...
-
-    @property
-    def request_timeout_s(self) -> float:
-        """How long a request's head may take; beyond it 408."""
-        ...
-
-
-class _HeadError(Exception):
-    """A request's head goes beyond a limit."""
-
-
-class HeadLimitedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, with limits on a request's head and on connections."""
-
-    limits: ClassVar[HeadLimits]
-    _timer: asyncio.TimerHandle | None = None
-    _in_head = True
-    _fed = 0  # bytes that came since the head began, with what else came with them
-    _size = 0
-    _number = 0
-    _status = 0
-
-    def refusal(self, status: int, message: str) -> bytes:
-        """The body of a refusal, JSON."""
-        return json.dumps({"success": False, "code": status, "error": message}).encode()
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Count it, and expect a request."""
-        super().connection_made(transport)
-        if len(self.connections) > self.limits.max_connections:
-            self._status = 503
-            self.send_400_response("too many connections")
-            return
-        self._arm()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Expect nothing any more."""
-        self._disarm()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Take bytes, unless they were refused already."""
-        if self._status:
-            return  # what else comes is not read
-        if self._in_head:
-            self._fed += len(data)
-        super().data_received(data)
-        # A header whose end does not come is kept by the parser, and not yet counted.
-        if self._in_head and not self._status and self._fed > 2 * self.limits.max_header_bytes:
-            self._status = 431
-            self.send_400_response("")
-
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        super().on_message_begin()
-        self._size = self._number = 0
-        self._arm()
-
-    def on_url(self, url: bytes) -> None:
-        """A piece of its URL."""
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One of its headers."""
-        self._number += 1
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        """Its head is whole."""
-        self._in_head = False
-        self._fed = 0
-        self._disarm()
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """It is whole."""
-        self._in_head = True
-        super().on_message_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        """Refuse, and close."""
-        if not self._status:
-            super().send_400_response(msg)
-            return
-        message = {408: "the request did not come", 431: "the request's headers are too large"}
-        body = self.refusal(self._status, message.get(self._status, msg))
-        head = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-        head %= (self._status, _PHRASES[self._status], len(body))
-        self.transport.write(head + b"connection: close\r\n\r\n" + body)
-        self.transport.close()
-
-    def _count(self, size: int) -> None:
-        self._size += size
-        limits = self.limits
-        if self._size > limits.max_header_bytes or self._number > limits.max_headers:
-            self._status = 431
-            raise _HeadError  # the parser makes it an error of its own, which ends in a refusal
-
-    def _arm(self) -> None:
-        if self._timer is None:
-            self._timer = self.loop.call_later(self.limits.request_timeout_s, self._late)
-
-    def _disarm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _late(self) -> None:
-        self._timer = None
-        if not self.transport.is_closing():
-            self._status = 408
-            self.send_400_response("")
+        self.listening.set()

@@ -20,7 +20,8 @@ from midstream._core.validate import check_int, check_real, check_text
 from midstream.apps.serving.limits import ServingLimits
 from midstream.apps.serving.service import AgentService
 from midstream.apps.serving.websocket import GOING_AWAY
-from midstream.stream.listening import HeadLimitedProtocol, QuietServer, listening
+from midstream.stream.heads import HeadLimitedProtocol
+from midstream.stream.listening import QuietServer, listening
 from midstream.stream.tls import check_tls
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class AgentServers:
         chain, key = self._tls
         bound = {"limits": limits, "counts": self._service.counts}
         http = type("BoundHttp", (_Http,), bound)
-        server = QuietServer(
+        return QuietServer(
             uvicorn.Config(
                 self._service.websocket if name == "ws" else self._service.sse,
                 http=http,
@@ -142,8 +143,6 @@ class AgentServers:
                 ssl_keyfile=key,
             )
         )
-        server.listening = asyncio.Event()
-        return server
 
     async def serve(self) -> None:
         """Listen, and return when all is over after `stop`."""

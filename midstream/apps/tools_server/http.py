@@ -18,7 +18,8 @@ from midstream.apps.serving.refusals import Refusal
 from midstream.apps.telling import hosts_of
 from midstream.apps.tools_server.limits import ToolLimits
 from midstream.apps.tools_server.server import ToolServer
-from midstream.stream.listening import HeadLimitedProtocol, QuietServer, listening
+from midstream.stream.heads import HeadLimitedProtocol
+from midstream.stream.listening import QuietServer, listening
 
 __all__ = ["HttpToolServer"]
 
@@ -142,7 +143,6 @@ class HttpToolServer:
                 timeout_graceful_shutdown=math.ceil(_LAST_S),
             )
         )
-        self._server.listening = asyncio.Event()
 
     @property
     def url(self) -> str:

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import socket
-import sys
 from collections.abc import Collection
 from types import TracebackType
 from typing import Any, Self
@@ -25,7 +24,8 @@ try:
     import uvicorn
 
     from midstream.apps.web.application import PageServer, resume_after
-    from midstream.apps.web.http import HeadsInTime, HttpServer
+    from midstream.apps.web.http import HeadsInTime
+    from midstream.stream.listening import QuietServer, listening
 except ModuleNotFoundError as missing:
     package = (missing.name or "").partition(".")[0]
     if package not in ("starlette", "uvicorn"):
@@ -38,7 +38,6 @@ __all__ = ["Dashboard"]
 
 _PATH = "/feed"
 _EVERYWHERE = ("0.0.0.0", "::")
-_BACKLOG = 128
 #: How long answers may take once it is to end.
 _LAST_S = 2
 _MOST_SESSIONS = 64
@@ -118,7 +117,9 @@ class Dashboard:
         if not isinstance(feed, Feed):
             raise ArgumentTypeError(f"feed must be a Feed, got {type(feed).__name__}")
         self._feed = feed
-        self._host = check_text("host", host)
+        if not check_text("host", host):
+            raise ArgumentValueError("host must not be empty")
+        self._host = host
         self._port = check_int("port", port, low=0, high=65535)
         # Where it listens everywhere, `url` has this machine's name.
         named = () if host not in _EVERYWHERE else (socket.gethostname(),)
@@ -137,7 +138,7 @@ class Dashboard:
         self._with_transport = bool(transport)
         self._identity: Identity | None = None
         self._quic: webtransport.Server | None = None
-        self._server: HttpServer | None = None
+        self._server: QuietServer | None = None
         self._serving: asyncio.Task[None] | None = None
         self._listener: socket.socket | None = None
         self._exits = contextlib.AsyncExitStack()
@@ -165,8 +166,7 @@ class Dashboard:
     async def __aenter__(self) -> Self:
         """Listen."""
         async with contextlib.AsyncExitStack() as exits:
-            self._listener = _listen(self._host, self._port)
-            exits.callback(self._listener.close)
+            self._listener = exits.enter_context(listening(self._host, self._port))
             host, port = self._listener.getsockname()[:2]
             self.address = (self._host if is_loopback(self._host) else host, port)
             self._pages.cookie = f"midstream_dash_{port}"
@@ -188,7 +188,7 @@ class Dashboard:
                 ssl_certfile=self._tls[0],
                 ssl_keyfile=self._tls[1],
             )
-            self._server = HttpServer(config)
+            self._server = QuietServer(config)
             self._serving = asyncio.create_task(self._server.serve(sockets=[self._listener]))
             exits.push_async_callback(self._stop)
             started = asyncio.create_task(self._server.listening.wait())
@@ -272,21 +272,3 @@ class Dashboard:
                 await stream.drain()
         stream.finish()
         await session.wait_closed()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Open a listening socket."""
-    if not host:
-        raise ArgumentValueError("host must not be empty")
-    families = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, kind, protocol, _, address = families[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        if sys.platform != "win32":  # there it would let others listen at the same place
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener

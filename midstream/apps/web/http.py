@@ -1,42 +1,20 @@
-"""uvicorn, as the dashboard runs it: without signals of its own, and with limits on heads."""
+"""uvicorn's protocol, as the dashboard runs it: with limits on heads."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import socket
-from collections.abc import Iterator
 from typing import Any
 
-import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-__all__ = ["HeadsInTime", "HttpServer"]
+__all__ = ["HeadsInTime"]
 
 #: That somebody sends no HTTP is not worth a line, which anybody could make again and again.
 _LOG = logging.getLogger(__name__)
 _LOG.setLevel(logging.ERROR)
 #: How long the head of a request may take, from the connection or its first byte on.
 HEAD_S = 10.0
-
-
-class HttpServer(uvicorn.Server):
-    """uvicorn's server, which leaves signals to its caller and says when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Take none."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
-        await super().startup(sockets=sockets)
-        self.listening.set()
 
 
 class HeadsInTime(H11Protocol):

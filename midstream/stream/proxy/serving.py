@@ -14,7 +14,8 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from midstream._core.errors import ArgumentTypeError
 from midstream._core.validate import check_int, check_real, check_text
-from midstream.stream.listening import HeadLimitedProtocol, QuietServer, listening
+from midstream.stream.heads import HeadLimitedProtocol
+from midstream.stream.listening import QuietServer, listening
 from midstream.stream.proxy.routes import error_body
 from midstream.stream.tls import check_tls
 

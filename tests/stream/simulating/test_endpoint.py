@@ -28,7 +28,6 @@ async def served(endpoint):
         endpoint, log_config=None, access_log=False, timeout_graceful_shutdown=1
     )
     server = QuietServer(config)
-    server.listening = asyncio.Event()
     with listening("127.0.0.1", 0) as listener:
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await server.listening.wait()
