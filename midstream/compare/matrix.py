@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import closing
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from midstream._core._poll import Poll
 from midstream._core.blocks import in_blocks, worker_count
+from midstream._core.chunks import dask_kind
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.memory import check_memory
 from midstream._core.progress import Progress, as_progress
@@ -105,7 +106,7 @@ METRICS: dict[str, Maker] = {
 }
 
 
-def _items(name: str, collection: Collection) -> list[Any]:
+def items_of(name: str, collection: Collection) -> list[Any]:
     if hasattr(collection, "__array__") and not isinstance(collection, np.ndarray):
         collection = np.asarray(collection)  # a DataFrame would be iterated by its columns' names
     kind = type(collection)
@@ -178,14 +179,28 @@ def _compute(
     compute(batch, workers, tell)
 
 
-def _metric_name(metric: Any) -> str:
+def metric_name(metric: Any) -> str:
     """Accept ``midstream.compare.dtw`` for ``"dtw"``."""
     return str(check_choice("metric", measures.metric_name(metric), sorted(METRICS)))
 
 
+@overload
 def cdist(
     X: Collection,  # noqa: N803
     Y: Collection,  # noqa: N803
+    metric: str = ...,
+    *,
+    n_jobs: int | None = ...,
+    cutoff: float | None = ...,
+    out: NDArray[np.float64] | None = ...,
+    progress: Progress | None = ...,
+    **params: Any,
+) -> NDArray[np.float64]: ...
+@overload
+def cdist(X: Any, Y: Any, metric: str = ..., **options: Any) -> Any: ...  # noqa: N803
+def cdist(
+    X: Any,  # noqa: N803
+    Y: Any,  # noqa: N803
     metric: str = "dtw",
     *,
     n_jobs: int | None = 1,
@@ -193,7 +208,7 @@ def cdist(
     out: NDArray[np.float64] | None = None,
     progress: Progress | None = None,
     **params: Any,
-) -> NDArray[np.float64]:
+) -> Any:
     """Distances of every series in `X` from every one in `Y`.
 
     Parameters
@@ -242,8 +257,13 @@ def cdist(
     array([[ 1., 13.],
            [ 8.,  1.]])
     """
-    name = _metric_name(metric)
-    first, second = _items("X", X), _items("Y", Y)
+    kinds = dask_kind("X", X), dask_kind("Y", Y)
+    if any(kinds):
+        from midstream.compare import _distributed
+
+        return _distributed.cdist(X, Y, kinds, metric, n_jobs, cutoff, out, progress, params)
+    name = metric_name(metric)
+    first, second = items_of("X", X), items_of("Y", Y)
     shape = (len(first), len(second))
     what = f"cdist of {shape[0]} x {shape[1]} series"
     result = _result(out, shape, what, ("X", first), ("Y", second))
@@ -251,8 +271,21 @@ def cdist(
     return result
 
 
+@overload
 def pdist(
     X: Collection,  # noqa: N803
+    metric: str = ...,
+    *,
+    n_jobs: int | None = ...,
+    cutoff: float | None = ...,
+    out: NDArray[np.float64] | None = ...,
+    progress: Progress | None = ...,
+    **params: Any,
+) -> NDArray[np.float64]: ...
+@overload
+def pdist(X: Any, metric: str = ..., **options: Any) -> Any: ...  # noqa: N803
+def pdist(
+    X: Any,  # noqa: N803
     metric: str = "dtw",
     *,
     n_jobs: int | None = 1,
@@ -260,7 +293,7 @@ def pdist(
     out: NDArray[np.float64] | None = None,
     progress: Progress | None = None,
     **params: Any,
-) -> NDArray[np.float64]:
+) -> Any:
     """Distances between all series in `X`, in scipy's condensed form.
 
     Parameters
@@ -285,8 +318,13 @@ def pdist(
     >>> pdist([[0, 1, 2], [0, 2], [5, 5]], cost="absolute")
     array([ 1., 12.,  8.])
     """
-    name = _metric_name(metric)
-    items = _items("X", X)
+    kind = dask_kind("X", X)
+    if kind is not None:
+        from midstream.compare import _distributed
+
+        return _distributed.pdist(X, kind, metric, n_jobs, cutoff, out, progress, params)
+    name = metric_name(metric)
+    items = items_of("X", X)
     count = len(items)
     shape = (count * (count - 1) // 2,)
     result = _result(out, shape, f"pdist of {count} series", ("X", items))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from midstream._core._poll import Poll
 from midstream._core.blocks import in_blocks, worker_count
+from midstream._core.chunks import dask_kind
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.memory import check_memory
 from midstream._core.progress import Progress, as_progress
@@ -48,6 +49,12 @@ def samples(name: str, value: ArrayLike) -> Floats:
     return array.astype(np.float64, copy=False)
 
 
+def check_flag(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise ArgumentTypeError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
+
+
 def moderate(array: Floats, m: int) -> Floats:
     """The same series, scaled by a power of two if its squares would leave float64's range.
 
@@ -82,14 +89,13 @@ class Comparison:
             raise ArgumentValueError(
                 f"series must not be shorter than query, got {len(y)} and {len(x)} samples"
             )
-        if not isinstance(normalize, (bool, np.bool_)):
-            raise ArgumentTypeError(f"normalize must be True or False, got {normalize!r}")
+        normalize = check_flag("normalize", normalize)
         if normalize:
             x, y = moderate(x, len(x)), moderate(y, len(x))
         self.length = len(x)
         radius = len(x) - 1 if radius is None else min(radius, len(x) - 1)
-        self.searcher = Searcher(x, y, radius, bool(normalize))
-        self.windows = self.searcher.windows
+        self.searcher = Searcher(x, y, radius, normalize)
+        self.samples, self.windows = len(y), self.searcher.windows
         self.threads = threads
         self.tell = as_progress("progress", progress)
         self.spectrum: NDArray[np.complex128] | None = None
@@ -248,9 +254,87 @@ def candidates(
     return in_blocks(work, comparison.blocks, comparison.threads)
 
 
+class SearchOptions(NamedTuple):
+    """Arguments of `search` that say what is a match, checked by `search_options`."""
+
+    metric: str
+    normalize: bool
+    window: int | None
+    k: int | None
+    threshold: float | None
+    exclusion: int | None
+
+    @property
+    def warped(self) -> bool:
+        return self.metric == "dtw"
+
+    def exclusion_of(self, length: int, samples: int) -> int:
+        """Starts on both sides of a match that are none; no more than there are."""
+        wanted = length // 2 if self.exclusion is None else self.exclusion
+        return min(wanted, samples - length + 1)
+
+    def limit(self, exclusion: int) -> Limit:
+        """The limit as it is before a window was seen."""
+        square = math.inf if self.threshold is None else self.threshold * self.threshold
+        return Limit(square, self.k, exclusion)
+
+
+def search_options(
+    metric: str,
+    normalize: bool,
+    window: int | None,
+    k: int | None,
+    threshold: float | None,
+    exclusion: int | None,
+) -> SearchOptions:
+    check_choice("metric", metric, ("dtw", "euclidean"))
+    normalize = check_flag("normalize", normalize)
+    if window is not None:
+        window = check_int("window", window, low=0)
+        if metric != "dtw":
+            raise ArgumentValueError(f"window is for metric 'dtw' only, got {window!r}")
+    if k is not None:
+        k = check_int("k", k, low=1)
+    if threshold is not None:
+        threshold = check_real("threshold", threshold, low=0, finite=False)
+    elif k is None:
+        raise ArgumentValueError("k and threshold are both None: say how many or how far")
+    if exclusion is not None:
+        exclusion = check_int("exclusion", exclusion, low=0)
+    return SearchOptions(metric, normalize, window, k, threshold, exclusion)
+
+
+@overload
 def search(
     query: ArrayLike,
     series: ArrayLike,
+    *,
+    metric: str = ...,
+    normalize: bool = ...,
+    window: int | None = ...,
+    k: int | None = ...,
+    threshold: float | None = ...,
+    exclusion: int | None = ...,
+    n_jobs: int | None = ...,
+    progress: Progress | None = ...,
+) -> list[Match]: ...
+@overload
+def search(
+    query: Any,
+    series: Any,
+    *,
+    metric: str = ...,
+    normalize: bool = ...,
+    window: int | None = ...,
+    k: int | None = ...,
+    threshold: float | None = ...,
+    exclusion: int | None = ...,
+    n_jobs: int | None = ...,
+    progress: None = ...,
+) -> Any: ...
+def search(
+    query: Any,
+    series: Any,
     *,
     metric: str = "dtw",
     normalize: bool = True,
@@ -260,7 +344,7 @@ def search(
     exclusion: int | None = None,
     n_jobs: int | None = 1,
     progress: Progress | None = None,
-) -> list[Match]:
+) -> Any:
     """Find the windows of a series that are closest to a query.
 
     Parameters
@@ -350,55 +434,56 @@ def search(
     >>> [(match.start, match.end) for match in search(np.hanning(100), series, window=5, k=2)]
     [(300, 400), (700, 800)]
     """
-    check_choice("metric", metric, ("dtw", "euclidean"))
-    warped = metric == "dtw"
-    if window is not None:
-        window = check_int("window", window, low=0)
-        if not warped:
-            raise ArgumentValueError(f"window is for metric 'dtw' only, got {window!r}")
-    if k is not None:
-        k = check_int("k", k, low=1)
-    if threshold is not None:
-        threshold = check_real("threshold", threshold, low=0, finite=False)
-    elif k is None:
-        raise ArgumentValueError("k and threshold are both None: say how many or how far")
-    radius = window if warped else 0
-    comparison = Comparison(query, series, radius, normalize, worker_count(n_jobs), progress)
-    if exclusion is None:
-        exclusion = comparison.length // 2
-    else:
-        exclusion = check_int("exclusion", exclusion, low=0)
-    return matches(comparison, warped, k, threshold, min(exclusion, comparison.windows))
+    options = search_options(metric, normalize, window, k, threshold, exclusion)
+    kinds = dask_kind("query", query), dask_kind("series", series)
+    if any(kinds):
+        from midstream.compare import _distributed
+
+        return _distributed.search(query, series, kinds, options, n_jobs, progress)
+    radius = options.window if options.warped else 0
+    threads = worker_count(n_jobs)
+    comparison = Comparison(query, series, radius, options.normalize, threads, progress)
+    excluded = options.exclusion_of(comparison.length, comparison.samples)
+    starts, squares = possible(comparison, options, excluded)
+    return best(starts, squares, comparison.length, options, excluded)
 
 
-def matches(
-    comparison: Comparison, warped: bool, k: int | None, threshold: float | None, exclusion: int
-) -> list[Match]:
-    """What `search` returns, its arguments checked."""
-    windows, length = comparison.windows, comparison.length
+def possible(
+    comparison: Comparison, options: SearchOptions, exclusion: int
+) -> tuple[Starts, Floats]:
+    """Starts and squared distances of all windows that can be among the matches.
+
+    Also of a longer series that has these windows: what is left out here is farther than `k`
+    matches will be, wherever they are.
+    """
+    windows, k = comparison.windows, options.k
     check_memory(f"search in {windows} windows", 8 * windows)
-    if k is not None:
-        k = min(k, windows)
-    limit = Limit(math.inf if threshold is None else threshold * threshold, k, exclusion)
+    limit = options._replace(k=None if k is None else min(k, windows)).limit(exclusion)
     lower = None
     if k is not None:
         comparison.passes = 2
         lower = comparison.lower_bounds()
         seed(comparison, lower, limit)
-    for starts, squares, count in candidates(comparison, limit, lower, warped):
+    for starts, squares, count in candidates(comparison, limit, lower, options.warped):
         limit.add(starts, squares)
         comparison.tick(count)
     limit.settle()
-    distances = np.sqrt(limit.squares)
-    if threshold is not None:
-        inside = distances <= threshold
-        distances, found = distances[inside], limit.starts[inside]
-    else:
-        found = limit.starts
-    order = np.lexsort((found, distances))
-    distances, found = distances[order], found[order]
-    kept = apart(found, exclusion, len(found) if k is None else k)
-    pairs = zip(found[kept].tolist(), distances[kept].tolist(), strict=True)
+    return limit.starts, limit.squares
+
+
+def best(
+    starts: Starts, squares: Floats, length: int, options: SearchOptions, exclusion: int
+) -> list[Match]:
+    """The matches among possible ones."""
+    distances = np.sqrt(squares)
+    if options.threshold is not None:
+        inside = distances <= options.threshold
+        distances, starts = distances[inside], starts[inside]
+    order = np.lexsort((starts, distances))
+    distances, starts = distances[order], starts[order]
+    most = len(starts) if options.k is None else min(options.k, len(starts))
+    kept = apart(starts, exclusion, most)
+    pairs = zip(starts[kept].tolist(), distances[kept].tolist(), strict=True)
     return [Match(start, start + length, distance) for start, distance in pairs]
 
 
