@@ -75,7 +75,9 @@ class SimulatedEndpoint:
     Notes
     -----
     Without ``stream: true``, the whole answer comes as one object, when its last piece would have
-    come. Keys are not looked at. ``GET /v1/models`` lists the scenarios. One event loop.
+    come; after ``"cut"`` and ``"reset"``, half of it. An answer with tool calls ends for them, one
+    that a request's limit cut for its length. Keys are not looked at. ``GET /v1/models`` lists the
+    scenarios. One event loop.
 
     Examples
     --------
@@ -118,12 +120,12 @@ class SimulatedEndpoint:
             if scope["method"] != "POST":
                 raise _RefusalError(405, f"{scope['method']} is not served here")
             request = _request(await _body(receive))
-            events = self._events(request)
+            events, limited = self._events(request)
         except _RefusalError as refusal:
             error = {"type": "invalid_request_error", "message": str(refusal)}
             await _json(send, refusal.status, {"type": "error", "error": error})
             return
-        await self._answer(api, request, events, receive, send)
+        await self._answer(api, request, events, limited, receive, send)
 
     async def _other(self, scope: dict[str, Any], send: Send) -> None:
         if scope["path"] != "/v1/models" or scope["method"] != "GET":
@@ -131,7 +133,8 @@ class SimulatedEndpoint:
         models = [{"id": _PREFIX + name, "object": "model"} for name in _SERVED]
         await _json(send, 200, {"object": "list", "data": models})
 
-    def _events(self, request: dict[str, Any]) -> Iterator[Event]:
+    def _events(self, request: dict[str, Any]) -> tuple[Iterator[Event], bool]:
+        """The answer, and whether the request's limit cuts it."""
         model = request.get("model")
         name = model.removeprefix(_PREFIX) if isinstance(model, str) else ""
         most = [
@@ -139,24 +142,27 @@ class SimulatedEndpoint:
         ]
         wanted = [count for count in most if isinstance(count, int) and count > 0]
         seed, self._seed = self._seed, self._seed + 1
-        return simulated_events(
+        tokens = min([self._tokens, *wanted])
+        events = simulated_events(
             name if name in _SERVED else self.scenario,
             seed=seed,
-            tokens=min([self._tokens, *wanted]),
+            tokens=tokens,
             timing=self._timing,
             faults=self._faults,
         )
+        return events, tokens < self._tokens
 
     async def _answer(
         self,
         api: str,
         request: dict[str, Any],
         events: Iterator[Event],
+        limited: bool,
         receive: Receive,
         send: Send,
     ) -> None:
         # In a thread: long answers would hold all others up.
-        made, reset = await asyncio.to_thread(_made, events)
+        made, reset = await asyncio.to_thread(_made, events, limited)
         if api != "chat":  # which have one answer
             made = [
                 event for event in made if event.stream_id in ("0", "") or "/" in event.stream_id
@@ -195,22 +201,29 @@ class SimulatedEndpoint:
         """Answer with one object, when the last piece of it would have come."""
         await asyncio.sleep(s_from_ns(made[-1].t_ns if made else 0) / self._speed)
         failed = next((event.text for event in made if event.kind == "error"), None)
-        if broken is not None or failed is not None:
-            error = {"type": "server_error", "message": failed or str(broken)}
+        if failed is not None:
+            error = {"type": "server_error", "message": failed}
             await _json(send, 503, {"type": "error", "error": error})
             return
         model = request.get("model")
         answer = whole_answer(made, api, model if isinstance(model, str) else _PREFIX)
+        if broken is not None or not any(event.kind == "end" for event in made):
+            await _json(send, 200, answer, half=True)
+            raise broken or EndpointError("the answer was cut", place="simulated")
         await _json(send, 200, answer)
         self.answered += 1
 
 
-def _made(events: Iterator[Event]) -> tuple[list[Event], EndpointError | None]:
+def _made(events: Iterator[Event], limited: bool) -> tuple[list[Event], EndpointError | None]:
     """All events, and what broke them off."""
     made: list[Event] = []
+    called = False
     try:
         for event in events:
-            made.append(event)  # noqa: PERF402 - those before the break count
+            called = called or event.kind == "tool_call"
+            if event.kind == "end" and event.text == "stop" and (called or limited):
+                event = event._replace(text="tool_calls" if called else "length")
+            made.append(event)
     except EndpointError as error:
         return made, error
     return made, None
@@ -244,10 +257,19 @@ def _request(body: bytes) -> dict[str, Any]:
     return request
 
 
-async def _json(send: Send, status: int, answer: dict[str, Any]) -> None:
-    head = [(b"content-type", b"application/json")]
+async def _json(send: Send, status: int, answer: dict[str, Any], *, half: bool = False) -> None:
+    body = json.dumps(answer).encode()
+    head = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
     await send({"type": "http.response.start", "status": status, "headers": head})
-    await send({"type": "http.response.body", "body": json.dumps(answer).encode()})
+    if half:  # the server closes what is not whole
+        await send(
+            {"type": "http.response.body", "body": body[: len(body) // 2], "more_body": True}
+        )
+        return
+    await send({"type": "http.response.body", "body": body})
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

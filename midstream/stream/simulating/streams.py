@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from random import Random
-from typing import Any
 
 from midstream._core.clock import ns_from_s
 from midstream._core.errors import ArgumentTypeError, EndpointError
 from midstream._core.validate import check_choice, check_int, check_iterable, check_real
 from midstream.stream.decode import PlainDecoder
 from midstream.stream.events import Event
+from midstream.stream.formats.counts import token_counts
 from midstream.stream.simulating.scenes import SCENES, Piece
 from midstream.stream.simulating.timing import Timing
 from midstream.stream.sources import Source, paced
@@ -124,8 +124,12 @@ def _timed(
         last_ns = max(last_ns, tick_ns + shift_ns)
         written += piece.kind not in _WITHOUT_TOKENS
         if piece.kind == "end" and written and piece.stream_id == "0":
-            usage: dict[str, Any] = {"input_tokens": 20, "output_tokens": written}
-            yield Event("usage", seq, last_ns, "", None, {"usage": usage})
+            usage = {"input_tokens": 20, "output_tokens": written}
+            data = {
+                "usage": usage,
+                "tokens": token_counts(usage),
+            }  # as readers of providers have it
+            yield Event("usage", seq, last_ns, "", None, data)
             seq += 1
         yield Event(
             piece.kind,

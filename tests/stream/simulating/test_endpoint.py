@@ -141,11 +141,61 @@ async def test_whole_answers_through_the_official_sdks():
         assert message.stop_reason == "end_turn"
 
 
-@pytest.mark.parametrize("fault", ["reset", "error"])
+@pytest.mark.parametrize("fault", ["cut", "reset", "error"])
 async def test_a_whole_answer_that_fails(fault):
+    error = openai.InternalServerError if fault == "error" else openai.APIConnectionError
     async with asking(SimulatedEndpoint(faults=[fault], **FAST)) as sdk:
-        with pytest.raises(openai.InternalServerError):
+        with pytest.raises(error):
             await sdk.chat.completions.create(model="m", messages=ASKED)
+
+
+async def test_a_streams_usage_is_told_as_a_whole_answers():
+    async with (
+        within(),
+        served(SimulatedEndpoint(tokens=50, **FAST)) as url,
+        openai.AsyncOpenAI(api_key="k", base_url=f"{url}/v1", max_retries=0) as sdk,
+        anthropic.AsyncAnthropic(api_key="k", base_url=url, max_retries=0) as other,
+    ):
+        stream = await sdk.chat.completions.create(model="m", messages=ASKED, stream=True)
+        usages = [chunk.usage async for chunk in stream if chunk.usage is not None]
+        assert [(usage.prompt_tokens, usage.completion_tokens) for usage in usages] == [(20, 50)]
+        stream = await sdk.responses.create(model="m", input="Hi", stream=True)
+        *_, last = [item async for item in stream]
+        assert last.response.usage.output_tokens == 50
+        async with other.messages.stream(model="m", max_tokens=999, messages=ASKED) as said_so:
+            message = await said_so.get_final_message()
+        assert message.usage.output_tokens == 50
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_why_an_answer_ended_is_told_as_a_provider_does(stream):
+    async with (
+        within(),
+        served(SimulatedEndpoint(**FAST)) as url,
+        openai.AsyncOpenAI(api_key="k", base_url=f"{url}/v1", max_retries=0) as sdk,
+        anthropic.AsyncAnthropic(api_key="k", base_url=url, max_retries=0) as other,
+    ):
+
+        async def chat(model, **options):
+            asked = {"model": model, "messages": ASKED, "stream": stream, **options}
+            answer = await sdk.chat.completions.create(**asked)
+            chunks = [chunk async for chunk in answer] if stream else [answer]
+            reasons = [c.choices[0].finish_reason for c in chunks if c.choices]
+            return [reason for reason in reasons if reason]
+
+        async def message(model, most):
+            asked = {"model": model, "max_tokens": most, "messages": ASKED}
+            if not stream:
+                return (await other.messages.create(**asked)).stop_reason
+            async with other.messages.stream(**asked) as answer:
+                return (await answer.get_final_message()).stop_reason
+
+        assert await chat("sim-agent") == ["tool_calls"]
+        assert await chat("sim-story") == ["stop"]
+        assert await chat("sim-story", max_tokens=5) == ["length"]
+        assert await message("sim-agent", 9999) == "tool_use"
+        assert await message("sim-story", 9999) == "end_turn"
+        assert await message("sim-story", 5) == "max_tokens"
 
 
 async def test_a_smaller_limit_of_the_request_counts():
