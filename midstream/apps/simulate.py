@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import typer
@@ -90,7 +92,7 @@ def serve(
             signalled.append(number)
             server.should_exit = True
 
-        with signals_to(take), listening(host, port) as listener:
+        with signals_to(take), _broken_off_quietly(), listening(host, port) as listener:
             serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
             await server.listening.wait()
             bound = listener.getsockname()[1]
@@ -105,6 +107,21 @@ def serve(
             return FAILED
         told.row("served", answered=application.answered, broken_off=application.broken_off)
     return 128 + signalled[0] if signalled else NOTHING
+
+
+@contextmanager
+def _broken_off_quietly() -> Iterator[None]:
+    """Answers that are broken off on purpose are no errors of the server, which logs them so."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return "without completing response" not in record.getMessage()
+
+    logger = logging.getLogger("uvicorn.error")
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
 
 
 def _line(row: dict[str, Any]) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 
@@ -77,6 +78,24 @@ def test_the_server_is_asked_by_the_official_sdk():
     assert len(text) > 1000
     assert done.status == 128 + signal.SIGTERM
     assert done.rows[-1] == {"type": "served", "answered": 1, "broken_off": 0}
+
+
+@pytest.mark.parametrize("fault", ["cut", "reset", "error"])
+def test_what_goes_wrong_on_purpose_is_no_error_of_the_server(fault):
+    arguments = ("simulate", "--port", "0", "--speed", "1000", "--fault", fault, "--json")
+    with started(*arguments) as process:
+        url = json.loads(read_until(process.stdout, b"\n"))["url"]
+        with openai.OpenAI(api_key="k", base_url=url, max_retries=0) as sdk:
+            for stream in (True, False):
+                with contextlib.suppress(openai.OpenAIError):
+                    list(
+                        sdk.chat.completions.create(
+                            model="m", messages=[{"role": "user", "content": "Hi"}], stream=stream
+                        )
+                    )
+        process.send_signal(signal.SIGTERM)
+        done = finished(process)
+    assert done.err == ""
 
 
 def test_an_address_that_is_taken():

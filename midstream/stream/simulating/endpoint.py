@@ -183,8 +183,8 @@ class SimulatedEndpoint:
                     self.broken_off += 1
                     return
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-            if reset is not None:
-                raise reset  # the server closes what is not whole
+            if reset:
+                return  # the server closes what is not whole
             await send({"type": "http.response.body", "body": b""})
             self.answered += 1
         finally:
@@ -195,7 +195,7 @@ class SimulatedEndpoint:
         api: str,
         request: dict[str, Any],
         made: list[Event],
-        broken: EndpointError | None,
+        broken: bool,
         send: Send,
     ) -> None:
         """Answer with one object, when the last piece of it would have come."""
@@ -207,15 +207,15 @@ class SimulatedEndpoint:
             return
         model = request.get("model")
         answer = whole_answer(made, api, model if isinstance(model, str) else _PREFIX)
-        if broken is not None or not any(event.kind == "end" for event in made):
+        if broken or not any(event.kind == "end" for event in made):
             await _json(send, 200, answer, half=True)
-            raise broken or EndpointError("the answer was cut", place="simulated")
+            return
         await _json(send, 200, answer)
         self.answered += 1
 
 
-def _made(events: Iterator[Event], limited: bool) -> tuple[list[Event], EndpointError | None]:
-    """All events, and what broke them off."""
+def _made(events: Iterator[Event], limited: bool) -> tuple[list[Event], bool]:
+    """All events, and whether something broke them off."""
     made: list[Event] = []
     called = False
     try:
@@ -224,9 +224,9 @@ def _made(events: Iterator[Event], limited: bool) -> tuple[list[Event], Endpoint
             if event.kind == "end" and event.text == "stop" and (called or limited):
                 event = event._replace(text="tool_calls" if called else "length")
             made.append(event)
-    except EndpointError as error:
-        return made, error
-    return made, None
+    except EndpointError:
+        return made, True
+    return made, False
 
 
 async def _until_gone(receive: Receive) -> None:
