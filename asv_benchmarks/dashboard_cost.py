@@ -34,6 +34,8 @@ import sys
 import time
 from pathlib import Path
 
+from benchmarks._keeping import keep
+
 CASES = ("feed", "sse", "webtransport", "readers", "page", "paint")
 RATE = 1000
 WORDS = [f"w{n:x}" for n in random.Random(3).sample(range(1 << 16), 500)]
@@ -185,6 +187,8 @@ def measure(name: str, n_streams: int, seconds: float, how: str, readers: int) -
     server.wait(timeout=60)
     missing = told["missing"] + sum(one["missing"] for one in got)
     n_bytes = statistics.mean(one["bytes"] for one in got) / seconds if got else 0
+    keep(f"{name}.core", told["cpu"], "share")
+    keep(f"{name}.missing", missing, "count")
     print(
         f"{name:<34} {told['cpu']:>7.1%} {told['events'] / seconds:>9.0f}"
         f" {told['frames'] / seconds:>9.1f} {missing:>8} {n_bytes / 1e3:>9.0f}",
@@ -219,6 +223,7 @@ def page(n_streams: int, seconds: float) -> None:
             missed = await browser.value("document.getElementById('link').textContent")
             await pumping
         share = {name: (last[name] - first[name]) / passed for name in last}
+        keep(f"page, {n_streams} streams.core", share["TaskDuration"], "share")
         print(
             f"page, {n_streams} streams: {share['TaskDuration']:.1%} of a core, of it scripts "
             f"{share['ScriptDuration']:.1%}, layout {share['LayoutDuration']:.1%}; heap "
@@ -263,6 +268,8 @@ def paint(runs: int = 9) -> None:
     print("\nmilliseconds from the request     first of all    median     worst")
     for at, name in enumerate(("first paint", "first contentful paint", "first frame shown")):
         times = [one[at] for one in taken]
+        keep(f"{name}.median", statistics.median(times), "ms")
+        keep(f"{name}.worst", max(times), "ms")
         print(f"{name:<34}{times[0]:>12.0f}{statistics.median(times):>10.0f}{max(times):>10.0f}")
 
 

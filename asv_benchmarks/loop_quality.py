@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from statistics import quantiles
 
+from benchmarks._keeping import keep
 from benchmarks.peers_loops import DriftRule, HashRule, TailRule
 from rich.console import Console
 from rich.table import Table
@@ -106,6 +107,8 @@ def gpt3(path, console):
             hits = [(sample, flagged(make(), sample["text"])) for sample in chosen]
             hits = [(sample, place) for sample, place in hits if place is not None]
             cells.append(f"{len(hits)} / {len(chosen)}")
+            keep(f"{name}.{group}.flagged", len(hits), "count")
+            keep(f"{name}.{group}.samples", len(chosen), "count")
             delays[group] = [
                 len(TOKEN.findall(sample["text"][sample["onset_char"] : place]))
                 for sample, place in hits

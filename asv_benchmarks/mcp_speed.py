@@ -21,6 +21,8 @@ import sys
 import time
 from typing import Any
 
+from benchmarks._keeping import keep
+
 TEXTS = ["Where is my order?", "Let me look.", "Where is my order?"]
 ASKED: dict[str, tuple[str, str, dict[str, Any]]] = {
     "bare echo": ("bare", "echo", {"text": "hello"}),
@@ -93,7 +95,10 @@ async def measure(calls: int, rounds: int, mode: str) -> None:
     for name in ASKED:
         one, many = (statistics.median(rates[name, at_once]) for at_once in (1, AT_ONCE))
         print(f"{name:24}{one:14.0f}{many:14.0f}")
+        keep(f"{mode}.{name}.one by one", one, "/s")
+        keep(f"{mode}.{name}.at once", many, "/s")
     for contender, first_s in starts.items():
+        keep(f"{mode}.{contender}.start", statistics.median(first_s), "s")
         print(f"{contender}: {statistics.median(first_s):.2f} s from the start to the first answer")
 
 

@@ -31,6 +31,10 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median, quantiles
 
+# The folder of this file is where `benchmarks` is, also with python's -P.
+sys.path.insert(0, str(Path(__file__).parent))
+from benchmarks._keeping import keep
+
 CASES = ("first", "chunk", "cpu", "many", "idle", "bare")
 WORDS = [f"w{n:x}" for n in random.Random(3).sample(range(1 << 20), 500)]
 BODY = json.dumps({"model": "m", "stream": True, "messages": [{"role": "user", "content": "Hi"}]})
@@ -188,11 +192,13 @@ class Connection:
 def row(case, name, values, unit, scale):
     values = sorted(value * scale for value in values)
     p99 = quantiles(values, n=100)[98]
-    print(f"{case:6} {name:9} median {median(values):9.1f} {unit}   p99 {p99:9.1f} {unit}")
+    print(f"{case:10} {name:9} median {median(values):9.1f} {unit}   p99 {p99:9.1f} {unit}")
+    keep(f"{case}.{name}.median", median(values), unit)
+    keep(f"{case}.{name}.p99", p99, unit)
     return median(values), p99
 
 
-async def first(ports, path, rounds=150):
+async def first(ports, path, rounds=150, case="first"):
     took = {name: [] for name in ports}
     async with contextlib.AsyncExitStack() as stack:
         connections = {
@@ -204,10 +210,10 @@ async def first(ports, path, rounds=150):
                 value = await connection.first()
                 if turn >= 10:
                     took[name].append(value)
-    compared("first", took, "us", 1e6)
+    compared(case, took, "us", 1e6)
 
 
-async def chunks(ports, path, rounds=12):
+async def chunks(ports, path, rounds=12, case="chunk"):
     took = {name: [] for name in ports}
     for _ in range(rounds):
         for name, port in ports.items():
@@ -215,7 +221,7 @@ async def chunks(ports, path, rounds=12):
                 values, count = await connection.ways()
                 assert count == CHUNKS + 1, (name, count)
                 took[name] += values[1:]
-    compared("chunk", took, "us", 1e6)
+    compared(case, took, "us", 1e6)
 
 
 def compared(case, took, unit, scale):
@@ -224,7 +230,8 @@ def compared(case, took, unit, scale):
     for name, values in told.items():
         if name != "direct":
             added = [value - base for value, base in zip(values, direct, strict=True)]
-            print(f"{case:6} {name:9} adds   {added[0]:9.1f} {unit}   p99 {added[1]:9.1f} {unit}")
+            print(f"{case:10} {name:9} adds   {added[0]:9.1f} {unit}   p99 {added[1]:9.1f} {unit}")
+            keep(f"{case}.{name}.adds", added[0], unit)
 
 
 def cpu_s(pid):
@@ -245,6 +252,8 @@ async def cpu(ports, path, pid, rounds=400, long=4000):
             for _ in range(turns):
                 await connection.ways()
             told.append((cpu_s(pid) - before) / turns)
+    keep("cpu.midstream.request", told[0], "s")
+    keep("cpu.midstream.chunk", (told[1] - told[0]) / long, "s")
     print(f"cpu    midstream {told[0] * 1e6:6.0f} us a request of one chunk")
     print(f"cpu    midstream {(told[1] - told[0]) / long * 1e6:6.0f} us a further chunk")
 
@@ -266,6 +275,8 @@ async def many(ports, path):
         wanted = MANY * (MANY_CHUNKS + 1)
         values = [value for values, _ in good for value in values[1:]]
         row("many", name, values, "us", 1e6)
+        keep(f"many.{name}.whole", len(good), "count")
+        keep(f"many.{name}.lost", wanted - came, "count")
         print(
             f"many   {name:9} {len(good)} of {MANY} streams whole, {came} of {wanted} chunks, "
             f"{came / took_s:.0f} a second"
@@ -294,6 +305,7 @@ async def idle(ports, path, pid):
             await asyncio.sleep(1.0)
             sizes.append(resident_kib(pid))
         each = [(after - before) / (IDLE / 2) for before, after in pairwise(sizes)]
+        keep(f"idle.midstream.after {count} chunks", each[1], "KiB")
         print(
             f"idle   midstream {each[0]:6.1f} and {each[1]:6.1f} KiB a stream after {count} chunks"
         )
@@ -407,8 +419,8 @@ def main():
         if "bare" in cases:
             own, _ = stack.enter_context(proxying(direct, folder, bare=True))
             ports["midstream"] = own
-            asyncio.run(first(ports, path))
-            asyncio.run(chunks(ports, path))
+            asyncio.run(first(ports, path, case="bare first"))
+            asyncio.run(chunks(ports, path, case="bare chunk"))
 
 
 if __name__ == "__main__":

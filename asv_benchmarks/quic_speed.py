@@ -22,6 +22,7 @@ from statistics import median, quantiles
 
 # The folder of this file is where `benchmarks` is, also with python's -P.
 sys.path.insert(0, str(Path(__file__).parent))
+from benchmarks._keeping import keep
 from benchmarks.peers_quic import CHUNK, LIBRARIES
 
 CASES = (
@@ -46,6 +47,36 @@ QH3_CASES = ("handshake", "bulk", "echo")
 DELAY_S = 0.005
 #: What a flood offers each millisecond: datagrams of junk, and streams that are opened and reset.
 FLOOD_JUNK, FLOOD_STREAMS = 5, 5
+#: Unit of each figure that a case has.
+UNIT = {
+    "MB/s": "MB/s",
+    "of itself": "x",
+    "us": "us",
+    "p99 us": "us",
+    "ms": "ms",
+    "s": "s",
+    "client MB": "MiB",
+    "server MB": "MiB",
+    "grown MB": "MiB",
+    "idle p99 ms": "ms",
+    "p50 ms": "ms",
+    "p99 ms": "ms",
+    "ratio": "x",
+    "MB sent": "MB",
+    "sender grew MB": "MiB",
+    "reader grew MB": "MiB",
+    "idle p50 us": "us",
+    "p50 us": "us",
+    "junk/s": "/s",
+    "streams/s": "/s",
+    "server grew MB": "MiB",
+    "whole ms": "ms",
+    "early ms": "ms",
+    "saves %": "%",
+    "whole ms at 10 ms": "ms",
+    "early ms at 10 ms": "ms",
+    "saves % at 10 ms": "%",
+}
 PLAIN = {"max_datagram_size": 1200, "probe_mtu": False}
 
 
@@ -382,6 +413,9 @@ def main():
                 if library == "qh3" and case not in QH3_CASES:
                     continue
                 found = measure(library, case, folder)
+                for name, value in found.items():
+                    if name != "failed":
+                        keep(f"{case}.{library}.{name}", value, UNIT[name])
                 shown = ", ".join(
                     f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
                     for name, value in found.items()

@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
+from benchmarks._keeping import keep
 from rich.console import Console
 from rich.table import Table
 
@@ -47,8 +48,10 @@ def main():
             printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             rows = [[float(field) for field in line.split()] for line in printed.splitlines()]
             cells = []
-            for ours, peer in ((0, 1), (2, 3)):
+            for who, ours, peer in (("one thread", 0, 1), (f"{threads} and {threads}", 2, 3)):
                 ratio = median(row[peer] / row[ours] for row in rows)
+                keep(f"{who}, capacity {capacity}.ring", median(row[ours] for row in rows), "ns")
+                keep(f"{who}, capacity {capacity}.ratio", ratio, "x")
                 cells += [f"{median(row[ours] for row in rows):.1f}"]
                 cells += [f"{median(row[peer] for row in rows):.1f}", f"{ratio:.1f}x"]
             table.add_row(str(capacity), *cells)

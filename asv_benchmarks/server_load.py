@@ -31,6 +31,10 @@ from pathlib import Path
 
 import numpy as np
 
+# The folder of this file is where `benchmarks` is, also with python's -P.
+sys.path.insert(0, str(Path(__file__).parent))
+from benchmarks._keeping import keep
+
 STAMP = re.compile(rb"t=(\d+);")
 KEY = base64.b64encode(b"0123456789abcdef").decode()
 
@@ -236,6 +240,11 @@ async def load(
     for client in (*clients, publisher):
         client.transport.abort()
     p50, p99, worst = np.percentile(np.array(delays) / 1e6, (50, 99, 100))
+    case = f"{name}{' beside stalled clients' if stalled else ''}"
+    keep(f"{case}.lost", expected - delivered, "count")
+    keep(f"{case}.p50", p50, "ms")
+    keep(f"{case}.p99", p99, "ms")
+    keep(f"{case}.delivery", used_s / max(1, delivered), "s")
     return {
         "server": name,
         "clients": len(clients),

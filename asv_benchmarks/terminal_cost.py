@@ -24,6 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from benchmarks._keeping import keep
 from dashboard_cost import Nothing, pump
 
 
@@ -110,6 +111,8 @@ def measure(name: str, n_streams: int, seconds: float, drawn: bool) -> None:
                 with contextlib.suppress(OSError):
                     n_bytes += len(os.read(master, 1 << 16))
         row = json.load(told)
+    keep(f"{name}.core", row["cpu"], "share")
+    keep(f"{name}.missing", row["missing"], "count")
     os.close(slave)
     os.close(master)
     print(

@@ -18,6 +18,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import mean
 
+from benchmarks._keeping import keep
 from benchmarks.peers_tools import Streak, ThreeAlike
 from rich.console import Console
 from rich.table import Table
@@ -84,8 +85,10 @@ def recorded(folder, console):
         table.add_column(group, justify="right")
     for name, flags in RULES.items():
         cells = []
-        for runs in groups.values():
+        for group, runs in groups.items():
             hits = [(flags(turns), first) for turns, first in runs]
+            keep(f"{name}.{group}.flagged", sum(bool(found) for found, _ in hits), "count")
+            keep(f"{name}.{group}.runs", len(runs), "count")
             late = [found[0] - first for found, first in hits if found and first is not None]
             shown = f" ({', '.join(f'+{n}' for n in late)})" if late else ""
             cells.append(f"{sum(bool(found) for found, _ in hits)} / {len(runs)}{shown}")
@@ -115,9 +118,11 @@ def varied(folder, console):
             if is_loop != loops:
                 continue
             cells = []
-            for flags in RULES.values():
+            for name, flags in RULES.items():
                 found = [(flags(case.turns), case.third) for case in cases]
                 late = [flagged[0] - third for flagged, third in found if flagged]
+                group = "loops" if loops else "progress"
+                keep(f"{name}.{group}.{kind}", len(late), "count")
                 shown = f" ({mean(late):+.1f})" if late and loops else ""
                 cells.append(f"{len(late)}{shown}")
             table.add_row(kind, *cells)

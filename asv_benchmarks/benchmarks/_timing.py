@@ -10,6 +10,8 @@ from collections.abc import Callable
 from statistics import median, quantiles
 from typing import Any, ClassVar, NamedTuple
 
+from ._keeping import keep_comparison
+
 #: Items in the data of a benchmark.
 SIZE = int(os.environ.get("MIDSTREAM_BENCH_SIZE", "100000"))
 
@@ -102,4 +104,7 @@ class Peer(ABC):
         return compare(self.ours, self.peer, repeats=self.repeats)
 
     def track_ratio(self) -> float:
-        return self.measure().ratio
+        found = self.measure()
+        name = f"{type(self).__module__.rpartition('.')[2]}.{type(self).__name__}"
+        keep_comparison(name, self.library, **found._asdict())
+        return found.ratio
