@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from midstream._core._poll import Poll
 from midstream._core.blocks import in_blocks, worker_count
+from midstream._core.chunks import dask_kind
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.memory import check_memory
 from midstream._core.progress import Progress, as_progress
@@ -124,9 +126,53 @@ def _check_out(out: Floats, shape: tuple[int, int]) -> None:
         )
 
 
+class Course(NamedTuple):
+    """Arguments of `ensemble`, checked: what is done with each start."""
+
+    dt: float
+    steps: int
+    transient: int
+    every: int | None
+    t0: float
+    blowup: str
+
+    @property
+    def rows(self) -> int:
+        """States of each trajectory; its end counts for two where nothing is kept."""
+        return 2 if self.every is None else self.steps // self.every + 1
+
+
+@overload
 def ensemble(
     system: System,
     X0: ArrayLike,  # noqa: N803  (the contract's name: one start a row)
+    *,
+    dt: float | None = ...,
+    steps: int,
+    transient: int = ...,
+    every: int | None = ...,
+    n_jobs: int | None = ...,
+    t0: float = ...,
+    blowup: Literal["raise", "nan"] = ...,
+    progress: Progress | None = ...,
+) -> Floats: ...
+@overload
+def ensemble(
+    system: System,
+    X0: Any,  # noqa: N803
+    *,
+    dt: float | None = ...,
+    steps: int,
+    transient: int = ...,
+    every: int | None = ...,
+    n_jobs: int | None = ...,
+    t0: float = ...,
+    blowup: Literal["raise", "nan"] = ...,
+    progress: None = ...,
+) -> Any: ...
+def ensemble(
+    system: System,
+    X0: Any,  # noqa: N803
     *,
     dt: float | None = None,
     steps: int,
@@ -136,7 +182,7 @@ def ensemble(
     t0: float = 0.0,
     blowup: Literal["raise", "nan"] = "raise",
     progress: Progress | None = None,
-) -> Floats:
+) -> Any:
     """Follow many starts of one system.
 
     Parameters
@@ -180,22 +226,42 @@ def ensemble(
     >>> ensemble(systems.lorenz(), starts, dt=0.01, steps=500).shape
     (1000, 3)
     """
+    course = Course(
+        system.step_length(dt),
+        check_int("steps", steps, low=1),
+        check_int("transient", transient, low=0),
+        None if every is None else check_int("every", every, low=1),
+        check_real("t0", t0),
+        check_choice("blowup", blowup, ("raise", "nan")),
+    )
+    threads = worker_count(n_jobs)
+    kind = dask_kind("X0", X0)
+    if kind is not None:
+        from midstream.attractor import _distributed
+
+        return _distributed.ensemble(system, X0, kind, course, threads, progress)
     starts = as_array("X0", X0, ndim=(2,))
-    if starts.shape[1] != system.dim:
-        raise ArgumentValueError(f"X0 must have {system.dim} columns, got shape {starts.shape}")
-    if not np.isfinite(starts).all():
-        bad = int(np.flatnonzero(~np.isfinite(starts).all(axis=1))[0])
-        raise ArgumentValueError(f"X0 must be finite, got {starts[bad]!r} in row {bad}")
-    step = system.step_length(dt)
-    steps = check_int("steps", steps, low=1)
-    transient = check_int("transient", transient, low=0)
-    t0 = check_real("t0", t0)
-    check_choice("blowup", blowup, ("raise", "nan"))
-    threads = worker_count(n_jobs) if system.is_text else 1
-    rows = 2 if every is None else steps // check_int("every", every, low=1) + 1
-    stride = steps if every is None else every
     tell = as_progress("progress", progress)
     ends = starts.copy() if np.shares_memory(starts, np.asarray(X0)) else starts
+    return follow(system, ends, course, threads, tell)
+
+
+def follow(
+    system: System,
+    ends: Floats,
+    course: Course,
+    threads: int,
+    tell: Callable[[int, int], object],
+    first: int = 0,
+) -> Floats:
+    """Follow starts, which are overwritten; `first` is the number of the first, for errors."""
+    if ends.shape[1] != system.dim:
+        raise ArgumentValueError(f"X0 must have {system.dim} columns, got shape {ends.shape}")
+    if not np.isfinite(ends).all():
+        bad = int(np.flatnonzero(~np.isfinite(ends).all(axis=1))[0])
+        raise ArgumentValueError(f"X0 must be finite, got {ends[bad]!r} in row {first + bad}")
+    rows, every = course.rows, course.every
+    stride = course.steps if every is None else every
     out = None
     if every is not None:
         check_memory(
@@ -203,19 +269,22 @@ def ensemble(
         )
         out = np.empty((len(ends), rows, system.dim))
 
-    flow = system.stepper(dt=step, t0=t0)
+    flow = system.stepper(dt=course.dt, t0=course.t0)
     width = BUNDLE if system.is_text else 1
+    hide = course.blowup == "nan"
 
     def work(start: int, poll: Poll) -> int | None:
         stop = min(start + width, len(ends))
         part = None if out is None else out[start:stop]
-        flow.bundle(ends[start:stop], transient, rows, stride, part, blowup == "nan", start, poll)
+        flow.bundle(
+            ends[start:stop], course.transient, rows, stride, part, hide, first + start, poll
+        )
         return None if poll.stopped else stop
 
-    for done in in_blocks(work, range(0, len(ends), width), threads):
+    for done in in_blocks(work, range(0, len(ends), width), threads if system.is_text else 1):
         tell(done, len(ends))
     result = ends if out is None else out
-    if blowup == "nan":
+    if hide:
         # Infinite first, then perhaps finite again by chance: of such a state nothing is kept.
         result[~np.isfinite(result).all(axis=-1)] = np.nan
     return result

@@ -443,8 +443,8 @@ class System:
 
     # --- variations -------------------------------------------------------------------------
 
-    def _changed(self, **changes: Any) -> System:
-        arguments: dict[str, Any] = {
+    def _arguments(self) -> dict[str, Any]:
+        return {
             "dim": self._dim,
             "jacobian": self._given_jacobian,
             "params": self._params,
@@ -455,8 +455,25 @@ class System:
             "dt": self._dt,
             "time_step": self._time_step,
         }
+
+    def _changed(self, **changes: Any) -> System:
         rhs = changes.pop("rhs", self._given)
-        return System(rhs, **(arguments | changes))
+        return System(rhs, **(self._arguments() | changes))
+
+    def __copy__(self) -> System:
+        return self  # immutable
+
+    def __deepcopy__(self, memo: Any) -> System:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle: a system is made again of what it was made of."""
+        if self._equations is None and any(isinstance(one, int) for one in (self._rhs, self._jac)):
+            raise ArgumentTypeError(
+                f"{self._name}: a C function is an address in this process and cannot be sent to "
+                "another one; text, System.trace and Python callables can"
+            )
+        return _rebuild, (self._given, self._arguments())
 
     def with_params(self, **changes: float) -> System:
         """The same system with some parameters changed.
@@ -574,6 +591,11 @@ class System:
             lines = [*lines[:10], f"... ({len(lines)} in all)"]
         body = "<br>".join(html.escape(line) for line in lines)
         return f"<b>{html.escape(repr(self)[1:-1])}</b><br><code>{body}</code>"
+
+
+def _rebuild(rhs: Any, arguments: dict[str, Any]) -> System:
+    """Undo `System.__reduce__`."""
+    return System(rhs, **arguments)
 
 
 def _positive(name: str, value: Any) -> float:
