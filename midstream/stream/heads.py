@@ -94,10 +94,12 @@ class HeadLimitedProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One of its headers."""
+        """One of its headers, or a trailer: that counts as well, and nobody gets it."""
         self._number += 1
         self._count(len(name) + len(value))
-        super().on_header(name, value)
+        # uvicorn would put a trailer among the headers, after these were judged.
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Its head is whole."""

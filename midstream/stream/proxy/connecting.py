@@ -331,7 +331,8 @@ class _Connection(asyncio.Protocol):
         if self._size > _MOST_HEAD_BYTES:
             self._error = httpx2.RemoteProtocolError("the head of the answer is too large")
             raise self._error
-        self._headers.append((name, value))
+        if not self._started:  # trailers are none of the head
+            self._headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         if self._surplus:

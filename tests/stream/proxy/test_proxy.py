@@ -956,3 +956,28 @@ def test_what_is_recalled_in_steps_is_what_is_recalled_at_once(api):
     assert exchange.guard.take(call).denied
     fresh = guarding.guard()
     assert not fresh.take(call).denied
+
+
+async def test_trailers_are_no_headers():
+    # After the head was judged: a client's would go to the upstream as what it never was.
+    sent = b"POST /v1/files HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+    sent += b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n"
+    sent += b"Authorization: other\r\nX-Own: 1\r\n\r\n"
+    heads = []
+
+    async def answer(reader, writer):
+        heads.append(await reader.readuntil(b"\r\n\r\n"))
+        assert await reader.readuntil(b"0\r\n\r\n") == b"3\r\nabc\r\n0\r\n\r\n"
+        head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        writer.write(head + b"2\r\nok\r\n0\r\nSet-Cookie: a=b\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with within(), await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with proxied(url) as proxy:
+            status, headers, body = split(await raw(proxy.url, sent))
+    assert (status, body) == (200, b"ok")
+    assert b"authorization" not in heads[0].lower()
+    assert b"x-own" not in heads[0].lower()
+    assert "set-cookie" not in headers
