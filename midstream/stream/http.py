@@ -24,6 +24,7 @@ from midstream._core.validate import check_int, check_mapping, check_real, check
 from midstream.stream.decode import Decoder, NDJSONDecoder, SSEDecoder
 from midstream.stream.events import Event
 from midstream.stream.formats.detecting import AutoMapper, mapper_of
+from midstream.stream.inflating import body_of
 from midstream.stream.sources import Source
 from midstream.stream.sse import DEFAULT_MAX_BYTES
 from midstream.stream.wire import parse_json
@@ -431,7 +432,7 @@ class _Exchange:
                 place=self.place,
                 status=response.status_code,
             )
-        return response.aiter_bytes()
+        return body_of(response, self.place)
 
     async def _refused(self, response: httpx2.Response) -> None:
         """Raise for a status that is not 200, with what the server said about it."""
@@ -455,7 +456,7 @@ class _Exchange:
         limit_s = min(self._idle_timeout_s, _EXCERPT_S)
         try:
             async with asyncio.timeout(limit_s):
-                async for chunk in response.aiter_bytes():
+                async for chunk in body_of(response, self.place):
                     raw += chunk
                     if len(raw) >= _EXCERPT_BYTES:
                         break
@@ -464,6 +465,8 @@ class _Exchange:
         except httpx2.HTTPError as error:
             # The status is the news; that its explanation broke off is told beside it.
             raw += f" [body broken off: {type(error).__name__}]".encode()
+        except MalformedStreamError:  # packed in a way that is not undone
+            raw += b" [body cannot be decoded]"
         text = raw[:_EXCERPT_BYTES].decode("utf-8", "replace")
         try:
             fields = json.loads(text)

@@ -21,6 +21,7 @@ from midstream._core.validate import check_text
 from midstream.apps.feed import Feed
 from midstream.apps.feed.states import Fields
 from midstream.stream import RecordingsFolder
+from midstream.stream.inflating import body_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -249,7 +250,7 @@ class AttachLink:
                 "GET", f"{self._base}/api/feed", headers=headers, timeout=timeout
             ) as answer:
                 await self._check(answer)
-                async for data in answer.aiter_bytes():
+                async for data in body_of(answer, self._base):
                     for sent in parser.feed(data):
                         if sent.event == "end":
                             yield "end", {}
@@ -278,7 +279,7 @@ class AttachLink:
         try:
             async with self._client.stream("GET", self._base + path) as answer:
                 await self._check(answer)
-                async for data in answer.aiter_bytes():
+                async for data in body_of(answer, self._base):
                     body += data
                     if len(body) > most:
                         raise EndpointError(f"sends more than {most:,} bytes", place=self._base)

@@ -17,6 +17,7 @@ from midstream._core.errors import (
     MalformedStreamError,
     SourceError,
 )
+from midstream.stream.inflating import body_of
 from midstream.stream.media.settings import MediaLimits
 
 if TYPE_CHECKING:
@@ -280,7 +281,7 @@ class HttpFetcher(Fetcher):
             length = max_bytes if part is None else part.length
             body = bytearray()
             skipped = 0
-            async for chunk in response.aiter_bytes():
+            async for chunk in body_of(response, shown(url)):
                 if skipped < start:
                     chunk, skipped = chunk[start - skipped :], skipped + len(chunk)
                     if skipped > limits.max_segment_bytes * 64:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from midstream._core.clock import monotonic_ns
 from midstream._core.errors import ArgumentTypeError, MidstreamError
 from midstream._core.validate import check_callback, check_choice, check_int
+from midstream.stream import inflating
 from midstream.stream.events import Event, Finding
 from midstream.stream.proxy.bodies import Framing, Rewriter, make_core, rewriter_of
 from midstream.stream.proxy.limits import ProxyLimits, check_limits
@@ -45,7 +45,6 @@ logger = logging.getLogger(__name__)
 
 #: What is logged to pass unread, once each.
 _MOST_TOLD = 100
-_PIECE = 1 << 16
 #: For how long a request is read at a time, while other streams wait.
 _TURN_NS = 2_000_000
 #: Types of answers that are looked at as events; in those but the first, what comes will tell.
@@ -369,55 +368,21 @@ def framing_of(status: int, content_type: str) -> Framing | None:
     return None
 
 
-class Inflater:
-    """Undo gzip and deflate as bytes come, up to a size.
+class Inflater(inflating.Inflater):
+    """Undo gzip and deflate as bytes come; what cannot be undone is refused.
 
     Parameters
     ----------
     max_bytes : int, optional
         Most that may come out in all.
 
-    Examples
-    --------
-    >>> Inflater().feed(zlib.compress(b"Once upon"))
-    b'Once upon'
+    Notes
+    -----
+    Where `midstream.stream.inflating.Inflater` raises MalformedStreamError, this one raises
+    `RefusalError`: 413 for too much, 400 for what is not so encoded.
     """
 
-    KNOWN = frozenset({"gzip", "x-gzip", "deflate"})
-
-    def __init__(self, max_bytes: int | None = None) -> None:
-        self._max_bytes = max_bytes
-        self._size = 0
-        self._inner: Any = None
-
-    def feed(self, data: bytes) -> bytes:
-        """Bytes that these decode to.
-
-        Raises
-        ------
-        RefusalError
-            They are not what they are said to be, or too much comes out.
-        """
-        if self._inner is None and data:
-            # Two bytes tell gzip and zlib; what some servers call deflate has no head at all.
-            known = data[:2] == b"\x1f\x8b" or (data[0] & 15 == 8 and data[0] >> 4 <= 7)
-            self._inner = zlib.decompressobj(47 if known else -15)
-        out: list[bytes] = []
-        piece = b""
-        try:
-            while data or len(piece) == _PIECE:
-                piece = self._inner.decompress(data, _PIECE)
-                data = self._inner.unconsumed_tail
-                self._size += len(piece)
-                out.append(piece)
-                if self._max_bytes is not None and self._size > self._max_bytes:
-                    raise RefusalError(
-                        413, f"more than {self._max_bytes} bytes once decoded", reason="body"
-                    )
-                if self._inner.eof:
-                    break
-        except zlib.error as error:
-            raise RefusalError(
-                400, f"not what its encoding says: {error}", reason="encoding"
-            ) from None
-        return b"".join(out)
+    def _problem(self, message: str, *, large: bool) -> RefusalError:
+        if large:
+            return RefusalError(413, message, reason="body")
+        return RefusalError(400, message, reason="encoding")

@@ -319,10 +319,16 @@ class _Stream:
         self._inflater = inflater
         self._begun_ns = begun_ns
 
-    def _fed(self, chunk: bytes) -> bytes:
-        if self._inflater is not None:
-            chunk = self._inflater.feed(chunk)
-        return self._rewriter.feed(chunk, monotonic_ns() - self._begun_ns)
+    def _fed(self, chunk: bytes) -> Iterator[bytes]:
+        """What goes on of a chunk; a chunk that is packed may be a thousand times as long."""
+        rewriter = self._rewriter
+        pieces = (chunk,) if self._inflater is None else self._inflater.pieces(chunk)
+        for piece in pieces:
+            out = rewriter.feed(piece, self._now())
+            if out:
+                yield out
+            if rewriter.over:
+                return
 
     def _broken(self, error: BaseException) -> None:
         if isinstance(error, httpx2.HTTPError):
@@ -340,8 +346,7 @@ class _AsyncStream(_Stream, httpx2.AsyncByteStream):
         rewriter = self._rewriter
         try:
             async for chunk in self._inner:
-                out = self._fed(chunk)
-                if out:
+                for out in self._fed(chunk):
                     yield out
                 if rewriter.over:
                     break
@@ -367,8 +372,7 @@ class _SyncStream(_Stream, httpx2.SyncByteStream):
         rewriter = self._rewriter
         try:
             for chunk in self._inner:
-                out = self._fed(chunk)
-                if out:
+                for out in self._fed(chunk):
                     yield out
                 if rewriter.over:
                     break
