@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from midstream.stream.telemetry import Family
+from midstream.stream.telemetry import Family, server_families
 
 if TYPE_CHECKING:
     from midstream.apps.serving.service import AgentService
@@ -35,7 +35,15 @@ def service_families(service: AgentService) -> Iterator[Family]:
     Family
     """
     counts = service.counts
+    yield from server_families(ready=service.ready)
     yield Family("server_clients", "gauge", "Clients that listen.", (), {(): service.clients})
+    yield Family(
+        "server_clients_max",
+        "gauge",
+        "Clients that listen, beyond which more are refused.",
+        (),
+        {(): service.limits.max_clients},
+    )
     yield Family("server_requests_active", "gauge", "Requests in work.", (), {(): service.pending})
     for name, text, key in _COUNTERS:
         yield Family(name, "counter", text, (), {(): counts[key]})

@@ -49,7 +49,10 @@ class AgentServers:
     sse_port : int or None, default 3002
         0 takes a free one, None has no such server; `ws_address` and `sse_address` say which.
     drain_s : float, default 5
-        How long clients may take to leave after `stop`; then they are cut.
+        How long clients may take to leave once no more are taken; then they are cut.
+    linger_s : float, default 0
+        How long further clients are taken after `stop`, while ``/readyz`` says that none should
+        come: until whoever sends them has noticed.
     tls : tuple of two str, optional
         Files of the certificate's chain and of its key, in PEM.
 
@@ -97,6 +100,7 @@ class AgentServers:
         ws_port: int | None = 3001,
         sse_port: int | None = 3002,
         drain_s: float = 5.0,
+        linger_s: float = 0.0,
         tls: tuple[str, str] | None = None,
     ) -> None:
         if not isinstance(service, AgentService):
@@ -104,6 +108,7 @@ class AgentServers:
         self._service = service
         self._host = check_text("host", host)
         self._drain_s = check_real("drain_s", drain_s, low=0)
+        self._linger_s = check_real("linger_s", linger_s, low=0)
         self._ports = {
             name: check_int(f"{name}_port", port, low=0, high=65535)
             for name, port in (("ws", ws_port), ("sse", sse_port))
@@ -115,6 +120,7 @@ class AgentServers:
         self.sse_address: tuple[str, int] | None = None
         self.started = asyncio.Event()
         self._stopped = asyncio.Event()
+        self._hurried = asyncio.Event()
 
     def _server(self, name: str) -> QuietServer:
         limits = self._service.limits
@@ -165,6 +171,10 @@ class AgentServers:
                         await server.listening.wait()
                     self.started.set()
                     await self._stopped.wait()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(self._linger_s):
+                            await self._hurried.wait()
+                    self._service.drain()
                     await self._let_leave()
                     # What is closed and has nothing left to send ends at once.
                     await asyncio.wait(serving, timeout=_LAST_S)
@@ -175,8 +185,13 @@ class AgentServers:
                 await self._service.aclose()
 
     def stop(self) -> None:
-        """Take no more clients, have those that are there leave, and cut them after `drain_s`."""
-        self._service.drain()
+        """Say that no more clients should come, take none after `linger_s`, cut after `drain_s`.
+
+        It can be called before it listens, too; a second call changes nothing.
+        """
+        self._service.leaving = True
+        if not self._linger_s:
+            self._service.drain()
         self._stopped.set()
 
     async def _let_leave(self) -> None:
@@ -190,6 +205,7 @@ class AgentServers:
 
     def cut(self) -> None:
         """Cut all connections at once."""
+        self._hurried.set()
         for server in self._servers.values():
             for connection in list(server.server_state.connections):
                 cast("Any", connection).transport.abort()

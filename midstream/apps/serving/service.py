@@ -60,6 +60,8 @@ class AgentService:
     websocket, sse : ASGI applications
     hub : Hub
         What was broadcast.
+    leaving : bool
+        Whether no further clients should come, although they are taken; may be set.
     counts : Counter
         ``"requests"``, ``"refused"`` and ``"refused_CODE"``, ``"websockets"``, ``"streams"`` (so
         far), ``"delivered"`` and ``"missed"`` (broadcast messages), ``"slow"`` (clients cut).
@@ -118,6 +120,7 @@ class AgentService:
         self._leaving: set[Callable[[], None]] = set()
         self._feed_text: tuple[tuple[int, bool, int], str] = ((-1, False, 0), "")
         self.draining = False
+        self.leaving = False
         #: Requests that are being answered.
         self.pending = 0
 
@@ -290,6 +293,11 @@ class AgentService:
             head = f'{{"type":"feed","frame":{frame.id},"missed":{frame.missed},"data":'
             self._feed_text = (key, f"{head}{frame.data.decode()}}}")
         return self._feed_text[1]
+
+    @property
+    def ready(self) -> bool:
+        """Whether clients may come."""
+        return not (self.leaving or self.draining)
 
     def drain(self) -> None:
         """Take no more clients, and have those that are there leave. Safe to repeat."""

@@ -22,6 +22,7 @@ from midstream.apps.serving.counting import service_families
 from midstream.apps.serving.refusals import Refusal
 from midstream.apps.serving.service import RETRY_MS
 from midstream.apps.serving.wire import KINDS, Request, encode, now_ms, parse, request_of
+from midstream.stream.probes import HEALTH, READY, answer_probe
 from midstream.stream.telemetry import CONTENT_TYPE, exposition
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ __all__ = ["SseApp"]
 
 _SESSION_HEADER = b"x-midstream-session"
 _POSTS = frozenset(f"/{kind}" for kind in KINDS)
-_GETS = frozenset(("/stream", "/feed", "/status", "/metrics", "/healthz", "/readyz"))
+_GETS = frozenset(("/stream", "/feed", "/status", "/metrics", HEALTH, READY))
 #: Requests that change what is known of their client: it needs a session for them.
 _KEPT = frozenset(("process", "meta_learn"))
 _HEARTBEAT = b": heartbeat\n\n"
@@ -46,8 +47,8 @@ class SseApp:
     ``GET /stream`` is the stream of what is processed, ``GET /feed`` that of the feed;
     ``POST /process``, ``/analyze``, ``/compare``, ``/detect_pattern``, ``/behavior``,
     ``/meta_learn`` and ``/status``, ``GET /status`` are requests, ``GET /metrics`` says what was
-    counted, as Prometheus reads it, ``GET /healthz`` and ``/readyz``
-    for whoever runs the server.
+    counted, as Prometheus reads it, ``GET /healthz`` and ``/readyz`` say to whoever runs the
+    server that it does, and whether clients may come.
 
     Parameters
     ----------
@@ -84,12 +85,7 @@ class SseApp:
         """Answer; `headers` get what a refusal must have, too."""
         service = self._service
         path, method = path_of(scope), scope["method"]
-        if path == "/healthz" and method == "GET":
-            await respond(send, 200, {"success": True})
-            return
-        if path == "/readyz" and method == "GET":
-            ready = not service.draining
-            await respond(send, 200 if ready else 503, {"success": ready})
+        if await answer_probe(method, path, send, ready=service.ready):
             return
         preflight = method == "OPTIONS"
         if preflight:  # a browser asks whether it may, and shows no token

@@ -11,6 +11,7 @@ from midstream.apps.serving.access import argument_of
 from midstream.apps.serving.asgi import Receive, Scope, Send, answer_lifespan, path_of, respond
 from midstream.apps.serving.refusals import Refusal
 from midstream.apps.serving.wire import Request, encode, now_ms, read_request
+from midstream.stream.probes import answer_probe
 
 if TYPE_CHECKING:
     from midstream.apps.serving.service import AgentService
@@ -47,11 +48,7 @@ class WebSocketApp:
     async def _http(self, scope: Scope, send: Send) -> None:
         service = self._service
         path = path_of(scope)
-        if path == "/healthz":
-            await respond(send, 200, {"success": True})
-        elif path == "/readyz":
-            await respond(send, 503 if service.draining else 200, {"success": not service.draining})
-        else:
+        if not await answer_probe(scope["method"], path, send, ready=service.ready):
             body = {"success": False, "code": "upgrade", "error": "this is a WebSocket server"}
             await respond(send, 426, body, [(b"upgrade", b"websocket")])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
@@ -20,6 +21,7 @@ from midstream.apps.tools_server.limits import ToolLimits
 from midstream.apps.tools_server.server import ToolServer
 from midstream.stream.heads import HeadLimitedProtocol
 from midstream.stream.listening import QuietServer, listening
+from midstream.stream.probes import answer_probe
 
 __all__ = ["HttpToolServer"]
 
@@ -51,7 +53,10 @@ class HttpToolServer:
     hosts : collection of str
         Names under which it may be asked, beside those of this machine.
     drain_s : float, default 5
-        How long requests may take to be answered after `stop`; then they are cut.
+        How long requests may take to be answered once no more are taken; then they are cut.
+    linger_s : float, default 0
+        How long further requests are taken after `stop`, while ``/readyz`` says that none should
+        come: until whoever sends them has noticed.
 
     Attributes
     ----------
@@ -71,7 +76,8 @@ class HttpToolServer:
     -----
     ``Host`` and ``Origin`` are checked, so that no web page gets at it under a name that was made
     to point here; tokens are compared in constant time, and are not taken from URLs. There is no
-    access log.
+    access log. ``/healthz`` and ``/readyz`` say to everyone that it runs, and whether it takes
+    requests.
 
     Examples
     --------
@@ -101,6 +107,7 @@ class HttpToolServer:
         origins: Collection[str] = (),
         hosts: Collection[str] = (),
         drain_s: float = 5.0,
+        linger_s: float = 0.0,
     ) -> None:
         if not isinstance(tools, ToolServer):
             raise ArgumentTypeError(f"tools must be a ToolServer, got {tools!r:.60}")
@@ -108,6 +115,7 @@ class HttpToolServer:
         self._host = check_text("host", host)
         self._port = check_int("port", port, low=0, high=65535)
         self._drain_s = check_real("drain_s", drain_s, low=0)
+        self._linger_s = check_real("linger_s", linger_s, low=0)
         if token is None and not is_loopback(host):
             raise ArgumentValueError(
                 f"token must be given where others can reach the server, at {host!r}"
@@ -116,6 +124,7 @@ class HttpToolServer:
         self.address: tuple[str, int] | None = None
         self.started = asyncio.Event()
         self._stopped = asyncio.Event()
+        self._hurried = asyncio.Event()
         self._draining = False
         self._requests = 0
         limits = tools.limits
@@ -164,6 +173,10 @@ class HttpToolServer:
                 if not serving.done():
                     self.started.set()
                     await self._stopped.wait()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(self._linger_s):
+                            await self._hurried.wait()
+                    self._take_no_more()
                     await self._drain()
                     self._server.should_exit = True
                     await asyncio.wait((serving,), timeout=_LAST_S)
@@ -176,14 +189,23 @@ class HttpToolServer:
                     await asyncio.wait((serving,))
 
     def stop(self) -> None:
-        """Take no more requests, answer those that are there, end subscriptions."""
+        """Say that no more requests should come; take none after `linger_s`, end after `drain_s`.
+
+        It can be called before it listens, too; a second call changes nothing.
+        """
+        if not self._linger_s:
+            self._take_no_more()
+        self._stopped.set()
+
+    def _take_no_more(self) -> None:
+        """Answer what was asked, and end subscriptions."""
         self._draining = True
         self._tools.end_subscriptions()
-        self._stopped.set()
 
     def cut(self) -> None:
         """Cut all connections at once."""
         self._drain_s = 0.0
+        self._hurried.set()
         for connection in list(self._server.server_state.connections):
             cast("Any", connection).transport.abort()
 
@@ -198,6 +220,9 @@ class HttpToolServer:
     async def _ask(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        ready = not self._stopped.is_set()
+        if await answer_probe(scope["method"], scope["path"], send, ready=ready):
             return
         try:
             self._access.check(scope["headers"], b"")

@@ -12,6 +12,7 @@ from typing import Any
 from midstream._core.clock import monotonic_ns, ns_from_s
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_text
+from midstream.stream.probes import answer_probe
 
 __all__ = ["Access", "Guarded", "check_names", "is_loopback"]
 
@@ -217,6 +218,8 @@ server, at '0.0.0.0'
 class Guarded:
     """An ASGI application behind `Access`: refuses foreign hosts and pages, adds headers.
 
+    ``/healthz`` and ``/readyz`` are answered to everyone.
+
     Parameters
     ----------
     app : ASGI application
@@ -229,11 +232,16 @@ class Guarded:
         self._app = app
         self._access = access
         self._policy = policy
+        #: Whether readers may come, as ``/readyz`` says it; may be set.
+        self.ready = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+
+        if await answer_probe(scope["method"], scope["path"], send, ready=self.ready):
             return
 
         async def sending(message: dict[str, Any]) -> None:

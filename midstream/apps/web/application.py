@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from http import cookies
 from importlib import resources
+from itertools import chain
 from typing import Any
 
 from starlette.applications import Starlette
@@ -26,7 +27,7 @@ from midstream.apps.feed import Feed, Subscription
 from midstream.apps.feed.counting import feed_families
 from midstream.apps.feed.replays import Replays
 from midstream.apps.web.access import Access, Guarded
-from midstream.stream.telemetry import CONTENT_TYPE, exposition
+from midstream.stream.telemetry import CONTENT_TYPE, exposition, server_families
 
 __all__ = ["PageServer", "resume_after"]
 
@@ -231,7 +232,8 @@ class PageServer:
     async def _metrics(self, request: Request) -> Response:
         if not self._allows(request):
             return _problem(401, "the token is wanted")
-        text = exposition(feed_families(self._feed))
+        families = chain(server_families(ready=self.app.ready), feed_families(self._feed))
+        text = exposition(families)
         return Response(text, headers={"content-type": CONTENT_TYPE, "cache-control": "no-store"})
 
     # The feed

@@ -210,6 +210,7 @@ class Dashboard:
 
     async def _stop(self) -> None:
         assert self._server is not None and self._serving is not None
+        self._pages.app.ready = False
         self._pages.ending.set()  # streams of events do not end by themselves
         self._server.should_exit = True
         await asyncio.gather(self._serving, return_exceptions=True)

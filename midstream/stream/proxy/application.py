@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from midstream._core.errors import ArgumentValueError
+from midstream.stream.probes import answer_probe
 from midstream.stream.proxy.counting import ProxyMetrics
 from midstream.stream.proxy.desk import Desk
 from midstream.stream.proxy.doors import Door
@@ -21,6 +21,12 @@ from midstream.stream.proxy.linking import Linking
 from midstream.stream.proxy.passing import Passing
 from midstream.stream.proxy.reaching import Reach
 from midstream.stream.proxy.routes import route_of
+from midstream.stream.telemetry.prometheus import (
+    CONTENT_TYPE,
+    Family,
+    exposition,
+    server_families,
+)
 
 if TYPE_CHECKING:
     import httpx2
@@ -34,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["Proxy"]
 
 _OWN = "/-/"
+#: Of health and readiness.
+_PROBES = ("/-/health", "/-/ready")
 
 
 class Proxy:
@@ -107,7 +115,8 @@ class Proxy:
     refused where there is one; so are those of other paths, and of web pages under a name that is
     not in `hosts`.
 
-    ``/-/health`` says whether it serves, ``/-/metrics`` what it counted.
+    ``/-/health`` says that it runs, ``/-/ready`` whether requests may be sent to it (see
+    `midstream.stream.probes`), under any name; ``/-/metrics`` says what it counted.
 
     Adds about half a millisecond to the first byte and 100 microseconds a chunk; ``asv_benchmarks``
     has the run. One event loop, one application.
@@ -185,6 +194,15 @@ class Proxy:
             hold_text=old.hold_text,
         )
 
+    @property
+    def ready(self) -> bool:
+        """Whether ``/-/ready`` says so."""
+        return self._door.ready
+
+    def retire(self) -> None:
+        """Say at ``/-/ready`` that no further requests should come; those that come are taken."""
+        self._door.leaving = True
+
     def drain(self) -> None:
         """Take no further requests: they get 503; those in flight go on."""
         self._door.draining = True
@@ -233,6 +251,9 @@ class Proxy:
         assert task is not None
         flight = Flight(task, send, route)
         try:
+            if path in _PROBES:
+                await self._probe(scope, path, method, send)
+                return
             self._door.check_host(scope)
             if path.startswith(_OWN):
                 await self._own(path, method, send)
@@ -246,28 +267,42 @@ class Proxy:
             return
         await self._passing.take(scope, receive, flight, target)
 
+    async def _probe(self, scope: Scope, path: str, method: str, send: Send) -> None:
+        """Answer whoever looks after the proxy; a page under another's name gets one word."""
+        told = None
+        if self._door.knows_host(scope):
+            told = {
+                "streams": self.metrics.streams_active,
+                "policies": self._desk.guarding.n_policies,
+            }
+        await answer_probe(method, path, send, ready=self.ready, told=told, paths=_PROBES)
+
+    def _families(self) -> Iterator[Family]:
+        """What the proxy is now, beside what it has counted."""
+        yield from server_families(ready=self.ready)
+        for name, text, value in (
+            ("streams_max", "Requests in flight, beyond which more are refused.", "max_streams"),
+            ("connections_max", "Connections, beyond which more are refused.", "max_connections"),
+        ):
+            yield Family(name, "gauge", text, (), {(): getattr(self._limits, value)})
+        rules = self._desk.guarding.n_policies
+        yield Family("policies", "gauge", "Rules of streams that begin now.", (), {(): rules})
+
     async def _own(self, path: str, method: str, send: Send) -> None:
         """Answer for the proxy itself."""
         kind = b"application/json"
         status = 200
         if method not in ("GET", "HEAD"):
             status, body = 405, b'{"error": "method"}'
-        elif path == "/-/health":
-            status = 503 if self._door.draining else 200
-            told = {
-                "status": "draining" if self._door.draining else "ok",
-                "streams": self.metrics.streams_active,
-                "policies": self._desk.guarding.n_policies,
-            }
-            body = json.dumps(told).encode("ascii")
         elif path == "/-/metrics":
-            kind = b"text/plain; version=0.0.4; charset=utf-8"
+            kind = CONTENT_TYPE.encode("ascii")
             running = (
                 ((api, kind_of), count)
                 for api, guard in chain(self._passing.guards(), self._linking.guards())
                 for kind_of, count in guard.metrics.events_by_kind.items()
             )
-            body = self.metrics.text(running).encode("utf-8")
+            families = chain(self._families(), self.metrics.families(running))
+            body = exposition(families).encode("utf-8")
         else:
             status, body = 404, b'{"error": "not found"}'
         headers = [(b"content-type", kind), (b"content-length", b"%d" % len(body))]

@@ -31,6 +31,8 @@ class Door:
     ----------
     draining : bool
         Whether no further requests are taken; may be set.
+    leaving : bool
+        Whether no further requests should come, although they are taken; may be set.
 
     Raises
     ------
@@ -47,18 +49,29 @@ class Door:
         self._limits = limits
         self._metrics = metrics
         self.draining = False
+        self.leaving = False
 
-    def check_host(self, scope: Scope) -> None:
-        """Refuse a name under which the proxy is not served."""
+    @property
+    def ready(self) -> bool:
+        """Whether requests may be sent here."""
+        return not (self.leaving or self.draining)
+
+    def knows_host(self, scope: Scope) -> bool:
+        """Whether the proxy is asked under a name under which it is served."""
         if self._hosts is None:
-            return
+            return True
         for name, value in scope["headers"]:
             if name == b"host":
                 host = value.decode("latin-1").strip().lower()
                 host = host.partition("]")[0] + "]" if host[:1] == "[" else host.partition(":")[0]
                 if host in self._hosts:
-                    return
-        raise RefusalError(421, "this host name is not served here", reason="host")
+                    return True
+        return False
+
+    def check_host(self, scope: Scope) -> None:
+        """Refuse a name under which the proxy is not served."""
+        if not self.knows_host(scope):
+            raise RefusalError(421, "this host name is not served here", reason="host")
 
     def check_origin(self, scope: Scope) -> None:
         """Refuse web pages of others: browsers let any page connect anywhere."""

@@ -39,8 +39,11 @@ class ProxyServer:
     port : int, default 0
         0 takes a free one; `address` says which.
     drain_s : float, default 30
-        How long streams in flight may go on after `stop`, in seconds. Those that are not over then
-        end with an error in their own protocol's form.
+        How long streams in flight may go on once no more requests are taken, in seconds. Those
+        that are not over then end with an error in their own protocol's form.
+    linger_s : float, default 0
+        How long further requests are taken after `stop`, in seconds, while ``/-/ready`` says that
+        none should come: until whoever sends them has noticed.
     tls : tuple of two paths, optional
         Files of the certificate's chain and of its key, in PEM.
     wrap : callable, optional
@@ -88,6 +91,7 @@ class ProxyServer:
         port: int = 0,
         *,
         drain_s: float = 30.0,
+        linger_s: float = 0.0,
         tls: tuple[str | os.PathLike[str], str | os.PathLike[str]] | None = None,
         wrap: Callable[[Any], Any] | None = None,
     ) -> None:
@@ -99,6 +103,7 @@ class ProxyServer:
         self._host = check_text("host", host)
         self._port = check_int("port", port, low=0, high=65535)
         self._drain_s = check_real("drain_s", drain_s, low=0)
+        self._linger_s = check_real("linger_s", linger_s, low=0)
         chain, key = check_tls(tls)
         protocol = type("BoundProtocol", (_Protocol,), {"limits": proxy.limits})
         self._server = QuietServer(
@@ -122,6 +127,7 @@ class ProxyServer:
         )
         self.address: tuple[str, int] = (host, port)
         self.started = asyncio.Event()
+        self._lingering: asyncio.TimerHandle | None = None
 
     async def serve(self) -> None:
         """Listen, and return when all is over after `stop`."""
@@ -131,7 +137,29 @@ class ProxyServer:
             await self._server.serve(sockets=[listener])
 
     def stop(self) -> None:
-        """Take no more requests, let streams in flight go on for `drain_s`, then end them."""
+        """Say that no more requests should come, take none after `linger_s`, end after `drain_s`.
+
+        It can be called before it listens, too; a second call changes nothing.
+        """
+        if self._proxy.ready:
+            self._proxy.retire()
+            if self._linger_s:
+                loop = asyncio.get_running_loop()
+                self._lingering = loop.call_later(self._linger_s, self._drain)
+                return
+        if self._lingering is None:
+            self._drain()
+
+    def cut(self) -> None:
+        """End all streams now."""
+        if self._lingering is not None:
+            self._lingering.cancel()
+        self._drain()
+        self._proxy.cut()
+
+    def _drain(self) -> None:
+        """Take no more requests, and end those in flight when their time is up."""
+        self._lingering = None
         self._proxy.drain()
         if not self._server.should_exit:
             self._server.should_exit = True

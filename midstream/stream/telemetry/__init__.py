@@ -5,7 +5,8 @@ OpenTelemetry
     AI; `Operation`, one stream
 Prometheus
     `exposition` writes what `Family` holds, `Buckets` among them; `Collector` shows it in a
-    registry of ``prometheus_client``; the proxy and the servers have an endpoint of their own
+    registry of ``prometheus_client``; the proxy and the servers have an endpoint of their own,
+    where `server_families` says which version runs, and whether it is ready
 Windows
     `MetricWindow` sums up the last seconds: count, sum, average, extremes, percentiles, rate, as a
     `WindowSummary`
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         Family,
         HasFamilies,
         exposition,
+        server_families,
     )
     from midstream.stream.telemetry.windows import MetricWindow, WindowSummary
 
@@ -44,6 +46,7 @@ __all__ = [
     "Telemetry",
     "WindowSummary",
     "exposition",
+    "server_families",
 ]
 
 __getattr__, __dir__ = lazy_exports(
@@ -60,5 +63,6 @@ __getattr__, __dir__ = lazy_exports(
         "Telemetry": "genai",
         "WindowSummary": "windows",
         "exposition": "prometheus",
+        "server_families": "prometheus",
     },
 )

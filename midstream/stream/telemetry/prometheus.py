@@ -12,7 +12,15 @@ from midstream._core.errors import ArgumentTypeError
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-__all__ = ["CONTENT_TYPE", "Buckets", "Collector", "Family", "HasFamilies", "exposition"]
+__all__ = [
+    "CONTENT_TYPE",
+    "Buckets",
+    "Collector",
+    "Family",
+    "HasFamilies",
+    "exposition",
+    "server_families",
+]
 
 #: What an endpoint says that it answers with.
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -127,6 +135,30 @@ def exposition(families: Iterable[Family]) -> str:
             else:
                 lines.append(f"{name}{_braced(labels)} {_number(sample)}")
     return "".join(line + "\n" for line in lines)
+
+
+def server_families(*, ready: bool) -> Iterator[Family]:
+    """List what every server says of itself: its version, and whether work may be sent to it.
+
+    Parameters
+    ----------
+    ready : bool
+
+    Yields
+    ------
+    Family
+
+    Examples
+    --------
+    >>> [family.name for family in server_families(ready=True)]
+    ['build_info', 'ready']
+    """
+    from midstream import __version__
+
+    yield Family(
+        "build_info", "gauge", "Which version runs; always 1.", ("version",), {(__version__,): 1}
+    )
+    yield Family("ready", "gauge", "Whether work may be sent here.", (), {(): int(ready)})
 
 
 def _histogram(name: str, labels: str, buckets: Buckets) -> Iterator[str]:

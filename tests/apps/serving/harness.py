@@ -106,10 +106,10 @@ class _Kept(logging.Handler):
 
 
 @contextlib.asynccontextmanager
-async def running(*, drain_s=2.0, limits=None, faults=0, **options):
+async def running(*, drain_s=2.0, linger_s=0.0, limits=None, faults=0, **options):
     """Both servers, until the end; so many errors are to be logged."""
     service = AgentService(limits=ServingLimits(**(limits or {})), **options)
-    servers = AgentServers(service, ws_port=0, sse_port=0, drain_s=drain_s)
+    servers = AgentServers(service, ws_port=0, sse_port=0, drain_s=drain_s, linger_s=linger_s)
     serving = asyncio.create_task(servers.serve())
     started = asyncio.create_task(servers.started.wait())
     await asyncio.wait((serving, started), return_when=asyncio.FIRST_COMPLETED)
@@ -131,6 +131,8 @@ async def running(*, drain_s=2.0, limits=None, faults=0, **options):
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
         servers.stop()
+        if linger_s:
+            servers.cut()
         await serving
         for logger in loggers:
             logger.removeHandler(errors)

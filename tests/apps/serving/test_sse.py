@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 
+import httpx2
 import pytest
 from apps.serving.harness import ask, raw, running, until
 
 from midstream.apps.feed import Feed
+from midstream.apps.serving import AgentServers, AgentService
 from midstream.stream import replay, shipped_recordings
 
 FAST = {"requests_per_s": 10_000, "requests_per_address_s": 10_000}
@@ -207,6 +209,28 @@ async def test_requests_are_refused_while_the_service_ends():
         assert (refused.status_code, refused.json()["code"]) == (503, "ending")
         refused = await it.client.get("/stream")
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+
+
+async def test_lingering_takes_clients_until_others_have_noticed():
+    async with running(linger_s=300) as it:
+        it.servers.stop()
+        assert (await it.client.get("/readyz")).status_code == 503
+        assert (await it.client.head("/healthz")).status_code == 200
+        assert "midstream_ready 0" in (await it.client.get("/metrics")).text
+        assert (await it.post("/process", {"message": "x"})).status_code == 200
+        async with it.stream() as events:
+            await events.next()
+            it.servers.cut()  # a second signal does not wait
+            with pytest.raises(httpx2.RemoteProtocolError):
+                await events.next()
+        await until(lambda: it.service.draining)
+
+
+async def test_they_are_stopped_before_they_listen():
+    servers = AgentServers(AgentService(), ws_port=0, sse_port=0)
+    servers.stop()
+    await asyncio.wait_for(servers.serve(), 30)
+    assert servers.started.is_set()
 
 
 async def test_more_streams_than_there_may_be_are_refused():

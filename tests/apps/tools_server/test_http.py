@@ -21,15 +21,18 @@ ACCEPT = {"Accept": "application/json, text/event-stream", "Content-Type": "appl
 
 
 @contextlib.asynccontextmanager
-async def serving(*, limits=None, token=None, hosts=(), drain_s=1.0, **options):
+async def serving(*, limits=None, token=None, hosts=(), drain_s=1.0, linger_s=0.0, **options):
     tools = ToolServer(limits=limits, **options)
-    server = HttpToolServer(tools, port=0, token=token, hosts=hosts, drain_s=drain_s)
+    server = HttpToolServer(
+        tools, port=0, token=token, hosts=hosts, drain_s=drain_s, linger_s=linger_s
+    )
     task = asyncio.ensure_future(server.serve())
     try:
         await server.started.wait()
         yield server
     finally:
         server.stop()
+        server.cut()
         await task
 
 
@@ -290,3 +293,28 @@ async def test_a_client_that_leaves_ends_its_search(tmp_path):
 
         with Library(tmp_path) as library:
             assert len(library) < 400
+
+
+async def test_health_and_readiness_are_told_without_a_token():
+    async with (
+        serving(token=TOKEN, hosts=["tools.example"], linger_s=300) as server,
+        httpx2.AsyncClient(base_url=server.url.removesuffix("/mcp")) as http,
+    ):
+        probe = {"host": "10.1.2.3:3000"}  # as a machine's own probes ask
+        for path in ("/healthz", "/readyz"):
+            told = await http.get(path, headers=probe)
+            assert (told.status_code, told.json()) == (200, {"status": "ok"})
+        assert (await http.post("/readyz")).status_code == 405
+        server.stop()
+        assert (await http.get("/healthz")).status_code == 200
+        assert (await http.get("/readyz")).status_code == 503
+        # Until whoever sends requests has noticed, they are answered.
+        ping = await http.post("/mcp", json=PING, headers={"authorization": f"Bearer {TOKEN}"})
+        assert ping.status_code != 503
+
+
+async def test_it_is_stopped_before_it_listens():
+    server = HttpToolServer(ToolServer(), port=0)
+    server.stop()
+    await asyncio.wait_for(server.serve(), 30)
+    assert server.started.is_set()

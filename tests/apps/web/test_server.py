@@ -293,6 +293,16 @@ async def test_pages_of_elsewhere_get_no_webtransport(feed: Feed) -> None:
                     pass
 
 
+async def test_health_and_readiness_are_told_to_everyone(feed: Feed) -> None:
+    async with Dashboard(feed, token=TOKEN) as page, client(page) as http:
+        for path in ("/healthz", "/readyz"):
+            told = await http.get(path, headers={"host": "10.1.2.3", "origin": "http://evil"})
+            assert (told.status_code, told.json()) == (200, {"status": "ok"})
+        assert (await http.get("/metrics")).status_code == 401
+        counted = await http.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
+        assert "midstream_ready 1\n" in counted.text
+
+
 async def test_recordings(feed: Feed, tmp_path: Path) -> None:
     for name, path in shipped_recordings().items():
         shutil.copy(path, tmp_path / f"{name}.jsonl")

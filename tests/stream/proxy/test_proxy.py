@@ -595,7 +595,7 @@ async def test_hosts():
         ):
             request = post(CHAT).replace(b"Host: 127.0.0.1", f"Host: {host}".encode())
             assert split(await raw(proxy.url, request))[0] == status
-        request = post("/-/health").replace(b"POST", b"GET")
+        request = post("/-/metrics").replace(b"POST", b"GET")
         assert split(await raw(proxy.url, request))[0] == 421
 
 
@@ -717,6 +717,67 @@ async def test_draining_lets_streams_end_and_takes_no_more():
                 assert not answer or split(answer)[0] == 503
                 await asyncio.sleep(0.01)
         assert split(await running)[2] == story(40)
+
+
+async def probe(proxy, path, host=b"127.0.0.1"):
+    request = post(path).replace(b"POST", b"GET").replace(b"Host: 127.0.0.1", b"Host: " + host)
+    status, _, body = split(await raw(proxy.url, request))
+    return status, json.loads(body)
+
+
+async def test_health_and_readiness():
+    async with within(), proxied("http://127.0.0.1:9", hosts=["127.0.0.1"]) as proxy:
+        told = {"status": "ok", "streams": 0, "policies": 0}
+        assert await probe(proxy, "/-/health") == (200, told)
+        assert await probe(proxy, "/-/ready") == (200, told)
+        # A machine's own probes ask by an address; a page under a foreign name gets no more.
+        assert await probe(proxy, "/-/ready", b"10.1.2.3:8790") == (200, {"status": "ok"})
+        assert split(await raw(proxy.url, post("/-/ready")))[0] == 405
+        told["status"] = "draining"
+        for change in (proxy.retire, proxy.drain):
+            change()
+            assert await probe(proxy, "/-/health") == (200, told)
+            assert await probe(proxy, "/-/ready") == (503, told)
+
+
+async def test_lingering_takes_requests_until_others_have_noticed():
+    async with (
+        within(),
+        Upstream(story(3)) as upstream,
+        proxied(upstream, linger_s=300) as proxy,
+    ):
+        proxy.server.stop()
+        proxy.server.stop()
+        assert (await probe(proxy, "/-/ready"))[0] == 503
+        assert split(await raw(proxy.url, post(CHAT)))[2] == story(3)
+        proxy.server.cut()  # a second signal does not wait
+        with pytest.raises(ConnectionError):
+            while True:
+                await raw(proxy.url, post(CHAT))
+                await asyncio.sleep(0.01)
+
+
+async def test_after_lingering_no_more_is_taken():
+    async with (
+        within(),
+        Upstream(story(40), size=100, pause_s=0.01) as upstream,
+        proxied(upstream, linger_s=0.1, drain_s=10) as proxy,
+    ):
+        proxy.server.stop()
+        running = asyncio.create_task(raw(proxy.url, post(CHAT)))
+        with pytest.raises(ConnectionError):
+            while True:
+                await raw(proxy.url, post(CHAT))
+                await asyncio.sleep(0.01)
+        assert split(await running)[2] == story(40)
+
+
+async def test_it_is_stopped_before_it_listens():
+    server = ProxyServer(Proxy("http://127.0.0.1:9"))
+    server.stop()
+    async with within():
+        await server.serve()
+    assert server.started.is_set()
 
 
 async def test_what_draining_does_not_end_is_ended():

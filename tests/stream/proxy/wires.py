@@ -181,9 +181,10 @@ class Upstream:
 async def proxied(upstream, **settings):
     """Run a proxy before a server; gives the proxy with its `url`."""
     drain_s = settings.pop("drain_s", 1.0)
+    linger_s = settings.pop("linger_s", 0.0)
     wrap = settings.pop("wrap", None)
     proxy = Proxy(upstream if isinstance(upstream, str) else upstream.url, **settings)
-    server = ProxyServer(proxy, drain_s=drain_s, wrap=wrap)
+    server = ProxyServer(proxy, drain_s=drain_s, linger_s=linger_s, wrap=wrap)
     serving = asyncio.create_task(server.serve())
     waiting = asyncio.create_task(server.started.wait())
     await asyncio.wait((serving, waiting), return_when=asyncio.FIRST_COMPLETED)
@@ -194,6 +195,8 @@ async def proxied(upstream, **settings):
     finally:
         waiting.cancel()
         server.stop()
+        if linger_s:
+            server.cut()
         await serving
 
 
