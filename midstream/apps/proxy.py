@@ -208,6 +208,7 @@ def _observe(
     def observe(request_id: str, api: str, guard: Guard) -> StreamObserver:
         span = telemetry.start(
             provider=_PROVIDERS.get(api, api),
+            model=lambda: guard.model,
             server=upstream,
             attributes={"midstream.request.id": request_id},
         )

@@ -130,6 +130,8 @@ class Guard:
         Counts and times so far.
     errors : list of str
         Messages of ``error`` events, and of what failed besides what was raised; the first 100.
+    model : str or None
+        The model that was asked for, for those who look on: whoever reads the request sets it.
 
     Raises
     ------
@@ -178,6 +180,7 @@ class Guard:
         self.denied: list[Denial] = []
         self.metrics = Metrics()
         self.errors: list[str] = []
+        self.model: str | None = None
         checked = _check_detectors(() if loop is not None and detectors is None else detectors)
         self._detectors = beside(checked, inline=inline)
         self._beside = tuple(d for d in self._detectors if isinstance(d, Offload))

@@ -100,12 +100,14 @@ def test_spans_and_metrics_are_exported_when_it_ends():
                     metrics.update({metric.name: metric for metric in scope.metrics})
     (span,) = spans
     attributes = plain(span.attributes)
-    assert (span.name, span.trace_id.hex()) == ("chat", "ab" * 16)
+    assert (span.name, span.trace_id.hex()) == ("chat m", "ab" * 16)
+    assert attributes["gen_ai.request.model"] == "m"
     assert attributes["gen_ai.response.model"] == "m-1"
     assert attributes["gen_ai.usage.output_tokens"] == 1
     assert attributes["midstream.request.id"]
     tokens = metrics["gen_ai.client.token.usage"].histogram.data_points
     assert sorted(point.sum for point in tokens) == [1, 3]
+    assert {plain(point.attributes)["gen_ai.request.model"] for point in tokens} == {"m"}
 
 
 TRACE = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"

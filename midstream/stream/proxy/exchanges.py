@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 
 #: What is logged to pass unread, once each.
 _MOST_TOLD = 100
+_MOST_MODEL_CHARS = 200
 #: For how long a request is read at a time, while other streams wait.
 _TURN_NS = 2_000_000
 #: Types of answers that are looked at as events; in those but the first, what comes will tell.
@@ -268,6 +269,9 @@ class Exchange:
             return  # the upstream will say what it thinks of it
         if not isinstance(asked, dict):
             return
+        model = asked.get("model")
+        if isinstance(model, str) and model:
+            self.guard.model = model[:_MOST_MODEL_CHARS]
         n = asked.get("n", 1) if self.route.api == "chat" else None
         choices = n if type(n) is int and n > 0 else None
         events: list[Event] = []

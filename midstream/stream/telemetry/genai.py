@@ -134,7 +134,7 @@ class Telemetry:
         *,
         provider: str,
         operation: str = "chat",
-        model: str | None = None,
+        model: str | Callable[[], str | None] | None = None,
         server: str | None = None,
         attributes: Mapping[str, Any] | None = None,
     ) -> Operation:
@@ -146,8 +146,9 @@ class Telemetry:
             ``gen_ai.provider.name``: ``openai``, ``anthropic``, ``ollama``, ...
         operation : str, default "chat"
             ``gen_ai.operation.name``: ``chat``, ``text_completion``, ``generate_content``, ...
-        model : str, optional
-            The model asked for.
+        model : str or callable, optional
+            The model asked for. A callable is asked for it when the answer begins: a request may
+            be read after the span has begun.
         server : str, optional
             URL of the server; only host and port are taken from it.
         attributes : mapping, optional
@@ -166,18 +167,19 @@ class Telemetry:
             "gen_ai.operation.name": _named("operation", operation),
             "gen_ai.provider.name": _named("provider", provider),
         }
-        if model is not None:
+        later = model if callable(model) else None
+        if model is not None and not callable(model):
             labels["gen_ai.request.model"] = _named("model", model)
         if server is not None:
             labels.update(_address(server))
         from opentelemetry.trace import SpanKind
 
         span = self._tracer.start_span(
-            f"{operation} {model}" if model else operation,
+            operation if later is not None or not model else f"{operation} {model}",
             kind=SpanKind.CLIENT,
             attributes={**(attributes or {}), **labels},
         )
-        return Operation(self, span, labels)
+        return Operation(self, span, labels, later)
 
     def asgi(self, application: Application) -> Application:
         """Let spans of an ASGI application belong to those of its clients.
@@ -236,10 +238,17 @@ class Operation:
     nothing. Not thread-safe.
     """
 
-    def __init__(self, telemetry: Telemetry, span: Span, labels: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        telemetry: Telemetry,
+        span: Span,
+        labels: dict[str, Any],
+        model: Callable[[], str | None] | None = None,
+    ) -> None:
         self._telemetry = telemetry
         self._span = span
         self._labels = labels
+        self._ask_model = model
         self._began_ns = monotonic_ns()
         self._known = _Known()
         self._reasons: list[str] = []
@@ -270,6 +279,7 @@ class Operation:
         t_ns = event.t_ns
         if self._first_ns is None:
             self._first_ns = t_ns
+            self._labels.update(self._named_by_request())
             self._telemetry._first.record(s_from_ns(t_ns), self._labels)
         elif t_ns != self._last_ns:  # events of one arrival are one chunk
             gap_ns = t_ns - self._last_ns if gap_ns is None else gap_ns
@@ -321,12 +331,25 @@ class Operation:
         if self._over:
             return
         self._over = True
+        # Without an answer in the span alone: any name can be asked for, and each is a series.
+        self._named_by_request()
         if outcome == "stopped":
             self._telemetry._stops.add(1, self._labels)
         name = "" if error is None else type(error).__qualname__
         if not name and outcome == "failed":
             name = "stream_failed"
         self._end(outcome, name or self._error)
+
+    def _named_by_request(self) -> dict[str, str]:
+        """Name the span by the model asked for, if that is known only now; a label of it."""
+        ask, self._ask_model = self._ask_model, None
+        model = None if ask is None else ask()
+        if not model:
+            return {}
+        model = model[:_MOST_CHARS]
+        self._span.update_name(f"{self._labels['gen_ai.operation.name']} {model}")
+        self._span.set_attribute("gen_ai.request.model", model)
+        return {"gen_ai.request.model": model}
 
     def _learn(self, data: Mapping[str, Any]) -> None:
         """Which model answers, under which id: at the top, or in what a provider wraps it in."""

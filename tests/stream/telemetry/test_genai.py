@@ -102,6 +102,28 @@ async def test_a_span_says_what_the_answer_said(collected):
     assert span.status.status_code is StatusCode.UNSET
 
 
+async def test_the_model_may_be_known_only_when_the_answer_begins(collected):
+    guard = watch(from_sse([answer()]))
+    asked = []
+    await collected.follow(guard, model=lambda: asked.append(1) or "gpt-x")
+    (span,) = collected.spans
+    assert (span.name, asked) == ("chat gpt-x", [1])
+    assert span.attributes["gen_ai.request.model"] == "gpt-x"
+    (duration,) = collected.metrics()["gen_ai.client.operation.duration"]
+    assert duration.attributes["gen_ai.request.model"] == "gpt-x"
+
+
+async def test_a_model_that_never_answered_makes_no_series(collected):
+    await collected.follow(watch([]), model=lambda: "made-up-by-a-client")
+    await collected.follow(watch([]), model=lambda: None)
+    named, unnamed = collected.spans
+    assert named.name == "chat made-up-by-a-client"
+    assert named.attributes["gen_ai.request.model"] == "made-up-by-a-client"
+    assert unnamed.name == "chat"
+    (duration,) = collected.metrics()["gen_ai.client.operation.duration"]
+    assert "gen_ai.request.model" not in duration.attributes
+
+
 async def test_metrics_have_the_conventions_names_units_and_buckets(collected):
     await collected.follow(watch(from_sse([answer()])), model="gpt-x")
     points = collected.metrics()
