@@ -167,15 +167,20 @@ class SimulatedEndpoint:
             made = [
                 event for event in made if event.stream_id in ("0", "") or "/" in event.stream_id
             ]
+        model = request.get("model")
+        if not isinstance(model, str):
+            model = _PREFIX + self.scenario
         if not request.get("stream"):
-            await self._answer_whole(api, request, made, reset, send)
+            await self._answer_whole(api, model, made, reset, send)
             return
+        facts = Facts(made, None)
+        facts.model = model
         gone = asyncio.ensure_future(_until_gone(receive))
         began_ns = monotonic_ns()
         head = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
         try:
             await send({"type": "http.response.start", "status": 200, "headers": head})
-            for t_ns, piece in timed_sse(Facts(made, None), api, True):
+            for t_ns, piece in timed_sse(facts, api, True):
                 wait_s = s_from_ns(round(t_ns / self._speed) - (monotonic_ns() - began_ns))
                 if wait_s > 0:
                     await asyncio.wait((gone,), timeout=wait_s)
@@ -193,7 +198,7 @@ class SimulatedEndpoint:
     async def _answer_whole(
         self,
         api: str,
-        request: dict[str, Any],
+        model: str,
         made: list[Event],
         broken: bool,
         send: Send,
@@ -205,8 +210,7 @@ class SimulatedEndpoint:
             error = {"type": "server_error", "message": failed}
             await _json(send, 503, {"type": "error", "error": error})
             return
-        model = request.get("model")
-        answer = whole_answer(made, api, model if isinstance(model, str) else _PREFIX)
+        answer = whole_answer(made, api, model)
         if broken or not any(event.kind == "end" for event in made):
             await _json(send, 200, answer, half=True)
             return

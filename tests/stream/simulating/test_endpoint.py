@@ -149,7 +149,7 @@ async def test_a_whole_answer_that_fails(fault):
             await sdk.chat.completions.create(model="m", messages=ASKED)
 
 
-async def test_a_streams_usage_is_told_as_a_whole_answers():
+async def test_a_streams_usage_and_model_are_told_as_a_whole_answers():
     async with (
         within(),
         served(SimulatedEndpoint(tokens=50, **FAST)) as url,
@@ -157,14 +157,16 @@ async def test_a_streams_usage_is_told_as_a_whole_answers():
         anthropic.AsyncAnthropic(api_key="k", base_url=url, max_retries=0) as other,
     ):
         stream = await sdk.chat.completions.create(model="m", messages=ASKED, stream=True)
-        usages = [chunk.usage async for chunk in stream if chunk.usage is not None]
+        chunks = [chunk async for chunk in stream]
+        assert {chunk.model for chunk in chunks} == {"m"}
+        usages = [chunk.usage for chunk in chunks if chunk.usage is not None]
         assert [(usage.prompt_tokens, usage.completion_tokens) for usage in usages] == [(20, 50)]
         stream = await sdk.responses.create(model="m", input="Hi", stream=True)
         *_, last = [item async for item in stream]
-        assert last.response.usage.output_tokens == 50
+        assert (last.response.usage.output_tokens, last.response.model) == (50, "m")
         async with other.messages.stream(model="m", max_tokens=999, messages=ASKED) as said_so:
             message = await said_so.get_final_message()
-        assert message.usage.output_tokens == 50
+        assert (message.usage.output_tokens, message.model) == (50, "m")
 
 
 @pytest.mark.parametrize("stream", [True, False])
