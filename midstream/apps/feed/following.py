@@ -29,6 +29,7 @@ class Verdicts:
     def __init__(self, names: Iterable[str]) -> None:
         self._names = tuple(names)
         self._violated: set[str] = set()
+        self._over = False
 
     def __bool__(self) -> bool:
         return bool(self._names)
@@ -40,7 +41,11 @@ class Verdicts:
             self._violated.add(rule)
 
     def tell(self, stream: FeedStream, owed: Iterable[str], *, over: bool = False) -> None:
-        """Tell a stream; `owed` are the rules that would be broken if it ended now."""
+        """Tell a stream; `owed` are the rules that would be broken if it ended now.
+
+        Once `over`, what holds is satisfied, and stays so.
+        """
+        self._over = self._over or over
         owing = set(owed)
         for name in self._names:
             if name in self._violated:
@@ -48,7 +53,7 @@ class Verdicts:
             elif name in owing:
                 stream.verdict(name, "owed")
             else:
-                stream.verdict(name, "satisfied" if over else "holds")
+                stream.verdict(name, "satisfied" if self._over else "holds")
 
 
 async def follow(

@@ -90,6 +90,8 @@ class FeedObserver:
         data = event.data
         if isinstance(data, dict) and isinstance(data.get("model"), str):
             self._labels.setdefault("model", data["model"])
+        elif self._guard.model is not None:
+            self._labels.setdefault("model", self._guard.model)
         poll = self._poll if self._verdicts else None
         stream = self._stream = self._feed.open(self._name, labels=self._labels, poll=poll)
         self._verdicts.tell(stream, ())

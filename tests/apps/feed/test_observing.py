@@ -71,6 +71,28 @@ async def test_a_stop_and_a_denial_are_shown() -> None:
     assert denied["findings"][0]["severity"] == "block"
 
 
+async def test_the_model_that_was_asked_for_is_shown_where_the_answer_names_none() -> None:
+    feed = Feed()
+    asked = json.dumps({"model": "gpt-x", "stream": True, "messages": []}).encode()
+    async with (
+        within(),
+        Upstream(story(5)) as upstream,
+        proxied(upstream, **observing(feed)) as proxy,
+    ):
+        await raw(proxy.url, post(CHAT, asked))
+    assert streams(feed)[0]["labels"]["model"] == "gpt-x"
+
+
+def test_what_held_to_the_end_is_satisfied_and_stays_so() -> None:
+    feed, guard = Feed(), Guard(())
+    guard.attach(FeedObserver(feed, "an answer", guard, policies=["a", "b"]))
+    guard.take(Event("text", 0, 0, "Once"))
+    guard.finish()
+    (one,) = streams(feed)
+    assert {verdict["verdict"] for verdict in one["verdicts"].values()} == {"satisfied"}
+    assert {verdict["changes"] for verdict in one["verdicts"].values()} == {1}
+
+
 @pytest.mark.parametrize("how", ["client gone", "upstream reset", "cut"])
 async def test_every_end_is_shown(how: str) -> None:
     feed = Feed()
