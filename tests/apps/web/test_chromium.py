@@ -392,6 +392,26 @@ async def test_a_thousand_streams(browser: Chromium) -> None:
         await browser.until("document.getElementById('name').textContent === 'stream 1'")
 
 
+async def test_long_names_show_their_ends_and_one_is_no_plural(browser: Chromium) -> None:
+    feed = Feed(frames_per_s=20)
+    ids = [f"20261129T170008-{number:016x}" for number in (7, 11)]
+    feed.open(ids[0])
+    look = """
+    return [...document.querySelectorAll("#list .name")].map((name) => {
+      const [head, tail] = name.children, room = name.getBoundingClientRect();
+      const place = tail.getBoundingClientRect();
+      return [name.textContent, head.scrollWidth > head.clientWidth,
+              place.width > 40 && place.right <= room.right + 1];
+    });
+    """
+    async with asyncio.timeout(40), Dashboard(feed) as page:
+        await opened(browser, page)
+        await browser.until("document.getElementById('list-count').textContent === '1 stream'")
+        feed.open(ids[1])
+        await browser.until("document.querySelectorAll('#list .row').length === 2")
+        assert await browser.run(look) == [[name, True, True] for name in ids]
+
+
 async def test_a_recording_is_played(browser: Chromium, tmp_path: Path) -> None:
     shutil.copy(shipped_recordings()["loop-02"], tmp_path / "loop-02.jsonl")
     async with asyncio.timeout(50), Dashboard(Feed(), recordings=tmp_path) as page:

@@ -1,6 +1,6 @@
 // A list box of any number of rows, of which only those in sight are in the page.
 
-import { element, make, plain, put, severityOf, SEVERITIES } from "./words.js";
+import { counted, element, make, plain, put, putName, severityOf, SEVERITIES } from "./words.js";
 
 const HEIGHT = 58; // of a row, as in the style sheet
 const MORE = 4; // rows above and below those in sight
@@ -164,7 +164,7 @@ export function fillStream(row, stream) {
   const [dot, name, count] = row.firstChild.children;
   const running = stream.outcome === "running";
   dot.dataset.outcome = running ? "running" : stream.outcome;
-  put(name, stream.name || stream.key);
+  putName(name, stream.name || stream.key);
   const found = Math.max(stream.counts.findings, stream.findings.length);
   put(count, found ? `${found}` : "");
   count.hidden = !found;
@@ -173,7 +173,7 @@ export function fillStream(row, stream) {
   const labels = Object.values(stream.labels);
   if (labels.length) parts.push(labels.join(" "));
   put(row.lastChild, parts.join(" · "));
-  const spoken = `${stream.name || stream.key}, ${running ? "running" : stream.outcome}, ${found} findings`;
+  const spoken = `${stream.name || stream.key}, ${running ? "running" : stream.outcome}, ${counted(found, "finding")}`;
   row.setAttribute("aria-label", plain(spoken));
 }
 

@@ -8,7 +8,7 @@ import { Replay } from "./replay.js";
 import { announce, announceFindings } from "./speech.js";
 import { apply } from "./state.js";
 import { TextView } from "./text.js";
-import { bytes, element, make, plain, put, seconds, whole } from "./words.js";
+import { bytes, counted, element, make, plain, put, putName, seconds, whole } from "./words.js";
 
 const RATE_MS = 500; // how often what moves by itself is drawn
 const THEMES = ["auto", "light", "dark"];
@@ -151,14 +151,14 @@ function drawList() {
     const all = Object.keys(page.live.streams).length;
     if (page.key.live === null && found.length) page.key.live = found[0].key;
     list.set(found, page.key.live);
-    put(element("list-count"), found.length === all ? `${whole(all)} streams` : `${whole(found.length)} of ${whole(all)} streams`);
+    put(element("list-count"), found.length === all ? counted(all, "stream") : `${whole(found.length)} of ${counted(all, "stream")}`);
   } else {
     const words = element("search").value.toLowerCase().split(/\s+/).filter(Boolean);
     const found = page.recordings.filter((one) =>
       words.every((word) => `${one.name} ${one.source}`.toLowerCase().includes(word)));
     if (element("sort").value === "name") found.sort((a, b) => a.name.localeCompare(b.name));
     list.set(found.map((item) => ({ key: item.name, item })), page.key.replay);
-    put(element("list-count"), `${whole(found.length)} recordings`);
+    put(element("list-count"), counted(found.length, "recording"));
   }
 }
 
@@ -170,7 +170,9 @@ function fillRow(row, item) {
   const under = [bytes(item.bytes), item.written.slice(0, 16).replace("T", " ")];
   if (item.source) under.push(item.source);
   const line = make("span", "line");
-  line.append(make("span", "name", item.name));
+  const name = make("span", "name");
+  putName(name, item.name);
+  line.append(name);
   row.replaceChildren(line, make("span", "under", under.join(" · ")));
 }
 

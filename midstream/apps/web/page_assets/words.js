@@ -63,6 +63,22 @@ export function put(target, text) {
   if (target.textContent !== shown) target.textContent = shown;
 }
 
+/** How many of something, as people say it. */
+export function counted(count, what) {
+  return `${whole(count)} ${what}${count === 1 ? "" : "s"}`;
+}
+
+const TAIL = 10; // characters of a name that are always shown
+
+/** Set a name, of which a narrow place leaves out the middle: names often differ in their ends. */
+export function putName(target, name) {
+  const shown = plain(name).replace(/\s+/g, " ");
+  if (target.textContent === shown) return;
+  const pair = /[\ud800-\udbff]$/.test(shown.slice(0, -TAIL)) ? 1 : 0; // a character of two halves
+  const head = shown.slice(0, -TAIL - pair);
+  target.dir = "auto";
+  target.replaceChildren(make("span", "head", head), make("span", "tail", shown.slice(head.length)));
+}
 export const SEVERITIES = ["note", "warn", "block", "stop"];
 
 export function severityOf(severity) {
