@@ -13,7 +13,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from midstream import __version__
@@ -26,6 +26,7 @@ from midstream._core.errors import (
 from midstream.apps.feed import Feed, Subscription
 from midstream.apps.feed.counting import feed_families
 from midstream.apps.feed.replays import Replays
+from midstream.apps.feed.states import encode
 from midstream.apps.web.access import Access, Guarded
 from midstream.stream.telemetry import CONTENT_TYPE, exposition, server_families
 
@@ -190,7 +191,7 @@ class PageServer:
             return _problem(429, str(error))
         if session is None:
             return _problem(401, "this is not the token")
-        answer = JSONResponse({"ok": True}, headers={"cache-control": "no-store"})
+        answer = _json({"ok": True})
         answer.set_cookie(
             self.cookie,
             session,
@@ -206,7 +207,7 @@ class PageServer:
         session = self._cookie(request)
         if session is not None:
             self._access.logout(session)
-        answer = JSONResponse({"ok": True}, headers={"cache-control": "no-store"})
+        answer = _json({"ok": True})
         answer.delete_cookie(self.cookie, path="/", httponly=True, samesite="strict")
         return answer
 
@@ -217,7 +218,7 @@ class PageServer:
         told = self._transport() if self._transport is not None else None
         if told is not None:
             transport = {**told, "ticket": self._access.ticket()}
-        return JSONResponse(
+        return _json(
             {
                 "title": self._title,
                 "version": __version__,
@@ -225,8 +226,7 @@ class PageServer:
                 "guarded": self._access.token is not None,
                 "recordings": self._replays is not None,
                 "transport": transport,
-            },
-            headers={"cache-control": "no-store"},
+            }
         )
 
     async def _metrics(self, request: Request) -> Response:
@@ -257,7 +257,7 @@ class PageServer:
             names = await asyncio.to_thread(self._replays.names)
         except MidstreamError as error:
             return _problem(500, str(error))
-        return JSONResponse({"recordings": names}, headers={"cache-control": "no-store"})
+        return _json({"recordings": names})
 
     async def _recording(self, request: Request) -> Response:
         if not self._allows(request):
@@ -345,7 +345,13 @@ def _peer(request: Request) -> str:
 
 
 def _problem(status: int, message: str) -> Response:
-    headers = {"cache-control": "no-store"}
+    answer = _json({"error": message}, status)
     if status == 429:
-        headers["retry-after"] = "60"
-    return JSONResponse({"error": message}, status_code=status, headers=headers)
+        answer.headers["retry-after"] = "60"
+    return answer
+
+
+def _json(content: dict[str, Any], status: int = 200) -> Response:
+    # As frames are: what recordings say of themselves need not be encodable.
+    headers = {"cache-control": "no-store"}
+    return Response(encode(content), status, headers, "application/json")

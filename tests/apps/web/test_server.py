@@ -355,6 +355,20 @@ async def test_recordings(feed: Feed, tmp_path: Path) -> None:
             assert "secret" not in answer.text.replace(name, "").replace(str(tmp_path), "")
 
 
+async def test_a_recording_whose_source_is_no_unicode_spoils_no_list(
+    feed: Feed, tmp_path: Path
+) -> None:
+    header = json.dumps({"midstream": 2, "created": "now", "source": "lone \ud800"})
+    (tmp_path / "odd.jsonl").write_text(header + "\n", "utf-8")
+    async with (
+        Dashboard(feed, recordings=tmp_path, transport=False) as page,
+        client(page, timeout=60) as http,
+    ):
+        (row,) = (await http.get("/api/recordings")).json()["recordings"]
+        assert (row["name"], row["source"]) == ("odd.jsonl", "lone \ud800")
+        assert (await http.get("/api/recordings/odd.jsonl")).status_code == 200
+
+
 async def test_without_a_folder_there_are_no_recordings(feed: Feed) -> None:
     async with Dashboard(feed, transport=False) as page, client(page) as http:
         assert (await http.get("/api/session")).json()["recordings"] is False
