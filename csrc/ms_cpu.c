@@ -30,12 +30,13 @@ ms_simd_level ms_cpu_detect(void) {
     if (r[0] < 7) return MS_SIMD_SCALAR;
     cpuid(1, 0, r);
     if (!HAS(r[2], 27)) return MS_SIMD_SCALAR; /* OSXSAVE: without it XGETBV faults */
+    const int popcnt = HAS(r[2], 23);
     const uint64_t state = xcr0();
     if ((state & 0x6) != 0x6) return MS_SIMD_SCALAR; /* XMM and YMM */
     cpuid(7, 0, r);
     const uint32_t ebx = r[1];
     cpuid(0x80000001u, 0, r);
-    const int avx2 = HAS(ebx, 5) && HAS(ebx, 3) && HAS(ebx, 8) && HAS(r[2], 5);
+    const int avx2 = popcnt && HAS(ebx, 5) && HAS(ebx, 3) && HAS(ebx, 8) && HAS(r[2], 5);
     if (!avx2) return MS_SIMD_SCALAR;
     const int zmm = (state & 0xe0) == 0xe0; /* opmask, upper ZMM, ZMM16-31 */
     const int avx512 = HAS(ebx, 16) && HAS(ebx, 17) && HAS(ebx, 28) && HAS(ebx, 30) && HAS(ebx, 31);

@@ -10,7 +10,7 @@
 typedef enum ms_simd_level {
     MS_SIMD_SCALAR = 0,
     MS_SIMD_NEON = 1,   /* AArch64 Advanced SIMD: always present there */
-    MS_SIMD_AVX2 = 2,   /* AVX2, BMI1, BMI2, LZCNT; YMM state saved by the system */
+    MS_SIMD_AVX2 = 2,   /* AVX2, BMI1, BMI2, LZCNT, POPCNT; YMM state saved by the system */
     MS_SIMD_AVX512 = 3, /* AVX2 and AVX-512 F, BW, DQ, VL, CD; ZMM state saved by the system */
 } ms_simd_level;
 
@@ -23,9 +23,10 @@ ms_simd_level ms_cpu_detect(void);
 #define MS_TARGET_AVX2
 #define MS_TARGET_AVX512
 #else
-#define MS_TARGET_AVX2 __attribute__((target("avx2,bmi,bmi2,lzcnt")))
+#define MS_TARGET_AVX2 __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt")))
 #define MS_TARGET_AVX512 \
-    __attribute__((target("avx2,bmi,bmi2,lzcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512cd")))
+    __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt," \
+                          "avx512f,avx512bw,avx512dq,avx512vl,avx512cd")))
 #endif
 #elif defined(__aarch64__) || defined(_M_ARM64)
 #define MS_AARCH64 1

@@ -134,7 +134,7 @@ static ms_bdd_ref join(compilation *c, int32_t op, ms_bdd_ref f, ms_bdd_ref g) {
 }
 
 /* The left operand now, and `later` at the next position; or its dual. */
-static ms_bdd_ref wait(compilation *c, int32_t k, ms_bdd_ref later) {
+static ms_bdd_ref stay(compilation *c, int32_t k, ms_bdd_ref later) {
     const int32_t op = c->p->ops[k];
     later = is_weak(op) ? next_weak(c, later) : next_strong(c, later);
     if (is_unary(op)) return later;
@@ -181,7 +181,7 @@ static ms_bdd_ref window_now(compilation *c, int32_t k) {
     else
         later = join(c, op, exactly(c, k, w.first - 1, w.first - 1, none),
                      ms_bdd_var(&c->bdd, c->own[k]));
-    return join(c, op, f, wait(c, k, later));
+    return join(c, op, f, stay(c, k, later));
 }
 
 /* A past operator: its value now, and those of its registers after this letter. */
@@ -318,12 +318,12 @@ static ms_bdd_ref obligation_now(compilation *c, uint32_t which) {
         const int unary = is_unary(c->p->ops[o.node]);
         if (!unary) formula_now(c, c->p->left[o.node]);
         if (o.kind == REST) {
-            next = wait(c, o.node, due_of(c, o.node));
+            next = stay(c, o.node, due_of(c, o.node));
         } else if (o.steps == 0) {
             next = formula_now(c, goal_of(c->p, o.node));
         } else {
             const ms_bdd_ref none = is_dual(c->p->ops[o.node]) ? MS_BDD_TRUE : MS_BDD_FALSE;
-            next = wait(c, o.node, exactly(c, o.node, o.steps - 1, o.steps - 1, none));
+            next = stay(c, o.node, exactly(c, o.node, o.steps - 1, o.steps - 1, none));
         }
     }
     if (c->budget->status) return MS_BDD_FALSE;

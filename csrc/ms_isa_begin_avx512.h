@@ -1,8 +1,9 @@
 /* Functions from here to the end of the file may use AVX-512. */
 #if defined(__clang__)
 #pragma clang attribute push( \
-    __attribute__((target("avx2,bmi,bmi2,lzcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512cd"))), \
+    __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt," \
+                          "avx512f,avx512bw,avx512dq,avx512vl,avx512cd"))), \
     apply_to = function)
 #elif defined(__GNUC__)
-#pragma GCC target("avx2,bmi,bmi2,lzcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512cd")
+#pragma GCC target("avx2,bmi,bmi2,lzcnt,popcnt,avx512f,avx512bw,avx512dq,avx512vl,avx512cd")
 #endif
