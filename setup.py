@@ -255,6 +255,7 @@ def extensions():
             sources=[str(pyx), *(str(CSRC / c_file) for c_file in c_files)],
             depends=sorted(map(str, headers)),
             include_dirs=[str(CSRC), str(GENERATED)],
+            libraries=[] if sys.platform == "win32" else ["m"],
             extra_compile_args=[*compile_flags, *extra],
             extra_link_args=link_flags,
         )
