@@ -163,6 +163,7 @@ def checks(folder: Path) -> dict[str, Callable[[], object]]:
         "check": lambda: run("check", "G(request -> F answer)", trace),
         "loop": learned,
         "doctor": lambda: run("doctor"),
+        "docs": lambda: [run("docs", row.split()[0]) for row in run("docs").splitlines()],
         "mcp": speaks_mcp,
         "process": lambda: run("process", stdin=talk),
         "analyze": lambda: run("analyze", stdin=talk),

@@ -31,6 +31,7 @@ from midstream import __version__
 from midstream.apps.commands.asking import asking
 from midstream.apps.commands.checks import checks
 from midstream.apps.commands.ends import EPILOG
+from midstream.apps.commands.guides import guides
 from midstream.apps.commands.recordings import recordings
 from midstream.apps.commands.rules import rules
 from midstream.apps.commands.servers import servers
@@ -57,7 +58,7 @@ app = typer.Typer(
 for _group in (streams, servers, checks):
     app.add_typer(_group)
 app.add_typer(recordings, name="recordings")
-for _group in (asking, trying, tools):
+for _group in (asking, trying, tools, guides):
     app.add_typer(_group)
 app.add_typer(rules, name="rules")
 

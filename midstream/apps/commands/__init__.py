@@ -14,6 +14,8 @@ A command reads its options, and calls what does the work, which is imported onl
     ``simulate``, ``bench``
 `tools`
     ``mcp``
+`guides`
+    ``docs``
 `recordings`, `rules`
     The commands behind these words.
 """
