@@ -44,7 +44,7 @@ GUARD_S = 120
 PORTS = (3000, 3001, 3002, 3003, 4433, 8080, 8790, 8791, 8792)
 _PORT = re.compile(rf"((?::|port[ =]|--dash )\s?)({'|'.join(map(str, PORTS))})\b(?!\d)")
 _FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_SAVED = re.compile(r"[Ss]ave\b[^`]*`([\w.-]+)`:?\s*\Z")
+_SAVED = re.compile(r"[Ss]ave\b[^`]*`([\w.-]+)`[^`]*:\s*\Z")
 _STATUS = re.compile(r"#[^'\"]*\bstatus (\d+)")
 _INSTALLS = re.compile(r"(pip|python3? -m (pip|venv)|\.) ")
 _HEREDOC = re.compile(r"<<-?\s*'?(\w+)'?")

@@ -72,8 +72,8 @@ def directive(thing: object) -> str:
     return "autodata"
 
 
-def page(package: ModuleType) -> str:
-    """The page of a package, as reStructuredText."""
+def page(package: ModuleType, documented: list[object]) -> str:
+    """The page of a package, as reStructuredText; adds its things to those that have a place."""
     name = package.__name__
     things = {public: getattr(package, public) for public in package.__all__}
     # Modules have pages of their own.
@@ -83,6 +83,9 @@ def page(package: ModuleType) -> str:
     lines += [f"   {public}" for public in names]
     for public in names:
         lines += ["", f".. {directive(things[public])}:: {public}"]
+        if any(things[public] is other for other in documented):
+            lines.append("   :no-index:")
+    documented.extend(things[public] for public in names)
     return "\n".join(lines) + "\n"
 
 
@@ -95,8 +98,10 @@ def main() -> None:
         shutil.copy(guide.path, folder / guide.path.name)
     for picture in sorted(guides[0].path.parent.glob("*.svg")):
         shutil.copy(picture, folder / picture.name)
+    documented: list[object] = []
     for name in PACKAGES:
-        (folder / f"{name}.rst").write_text(page(importlib.import_module(name)), "utf-8")
+        text = page(importlib.import_module(name), documented)
+        (folder / f"{name}.rst").write_text(text, "utf-8")
     front = FRONT.format(
         version=midstream.__version__,
         guides="\n".join(guide.topic for guide in guides),

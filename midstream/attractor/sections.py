@@ -24,7 +24,7 @@ _CHUNK = 50_000
 
 @dataclass(frozen=True)
 class Section:
-    """Crossings of a trajectory with a hyperplane ``normal . x = offset``.
+    """Crossings of a trajectory with a hyperplane ``normal @ x = offset``.
 
     Attributes
     ----------

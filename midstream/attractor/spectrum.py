@@ -82,9 +82,9 @@ class Spectrum:
     kaplan_yorke : float
         Dimension; NaN where the first k exponents do not decide it.
     divergence : float
-        Mean divergence of the flow along the trajectory, or mean of log |det J| of a map, computed
-        apart from the exponents: what all of them add up to. NaN where it is not carried (maps of
-        more than 3, flows of more than 64 dimensions).
+        Mean divergence of the flow along the trajectory, or mean of ``log |det J|`` of a map,
+        computed apart from the exponents: what all of them add up to. NaN where it is not carried
+        (maps of more than 3, flows of more than 64 dimensions).
     history : ndarray, shape (n, k)
         Exponents as they were estimated at `times`.
     history_stderr : ndarray, shape (n, k)
