@@ -56,6 +56,7 @@ Key = str | int | None
 _Leaves = tuple[frozenset[int], tuple[int, ...], dict[int, frozenset[int]]]
 
 _VERDICTS = tuple(Verdict)
+_OWED = int(Verdict.PRESUMABLY_FALSE)
 _MAGIC = b"midstream rule book 2\n"
 _EVICT = ("error", "oldest_decided", "oldest")
 
@@ -892,10 +893,11 @@ class RuleBook:
                 if self._engine.steps_of(g, key) == 0:
                     continue
                 states, since = self._engine.states(g, key)
+                here = states.tolist()  # as Python's numbers: a book of many traces is asked often
                 found += [
-                    (g, plan, key, int(states[plan.slot]), int(since[plan.slot]))
+                    (g, plan, key, here[plan.slot], int(since[plan.slot]))
                     for plan in group.plans
-                    if plan.automaton.colours[states[plan.slot]] == Verdict.PRESUMABLY_FALSE
+                    if plan.colours[here[plan.slot]] == _OWED
                 ]
         return found
 
