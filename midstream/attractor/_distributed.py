@@ -19,7 +19,7 @@ from midstream._core.chunks import (
     pieces,
     refuse,
 )
-from midstream._core.errors import ArgumentValueError
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream.attractor import integration
 from midstream.attractor._checks import Floats, as_array
 from midstream.attractor.system import System
@@ -64,6 +64,8 @@ def ensemble(
     """Describe what `midstream.attractor.ensemble` gives, one task a block of starts."""
     refuse("progress", progress, "Dask's dashboard shows it, or dask.diagnostics.ProgressBar")
     if kind == "array":
+        if X0.dtype.kind not in "fiub":
+            raise ArgumentTypeError(f"X0 must hold real numbers, got dtype {X0.dtype}")
         columns = X0.shape[1] if X0.ndim == 2 else math.nan
         # Unknown is not unequal.
         if X0.ndim != 2 or (not math.isnan(columns) and columns != system.dim):

@@ -254,7 +254,7 @@ def search(
     elif of_query == "array":
         if query.ndim != 1:
             raise ArgumentValueError(f"query must have shape (m,), got {query.shape}")
-        query = query.rechunk(-1)
+        check_chunks("query", query, "since its length says how far chunks overlap")
     if of_series == "array":
         return _search_blocks(query, series, of_query, options, n_jobs)
     node = _node(query, of_query, "query")
@@ -305,8 +305,6 @@ def _search_blocks(
             " dask.array.from_delayed gives it one"
         )
     check_chunks("series", series, "since a window can begin in any of them")
-    if of_query == "array":
-        check_chunks("query", query, "since its length says how far chunks overlap")
     length, samples = len(query), len(series)
     if length == 0:
         raise ArgumentValueError("query must not be empty")
