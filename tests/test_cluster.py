@@ -1,0 +1,179 @@
+"""A cluster of processes: the same bits, also when a worker dies in the middle, and a dashboard.
+
+`midstream/docs/clusters.md` is the guide to what is tested here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from midstream.attractor import ensemble, systems
+from midstream.compare import cdist, pdist, search
+from midstream.errors import ArgumentValueError, IntegrationError
+from midstream.logic import Rule, RuleBook
+
+dask = pytest.importorskip("dask")
+distributed = pytest.importorskip("distributed")
+da = pytest.importorskip("dask.array")
+db = pytest.importorskip("dask.bag")
+
+WORKERS = 3
+#: Blocks whose input takes this long cannot all be there before a worker is killed.
+LATE_S = 0.15
+
+RNG = np.random.default_rng(70)
+SERIES = RNG.normal(size=(60, 40)).cumsum(axis=1)
+STARTS = RNG.normal(size=(600, 3)) * 5 + [0, 0, 25]
+LONG = RNG.normal(size=12_000).cumsum()
+QUERY = LONG[7000:7100] + RNG.normal(size=100) * 0.1
+EVENTS = ({"ask"}, {"answer"}, {"read"}, {"write"}, set())
+TRACES = [[EVENTS[i] for i in RNG.integers(0, 5, size=20)] for _ in range(200)]
+BOOK = RuleBook([Rule("answer", "G(ask -> F answer)"), Rule("read", "!write W read")])
+LORENZ = systems.lorenz()
+
+
+def late(block: Any) -> Any:
+    """An input that takes its time, without a processor."""
+    time.sleep(LATE_S)
+    return block
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    with (
+        distributed.LocalCluster(
+            n_workers=WORKERS,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs="CRITICAL",
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+def described() -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
+    """What is asked of the cluster, and what must come."""
+    cloudpickle = pytest.importorskip("cloudpickle")
+    # Workers cannot import the tests.
+    wait = cloudpickle.loads(cloudpickle.dumps(late))
+    wait.__module__ = "__main__"
+    x = da.from_array(SERIES, chunks=(5, 40)).map_blocks(wait, meta=np.empty((0, 0)))
+    starts = da.from_array(STARTS, chunks=(50, 3)).map_blocks(wait, meta=np.empty((0, 0)))
+    traces = db.from_sequence(TRACES, npartitions=12).map_partitions(wait)
+    long = da.from_array(LONG, chunks=1000).map_blocks(wait, meta=np.empty(0))
+    return {
+        "cdist": (lambda: cdist(x, x, window=5), lambda: cdist(SERIES, SERIES, window=5)),
+        "pdist": (lambda: pdist(x), lambda: pdist(SERIES)),
+        "ensemble": (
+            lambda: ensemble(LORENZ, starts, dt=0.01, steps=200, every=50),
+            lambda: ensemble(LORENZ, STARTS, dt=0.01, steps=200, every=50),
+        ),
+        "check": (lambda: BOOK.check(traces), lambda: BOOK.check(TRACES)),
+        "search": (
+            lambda: search(QUERY, long, window=5, k=3),
+            lambda: search(QUERY, LONG, window=5, k=3),
+        ),
+    }
+
+
+def in_memory(client: Any) -> tuple[int, int]:
+    """Tasks whose results some worker holds, and all."""
+
+    def count(dask_scheduler: Any) -> tuple[int, int]:
+        states = [task.state for task in dask_scheduler.tasks.values()]
+        return states.count("memory"), len(states)
+
+    return tuple(client.run_on_scheduler(count))
+
+
+def kill_one(client: Any) -> int:
+    """Kill the process of the worker that holds most, as the kernel does when memory is short."""
+    held = {address: len(keys) for address, keys in client.has_what().items()}
+    busiest = max(held, key=held.__getitem__)
+    (process,) = client.run(os.getpid, workers=[busiest]).values()
+    os.kill(process, signal.SIGKILL)
+    return int(process)
+
+
+def plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+@pytest.mark.parametrize("name", ["cdist", "pdist", "ensemble", "check", "search"])
+def test_a_worker_killed_in_the_middle_changes_no_bit(client: Any, name: str) -> None:
+    describe, at_once = described()[name]
+    before = set(client.run(os.getpid).values())
+    future = client.compute(describe())
+    while in_memory(client)[0] < WORKERS:
+        time.sleep(0.01)
+    assert not future.done()
+    killed = kill_one(client)
+    assert plain(future.result(timeout=50)) == plain(at_once())
+    # Its nanny starts another one in its place.
+    client.wait_for_workers(WORKERS, timeout=50)
+    after = set(client.run(os.getpid).values())
+    assert killed in before
+    assert killed not in after
+
+
+def test_the_dashboard_is_shown_and_names_the_work(client: Any) -> None:
+    pytest.importorskip("bokeh")
+    assert client.dashboard_link.startswith("http://127.0.0.1:")
+    assert client.dashboard_link in client.cluster._repr_html_()
+    with urllib.request.urlopen(client.dashboard_link, timeout=30) as answer:
+        assert answer.status == 200
+        assert b"bokeh" in answer.read().lower()
+    x = da.from_array(SERIES, chunks=(20, 40))
+    starts = da.from_array(STARTS, chunks=(200, 3))
+    held = client.persist([cdist(x, x, "msm"), ensemble(LORENZ, starts, steps=2)])
+    distributed.wait(held)
+
+    def groups(dask_scheduler: Any) -> list[str]:
+        return list(dask_scheduler.task_prefixes)
+
+    assert {"cdist-msm", "ensemble"} <= set(client.run_on_scheduler(groups))
+
+
+def test_what_a_worker_raises_arrives_whole(client: Any) -> None:
+    starts = STARTS.copy()
+    starts[451] *= 1e300
+    described = ensemble(LORENZ, da.from_array(starts, chunks=(200, 3)), dt=0.01, steps=5)
+    with pytest.raises(IntegrationError, match="of trajectory 451") as blown:
+        client.compute(described).result(timeout=50)
+    assert (blown.value.trajectory, blown.value.step) == (451, 1)
+    series = SERIES.copy()
+    series[33, 7] = np.inf
+    with pytest.raises(ArgumentValueError, match=r"X\[13\] must be finite") as bad:
+        client.compute(pdist(da.from_array(series, chunks=(20, 40)))).result(timeout=50)
+    assert "X[20]" in bad.value.__notes__[0]
+
+
+def test_what_all_blocks_need_can_be_sent_ahead(client: Any) -> None:
+    everywhere = dask.delayed(client.scatter(list(SERIES[:10]), broadcast=True))
+    x = da.from_array(SERIES, chunks=(20, 40))
+    assert client.compute(cdist(x, everywhere)).result(timeout=50).tolist() == (
+        cdist(SERIES, SERIES[:10]).tolist()
+    )
+
+
+def test_a_result_that_fits_nowhere_at_once_is_reduced_where_it_is(client: Any) -> None:
+    x = da.from_array(SERIES, chunks=(20, 40))
+    nearest = cdist(x, x).map_blocks(
+        lambda block: np.sort(block, axis=1)[:, :2], chunks=((20,) * 3, (2,) * 3)
+    )
+    nearest = nearest.rechunk({1: -1}).map_blocks(
+        lambda rows: np.sort(rows, axis=1)[:, 1], drop_axis=1, dtype=float
+    )
+    expected = np.sort(cdist(SERIES, SERIES), axis=1)[:, 1]
+    assert client.compute(nearest).result(timeout=50).tolist() == expected.tolist()
