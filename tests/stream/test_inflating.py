@@ -9,7 +9,7 @@ import zlib
 import httpx2
 import pytest
 from stream.chat import collect, story, within
-from stream.proxy.wires import PATHS
+from stream.proxy.wires import PATHS, Upstream, post, proxied, raw, split
 from stream.server import SSE, Server
 
 from midstream.errors import MalformedStreamError, SourceError
@@ -128,6 +128,19 @@ async def test_a_playlist_that_is_a_bomb():
             await fetcher.get(server.url, max_bytes=1 << 20)
         await fetcher.aclose()
     assert peak.bytes < MOST_BYTES
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
+async def test_an_upstream_that_sends_a_bomb(kind):
+    pytest.importorskip("httptools", reason="needs the extra proxy: httptools")
+    settings = {"kind": kind, "headers": ("Content-Encoding: gzip",), "size": 1 << 20}
+    answer = bomb()
+    async with within(), Upstream(answer, **settings) as upstream, proxied(upstream) as proxy:
+        with Peak() as peak:
+            status, _, body = split(await raw(proxy.url, post(PATHS["chat"])))
+    assert status == (200 if kind == "text/event-stream" else 502)
+    assert b"error" in body
+    assert peak.bytes < 4 * MOST_BYTES  # an answer, and an event, may have 32 and 8 MiB
 
 
 async def test_a_bomb_behind_a_transport():

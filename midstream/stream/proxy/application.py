@@ -76,8 +76,9 @@ class Proxy:
     redact : bool, default True
         Replace secrets in recordings, as `Redactor` knows them.
     hosts : collection of str, optional
-        Values of the ``Host`` header that are served, without port; others get 421. None serves
-        all. A server on one's own machine without it can be reached by any web page.
+        Values of the ``Host`` header that are served, without port; others get 421, and what pages
+        of others ask for (``Origin``) 403. None serves all. A server on one's own machine without
+        it can be reached by any web page.
     on_finding : callable, optional
         Called with the request's id and each finding, the moment it is made.
     observe : callable, optional
@@ -255,6 +256,7 @@ class Proxy:
                 await self._probe(scope, path, method, send)
                 return
             self._door.check_host(scope)
+            self._door.check_origin(scope)
             if path.startswith(_OWN):
                 await self._own(path, method, send)
                 return

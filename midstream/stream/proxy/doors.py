@@ -60,13 +60,12 @@ class Door:
         """Whether the proxy is asked under a name under which it is served."""
         if self._hosts is None:
             return True
-        for name, value in scope["headers"]:
-            if name == b"host":
-                host = value.decode("latin-1").strip().lower()
-                host = host.partition("]")[0] + "]" if host[:1] == "[" else host.partition(":")[0]
-                if host in self._hosts:
-                    return True
-        return False
+        named = [value for name, value in scope["headers"] if name == b"host"]
+        if len(named) != 1:
+            return False
+        host = named[0].decode("latin-1").strip().lower()
+        host = host.partition("]")[0] + "]" if host[:1] == "[" else host.partition(":")[0]
+        return host in self._hosts
 
     def check_host(self, scope: Scope) -> None:
         """Refuse a name under which the proxy is not served."""
@@ -74,7 +73,11 @@ class Door:
             raise RefusalError(421, "this host name is not served here", reason="host")
 
     def check_origin(self, scope: Scope) -> None:
-        """Refuse web pages of others: browsers let any page connect anywhere."""
+        """Refuse web pages of others: browsers let any page send requests anywhere.
+
+        What they may not read they may still set off, and where the upstream lets all pages read,
+        as servers on one's own machine do, they would read it, too.
+        """
         if self._hosts is None:
             return
         for name, value in scope["headers"]:

@@ -282,16 +282,20 @@ class Passing:
                     metrics.between_chunks.add((now_ns - last_ns) / NS_PER_S)
                 else:
                     metrics.first_chunk.add((now_ns - begun_ns) / NS_PER_S)
-                last_ns = flight.since_ns = now_ns
-                if inflater is not None:
-                    chunk = inflater.feed(chunk)
-                out = rewriter.feed(chunk, now_ns - begun_ns)
-                metrics.detectors.add((monotonic_ns() - now_ns) / NS_PER_S)
+                last_ns = flight.since_ns = fed_ns = now_ns
+                # What is packed may be a thousand times as long: it is never whole in memory.
+                for piece in (chunk,) if inflater is None else inflater.pieces(chunk):
+                    out = rewriter.feed(piece, now_ns - begun_ns)
+                    metrics.detectors.add((monotonic_ns() - fed_ns) / NS_PER_S)
+                    if rewriter.over:
+                        break
+                    if out:
+                        await flight.send(out)
+                        out = b""
+                    if inflater is not None:
+                        fed_ns = monotonic_ns()
                 if rewriter.over:
                     break
-                if out:
-                    await flight.send(out)
-                    out = b""
             if not rewriter.over:
                 out = rewriter.finish(monotonic_ns() - begun_ns)
         except httpx2.TransportError as error:

@@ -68,7 +68,9 @@ _SILENT = re.compile(
     r"|apply-template|re-?rank(?:ing)?|classify|score)$"
     r"|:(?:counttokens|embedcontent|batchembedcontents)$"
     r"|/(?:images|audio|files|uploads|vector_stores|fine_tuning|containers|conversations|assistants"
-    r"|organization|skills|models|videos|webhooks|lora-adapters|slots|props)(?:/|$)"
+    r"|organization|skills|videos|webhooks|lora-adapters|slots|props)(?:/|$)"
+    # Below others of its paths some servers have models answer: .../models/NAME/predictions.
+    r"|/models(?:/(?:load|unload))?$"
     r"|/threads(?:/[^/]+)?$"
     r"|/batches/[^/]+/cancel$"
     r"|/realtime/(?:client_secrets|sessions|transcription_sessions)$"

@@ -97,6 +97,8 @@ UNREAD = {
     "/v1/messages/batches": "a batch",
     "/v1/realtime/calls": "Realtime over WebRTC",
     "/v1/something/new": "an unknown path",
+    "/v1/models/owner/name/predictions": "an unknown path",
+    "/models/owner/name": "an unknown path",
 }
 
 
@@ -136,6 +138,7 @@ async def test_answers_that_cannot_be_read(path, caplog):
         "POST /api/embed",
         "POST /tokenize",
         "POST /v1beta/models/m:countTokens",
+        "POST /models/load",
         "GET /v1/models",
         "GET /api/tags",
         "DELETE /v1/responses/r",
@@ -1042,3 +1045,38 @@ async def test_trailers_are_no_headers():
     assert b"authorization" not in heads[0].lower()
     assert b"x-own" not in heads[0].lower()
     assert "set-cookie" not in headers
+
+
+@pytest.mark.parametrize("path", [CHAT, "/v1/models", "/-/metrics"])
+async def test_pages_of_others_are_refused(path):
+    # Browsers send what a page asks for without asking first, where it looks like a form.
+    hosts = ["localhost", "127.0.0.1", "[::1]"]
+    async with (
+        within(),
+        Upstream(b"{}", kind="application/json") as upstream,
+        proxied(upstream, hosts=hosts) as proxy,
+    ):
+        for origin in ("https://evil.example", "null", "http://127.0.0.1.evil.example", "http://["):
+            sent = post(path, b"{}", f"Origin: {origin}", "Content-Type: text/plain")
+            assert split(await raw(proxy.url, sent))[0] == 403
+        assert upstream.requests == []
+        assert proxy.metrics.refused == {("origin",): 4}
+        for origin in ("http://localhost:3000", "http://[::1]", "https://127.0.0.1"):
+            sent = post(path, b"{}", f"Origin: {origin}").replace(b"POST", b"GET")
+            assert split(await raw(proxy.url, sent))[0] == 200
+    async with (
+        within(),
+        Upstream(b"{}", kind="application/json") as upstream,
+        proxied(upstream) as proxy,
+    ):
+        sent = post(path, b"{}", "Origin: https://example.org").replace(b"POST", b"GET")
+        assert split(await raw(proxy.url, sent))[0] == 200
+
+
+async def test_two_names_are_none():
+    async with within(), Upstream(b"{}") as upstream, proxied(upstream, hosts=["a"]) as proxy:
+        for names in (("a", "b"), ("b", "a"), ("a", "a"), ()):
+            head = "".join(f"Host: {name}\r\n" for name in names)
+            sent = f"GET /v1/models HTTP/1.1\r\n{head}Connection: close\r\n\r\n".encode()
+            assert split(await raw(proxy.url, sent))[0] in (400, 421)
+    assert upstream.requests == []
