@@ -23,6 +23,8 @@ from midstream.stream.media.settings import MediaLimits
 if TYPE_CHECKING:
     import httpx2
 
+    from midstream.stream.media.reaching import Reach
+
 __all__ = [
     "ByteRange",
     "Fetcher",
@@ -171,7 +173,9 @@ class HttpFetcher(Fetcher):
     Notes
     -----
     Playlists and redirects may name other hosts, by http and https alone. They must not lead from
-    a public host to addresses of this machine or of private networks.
+    a public host to this machine or a private network: neither by what they say, nor by addresses
+    that a name turns out to have, unless a client is given, or a proxy set, which does the
+    resolving then.
     """
 
     def __init__(
@@ -187,7 +191,8 @@ class HttpFetcher(Fetcher):
         self._limits = limits
         self._headers = _check_headers(headers)
         self._origin = _origin(url)
-        self._within = _is_within(url)
+        self._named_within = _is_within(url)
+        self._reach: Reach | None = None
         self._moved: dict[str, str] = {}
         self._client = _check_client(client)
         self._own_client = client is None
@@ -209,6 +214,8 @@ class HttpFetcher(Fetcher):
         """Return the body of a response, or a part of it."""
         import httpx2
 
+        from midstream.stream.media.reaching import PrivateAddressError
+
         limits = self._limits
         if part is not None and part.length > max_bytes:
             raise _too_large(shown(url), max_bytes)
@@ -216,6 +223,8 @@ class HttpFetcher(Fetcher):
             # Of the whole: a server that sends a byte now and then is never idle.
             async with asyncio.timeout(4 * limits.idle_timeout_s):
                 return await self._get(url, max_bytes, part)
+        except PrivateAddressError as error:
+            raise self._private(url, error.host) from None
         except httpx2.ConnectTimeout:
             raise EndpointError(
                 f"no connection within {limits.connect_timeout_s:g} s", place=shown(url)
@@ -256,7 +265,11 @@ class HttpFetcher(Fetcher):
 
         limits = self._limits
         if self._client is None:
-            self._client = httpx2.AsyncClient()
+            from midstream.stream.media.reaching import Reach, make_client
+
+            own = urlsplit(self.url).hostname or ""
+            self._reach = Reach(own, within=self._named_within)
+            self._client = make_client(self._reach)
         headers = {"User-Agent": "midstream", "Accept": "*/*"}
         if part is not None:
             headers["Range"] = f"bytes={part.start}-{part.start + part.length - 1}"
@@ -308,11 +321,16 @@ class HttpFetcher(Fetcher):
                 f"the playlist leads to {shown(url)!r}: only http and https may be read",
                 place=self.place,
             )
-        if not self._within and _is_within(url):
-            raise MalformedStreamError(
-                f"the playlist of a public host leads to {shown(url)!r}, on a private network",
-                place=self.place,
-            )
+        within = self._named_within if self._reach is None else self._reach.within
+        if not within and _is_within(url):
+            raise self._private(url)
+
+    def _private(self, url: str, host: str = "") -> MalformedStreamError:
+        about = f" by the address of {host!r}" if host else ""
+        return MalformedStreamError(
+            f"the playlist of a public host leads to {shown(url)!r}, on a private network{about}",
+            place=self.place,
+        )
 
 
 def shown(url: str) -> str:
