@@ -896,3 +896,17 @@ class TestRedacted:
         told = "".join(event.text for event in load(path) if event.kind == kind)
         assert told.startswith("Keys: [redacted:anthropic-key] and [redacted:aws-key-id] and ")
         assert told.endswith(". Done")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no modes there")
+def test_a_new_recording_is_its_owners_alone(tmp_path):
+    path = tmp_path / "run.jsonl"
+    old = os.umask(0)
+    try:
+        Recorder(path).close()
+        assert path.stat().st_mode & 0o777 == 0o600
+        path.chmod(0o640)
+        Recorder(path, append=True).close()
+        assert path.stat().st_mode & 0o777 == 0o640  # what its owner has made of it stays
+    finally:
+        os.umask(old)

@@ -369,7 +369,8 @@ class Recorder:
 
     def _open_file(self, path: Path, flags: int) -> int:
         """Open a file for reading and writing; a subclass may have its own way to find it."""
-        return os.open(path, flags, 0o666)
+        # What people say to a model is in it: a new one is its owner's alone.
+        return os.open(path, flags, 0o600)
 
     def _remove_file(self, path: Path) -> None:
         """Remove a part."""
