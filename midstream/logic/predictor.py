@@ -45,6 +45,8 @@ class Guidance(NamedTuple):
     probability: float
 
 
+#: Of a saved predictor; what is packed may be a thousand times as long.
+_MOST_UNPACKED_BYTES = 1 << 30
 #: What numpy and zipfile raise of a damaged file; RuntimeError of one that claims to be encrypted,
 #: its NotImplementedError of one that claims another compression.
 _DAMAGED = (
@@ -521,9 +523,15 @@ class Predictor:
         name = check_path("path", path)
         try:
             with open(name, "rb") as raw, np.load(raw, allow_pickle=False) as file:  # noqa: PTH123
+                if sum(one.file_size for one in file.zip.infolist()) > _MOST_UNPACKED_BYTES:
+                    raise ArgumentValueError(
+                        f"path {name!r} unpacks to more than {_MOST_UNPACKED_BYTES:,} bytes"
+                    )
                 arrays = {key: file[key] for key in file.files}
             about = json.loads(arrays["about"].tobytes())
             version = about["version"]
+        except ArgumentValueError:
+            raise
         except _DAMAGED as error:
             raise ArgumentValueError(f"path {name!r} is no saved predictor") from error
         if version != _VERSION:

@@ -493,6 +493,15 @@ def test_failed_steps_change_nothing(trained) -> None:
     assert math.isfinite(before[1])
 
 
+def test_a_file_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "model.npz"
+    np.savez_compressed(path, about=np.zeros(1 << 24, np.uint8))
+    assert path.stat().st_size < 1 << 16
+    monkeypatch.setattr("midstream.logic.predictor._MOST_UNPACKED_BYTES", 1 << 20)
+    with pytest.raises(ArgumentValueError, match="unpacks to more than 1,048,576 bytes"):
+        Predictor.load(path)
+
+
 def test_a_damaged_file_is_refused(trained, tmp_path) -> None:
     path = tmp_path / "model.npz"
     trained.save(path)
