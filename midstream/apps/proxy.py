@@ -55,6 +55,7 @@ def serve(
     dash_port: int | None = None,
     otel: bool = False,
     drain_s: float = 30.0,
+    linger_s: float = 0.0,
     certificate: Path | None = None,
     key: Path | None = None,
     json_lines: bool = False,
@@ -62,8 +63,9 @@ def serve(
 ) -> int:
     """Serve the proxy until a signal comes.
 
-    SIGINT and SIGTERM let streams in flight go on for `drain_s` seconds; a second signal ends them
-    at once. SIGHUP has the rules read again.
+    SIGINT and SIGTERM take requests for another `linger_s` seconds, while readiness says no, and
+    then let streams in flight go on for `drain_s`; a second signal ends them at once. SIGHUP has
+    the rules read again.
 
     Parameters
     ----------
@@ -93,7 +95,7 @@ def serve(
         Port of a dashboard of the guarded streams, for this machine alone.
     otel : bool, default False
         Export spans and metrics of the guarded streams.
-    drain_s : float
+    drain_s, linger_s : float
     certificate, key : Path, optional
         For HTTPS, in PEM.
     json_lines : bool, default False
@@ -173,7 +175,9 @@ def serve(
         if certificate is not None:
             tls = (str(certificate), str(certificate if key is None else key))
         wrap = None if telemetry is None else telemetry.asgi
-        server = ProxyServer(proxy, host, port, drain_s=drain_s, tls=tls, wrap=wrap)
+        server = ProxyServer(
+            proxy, host, port, drain_s=drain_s, linger_s=linger_s, tls=tls, wrap=wrap
+        )
     except (ArgumentTypeError, ArgumentValueError) as error:
         raise typer.BadParameter(str(error)) from None
     except OSError as error:  # of the certificate
@@ -280,7 +284,7 @@ class _Run:
         if number == getattr(signal, "SIGHUP", None):
             self._reload()
         elif self.signalled:
-            self._proxy.cut()
+            self._server.cut()
         else:
             self.signalled = number
             self._told.row("draining", streams=self._proxy.metrics.streams_active)

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections import deque
-from collections.abc import AsyncGenerator
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from midstream.apps.session import FAILED, NOTHING, Signals
 from midstream.errors import MidstreamError, QuicError, SourceError
 from midstream.stream import Event, QuicCode, QuicPublisher, Served, Source
 from midstream.stream.quic import QuicAddress
+from midstream.stream.telemetry import Family
 
 if TYPE_CHECKING:
     from midstream.quic.certificates import Identity
@@ -32,6 +33,8 @@ __all__ = ["SharedSource", "publish"]
 _KEPT_EVENTS = 100_000
 #: How long readers may take for what was sent to them, once no further stream is to be served.
 _DRAIN_S = 10.0
+#: How long they may take for it when a signal has come, and their streams are over.
+_LAST_S = 2.0
 
 
 def publish(
@@ -45,12 +48,16 @@ def publish(
     name: str | None = None,
     max_readers: int = 1000,
     streams: int | None = None,
+    drain_s: float = 5.0,
+    health_port: int | None = None,
     format: InputFormat | None = None,
     speed: float | None = None,
     json_lines: bool = False,
     color: bool = True,
 ) -> int:
     """Publish a source until a signal comes, or as many streams as were asked for.
+
+    SIGINT and SIGTERM let streams go on for `drain_s` seconds; a second signal ends the program.
 
     Parameters
     ----------
@@ -68,6 +75,9 @@ def publish(
         Streams served at once.
     streams : int, optional
         End after so many.
+    drain_s : float, default 5
+    health_port : int, optional
+        TCP port for ``/healthz``, ``/readyz`` and ``/metrics``.
     format, speed
         Of a file or standard input, as for a watch.
     json_lines : bool, default False
@@ -86,6 +96,8 @@ def publish(
         The options do not go together.
     OutputClosed, OutputFailed
         Standard output could not be written.
+    ImportError
+        `health_port` needs the extra ``serve``.
     """
     identity = identified.identity(host)
     stdout = Output(sys.stdout, "standard output")
@@ -108,7 +120,9 @@ def publish(
                 source, format=format, speed=None, request=request, trust=trust, stack=stack
             )
         told = _Told(stdout, json_lines=json_lines, color=color)
-        station = _Station(told, identity, shown(source), feed, host, port, streams)
+        station = _Station(
+            told, identity, shown(source), feed, host, port, streams, drain_s, health_port
+        )
         publisher = QuicPublisher(
             lambda asked: (
                 None if asked not in ("", feed) else opened() if shared is None else shared.events()
@@ -229,6 +243,8 @@ class _Station:
         host: str,
         port: int,
         streams: int | None,
+        drain_s: float,
+        health_port: int | None,
     ) -> None:
         self._told = told
         self._identity = identity
@@ -237,11 +253,18 @@ class _Station:
         self._host = host
         self._port = port
         self._left = streams
+        self._drain_s = drain_s
+        self._health_port = health_port
+        self._outcomes: Counter[tuple[str, ...]] = Counter()
+        self._events = 0
+        self._listens = False
         self._enough = asyncio.Event()
         self._failure: BaseException | None = None
 
     def ended(self, one: Served) -> None:
         """Tell of a stream that is over."""
+        self._outcomes[one.outcome,] += 1
+        self._events += one.events
         try:
             self._told.stream(one)
         except (MidstreamError, Interrupted) as error:  # in a stream's task, which is not to know
@@ -272,12 +295,16 @@ class _Station:
             if probe is not None:
                 async with contextlib.aclosing(probe):
                     await anext(aiter(probe), None)
-            async with listen(publisher, self._host, self._port, config=config) as server:
-                self._tell_start(server)
+            async with contextlib.AsyncExitStack() as exits:
+                health = await self._enter_health(exits, publisher)
+                listener = listen(publisher, self._host, self._port, config=config)
+                server = await exits.enter_async_context(listener)
+                self._listens = True
+                self._tell_start(server, health)
                 try:
                     await self._enough.wait()
                 except asyncio.CancelledError:
-                    server.close(QuicCode.GOING_AWAY, "the server ended")
+                    await self._let_go(publisher, server, signals)
                     raise
                 if self._failure is None:
                     with contextlib.suppress(QuicError):  # who does not take it does without
@@ -288,11 +315,55 @@ class _Station:
         if self._failure is not None:
             raise self._failure
 
-    def _tell_start(self, server: Server) -> None:
+    async def _enter_health(
+        self, exits: contextlib.AsyncExitStack, publisher: QuicPublisher
+    ) -> str | None:
+        """Say how it is over HTTP, where that is wanted; at which URL."""
+        if self._health_port is None:
+            return None
+        from midstream.apps.health import HealthServer
+
+        health = HealthServer(
+            self._host,
+            self._health_port,
+            ready=lambda: self._listens and not publisher.draining,
+            families=lambda: self._families(publisher),
+        )
+        try:
+            return (await exits.enter_async_context(health)).url
+        except OSError as error:
+            why = error.strerror or error
+            raise SourceError(f"--health-port {self._health_port}: {why}") from None
+
+    def _families(self, publisher: QuicPublisher) -> Iterator[Family]:
+        yield Family("publish_streams", "gauge", "Served now.", (), {(): publisher.active})
+        yield Family(
+            "publish_streams_max",
+            "gauge",
+            "Served at once, beyond which more are refused.",
+            (),
+            {(): publisher.max_readers},
+        )
+        yield Family(
+            "publish_streams_total", "counter", "Over, by how.", ("outcome",), self._outcomes
+        )
+        yield Family("publish_events_total", "counter", "Sent.", (), {(): self._events})
+
+    async def _let_go(self, publisher: QuicPublisher, server: Server, signals: Signals) -> None:
+        """Take no more readers, let streams end within the time for it, and close."""
+        signals.allow_output()
+        self._told.draining(publisher.active)
+        if await publisher.drain(self._drain_s):
+            with contextlib.suppress(QuicError):  # who does not take it does without
+                await server.drain(_LAST_S)
+        else:
+            server.close(QuicCode.GOING_AWAY, "the server ended")
+
+    def _tell_start(self, server: Server, health: str | None) -> None:
         port = server.address[1]
         local = self._host in ("", "0.0.0.0", "::")
         url = str(QuicAddress("localhost" if local else self._host, port, self._feed))
-        self._told.serving(self._source, url, self._identity)
+        self._told.serving(self._source, url, self._identity, health)
 
 
 class _Told:
@@ -302,13 +373,16 @@ class _Told:
         self._stdout = stdout
         self._live = None if json_lines else LiveText(stdout, color=color)
 
-    def serving(self, source: str, url: str, identity: Identity) -> None:
+    def serving(self, source: str, url: str, identity: Identity, health: str | None) -> None:
         if self._live is None:
-            self._row("serving", source=source, url=url, pin=identity.certificate_pin)
+            more = {} if health is None else {"health": health}
+            self._row("serving", source=source, url=url, pin=identity.certificate_pin, **more)
             return
         self._live.line(f"serving {one_line(source)} at {one_line(url)}", "bold")
         self._live.add("  midstream watch ")
         self._live.end_line(f"{one_line(url)} --pin {identity.certificate_pin}", "cyan")
+        if health is not None:
+            self._live.line(f"health, readiness and counters at {health}")
 
     def stream(self, one: Served) -> None:
         if self._live is None:
@@ -318,6 +392,12 @@ class _Told:
         named = f" of {one_line(one.name)}" if one.name else ""
         count = counted(one.events, "event")
         self._live.line(f"a stream{named} {one.outcome} after {count}{cause}")
+
+    def draining(self, streams: int) -> None:
+        if self._live is None:
+            self._row("draining", streams=streams)
+        else:
+            self._live.line(f"ending; {counted(streams, 'stream')} served now")
 
     def served(self, streams: int) -> None:
         if self._live is None:

@@ -53,6 +53,7 @@ def serve(
     trust: Trust | None = None,
     speed: float | None = None,
     drain_s: float = 5.0,
+    linger_s: float = 0.0,
     certificate: Path | None = None,
     key: Path | None = None,
     json_lines: bool = False,
@@ -60,7 +61,8 @@ def serve(
 ) -> int:
     """Serve the agent until a signal comes.
 
-    SIGINT and SIGTERM let clients leave within `drain_s` seconds; a second signal cuts them.
+    SIGINT and SIGTERM take clients for another `linger_s` seconds, while readiness says no, and
+    then let them leave within `drain_s`; a second signal cuts them.
 
     Parameters
     ----------
@@ -84,7 +86,7 @@ def serve(
         How to open sources that are URLs.
     speed : float, optional
         Of recordings.
-    drain_s : float
+    drain_s, linger_s : float
     certificate, key : Path, optional
         For TLS, in PEM.
     json_lines : bool, default False
@@ -133,7 +135,13 @@ def serve(
                 token=None if token_file is None else _token(token_file),
             )
             servers = AgentServers(
-                service, host, ws_port=ws_port, sse_port=sse_port, drain_s=drain_s, tls=tls
+                service,
+                host,
+                ws_port=ws_port,
+                sse_port=sse_port,
+                drain_s=drain_s,
+                linger_s=linger_s,
+                tls=tls,
             )
         except (ArgumentTypeError, ArgumentValueError) as error:
             raise typer.BadParameter(str(error)) from None

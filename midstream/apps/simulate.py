@@ -14,7 +14,7 @@ import typer
 from midstream._core.words import counted
 from midstream.apps.output import Output, tell_error
 from midstream.apps.session import FAILED, NOTHING
-from midstream.apps.telling import Telling, run_loop, signals_to, url_host
+from midstream.apps.telling import Telling, limits_of, run_loop, signals_to, url_host
 from midstream.errors import ArgumentTypeError, ArgumentValueError
 from midstream.stream.simulating import SimulatedEndpoint, Timing
 
@@ -31,10 +31,14 @@ def serve(
     speed: float,
     tokens_per_s: float,
     faults: Sequence[str],
+    limits: Sequence[str] = (),
+    drain_s: float = 1.0,
     json_lines: bool,
     color: bool,
 ) -> int:
     """Serve simulated streams as OpenAI's and Anthropic's APIs do, until a signal comes.
+
+    SIGINT and SIGTERM let streams go on for `drain_s` seconds; a second signal cuts them.
 
     Parameters
     ----------
@@ -44,6 +48,9 @@ def serve(
         Where; port 0 takes a free one.
     tokens_per_s : float
         Of its `Timing`.
+    limits : sequence of str
+        ``NAME=VALUE`` each, of `SimulationLimits`.
+    drain_s : float, default 1
     json_lines, color : bool
         How to tell.
 
@@ -71,32 +78,36 @@ def serve(
     except (ArgumentTypeError, ArgumentValueError) as error:
         raise typer.BadParameter(str(error)) from None
     try:
-        import httptools  # noqa: F401
-        import uvicorn
-    except ImportError as error:
+        from midstream.apps.simulated import SimulatedServer, SimulationLimits
+    except ModuleNotFoundError as error:
         raise ImportError(
-            f'{error}; the server comes with `pip install "midstream[proxy]"`'
-        ) from error
-    from midstream.stream.listening import QuietServer, listening
-
+            f'{error.name} is not installed: pip install "midstream[proxy]"'
+        ) from None
+    try:
+        server = SimulatedServer(
+            application, host, port, limits=limits_of(SimulationLimits, limits), drain_s=drain_s
+        )
+    except (ArgumentTypeError, ArgumentValueError) as error:
+        raise typer.BadParameter(str(error)) from None
     told = Telling(Output(sys.stdout, "standard output"), _line, json_lines=json_lines, color=color)
     signalled: list[int] = []
 
+    def take(number: int) -> None:
+        if signalled:
+            server.cut()
+            return
+        signalled.append(number)
+        told.row("draining", streams=server.active)
+        server.stop()
+
     async def run() -> None:
-        config = uvicorn.Config(
-            application, log_config=None, access_log=False, timeout_graceful_shutdown=1
-        )
-        server = QuietServer(config)
-
-        def take(number: int) -> None:
-            signalled.append(number)
-            server.should_exit = True
-
-        with signals_to(take), _broken_off_quietly(), listening(host, port) as listener:
-            serving = asyncio.get_running_loop().create_task(server.serve(sockets=[listener]))
-            await server.listening.wait()
-            bound = listener.getsockname()[1]
-            told.row("serving", url=f"http://{url_host(host)}:{bound}/v1")
+        with signals_to(take), _broken_off_quietly():
+            serving = asyncio.get_running_loop().create_task(server.serve())
+            started = asyncio.get_running_loop().create_task(server.started.wait())
+            await asyncio.wait((serving, started), return_when=asyncio.FIRST_COMPLETED)
+            started.cancel()
+            if not serving.done():
+                told.row("serving", url=f"http://{url_host(host)}:{server.address[1]}/v1")
             await serving
 
     with told:
@@ -127,5 +138,7 @@ def _broken_off_quietly() -> Iterator[None]:
 def _line(row: dict[str, Any]) -> tuple[str, str]:
     if row["type"] == "serving":
         return f"simulated models at {row['url']}", "bold"
+    if row["type"] == "draining":
+        return f"ending; {counted(row['streams'], 'request')} in flight", ""
     answered = counted(row["answered"], "stream")
     return f"{answered} to the end, {row['broken_off']:,} that a client left before", ""

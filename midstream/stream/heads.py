@@ -1,14 +1,14 @@
-"""Limits on what comes before a request is whole, for servers on uvicorn and httptools."""
+"""Limits on connections, for servers on uvicorn: heads of requests, and what is not taken."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["HeadLimitedProtocol", "HeadLimits"]
+__all__ = ["HeadLimitedProtocol", "HeadLimits", "StuckLimited", "StuckLimits"]
 
 _PHRASES = {408: b"Request Timeout", 431: b"Request Header Fields Too Large", 503: b"Busy"}
 
@@ -35,6 +35,54 @@ class HeadLimits(Protocol):
     def request_timeout_s(self) -> float:
         """How long a request's head may take; beyond it 408."""
         ...
+
+
+class StuckLimits(Protocol):
+    """What a `StuckLimited` protocol reads."""
+
+    @property
+    def client_timeout_s(self) -> float:
+        """How long a client may take nothing of what is sent to it; beyond it it is cut."""
+        ...
+
+
+class StuckLimited:
+    """Before a protocol of uvicorn among the bases: cuts clients that take nothing for too long."""
+
+    limits: ClassVar[Any]
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    _stuck: asyncio.TimerHandle | None = None
+
+    def on_stuck(self) -> None:
+        """A client is cut."""
+
+    def pause_writing(self) -> None:
+        """More is written than the other side takes."""
+        super().pause_writing()  # type: ignore[misc] # of the protocol
+        if self._stuck is None:
+            limits: StuckLimits = self.limits
+            self._stuck = self.loop.call_later(limits.client_timeout_s, self._cut)
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        super().resume_writing()  # type: ignore[misc] # of the protocol
+        self._forget()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        self._forget()
+        super().connection_lost(exc)  # type: ignore[misc] # of the protocol
+
+    def _cut(self) -> None:
+        self._stuck = None
+        self.on_stuck()
+        self.transport.abort()
+
+    def _forget(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
 
 
 class _HeadError(Exception):

@@ -539,6 +539,8 @@ class QuicPublisher:
     ----------
     active, served : int
         Streams that are served now, and that were to their end.
+    draining : bool
+        Whether further streams are reset with `QuicCode.GOING_AWAY`, as after `drain`.
 
     Examples
     --------
@@ -564,8 +566,42 @@ class QuicPublisher:
         self._source = check_text("source", source)
         self._max_readers = check_int("max_readers", max_readers, low=1)
         self._on_end = on_end
+        self._ended = asyncio.Event()
         self.active = 0
         self.served = 0
+        self.draining = False
+
+    @property
+    def max_readers(self) -> int:
+        """Streams served at once; more are reset."""
+        return self._max_readers
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Take no further streams, and wait until those that are served are over.
+
+        Parameters
+        ----------
+        timeout_s : float
+            Longest wait, in seconds.
+
+        Returns
+        -------
+        bool
+            Whether none is left. Those that are go on until the server closes.
+
+        Raises
+        ------
+        ArgumentTypeError, ArgumentValueError
+            `timeout_s` is no number, or below 0.
+        """
+        check_real("timeout_s", timeout_s, low=0)
+        self.draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.active:
+                    self._ended.clear()
+                    await self._ended.wait()
+        return not self.active
 
     async def __call__(self, connection: Connection) -> None:
         """Serve one connection until it ends."""
@@ -575,6 +611,8 @@ class QuicPublisher:
                 async for stream in connection.streams():
                     if not stream.can_send:
                         stream.stop(QuicCode.BAD_REQUEST)
+                    elif self.draining:
+                        _break_off(stream, QuicCode.GOING_AWAY)
                     elif self.active >= self._max_readers:
                         _break_off(stream, QuicCode.BUSY)
                     else:
@@ -618,6 +656,7 @@ class QuicPublisher:
         finally:
             self.active -= 1
             self.served += 1
+            self._ended.set()
             if self._on_end is not None:
                 self._on_end(Served(name, sink.sent, outcome, detail))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import urllib.error
+import urllib.request
 
 import pytest
 from apps.program import finished, read_until, run, started
@@ -71,6 +73,66 @@ def test_a_certificate_that_is_not_trusted():
         assert other.status == 3
         process.send_signal(signal.SIGTERM)
         assert finished(process).status == 128 + signal.SIGTERM
+
+
+def ask(url):
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return answer.read().decode()
+
+
+def test_health_readiness_and_counters_over_http():
+    with server(HEALTHY, "--health-port", 0) as process:
+        start = serving(process)
+        assert json.loads(ask(start["health"] + "/readyz")) == {"status": "ok"}
+        assert run("watch", start["url"], "--pin", start["pin"]).status == 0
+        read_until(process.stdout, b"}\n")
+        counted = ask(start["health"] + "/metrics")
+        process.send_signal(signal.SIGTERM)
+        done = finished(process)
+    assert 'midstream_publish_streams_total{outcome="ended"} 1' in counted
+    assert "midstream_publish_streams_max 1000" in counted
+    assert "midstream_ready 1" in counted
+    assert done.rows == [{"type": "draining", "streams": 0}, {"type": "served", "streams": 1}]
+    assert done.status == 128 + signal.SIGTERM
+
+
+def test_streams_go_on_after_a_signal_and_no_more_are_taken():
+    with server("-", "--drain", 300, "--health-port", 0) as process:
+        start = serving(process)
+        with started("watch", start["url"], "--pin", start["pin"]) as reader:
+            process.stdin.write(b"Once upon ")
+            process.stdin.flush()
+            read_until(reader.stdout, b"upon ")
+            process.send_signal(signal.SIGTERM)
+            read_until(process.stdout, b"draining")
+            with pytest.raises(urllib.error.HTTPError, match="503"):
+                ask(start["health"] + "/readyz")
+            assert json.loads(ask(start["health"] + "/healthz")) == {"status": "draining"}
+            late = run("watch", start["url"], "--pin", start["pin"])
+            assert late.status == 3
+            assert "the server ended" in late.err
+            process.stdin.write(b"a time")
+            process.stdin.close()
+            process.stdin = None
+            assert finished(reader).status == 0
+        done = finished(process)
+    assert done.status == 128 + signal.SIGTERM
+    assert [row["outcome"] for row in done.of_type("stream")] == ["ended"]
+
+
+def test_streams_that_do_not_end_are_cut():
+    with server("-", "--drain", 0.2) as process:
+        start = serving(process)
+        with started("watch", start["url"], "--pin", start["pin"]) as reader:
+            process.stdin.write(b"Once upon ")
+            process.stdin.flush()
+            read_until(reader.stdout, b"upon ")
+            process.send_signal(signal.SIGTERM)
+            cut = finished(reader)
+        done = finished(process)
+    assert cut.status == 3
+    assert "the server ended" in cut.err
+    assert done.status == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ def publish(
     development: opt.Development = False,
     max_readers: opt.MaxReaders = 1000,
     streams: opt.Streams = None,
+    drain: opt.DrainSoon = 5.0,
+    health_port: opt.HealthPort = None,
     prompt: opt.Prompt = None,
     messages: opt.Messages = None,
     model: opt.Model = None,
@@ -63,6 +65,8 @@ def publish(
         name=name,
         max_readers=max_readers,
         streams=streams,
+        drain_s=drain,
+        health_port=health_port,
         format=format,
         speed=speed,
         json_lines=json_lines,
@@ -86,6 +90,7 @@ def serve(
     max_clients: opt.MaxClients = None,
     limit: opt.ServingLimit = None,
     drain: opt.DrainSoon = 5.0,
+    linger: opt.Linger = 0.0,
     certificate: opt.Certificate = None,
     key: opt.Key = None,
     rules: opt.WatchRules = None,
@@ -131,6 +136,7 @@ def serve(
         trust=inputs.Trust(ca, pin, insecure, server_name),
         speed=speed,
         drain_s=drain,
+        linger_s=linger,
         certificate=certificate,
         key=key,
         json_lines=json_lines,
@@ -159,6 +165,7 @@ def proxy(
     otel: opt.Otel = False,
     dash_port: opt.ProxyDash = None,
     drain: opt.Drain = 30.0,
+    linger: opt.Linger = 0.0,
     certificate: opt.Certificate = None,
     key: opt.Key = None,
     json_lines: opt.ProxyJson = False,
@@ -171,7 +178,7 @@ def proxy(
     Read are OpenAI's chat completions, Responses and Realtime (over WebSockets), Anthropic's
     messages, Ollama and llama.cpp. Where another API's model may answer (Bedrock, Google, Cohere,
     Assistants), it passes unread with a warning, and is refused where a rule may deny or stop,
-    unless --allow-unread. /-/health and /-/metrics tell how it is.
+    unless --allow-unread. /-/health, /-/ready and /-/metrics tell how it is.
     """
     from midstream.apps.proxy import serve as run
 
@@ -191,6 +198,7 @@ def proxy(
         otel=otel,
         dash_port=dash_port,
         drain_s=drain,
+        linger_s=linger,
         certificate=certificate,
         key=key,
         json_lines=json_lines,

@@ -87,6 +87,15 @@ def mcp(
             help="How long answers may take after SIGTERM, Ctrl-C, or the end of the input.",
         ),
     ] = 5.0,
+    linger: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="How long requests over HTTP are taken after SIGTERM or Ctrl-C, while readiness "
+            "says no: until a balancer has noticed.",
+        ),
+    ] = 0.0,
     json_lines: Annotated[
         bool,
         typer.Option(
@@ -124,6 +133,7 @@ def mcp(
         hosts=allow_host or (),
         limits=limit or (),
         drain_s=drain,
+        linger_s=linger,
         json_lines=json_lines,
         color=not no_color and not os.environ.get("NO_COLOR"),
     )

@@ -51,6 +51,15 @@ def simulate(
             show_default=False,
         ),
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Set a limit, as max_streams=100; may be repeated. A wrong name lists them.",
+            show_default=False,
+        ),
+    ] = None,
+    drain: opt.DrainSoon = 1.0,
     json_lines: opt.ServeJson = False,
     no_color: opt.NoColor = False,
 ) -> None:
@@ -69,6 +78,8 @@ def simulate(
         speed=speed,
         tokens_per_s=rate,
         faults=fault or (),
+        limits=limit or (),
+        drain_s=drain,
         json_lines=json_lines,
         color=wants_color(no_color),
     )

@@ -21,11 +21,13 @@ __all__ = [
     "Drain",
     "DrainSoon",
     "EndingOption",
+    "HealthPort",
     "HoldText",
     "Host",
     "HttpPort",
     "Key",
     "Limit",
+    "Linger",
     "MaxClients",
     "MaxReaders",
     "Name",
@@ -195,6 +197,27 @@ ServingLimit = Annotated[
         show_default=False,
         help="Set a limit, as max_message_bytes=65536 or idle_timeout_s=30; may be repeated. A "
         "wrong name lists them.",
+    ),
+]
+Linger = Annotated[
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        min=0,
+        rich_help_panel=SERVE,
+        help="How long more is taken after SIGTERM or Ctrl-C, while readiness says no: until a "
+        "balancer has noticed.",
+    ),
+]
+HealthPort = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=65535,
+        rich_help_panel=SERVE,
+        show_default=False,
+        help="TCP port for /healthz, /readyz and /metrics over HTTP, 0 for a free one. It needs "
+        "the extra serve.",
     ),
 ]
 Drain = Annotated[

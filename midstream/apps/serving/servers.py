@@ -20,7 +20,7 @@ from midstream._core.validate import check_int, check_real, check_text
 from midstream.apps.serving.limits import ServingLimits
 from midstream.apps.serving.service import AgentService
 from midstream.apps.serving.websocket import GOING_AWAY
-from midstream.stream.heads import HeadLimitedProtocol
+from midstream.stream.heads import HeadLimitedProtocol, StuckLimited
 from midstream.stream.listening import QuietServer, listening
 from midstream.stream.tls import check_tls
 
@@ -234,52 +234,22 @@ _SILENT = logging.Logger("midstream.apps.serving.servers")
 _SILENT.disabled = True
 
 
-class _Watched:
-    """Cuts a connection whose other side takes nothing for too long."""
+class _Counting:
+    """Counts clients that were cut, since they took nothing."""
 
-    limits: ClassVar[ServingLimits]
     counts: ClassVar[Counter[str]]
-    loop: asyncio.AbstractEventLoop
-    transport: asyncio.Transport
-    _stuck: asyncio.TimerHandle | None = None
 
-    def watch_writes(self) -> None:
-        """More is written than the other side takes."""
-        if self._stuck is None:
-            timeout_s = self.limits.client_timeout_s
-            self._stuck = self.loop.call_later(timeout_s, self._cut)
-
-    def _cut(self) -> None:
-        self._stuck = None
+    def on_stuck(self) -> None:
         self.counts["slow"] += 1
-        self.transport.abort()
-
-    def unwatch_writes(self) -> None:
-        """It has caught up, or is gone."""
-        if self._stuck is not None:
-            self._stuck.cancel()
-            self._stuck = None
 
 
-class _Http(_Watched, HeadLimitedProtocol):
+class _Http(_Counting, StuckLimited, HeadLimitedProtocol):
     """HTTP/1.1 with limits."""
 
     limits: ClassVar[ServingLimits]
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self.watch_writes()
 
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self.unwatch_writes()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.unwatch_writes()
-        super().connection_lost(exc)
-
-
-class _WebSocket(_Watched, WebSocketsSansIOProtocol):
+class _WebSocket(_Counting, StuckLimited, WebSocketsSansIOProtocol):
     """A WebSocket with limits: what comes is looked at as fast as it is answered."""
 
     limits: ClassVar[ServingLimits]
@@ -292,16 +262,7 @@ class _WebSocket(_Watched, WebSocketsSansIOProtocol):
         self._unread = b""
         self._fragments = 0
 
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self.watch_writes()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self.unwatch_writes()
-
     def connection_lost(self, exc: Exception | None) -> None:
-        self.unwatch_writes()
         self._unread = b""
         super().connection_lost(exc)
 

@@ -39,13 +39,14 @@ def serve(
     hosts: Collection[str] = (),
     limits: Sequence[str] = (),
     drain_s: float = 5.0,
+    linger_s: float = 0.0,
     json_lines: bool = False,
     color: bool = True,
 ) -> int:
     """Serve until the client leaves, or a signal comes.
 
-    SIGINT and SIGTERM let what is asked be answered, within `drain_s` seconds; a second one ends
-    at once.
+    SIGINT and SIGTERM take requests over HTTP for another `linger_s` seconds, while readiness says
+    no, and let what is asked be answered, within `drain_s`; a second one ends at once.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ def serve(
         As for `HttpToolServer`.
     limits : sequence of str
         ``NAME=VALUE`` each, of `ToolLimits`.
-    drain_s : float
+    drain_s, linger_s : float
     json_lines, color : bool
         How to tell what happens, on standard error.
 
@@ -107,6 +108,7 @@ def serve(
                     origins=origins,
                     hosts=hosts,
                     drain_s=drain_s,
+                    linger_s=linger_s,
                 )
         except (ArgumentTypeError, ArgumentValueError) as error:
             raise typer.BadParameter(
