@@ -1,4 +1,7 @@
-"""Commands that serve: a stream over QUIC, the agent, the proxy, the dashboard."""
+"""Commands that serve: a stream over QUIC, the agent, the proxy, the dashboard.
+
+What ``config`` and ``show_config`` say is read by `Configured`, before a command runs.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import typer
 
 from midstream.apps import inputs
 from midstream.apps import options as opt
+from midstream.apps.commands.configured import Configured
 from midstream.apps.output import wants_color
 
 __all__ = ["servers"]
@@ -14,8 +18,9 @@ servers = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 
 
 @servers.command(
+    cls=Configured,
     epilog="[bold]Exit status:[/] 0 the streams that --streams says were served; 2 wrong usage; "
-    "3 the address or the certificate cannot be used; 128 + n ended by signal n."
+    "3 the address or the certificate cannot be used; 128 + n ended by signal n.",
 )
 def publish(
     source: opt.SourceArgument,
@@ -45,6 +50,8 @@ def publish(
     speed: opt.Speed = None,
     json_lines: opt.ServeJson = False,
     no_color: opt.NoColor = False,
+    config: opt.Config = None,
+    show_config: opt.ShowConfig = False,
 ) -> None:
     """Publish the events of a source over QUIC, to be read by midstream watch quic://HOST:PORT/NAME.
 
@@ -76,8 +83,9 @@ def publish(
 
 
 @servers.command(
+    cls=Configured,
     epilog="[bold]Exit status:[/] 2 wrong usage, rules that cannot be used; 3 an address "
-    "that cannot be used; 128 + n ended by signal n."
+    "that cannot be used; 128 + n ended by signal n.",
 )
 def serve(
     source: opt.FeedSources = None,
@@ -109,6 +117,8 @@ def serve(
     speed: opt.Speed = None,
     json_lines: opt.AgentJson = False,
     no_color: opt.NoColor = False,
+    config: opt.Config = None,
+    show_config: opt.ShowConfig = False,
 ) -> None:
     """Serve the agent: WebSockets, server-sent events, and requests over HTTP.
 
@@ -146,8 +156,9 @@ def serve(
 
 
 @servers.command(
+    cls=Configured,
     epilog="[bold]Exit status:[/] 2 wrong usage, rules that cannot be used; 3 an address "
-    "that cannot be used; 128 + n ended by signal n."
+    "that cannot be used; 128 + n ended by signal n.",
 )
 def proxy(
     upstream: opt.Upstream,
@@ -170,6 +181,8 @@ def proxy(
     key: opt.Key = None,
     json_lines: opt.ProxyJson = False,
     no_color: opt.NoColor = False,
+    config: opt.Config = None,
+    show_config: opt.ShowConfig = False,
 ) -> None:
     """Guard a model's answers on their way to any client that can change its base URL.
 
@@ -208,11 +221,12 @@ def proxy(
 
 
 @servers.command(
+    cls=Configured,
     epilog="[bold]Exit status:[/] 0 the user left; 2 wrong usage; 3 the address, or the terminal, "
-    "cannot be used; 128 + n ended by signal n. How sources end is told and shown."
+    "cannot be used; 128 + n ended by signal n. How sources end is told and shown.",
 )
 def dash(
-    sources: opt.DashSources = None,
+    source: opt.DashSources = None,
     web: opt.Web = False,
     terminal: opt.Terminal = False,
     attach: opt.Attach = None,
@@ -241,6 +255,8 @@ def dash(
     speed: opt.DashSpeed = 1.0,
     json_lines: opt.DashJson = False,
     no_color: opt.NoColor = False,
+    config: opt.Config = None,
+    show_config: opt.ShowConfig = False,
 ) -> None:
     """See what streams do while they do it: their texts, what is found in them, rates, regimes.
 
@@ -251,7 +267,7 @@ def dash(
     from midstream.apps import dash as app_dash
     from midstream.apps.web.access import is_loopback
 
-    if not sources and recordings_folder is None and attach is None:
+    if not source and recordings_folder is None and attach is None:
         raise typer.BadParameter("say what to show: SOURCE, --recordings FOLDER, or --attach URL")
     if key is not None and certificate is None:
         raise typer.BadParameter("--key goes only with --certificate")
@@ -275,7 +291,7 @@ def dash(
     display: app_dash.Display
     if in_terminal:
         display = app_dash.terminal_display(
-            recordings=recordings_folder, attach=attach, sources=sources or (), color=color
+            recordings=recordings_folder, attach=attach, sources=source or (), color=color
         )
     else:
         display = app_dash.WebDisplay(
@@ -290,7 +306,7 @@ def dash(
         )
     status = app_dash.dash(
         display,
-        sources or (),
+        source or (),
         told=told,
         place="" if in_terminal else f"{host}, port {port}",
         rules=rules,

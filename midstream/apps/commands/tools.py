@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from midstream.apps import options as opt
+from midstream.apps.commands.configured import Configured
 
 __all__ = ["tools"]
 
@@ -16,8 +17,9 @@ tools = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 
 
 @tools.command(
+    cls=Configured,
     epilog="[bold]Exit status:[/] 0 the client left; 2 wrong usage; 3 the address or the folder "
-    "cannot be used; 128 + n ended by signal n."
+    "cannot be used; 128 + n ended by signal n.",
 )
 def mcp(
     http: Annotated[
@@ -106,6 +108,8 @@ def mcp(
         ),
     ] = False,
     no_color: opt.NoColor = False,
+    config: opt.Config = None,
+    show_config: opt.ShowConfig = False,
 ) -> None:
     """Serve midstream's tools to assistants, by the Model Context Protocol.
 

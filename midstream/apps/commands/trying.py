@@ -8,6 +8,7 @@ import typer
 
 from midstream.apps import completing
 from midstream.apps import options as opt
+from midstream.apps.commands.configured import Configured
 from midstream.apps.output import wants_color
 
 __all__ = ["trying"]
@@ -16,8 +17,9 @@ trying = typer.Typer(context_settings={"help_option_names": ["-h", "--help"]})
 
 
 @trying.command(
+    cls=Configured,
     epilog="[bold]Exit status:[/] 2 wrong usage; 3 an address that cannot be used; 128 + n ended "
-    "by signal n. One stream alone: [bold]midstream watch sim:loop[/]."
+    "by signal n. One stream alone: [bold]midstream watch sim:loop[/].",
 )
 def simulate(
     scenario: Annotated[
@@ -62,6 +64,8 @@ def simulate(
     drain: opt.DrainSoon = 1.0,
     json_lines: opt.ServeJson = False,
     no_color: opt.NoColor = False,
+    config: opt.Config = None,
+    show_config: opt.ShowConfig = False,
 ) -> None:
     """Serve simulated models as OpenAI's and Anthropic's APIs do: no key, no network, no cost.
 

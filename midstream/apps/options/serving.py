@@ -14,6 +14,7 @@ __all__ = [
     "AllowHost",
     "AllowUnread",
     "Certificate",
+    "Config",
     "DashHosts",
     "DashTokenEnv",
     "DashTokenFile",
@@ -36,6 +37,7 @@ __all__ = [
     "Port",
     "Rules",
     "ServingLimit",
+    "ShowConfig",
     "SsePort",
     "Streams",
     "TokenFile",
@@ -310,5 +312,24 @@ Otel = Annotated[
         rich_help_panel=SERVE,
         help="Export spans and metrics of the guarded streams over OTLP, to where "
         "OTEL_EXPORTER_OTLP_ENDPOINT says. Needs the extra otel.",
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        dir_okay=False,
+        rich_help_panel=SERVE,
+        show_default="MIDSTREAM_CONFIG",
+        help="TOML file of settings: a table for each command, of options under their names. The "
+        "environment (MIDSTREAM_COMMAND_OPTION) counts before it, the command line before both.",
+    ),
+]
+ShowConfig = Annotated[
+    bool,
+    typer.Option(
+        "--show-config",
+        rich_help_panel=SERVE,
+        help="Show the settings in force and where each is from, as such a file, and end.",
     ),
 ]
