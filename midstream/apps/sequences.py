@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import heapq
+import inspect
 import math
 import re
 from collections.abc import Hashable, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+import midstream.compare as measures
+from midstream._core.validate import did_you_mean
 from midstream.apps.answers import Comparison, PatternMatches, RepeatedPattern
 from midstream.compare import Comparator, repeats
 from midstream.errors import ArgumentTypeError, ArgumentValueError, MidstreamError
@@ -192,6 +196,7 @@ def compare_sequences(
     name = METRICS.get(metric)
     if name is None:
         raise ArgumentValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
+    _check_settings(name, params)
     lengths = (first.length, second.length)
     unit = first.unit if first.unit == second.unit else "symbols"
     sense = {"lcs": "common", "correlation": "correlation"}.get(name, "distance")
@@ -236,12 +241,29 @@ def _numbered(first: Elements, second: Elements) -> tuple[Codes, Codes]:
     return one, other
 
 
+def _check_settings(name: str, params: Mapping[str, Any]) -> None:
+    """Only what the measure takes may be set."""
+    known = _settings_of(name)
+    for setting in params:
+        if setting not in known:
+            hint = did_you_mean(setting, known) if known else " (it takes none)"
+            raise ArgumentValueError(f"{name} has no setting {setting!r:.80}{hint}")
+
+
+@cache
+def _settings_of(name: str) -> tuple[str, ...]:
+    if name == "correlation":
+        return ()
+    taken = inspect.signature(getattr(measures, name)).parameters.values()
+    return tuple(each.name for each in taken if each.kind is each.KEYWORD_ONLY)
+
+
 def _measured(comparator: Comparator, x: Any, y: Any, name: str, params: Mapping[str, Any]) -> Any:
     try:
         return comparator.compare(x, y, name, **params)
     except MidstreamError:
         raise
-    except TypeError as error:  # a keyword that the measure does not have
+    except TypeError as error:  # a setting of a type that cannot be remembered
         raise ArgumentTypeError(f"{name}: {error}") from None
 
 

@@ -136,7 +136,9 @@ def test_compare_files(conversation):
     [
         (["a", "b", "-m", "opera"], "opera"),
         (["a", "b", "--set", "window"], "is not NAME=VALUE"),
-        (["[1]", "[2]", "--set", "wundow=1"], "wundow"),
+        (["[1]", "[2]", "--set", "wundow=1"], "no setting 'wundow'; did you mean 'window'?"),
+        (["[1]", "[2]", "--set", "x=1"], "dtw has no setting 'x' (known: window, cost,"),
+        (["[1]", "[2]", "-m", "pearson", "--set", "a=1"], "no setting 'a' (it takes none)"),
         (["a", "b", "--unit", "letters"], "unit must be"),
         (["[1, 2", "b"], "is no JSON array"),
     ],
@@ -144,7 +146,7 @@ def test_compare_files(conversation):
 def test_what_cannot_be_compared(given, says):
     done = run("compare", *given)
     assert done.status == 2
-    assert says in " ".join(done.err.split())
+    assert says in " ".join(done.err.replace("│", "").split())
 
 
 def test_a_dialogue():
