@@ -48,7 +48,6 @@ _MEDIA = (
     "frozen_s",
     "brightness",
     "loop_period_frames",
-    "size",
     "dropped",
 )
 
@@ -462,10 +461,15 @@ class FeedStream:
     def _take_media(self, kind: str, data: Any) -> None:
         if not isinstance(data, Mapping):
             return
-        told = plain({name: data[name] for name in _MEDIA if name in data})
+        # What says so is a peer: no text is shown where a number belongs.
+        told = {
+            name: value
+            for name, value in plain({name: data[name] for name in _MEDIA if name in data}).items()
+            if value is None or type(value) in ((bool,) if name == "black" else (int, float))
+        }
         size = data.get("size")
-        if isinstance(size, (list, tuple)) and len(size) == 2:
-            told["size"] = list(plain(dict(enumerate(size))).values())
+        if isinstance(size, (list, tuple)) and [type(each) for each in size] == [int, int]:
+            told["size"] = list(plain({"wide": size[0], "high": size[1]}).values())
         if not told:
             return
         self._media[kind] = told

@@ -313,6 +313,19 @@ def test_media_are_shown_as_far_as_they_can_be() -> None:
     assert told["levels"][0][1:] == [None, 0.5]
 
 
+def test_no_text_of_a_peer_is_shown_where_a_level_belongs() -> None:
+    feed = Feed()
+    stream = feed.open("one")
+    odd: dict[str, Any] = {"level_dbfs": "loud", "peak_dbfs": True, "silent_s": 1}
+    stream.event(Event("audio", 0, 0, "", None, odd))
+    wrong = {"brightness": "<b>", "black": "no", "size": ["a", 1 << 70], "frame": 7}
+    stream.event(Event("video", 1, 0, "", None, wrong))
+    told = feed.snapshot().fields["streams"]["s1"]
+    assert told["audio"] == {"silent_s": 1}
+    assert told["video"] == {"frame": 7}
+    assert told["levels"][0][1:] == [None, None]
+
+
 def test_a_thousand_streams_and_the_oldest_closed_ones_go() -> None:
     feed = Feed(max_streams=1000)
     state: dict[str, Any] = {}
