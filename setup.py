@@ -274,14 +274,23 @@ def generate():
         GENERATED_HEADER.write_text(text)
 
 
+def compiles():
+    """Whether a command needs C: a source distribution and metadata do not."""
+    commands = ("build", "bdist", "develop", "editable", "install")
+    return any(argument.startswith(commands) for argument in sys.argv[1:])
+
+
 os.chdir(ROOT)
 generate()
-setup(
-    ext_modules=cythonize(
-        list(extensions()),
+modules = list(extensions())
+if compiles():
+    modules = cythonize(
+        modules,
         compiler_directives=DIRECTIVES,
         annotate=os.environ.get("MIDSTREAM_ANNOTATE") == "1",
-    ),
+    )
+setup(
+    ext_modules=modules,
     cmdclass={"sdist": SourceDistribution},
     options={"build_ext": {"parallel": os.cpu_count()}},
 )

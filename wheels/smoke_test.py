@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
+import subprocess
 import sys
+import sysconfig
 from collections.abc import AsyncIterator
 from importlib.machinery import EXTENSION_SUFFIXES
 from importlib.metadata import version
@@ -90,6 +93,23 @@ def check_compiled_modules() -> set[str]:
         check(not stem.with_suffix(".py").exists(), f"{name} is shadowed by a .py")
     check(names, "no compiled module")
     return names
+
+
+def check_free_threading() -> None:
+    """Where there is no GIL, no module of ours turns it on; a dependency's own is its own affair."""
+    if not sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return
+    files = [path for path in PACKAGE.rglob("*") if path.name.endswith(tuple(EXTENSION_SUFFIXES))]
+    names = ",".join(module_name(path, PACKAGE) for path in files)
+    done = subprocess.run(
+        [sys.executable, "-I", "-W", "always", "-c", f"import {names}"],
+        capture_output=True,
+        text=True,
+        env={name: value for name, value in os.environ.items() if name != "PYTHON_GIL"},
+        check=False,
+    )
+    check(done.returncode == 0, f"modules do not load together: {done.stderr[-500:]}")
+    check("load module 'midstream." not in done.stderr, f"the GIL is on: {done.stderr[-500:]}")
 
 
 def data_files(package: Path) -> set[Path]:
@@ -262,6 +282,7 @@ def main() -> None:
     compiled = check_compiled_modules()
     if len(sys.argv) > 1:
         check_against_source(Path(sys.argv[1]), compiled)
+    check_free_threading()
     check_kernels()
     check_dynamics()
     check_rules()
