@@ -10,6 +10,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from pathlib import Path, PurePosixPath
 
 import targets
@@ -71,23 +72,20 @@ def run(
     """
     environment = {name: value for name, value in os.environ.items() if name not in SWITCHES}
     arguments = [str(part) for part in command]
-    output: int | None = subprocess.PIPE if capture or log else None
-    done = subprocess.run(
-        arguments,
-        cwd=cwd,
-        env={**environment, **QUIET, **(extra or {})},
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT if log else None,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if log:
-        log.write_text(done.stdout)
+    with log.open("w") if log else nullcontext() as sink:
+        done = subprocess.run(
+            arguments,
+            cwd=cwd,
+            env={**environment, **QUIET, **(extra or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if capture else sink,
+            stderr=subprocess.STDOUT if log else None,
+            text=True,
+            check=False,
+        )
     if done.returncode:
-        shown = (done.stdout or "")[-4000:]
-        raise WheelError(f"{' '.join(arguments)[:300]}: status {done.returncode}\n{shown}")
+        said = log.read_text(errors="replace") if log else done.stdout or ""
+        raise WheelError(f"{' '.join(arguments)[:300]}: status {done.returncode}\n{said[-4000:]}")
     return done.stdout or ""
 
 
@@ -160,6 +158,9 @@ def unpacked(sdist: Path, work: Path) -> Path:
     tree = work / "source"
     tree.mkdir(parents=True, exist_ok=True)
     held = set()
+    # Cython is not told that its version or its directives changed: all is written again then.
+    translators = {"setup.py", "pyproject.toml", "wheels/requirements-build.txt"}
+    stale = False
     with tarfile.open(sdist) as archive:
         for member in archive:
             content = archive.extractfile(member) if member.isfile() else None
@@ -172,8 +173,9 @@ def unpacked(sdist: Path, work: Path) -> Path:
             if not path.is_file() or path.read_bytes() != text:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(text)
+                stale = stale or str(name) in translators
     for path in tree.rglob("*"):
-        generated = path.suffix == ".c" and path.with_suffix(".pyx") in held
+        generated = path.suffix == ".c" and path.with_suffix(".pyx") in held and not stale
         if path.is_file() and path not in held and not generated:
             path.unlink()
     return tree

@@ -96,7 +96,7 @@ def check_compiled_modules() -> set[str]:
 
 
 def check_free_threading() -> None:
-    """Where there is no GIL, no module of ours turns it on; a dependency's own is its own affair."""
+    """Where there is no GIL, no module of ours turns it on; what dependencies do is theirs."""
     if not sysconfig.get_config_var("Py_GIL_DISABLED"):
         return
     files = [path for path in PACKAGE.rglob("*") if path.name.endswith(tuple(EXTENSION_SUFFIXES))]

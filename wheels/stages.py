@@ -87,7 +87,11 @@ def _make(made: Made, asked: Namespace, tree: Path, work: Path) -> None:
     if made.here:
         say(f"{made.name}: smoke test in a clean environment")
         made.ran.append(f"here, at level {trying.smoke(made.wheel, made.python, tree)}")
-    if made.here and asked.emulate and made.python.platform == "linux-x86_64":
+    name = made.target.name if made.target else made.python.host
+    if asked.emulate and name == "glibc-aarch64" and not made.here:
+        say(f"{made.name}: emulated")
+        made.ran.append(trying.on_aarch64(made.wheel, made.python, tree, work))
+    if made.here and asked.emulate and name.endswith("x86_64"):
         say(f"{made.name}: older processors")
         made.ran.append(trying.on_older_processors(made.wheel, made.python, tree))
     if made.here and asked.suite is not None:

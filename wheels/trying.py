@@ -15,14 +15,20 @@ PROCESSORS = (
     ("Nehalem", "Nehalem", "scalar"),
     ("Haswell-noTSX", "Haswell", "avx2"),
 )
+#: Digest of kernels' results on this machine, of each tree.
+_DIGESTS: dict[Path, str] = {}
 EXTRAS = "[media,mcp,otel,proxy,serve,test,ui]"
+
+
+def _clean_python(python: targets.Interpreter, folder: Path) -> Path:
+    """The Python of a new environment."""
+    run([python.executable, "-m", "venv", folder / "clean"], cwd=folder)
+    return folder / "clean" / "bin" / "python"
 
 
 def _clean(wheel: Path, python: targets.Interpreter, folder: Path, extras: str = "") -> Path:
     """The Python of a new environment that has the wheel and what it asks for."""
-    environment = folder / "clean"
-    run([python.executable, "-m", "venv", environment], cwd=folder)
-    executable = environment / "bin" / "python"
+    executable = _clean_python(python, folder)
     run([executable, "-m", "pip", "install", f"{wheel}{extras}"], cwd=folder)
     return executable
 
@@ -50,6 +56,7 @@ def smoke(wheel: Path, python: targets.Interpreter, tree: Path) -> str:
         executable = _clean(wheel, python, folder)
         run([executable, HERE / "smoke_test.py", tree], cwd=folder)
         chosen, digest = _levels(executable, folder)
+        _DIGESTS[tree] = digest
         print(f"level {chosen}; the same bits at all levels: {digest[:16]}")
     return chosen
 
@@ -89,3 +96,54 @@ def on_older_processors(wheel: Path, python: targets.Interpreter, tree: Path) ->
             print(f"{processor}: level {level}, the same bits as here", flush=True)
             run([*emulated, HERE / "smoke_test.py", tree], cwd=folder, extra=extra)
     return ", ".join(processor for processor, _, _ in PROCESSORS) + " by qemu"
+
+
+def _foreign_python(python: targets.Interpreter, work: Path) -> tuple[Path, Path]:
+    """Debian's Python for AArch64, unpacked and not installed: its root, and its executable."""
+    version = f"{python.version[0]}.{python.version[1]}"
+    root = work / "aarch64" / version
+    executable = root / "usr" / "bin" / f"python{version}"
+    if executable.is_file():
+        return root, executable
+    needed = [tool for tool in ("apt-get", "dpkg-deb", "qemu-aarch64") if not shutil.which(tool)]
+    if needed:
+        raise WheelError(f"not on this machine: {', '.join(needed)}; on Debian, install qemu-user")
+    state = work / "aarch64" / "apt"
+    for part in ("lists/partial", "cache/archives/partial"):
+        (state / part).mkdir(parents=True, exist_ok=True)
+    (state / "status").touch()
+    # A world of apt's own, so that this machine's is not asked to take another architecture in.
+    apt = ["apt-get", "-qq", "-o", "APT::Architecture=arm64", "-o", "APT::Architectures=arm64"]
+    for name, path in (("Lists", "lists"), ("status", "status")):
+        apt += ["-o", f"Dir::State::{name}={state / path}"]
+    apt += ["-o", f"Dir::Cache={state / 'cache'}", "-o", "Debug::NoLocking=1"]
+    run([*apt, "update"], cwd=work, log=work / "apt.log")
+    packages = (f"python{version}-minimal", f"libpython{version}-stdlib", "libstdc++6")
+    get = ["install", "--yes", "--download-only", "--no-install-recommends", *packages]
+    run([*apt, *get], cwd=work, log=work / "apt.log")
+    for package in (state / "cache" / "archives").glob("*.deb"):
+        run(["dpkg-deb", "--extract", package, root], cwd=work)
+    return root, executable
+
+
+def on_aarch64(wheel: Path, python: targets.Interpreter, tree: Path, work: Path) -> str:
+    """Run a wheel for AArch64 Linux under qemu-user; what was run, in words."""
+    root, executable = _foreign_python(python, work)
+    version = f"{python.version[0]}.{python.version[1]}"
+    platforms = [part for n in range(17, 37) for part in ("--platform", f"manylinux_2_{n}_aarch64")]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        here = _clean_python(python, folder)
+        site = folder / "site"
+        foreign = ["--target", site, "--only-binary=:all:", "--python-version", version, *platforms]
+        run([here, "-m", "pip", "install", *foreign, wheel], cwd=folder)
+        emulated = ["qemu-aarch64", "-L", root, executable]
+        extra = {"PYTHONPATH": str(site)}
+        told = run([*emulated, HERE / "bits.py"], cwd=folder, extra=extra, capture=True).split()
+        expected = ["neon", _DIGESTS.get(tree, told[1])]
+        if told != expected:
+            raise WheelError(f"on AArch64: {told}, expected {expected}")
+        run([*emulated, HERE / "smoke_test.py", tree], cwd=folder, extra=extra)
+    return "AArch64 by qemu, at level neon" + (
+        ", the same bits as here" if tree in _DIGESTS else ""
+    )
