@@ -2,8 +2,9 @@
 
 Server and client are processes of their own on the loopback interface; all do the same
 work in turns, with datagrams of 1200 bytes and without checking certificates. Cases: handshake,
-bulk, idle, echo, many, ten_thousand, urgent, stalled, flood, early. About three minutes for all of
-them; qh3, whose core is Rust, takes part where it is installed and its limit of streams allows.
+bulk, idle, echo, many, ten_thousand, urgent, stalled, flood, early, http3. About three minutes for
+all of them; qh3, whose core is Rust, takes part where it is installed and its limit of streams
+allows.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ CASES = (
     "stalled",
     "flood",
     "early",
+    "http3",
 )
 #: aioquic buffers without bound: as much as tells that, and no more than a machine has.
 STALLED_BYTES = {"midstream": 1 << 30, "aioquic": 192 << 20, "qh3": 192 << 20}
@@ -70,6 +72,7 @@ UNIT = {
     "junk/s": "/s",
     "streams/s": "/s",
     "server grew MB": "MiB",
+    "requests/s": "/s",
     "whole ms": "ms",
     "early ms": "ms",
     "saves %": "%",
@@ -351,7 +354,50 @@ async def early_at(port):
     return {"whole ms": median(whole) * 1e3, "early ms": median(first) * 1e3, "saves %": saved}
 
 
+async def serve_http3(certificate, key):
+    """A server of HTTP/3 that echoes what it is sent; what keeps it open, and its port."""
+    from midstream.quic import Config, Identity, http3
+
+    async def answer(request):
+        return http3.Response(200, {}, request)
+
+    options = Config(identity=Identity.load(certificate, key))
+    kept = contextlib.AsyncExitStack()
+    server = await kept.enter_async_context(http3.serve(answer, "127.0.0.1", 0, config=options))
+    return kept, server.address[1]
+
+
+async def requests(port):
+    """Requests with a body of 100 bytes, one after another, and 64 at a time."""
+    from midstream.quic import Config, http3
+
+    trust = Config(insecure_skip_verify=True)
+    async with http3.connect(f"https://127.0.0.1:{port}", config=trust) as session:
+
+        async def one():
+            response = await session.request("POST", "/", body=bytes(100))
+            if len(await response.read()) != 100:
+                raise RuntimeError("the echo has another length")
+
+        times = []
+        for _ in range(1000):
+            began = time.perf_counter()
+            await one()
+            times.append(time.perf_counter() - began)
+
+        async def many(count):
+            for _ in range(count):
+                await one()
+
+        began = time.perf_counter()
+        await asyncio.gather(*(many(100) for _ in range(64)))
+        taken = time.perf_counter() - began
+    return {"ms": median(times[100:]) * 1e3, "requests/s": 6400 / taken}
+
+
 async def run_client(library, case, port, pid):
+    if case == "http3":
+        return await requests(port)
     if case == "early":
         return await early(port)
     if case == "handshake":
@@ -361,8 +407,11 @@ async def run_client(library, case, port, pid):
 
 
 async def run_server(library, certificate, key, streams):
-    options = PLAIN if library == "midstream" else {"streams": streams}
-    _kept, port = await LIBRARIES[library].serve(certificate, key, options)
+    if library == "http3":
+        _kept, port = await serve_http3(certificate, key)
+    else:
+        options = PLAIN if library == "midstream" else {"streams": streams}
+        _kept, port = await LIBRARIES[library].serve(certificate, key, options)
     sys.stdout.write(f"{port}\n")
     sys.stdout.flush()
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
@@ -371,8 +420,9 @@ async def run_server(library, certificate, key, streams):
 def measure(library, case, folder):
     streams = {"idle": 5000, "ten_thousand": 20_000}.get(case, 128)
     here = [sys.executable, "-P", __file__]
+    kind = "http3" if case == "http3" else library
     server = subprocess.Popen(
-        [*here, "--serve", library, f"{folder}/certificate.pem", f"{folder}/key.pem", str(streams)],
+        [*here, "--serve", kind, f"{folder}/certificate.pem", f"{folder}/key.pem", str(streams)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -408,7 +458,7 @@ def main():
         Identity.development().save(folder)
         for case in cases:
             for library in LIBRARIES:
-                if case == "early" and library != "midstream":
+                if case in ("early", "http3") and library != "midstream":
                     continue
                 if library == "qh3" and case not in QH3_CASES:
                     continue

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import random
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 from statistics import mean
 
@@ -35,6 +35,8 @@ from reference.agent_runs import (
 )
 
 RUNS = 100
+#: Groups of recorded runs in which an action is repeated.
+REPEATED = ("react: repeated action", "airline: one call 3 times")
 
 
 def ours(*severities):
@@ -85,13 +87,17 @@ def recorded(folder, console):
         table.add_column(group, justify="right")
     for name, flags in RULES.items():
         cells = []
+        counts: Counter[tuple[str, str]] = Counter()
         for group, runs in groups.items():
             hits = [(flags(turns), first) for turns, first in runs]
-            keep(f"{name}.{group}.flagged", sum(bool(found) for found, _ in hits), "count")
-            keep(f"{name}.{group}.runs", len(runs), "count")
+            side = "repeated" if group in REPEATED else "others"
+            counts[side, "flagged"] += sum(bool(found) for found, _ in hits)
+            counts[side, "runs"] += len(runs)
             late = [found[0] - first for found, first in hits if found and first is not None]
             shown = f" ({', '.join(f'+{n}' for n in late)})" if late else ""
             cells.append(f"{sum(bool(found) for found, _ in hits)} / {len(runs)}{shown}")
+        for (side, what), count in counts.items():
+            keep(f"{name}.{side}.{what}", count, "count")
         table.add_row(name, *cells)
     console.print(table)
 
@@ -107,6 +113,7 @@ def varied(folder, console):
         for variation in variations(rng, before):
             made[variation.kind, variation.loops].append(variation)
     for loops in (True, False):
+        counts: Counter[tuple[str, str]] = Counter()
         title = "loops: found" if loops else "no loops: flagged though healthy"
         table = Table(
             title=f"{title} / {RUNS} seeded runs (mean calls from the third copy to the flag)"
@@ -121,12 +128,14 @@ def varied(folder, console):
             for name, flags in RULES.items():
                 found = [(flags(case.turns), case.third) for case in cases]
                 late = [flagged[0] - third for flagged, third in found if flagged]
-                group = "loops" if loops else "progress"
-                keep(f"{name}.{group}.{kind}", len(late), "count")
+                counts[name, "flagged"] += len(late)
+                counts[name, "runs"] += len(cases)
                 shown = f" ({mean(late):+.1f})" if late and loops else ""
                 cells.append(f"{len(late)}{shown}")
             table.add_row(kind, *cells)
         console.print(table)
+        for (name, what), count in counts.items():
+            keep(f"{name}.{'loops' if loops else 'progress'}.{what}", count, "count")
 
 
 def main():

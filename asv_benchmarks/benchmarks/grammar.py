@@ -71,6 +71,23 @@ class Feed:
         Grammar(max_symbols=max_symbols).feed(self.symbols)
 
 
+class Full:
+    """Into a window of 2**20 symbols that is full already: words, loops and noise by turns."""
+
+    def setup(self):
+        rng = np.random.default_rng(1)
+        noise = rng.integers(0, 1 << 32, SIZE, dtype=np.uint32)
+        kinds = [words(), loops(), noise]
+        mixed = [np.asarray(kind[:20_000], np.uint32) for kind in kinds]
+        self.symbols = np.resize(np.concatenate(mixed), 100_000)
+        self.grammar = Grammar(max_symbols=1 << 20)
+        while self.grammar.start == 0:  # until it has forgotten something
+            self.grammar.feed(self.symbols)
+
+    def time_feed_100_000(self):
+        self.grammar.feed(self.symbols)
+
+
 class Push:
     """Symbol by symbol."""
 

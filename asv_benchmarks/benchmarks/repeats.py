@@ -73,6 +73,25 @@ class Repeats:
         repeats(self.symbols)
 
 
+class Million:
+    """A million tokens, whatever ``MIDSTREAM_BENCH_SIZE`` is."""
+
+    timeout = 300
+
+    def setup(self):
+        share = 1 / np.arange(1, 50_001)
+        rng = np.random.default_rng(0)
+        self.tokens = rng.choice(50_000, 1_000_000, p=share / share.sum())
+
+    def time_repeats(self):
+        repeats(self.tokens)
+
+    def track_growth(self):
+        return growth(self.tokens)
+
+    track_growth.unit = "bytes/symbol"
+
+
 class Memory:
     """Bytes a symbol by which the call makes the process grow, its result included (Linux)."""
 
@@ -82,19 +101,24 @@ class Memory:
 
     def setup(self, sequence):
         self.symbols = SEQUENCES[sequence]()
-        repeats([1, 2, 1, 2])
-        try:
-            with open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123  # no ordinary file
-                file.write("5")  # sets the peak to what is used now
-        except OSError:
-            raise NotImplementedError("needs /proc") from None
 
     def track_growth(self, sequence):
-        before = resident("VmRSS")
-        found = repeats(self.symbols)
-        grown = resident("VmHWM") - before
-        del found
-        return grown / SIZE
+        return growth(self.symbols)
+
+
+def growth(symbols) -> float:
+    """Bytes a symbol by which a call makes the process grow at most."""
+    repeats([1, 2, 1, 2])
+    try:
+        with open("/proc/self/clear_refs", "w") as file:  # noqa: PTH123  # no ordinary file
+            file.write("5")  # sets the peak to what is used now
+    except OSError:
+        raise NotImplementedError("needs /proc") from None
+    before = resident("VmRSS")
+    found = repeats(symbols)
+    grown = resident("VmHWM") - before
+    del found
+    return grown / len(symbols)
 
 
 def resident(field):

@@ -94,6 +94,25 @@ class Detectors:
     track_loop_detector_bytes.unit = "bytes"
 
 
+class Held:
+    """Bytes that the default detectors of one stream hold after ten million tokens."""
+
+    timeout = 300
+
+    def track_bytes_after_ten_million(self):
+        loops, stalls = LoopDetector("warn"), StallDetector()
+        texts = words(100_000)
+        for seq in range(10_000_000):
+            # Numbers among them, so that there is no end of new tokens.
+            text = f" {seq}" if seq % 10 == 0 else texts[seq * 7919 % 100_000]
+            event = Event("text", seq, seq * 5_000_000, text, stream_id="0")
+            loops.observe(event, 5_000_000)
+            stalls.observe(event, 5_000_000)
+        return loops.memory_bytes + stalls.memory_bytes
+
+    track_bytes_after_ten_million.unit = "bytes"
+
+
 class Import:
     """Seconds of ``import`` in a fresh interpreter, its own start taken off."""
 
