@@ -189,7 +189,8 @@ def ensemble(
     ----------
     system : System
     X0 : array_like, shape (m, dim)
-        Starts.
+        Starts. Also a Dask array or bag of starts, a delayed value that stands for such a
+        collection, or a list with delayed starts in it.
     dt, steps, transient, t0
         As in `integrate`.
     every : int, optional
@@ -207,6 +208,9 @@ def ensemble(
     ndarray, shape (m, dim) or (m, steps // every + 1, dim)
         Each row is what `integrate` gives for that start, bit for bit.
 
+        With one of Dask's collections a lazy ``dask.array.Array`` of the same numbers, with its
+        chunks or partitions along the first axis, one task each; `progress` must be None.
+
     Raises
     ------
     IntegrationError
@@ -216,7 +220,8 @@ def ensemble(
     Notes
     -----
     Time: 2 ns a step and trajectory for Lorenz on one thread, compiled; 5 ns interpreted. One
-    trajectory a SIMD lane, 64 at a time. Systems of Python callables run on one thread.
+    trajectory a SIMD lane, 64 at a time. Systems of Python callables run on one thread. Those of C
+    functions cannot be sent to the processes of a cluster.
 
     Examples
     --------
@@ -225,6 +230,10 @@ def ensemble(
     >>> starts = np.random.default_rng(0).normal(size=(1000, 3))
     >>> ensemble(systems.lorenz(), starts, dt=0.01, steps=500).shape
     (1000, 3)
+    >>> import dask.array
+    >>> later = ensemble(systems.lorenz(), dask.array.from_array(starts, chunks=(400, 3)), steps=50)
+    >>> later.chunks
+    ((400, 400, 200), (3,))
     """
     course = Course(
         system.step_length(dt),

@@ -216,6 +216,8 @@ def cdist(
     X, Y : sequence of series, or (k, n) or (k, n, d) array
         Lengths may differ. For ``'levenshtein'`` and ``'lcs'``, and for ``'dtw'`` with
         ``cost='equal'``: sequences of symbols (str, bytes, integers, hashables).
+        Also a Dask array or bag of series, a delayed value that stands for such a collection, or a
+        sequence with delayed series in it.
     metric : str
         Name of a measure of `midstream.compare`, or that function itself.
     n_jobs : int, default 1
@@ -236,6 +238,11 @@ def cdist(
         gives, for any number of threads; where some series are float32 and some are not, as it
         gives for all in float64. ``'lcs'`` gives lengths.
 
+        With one of Dask's collections a lazy ``dask.array.Array`` of the same numbers, one task
+        and chunk for each pair of blocks. Blocks are the chunks of an array along its first axis
+        (those along others are joined), the partitions of a bag (of unknown size), all that is
+        here already, and 64 delayed series.
+
     Raises
     ------
     ArgumentValueError, ArgumentTypeError
@@ -251,11 +258,20 @@ def cdist(
     Threads share the work without the GIL. Several series are compared at a time, one in each lane
     of a vector, which is two to four times as fast as pair by pair.
 
+    With Dask, `out` and `progress` have no meaning and must be None; `n_jobs` is threads a task.
+    Arguments are checked at once, series by the task that has them. A bag whose partitions mix
+    float32 with other numbers is computed in float64 only where a task meets both. See the guide
+    ``clusters`` for the size of blocks.
+
     Examples
     --------
     >>> cdist([[0, 1, 2], [5, 5]], [[0, 2], [5, 6]], metric="dtw", cost="absolute")
     array([[ 1., 13.],
            [ 8.,  1.]])
+    >>> import dask.array
+    >>> walks = dask.array.ones((1000, 50), chunks=(250, 50)).cumsum(axis=1)
+    >>> cdist(walks, walks, "msm").chunks
+    ((250, 250, 250, 250), (250, 250, 250, 250))
     """
     kinds = dask_kind("X", X), dask_kind("Y", Y)
     if any(kinds):
@@ -307,6 +323,9 @@ def pdist(
     (k (k - 1) / 2,) float64 ndarray
         The upper triangle row by row: (0, 1), (0, 2), ..., (k - 2, k - 1); see
         `scipy.spatial.distance.squareform`.
+
+        With one of Dask's collections a lazy ``dask.array.Array``, one chunk for the rows of each
+        block: it must fit into a worker's memory twice. No pair of blocks is computed twice.
 
     Raises
     ------

@@ -350,8 +350,11 @@ def search(
     Parameters
     ----------
     query : (m,) array_like of real numbers
+        Also a Dask array, or a delayed value if `series` has no chunks.
     series : (n,) array_like of real numbers
-        At least as long as the query. A window is ``m`` consecutive samples of it.
+        At least as long as the query. A window is ``m`` consecutive samples of it. Also a Dask
+        array of any chunks; a bag or a list of delayed series to search each on its own; or a
+        delayed series.
     metric : {'dtw', 'euclidean'}, default 'dtw'
         ``'dtw'``: the square root of the smallest sum of squared differences along a warping path.
         ``'euclidean'``: the same with sample matched to sample.
@@ -379,6 +382,10 @@ def search(
     list of Match
         By distance, and by start where distances are equal. ``series[match.start:match.end]`` is
         the window, ``end`` exclusive.
+
+        With one of Dask's collections, nothing is computed until Dask is asked: a delayed value of
+        the same list; for a bag of series a bag of such lists, for a list of delayed series a list
+        of delayed ones.
 
     Raises
     ------
@@ -417,6 +424,11 @@ def search(
     Results are the same bits for any number of threads and any instruction set. Thread-safe. The
     GIL is released; Ctrl-C is answered.
 
+    Of a Dask array each chunk is searched with the ``m - 1`` samples behind it, and gives what can
+    be among the `k` best of the whole, which a tree of tasks merges: samples cross to another
+    worker once, for the overlap alone. Chunks shorter than the query are joined. Chunks know
+    nothing of each other's best, so that a `threshold`, where one is known, saves work.
+
     References
     ----------
     .. [1] T. Rakthanmanon et al., "Searching and mining trillions of time series subsequences under
@@ -433,6 +445,11 @@ def search(
     >>> series[700:800] = 5 * np.hanning(100) ** 1.2
     >>> [(match.start, match.end) for match in search(np.hanning(100), series, window=5, k=2)]
     [(300, 400), (700, 800)]
+    >>> import dask.array
+    >>> chunked = dask.array.from_array(series, chunks=350)
+    >>> later = search(np.hanning(100), chunked, window=5, k=2)
+    >>> later.compute(scheduler="sync") == search(np.hanning(100), series, window=5, k=2)
+    True
     """
     options = search_options(metric, normalize, window, k, threshold, exclusion)
     kinds = dask_kind("query", query), dask_kind("series", series)
