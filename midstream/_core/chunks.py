@@ -193,11 +193,13 @@ def pieces(kind: Kind, value: Any, what: str) -> Pieces:
 
 
 @contextmanager
-def counting_from(**places: tuple[int, int | None]) -> Iterator[None]:
+def counting_from(whole: str | None = None, /, **places: tuple[int, int | None]) -> Iterator[None]:
     """Add to an error what its numbers count from, where a task sees a part of the whole.
 
     Parameters
     ----------
+    whole : str, optional
+        Argument that all places are in; each in its own by default.
     **places : (int, int or None)
         Argument -> number of the block, and index of its first item where that is known.
     """
@@ -205,7 +207,9 @@ def counting_from(**places: tuple[int, int | None]) -> Iterator[None]:
         yield
     except Exception as error:
         said = [
-            f"{name}[{first}]" if first is not None else f"the start of block {block} of {name}"
+            f"{whole or name}[{first}]"
+            if first is not None
+            else f"the start of block {block} of {whole or name}"
             for name, (block, first) in places.items()
         ]
         if any(block for block, _ in places.values()):

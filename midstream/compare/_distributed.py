@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,8 @@ class _Distances:
     n_jobs: int | None
     cutoff: float | None
     params: Mapping[str, Any]
+    #: Argument that both blocks are of, where it is one.
+    whole: str | None = None
 
     def __call__(
         self,
@@ -58,7 +60,7 @@ class _Distances:
         y_place: tuple[int, int | None],
     ) -> Floats:
         options: dict[str, Any] = {"n_jobs": self.n_jobs, "cutoff": self.cutoff, **self.params}
-        with counting_from(X=x_place, Y=y_place):
+        with counting_from(self.whole, X=x_place, Y=y_place):
             found: Floats = matrix.cdist(_listed(x), _listed(y), self.metric, **options)
         return found
 
@@ -161,7 +163,7 @@ def pdist(
     params: Mapping[str, Any],
 ) -> Any:
     """Describe what `midstream.compare.pdist` gives: no pair of blocks is computed twice."""
-    block = _checked(metric, n_jobs, cutoff, out, progress, params)
+    block = replace(_checked(metric, n_jobs, cutoff, out, progress, params), whole="X")
     x = _collection("X", X, kind, block.metric)
     places = list(enumerate(offsets_of(x.sizes)))
     token = (x.keys, n_jobs, cutoff, params)

@@ -162,6 +162,10 @@ def test_what_is_wrong_with_a_series_is_said_with_its_place() -> None:
     with pytest.raises(MidstreamError, match=r"X\[1\]") as caught:
         computed(cdist(da.from_array(x, chunks=(4, 4)), np.zeros((2, 4))))
     assert caught.value.__notes__ == ["Numbers of X and Y here count from X[8], Y[0]."]
+    x[:4] = 0
+    with pytest.raises(MidstreamError, match=r"Y\[1\]") as caught:
+        computed(pdist(da.from_array(x, chunks=(4, 4))))
+    assert caught.value.__notes__ == ["Numbers of X and Y here count from X[0], X[8]."]
 
 
 # --- searches -----------------------------------------------------------------------------------
