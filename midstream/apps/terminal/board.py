@@ -116,7 +116,7 @@ class Board(App[None]):
                 yield Heading(self._paint_told_head, id="told-head")
                 yield Rows(self._paint_message, lambda: "none yet", id="messages")
         yield Scrubber(id="scrubber")
-        yield Footer()
+        yield Footer(show_command_palette=False, compact=True)  # all of it fits 80 columns
 
     def on_mount(self) -> None:
         """Begin to read."""

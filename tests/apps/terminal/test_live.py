@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 
 import pytest
 
@@ -410,3 +411,16 @@ async def test_one_finding_is_not_findings():
     async with looking(feed) as (app, pilot):
         await until(app, pilot, lambda: app.live["totals"]["findings"] == 1)
         assert "  1 finding " in said(app)
+
+
+@pytest.mark.parametrize("view", ["live", "replay"])
+async def test_all_keys_of_the_bar_stand_in_eighty_columns(view, tmp_path):
+    shutil.copy(LOOP, tmp_path / "tale.jsonl")
+    async with looking(Feed(), size=(80, 24), recordings=tmp_path) as (app, pilot):
+        if view == "replay":
+            await press(app, pilot, "r")
+        await until(app, pilot, lambda: app.view == view)
+        await until(app, pilot, lambda: lines_of(app)[-1].rstrip().endswith("s Order"))
+        words = ["space Play", "l Live"] if view == "replay" else ["r Replay", "o Which"]
+        for each in ("q Quit", "? Help", "v Figures", *words):
+            assert each in lines_of(app)[-1]
