@@ -369,6 +369,34 @@ async def test_of_a_long_text_the_end_is_laid_out_until_one_stays(browser: Chrom
         await no_complaints(browser)
 
 
+async def test_a_long_text_without_lines_is_laid_out_in_blocks(
+    browser: Chromium, tmp_path: Path
+) -> None:
+    said = "word " * 60_000 + "\n" + "w" * 30_000 + "😀" * 6000 + " end"
+    with Recorder(tmp_path / "long.jsonl") as recorder:
+        recorder.write(Event("text", 0, 0, said, None, None, "0"))
+        recorder.write(Event("end", 1, 1, "stop", None, None, "0"))
+        evidence = {"channel": "text", "stream_id": "0"}
+        recorder.write_finding(Finding("loop", "warn", 0, 0, 3_990, 30_000, "early", evidence))
+    async with asyncio.timeout(55), Dashboard(Feed(), recordings=tmp_path) as page:
+        await opened(browser, page)
+        await press(browser, "r")
+        await browser.until("document.querySelectorAll('#list .row').length === 1")
+        await press(browser, "j")
+        text = "document.getElementById('text')"
+        await browser.until(f"{text}.textContent === {json.dumps(said)}")
+        look = f"""
+        const blocks = [...{text}.children].map((block) => block.textContent.length);
+        const marks = [...{text}.querySelectorAll("mark")];
+        return [blocks.length > 40, Math.max(...blocks) <= 8000,
+                marks.map((mark) => mark.textContent).join(""),
+                marks.every((mark) => mark.dataset.n === marks[0].dataset.n)];
+        """
+        assert await browser.run(look) == [True, True, said[3_990:30_000], True]
+        await press(browser, "n")
+        await no_complaints(browser)
+
+
 async def test_a_thousand_streams(browser: Chromium) -> None:
     feed = Feed(frames_per_s=20)
     for number in range(1000):

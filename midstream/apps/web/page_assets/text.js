@@ -6,10 +6,30 @@ import { unitsOf } from "./state.js";
 // While a text is followed, only its end is laid out: a browser lays all of it out for each word.
 const TAIL = 4000;
 const MOST_TAIL = 8000;
+// And for a paragraph longer than any that people write, it takes minutes: a long text is laid out
+// in blocks, which begin behind a line's end where there is one.
+const LONG = 20_000;
+const BLOCK = 4000;
+
+/** Where the blocks of a long text begin, but the first. */
+function cutsOf(text, from) {
+  const cuts = [];
+  let at = from;
+  while (text.length - at > LONG || (cuts.length && text.length - at > 2 * BLOCK)) {
+    const room = text.slice(at + BLOCK, at + 2 * BLOCK);
+    const line = room.indexOf("\n");
+    const end = line < 0 ? room.lastIndexOf(" ") : line;
+    at += end < 0 ? 2 * BLOCK : BLOCK + end + 1;
+    const code = text.charCodeAt(at);
+    if (code >= 0xdc00 && code <= 0xdfff) at -= 1;
+    cuts.push(at);
+  }
+  return cuts;
+}
 
 /** Pieces from one place on, between the borders of findings: [begin, end, findings], in units. */
-function pieces(text, start, findings, from) {
-  const borders = new Set([from, text.length]);
+function pieces(text, start, findings, from, cuts) {
+  const borders = new Set([from, text.length, ...cuts]);
   const spans = [];
   const places = findings.map((finding) => [
     Math.max(0, finding.start - start), Math.max(0, finding.end - start), finding,
@@ -32,6 +52,11 @@ function pieces(text, start, findings, from) {
     found.push([begin, end, here]);
   }
   return found;
+}
+
+function add(into, node) {
+  if (Array.isArray(into)) into.push(node);
+  else into.append(node);
 }
 
 function worst(findings) {
@@ -118,8 +143,15 @@ export class TextView {
       parts.push(gone, "\n");
     }
     let open = null;
+    const cuts = cutsOf(text, from);
+    const begins = new Set(cuts.length ? [from, ...cuts] : []);
+    let into = parts;
     const stillGrowing = findings.some((finding) => finding.end - start > text.length);
-    for (const [begin, end, here] of pieces(text, start, findings, from)) {
+    for (const [begin, end, here] of pieces(text, start, findings, from, cuts)) {
+      if (begins.has(begin)) {
+        into = document.createElement("div");
+        parts.push(into);
+      }
       const node = document.createTextNode(plain(text.slice(begin, end)));
       if (here.length) {
         const mark = document.createElement("mark");
@@ -129,16 +161,16 @@ export class TextView {
         mark.title = plain(here.map((finding) => `${finding.severity}: ${finding.message}`).join("\n"));
         if (here.some((finding) => finding.n === this.current)) mark.classList.add("current");
         mark.append(node);
-        parts.push(mark);
+        add(into, mark);
         open = null;
       } else {
-        parts.push(node);
+        add(into, node);
         open = node;
       }
     }
     if (!open && !stillGrowing) {
       open = document.createTextNode("");
-      parts.push(open);
+      add(into, open);
     }
     this.box.replaceChildren(...parts);
     this.shown = { key, text, start, findings, from, open: stillGrowing ? null : open };
