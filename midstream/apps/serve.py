@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
-_MOST_TOKEN_BYTES = 4096
-
 
 def serve(
     sources: Sequence[str] = (),
@@ -45,6 +43,7 @@ def serve(
     sse_port: int = 3002,
     origins: Collection[str] = (),
     hosts: Collection[str] = (),
+    token_env: str | None = None,
     token_file: Path | None = None,
     max_clients: int | None = None,
     limits: Sequence[str] = (),
@@ -75,8 +74,10 @@ def serve(
         Origins of web pages that may ask, beside those of this machine.
     hosts : collection of str
         Names under which it may be asked, beside those of this machine.
+    token_env : str, optional
+        Name of an environment variable with what clients must show.
     token_file : Path, optional
-        Its first line is what clients must show.
+        Its first line is that.
     max_clients : int, optional
     limits : sequence of str
         ``NAME=VALUE`` each, of `ServingLimits`.
@@ -106,6 +107,7 @@ def serve(
     ImportError
         The extra ``serve`` is not installed.
     """
+    from midstream.apps.dash import find_token
     from midstream.apps.serving.access import is_loopback
 
     try:
@@ -114,9 +116,11 @@ def serve(
         raise ImportError(
             f'{error.name} is not installed: pip install "midstream[serve]"'
         ) from None
-    if token_file is None and not is_loopback(host):
+    token = find_token(token_env, token_file, needed=False)
+    if token is None and not is_loopback(host):
         raise typer.BadParameter(
-            f"--host {host}: others could connect, so clients need a token: --token-file"
+            f"--host {host}: others could connect, so clients need a token: --token-file or "
+            "--token-env"
         )
     if key is not None and certificate is None:
         raise typer.BadParameter("--key goes only with --certificate")
@@ -132,7 +136,7 @@ def serve(
                 limits=chosen,
                 origins=tuple(origins),
                 hosts=hosts_of(host, hosts),
-                token=None if token_file is None else _token(token_file),
+                token=token,
             )
             servers = AgentServers(
                 service,
@@ -160,24 +164,6 @@ def serve(
                 return FAILED
             told.row("served", **service.state())
     return 128 + run.signalled if run.signalled else NOTHING
-
-
-def _token(path: Path) -> str:
-    """The token in a file.
-
-    Raises
-    ------
-    typer.BadParameter
-        It cannot be read.
-    """
-    try:
-        with path.open("rb") as file:
-            line = file.read(_MOST_TOKEN_BYTES).split(b"\n", 1)[0].strip()
-        return line.decode("ascii")
-    except OSError as error:
-        raise typer.BadParameter(f"--token-file: {error}") from None
-    except UnicodeDecodeError:
-        raise typer.BadParameter(f"--token-file: {path} must be ASCII") from None
 
 
 class _Run:

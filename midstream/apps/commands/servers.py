@@ -94,6 +94,7 @@ def serve(
     sse_port: opt.SsePort = 3002,
     origin: opt.Origin = None,
     allow_host: opt.AllowHost = None,
+    token_env: opt.TokenEnv = None,
     token_file: opt.TokenFile = None,
     max_clients: opt.MaxClients = None,
     limit: opt.ServingLimit = None,
@@ -124,7 +125,7 @@ def serve(
 
     Clients send messages and sequences, and ask for what is in them: process, analyze, compare,
     detect_pattern, behavior, status. Each has a state of its own; what is processed is broadcast to
-    those who subscribe. Over a WebSocket, {"type": "process", "message": "hello"} is a request;
+    those who subscribe. Over a WebSocket, {"kind": "process", "message": "hello"} is a request;
     over HTTP, POST /process takes {"message": "hello"}, and GET /stream has the broadcast.
     """
     from midstream.apps.serve import serve as run
@@ -136,6 +137,7 @@ def serve(
         sse_port=sse_port,
         origins=origin or (),
         hosts=allow_host or (),
+        token_env=token_env,
         token_file=token_file,
         max_clients=max_clients,
         limits=limit or (),

@@ -27,7 +27,8 @@ def mcp(
         typer.Option(
             metavar="HOST:PORT",
             help="Serve many clients over HTTP, at http://HOST:PORT/mcp, and not one over standard "
-            "input and output. Others than this machine need --token-file.",
+            "input and output. Others than this machine need --token-file "
+            "or --token-env.",
             show_default=False,
         ),
     ] = None,
@@ -47,6 +48,14 @@ def mcp(
             "--reveal", help="Show recordings with the secrets in them: keys, tokens, addresses."
         ),
     ] = False,
+    token_env: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            show_default=False,
+            help="Environment variable with what clients over HTTP must show, in place of a file.",
+        ),
+    ] = None,
     token_file: Annotated[
         Path | None,
         typer.Option(
@@ -122,6 +131,7 @@ def mcp(
         raise ImportError(f'{error.name} is not installed: pip install "midstream[mcp]"') from None
     if http is None:
         for given, option in (
+            (token_env, "--token-env"),
             (token_file, "--token-file"),
             (origin, "--origin"),
             (allow_host, "--allow-host"),
@@ -132,6 +142,7 @@ def mcp(
         http,
         recordings=recordings,
         reveal=reveal,
+        token_env=token_env,
         token_file=token_file,
         origins=origin or (),
         hosts=allow_host or (),

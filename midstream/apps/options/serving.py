@@ -117,6 +117,16 @@ TokenFile = Annotated[
         help="What clients must show is its first line, as Authorization: Bearer, or ?token=.",
     ),
 ]
+TokenEnv = Annotated[
+    str | None,
+    typer.Option(
+        "--token-env",
+        metavar="NAME",
+        rich_help_panel=SERVE,
+        show_default=False,
+        help="Environment variable with what clients must show, in place of a file.",
+    ),
+]
 DashTokenEnv = Annotated[
     str | None,
     typer.Option(

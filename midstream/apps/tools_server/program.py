@@ -34,6 +34,7 @@ def serve(
     *,
     recordings: Path | None = None,
     reveal: bool = False,
+    token_env: str | None = None,
     token_file: Path | None = None,
     origins: Collection[str] = (),
     hosts: Collection[str] = (),
@@ -56,8 +57,10 @@ def serve(
         A folder.
     reveal : bool
         Show secrets in recordings.
+    token_env : str, optional
+        Name of an environment variable with what clients must show.
     token_file : Path, optional
-        Its first line is what clients must show.
+        Its first line is that.
     origins, hosts : collection of str
         As for `HttpToolServer`.
     limits : sequence of str
@@ -88,8 +91,9 @@ def serve(
                 took_ms = round(took_s * 1000, 3)
                 told.row("call", tool=tool, session=session, took_ms=took_ms, outcome=outcome)
 
+        option = "--token-file" if token_env is None else "--token-env"
         try:
-            token = find_token(None, token_file, needed=False)
+            token = find_token(token_env, token_file, needed=False)
             tools = ToolServer(
                 recordings=recordings,
                 limits=limits_of(ToolLimits, limits),
@@ -111,9 +115,7 @@ def serve(
                     linger_s=linger_s,
                 )
         except (ArgumentTypeError, ArgumentValueError) as error:
-            raise typer.BadParameter(
-                str(error).replace("token must", "--token-file must")
-            ) from None
+            raise typer.BadParameter(str(error).replace("token must", f"{option} must")) from None
         except MidstreamError as error:
             tell_error(error)
             return FAILED

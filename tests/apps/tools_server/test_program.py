@@ -212,11 +212,14 @@ def test_a_client_that_reads_no_more_is_no_crash():
     assert outcome.status == 0
 
 
-async def test_it_serves_http(tmp_path):
+@pytest.mark.parametrize("option", ["--token-file", "--token-env"])
+async def test_it_serves_http(tmp_path, option):
     token = tmp_path / "token"
     token.write_text("a-token-for-this\nand a remark")
+    given = str(token) if option == "--token-file" else "WORD"
+    env = {"WORD": "a-token-for-this"}
     with started(
-        "mcp", "--http", "127.0.0.1:0", "--token-file", str(token), "--json", "--drain", "2"
+        "mcp", "--http", "127.0.0.1:0", option, given, "--json", "--drain", "2", env=env
     ) as process:
         row = json.loads(read_until(process.stderr, b"\n").splitlines()[0])
         assert row["transport"] == "http"
@@ -258,6 +261,7 @@ async def test_it_serves_http(tmp_path):
         (("--allow-host", "x.example"), 2, "--allow-host goes only with --http"),
         (("--http", "127.0.0.1:0", "--origin", "x"), 2, "origin must look like"),
         (("--token-file", "/nowhere"), 2, "--token-file"),
+        (("--token-env", "WORD"), 2, "--token-env goes only with --http"),
         (("--recordings", "/dev/null/x"), 3, "Not a directory"),
     ],
 )
