@@ -26,7 +26,7 @@ def benchmarks(monkeypatch):
             del sys.modules[name]
 
 
-def run(program, *arguments, timeout=50):
+def run(program, *arguments, timeout=55):
     command = [sys.executable, str(FOLDER / program), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
 
@@ -165,24 +165,29 @@ def test_peers_have_one_version(benchmarks):
     }
 
 
-SLOW = """
-import time
-
+#: Figures that no clock has a part in: a rate, a size, and what cannot be run.
+TOYS = """
 class Work:
     params = ("plain", "changed")
 
     def setup(self, kind):
         import midstream
-        self.count = midstream.COUNT if kind == "changed" else 2000
-
-    def time_it(self, kind):
-        for _ in range(self.count):
-            pass
+        self.count = midstream.COUNT if kind == "changed" else 100
 
     def track_rate(self, kind):
         return 1e6 / self.count
 
     track_rate.unit = "samples/s"
+
+    def track_size(self, kind):
+        return self.count
+
+    track_size.unit = "bytes"
+
+    def track_skill(self, kind):
+        return self.count
+
+    track_skill.unit = "skill"
 
 class Missing:
     def setup(self):
@@ -190,30 +195,49 @@ class Missing:
 
     def time_it(self):
         raise AssertionError
+
+class Broken:
+    def track_it(self):
+        raise ValueError("it does not work")
+
+    track_it.unit = "ms"
 """
 
 
 def test_a_slower_build_is_told_from_one_that_is_not(tmp_path):
-    for name, count in (("old", 2000), ("slow", 8000)):
+    for name, count in (("old", 100), ("slow", 112), ("same", 109)):
         package = tmp_path / name / "midstream"
         package.mkdir(parents=True)
         (package / "__init__.py").write_text(f"COUNT = {count}\n", "utf-8")
     own = tmp_path / "toys"
     own.mkdir()
     (own / "__init__.py").write_text("", "utf-8")
-    (own / "work.py").write_text(SLOW, "utf-8")
+    (own / "work.py").write_text(TOYS, "utf-8")
 
     def check(new):
         folders = (tmp_path / "old", tmp_path / new, "--built", "--benchmarks", own)
-        return run("regressions.py", *folders, "--factor", 2)
+        return run("regressions.py", *folders)
 
-    same = check("old")
+    same = check("same")
     assert same.returncode == 0, same.stdout + same.stderr
-    assert "4 compared, 0 more than" in same.stdout
+    assert "4 compared, 0 more than 10% slower" in same.stdout
     assert "left out: work.Missing.time_it: a peer is not installed" in same.stdout
+    assert "left out: work.Broken.track_it: ValueError: it does not work (" in same.stdout
     slower = check("slow")
     assert slower.returncode == 1, slower.stdout + slower.stderr
-    assert re.findall(r"SLOWER (\S+)\((\w+)\)", slower.stdout) == [
-        ("work.Work.time_it", "changed"),
-        ("work.Work.track_rate", "changed"),
+    assert re.findall(r"SLOWER (\S+)\((\w+)\): (\S+) times", slower.stdout) == [
+        ("work.Work.track_rate", "changed", "1.12"),
+        ("work.Work.track_size", "changed", "1.12"),
     ]
+
+
+def test_a_check_that_compares_nothing_fails(tmp_path):
+    package = tmp_path / "midstream"
+    package.mkdir()
+    (package / "__init__.py").write_text("", "utf-8")
+    own = tmp_path / "toys"
+    own.mkdir()
+    (own / "__init__.py").write_text("", "utf-8")
+    done = run("regressions.py", tmp_path, tmp_path, "--built", "--benchmarks", own)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "nothing was compared" in done.stdout
