@@ -11,7 +11,8 @@ slows both, and what counts is the median of the ratios of neighbouring turns. W
 measured again twice, in new processes that begin in the other order, and counts only if it was
 slower each time; so a machine that others use will do. Looked at are benchmarks that time something
 and those that track times, sizes or rates, and our side of comparisons with peers. One that the
-other build cannot run, or whose peer is not installed, is named and left out.
+other build cannot run, or whose peer is not installed, is named and left out. What programs measure
+between processes (`--bench programs`) is one run a build and a turn, and left out unless asked for.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ BUILDS = HERE / ".asv" / "builds"
 FACTOR = 1.10
 ROUNDS, SAMPLE_S = 9, 0.02
 #: Units of tracked figures that are better when they are smaller, and when they are larger.
-SMALLER = re.compile(r"(ns|us|ms|s|seconds|bytes|KiB)\b|% of a core")
-LARGER = re.compile(r"(samples/s|MB/s$|million )")
+SMALLER = re.compile(r"((ns|us|ms|s|seconds|bytes|KiB|share)\b(?!/s$)|% of a core)")
+LARGER = re.compile(r"(samples/s|calls/s|requests/s|MB/s$|million )")
 
 
 # What there is to run
@@ -96,7 +97,7 @@ class Worker:
     def __init__(self, package: str, folder: Path) -> None:
         sys.path.insert(0, str(folder))
         self.package = package
-        self.caches: dict[type, Any] = {}
+        self.caches: dict[Any, Any] = {}
 
     def prepare(self, name: str, number: int) -> None:
         """Set up the combination of that number."""
@@ -105,9 +106,10 @@ class Worker:
         self.parameters = list(combinations(kind))[number]
         self.instance = kind()
         if hasattr(kind, "setup_cache"):
-            if kind not in self.caches:
-                self.caches[kind] = self.instance.setup_cache()
-            self.parameters = (self.caches[kind], *self.parameters)
+            made = kind.setup_cache  # several classes may have one in common
+            if made not in self.caches:
+                self.caches[made] = self.instance.setup_cache()
+            self.parameters = (self.caches[made], *self.parameters)
         self.call: Callable[..., Any] = getattr(self.instance, method)
         self.tracked = method.startswith("track_")
         self.around("setup")
@@ -233,7 +235,11 @@ def compare(
             text=True,
         ).stdout
     )
-    chosen = [one for one in listed if re.search(pattern, one[2])]
+    chosen = [
+        one
+        for one in listed
+        if re.search(pattern, one[2]) and (pattern or not one[0].startswith("programs."))
+    ]
     slower, compared = [], 0
     began = time.monotonic()
     for name, numbered in itertools.groupby(chosen, key=lambda one: one[0].rpartition(".")[0]):

@@ -180,7 +180,7 @@ def _origin(table: Table, results: Results, common: set[str]) -> list[str]:
         where += [f"Python {run['python']}"]
         sentence = f"{shown}Measured on {run['date']} at {run['commit']}"
         if mark == LOADED:
-            sentence += " while others used the machine (ratios hold, times are too long)"
+            sentence += " while others used the machine (times are too long)"
         said.append(f"{sentence}: {', '.join(where)}; {', '.join(versions)}".rstrip("; ") + ".")
     return said
 
