@@ -115,6 +115,12 @@ def commands_of(text: str) -> Iterator[str]:
             yield command
 
 
+def programs_of(text: str) -> list[str]:
+    """Programs that a document's shell blocks need and a machine may lack."""
+    shell = "\n".join(block.text for block in blocks_of(text) if block.language == "sh")
+    return [name for name in ("cc", "curl") if re.search(rf"^{name} ", shell, re.MULTILINE)]
+
+
 def free_ports() -> dict[int, int]:
     """A free port for each that documents name, for TCP and UDP."""
     taken: dict[int, int] = {}

@@ -15,12 +15,6 @@ extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autos
 default_role = "py:obj"
 # The summaries at the top of a page lead to what stands below on it; no page for each name.
 autosummary_generate = False
-autodoc_default_options = {
-    "members": True,
-    # What compiled bases and protocols give is documented where it is used; what Python gives, not.
-    "inherited-members": "BaseException, Exception, Enum, Formatter, Generic, Protocol, dict, tuple",
-    "show-inheritance": True,
-}
 autodoc_member_order = "bysource"
 # numpydoc's sections say types, with shapes and units; annotations would say them again.
 autodoc_typehints = "none"

@@ -72,6 +72,20 @@ def directive(thing: object) -> str:
     return "autodata"
 
 
+def options(thing: object) -> list[str]:
+    """Options of its directive: all that ours give it is shown, what Python gives is not."""
+    if not inspect.isclass(thing):
+        return []
+    foreign = {
+        base.__name__ for base in thing.__mro__ if not base.__module__.startswith("midstream")
+    }
+    return [
+        "   :members:",
+        f"   :inherited-members: {', '.join(sorted(foreign))}",
+        "   :show-inheritance:",
+    ]
+
+
 def page(package: ModuleType, documented: list[object]) -> str:
     """The page of a package, as reStructuredText; adds its things to those that have a place."""
     name = package.__name__
@@ -83,6 +97,7 @@ def page(package: ModuleType, documented: list[object]) -> str:
     lines += [f"   {public}" for public in names]
     for public in names:
         lines += ["", f".. {directive(things[public])}:: {public}"]
+        lines += options(things[public])
         if any(things[public] is other for other in documented):
             lines.append("   :no-index:")
     documented.extend(things[public] for public in names)
