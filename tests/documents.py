@@ -16,7 +16,8 @@ any, where the paragraph before ends in "Save this as `NAME`:"
     Can be read.
 
 Ports that a document names are other ones here, which are free. What installs something is left
-out, unless `installing`: ``.ci/newcomer`` runs it all in an environment of its own.
+out, unless `installing`: ``.ci/newcomer`` runs it all in an environment of its own. What builds from
+the sources is left to ``.ci/run``.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ _FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SAVED = re.compile(r"[Ss]ave\b[^`]*`([\w.-]+)`[^`]*:\s*\Z")
 _STATUS = re.compile(r"#[^'\"]*\bstatus (\d+)")
 _INSTALLS = re.compile(r"(pip|python3? -m (pip|venv)|\.) ")
+_FROM_SOURCE = re.compile(r'pip install "?\.')
 _HEREDOC = re.compile(r"<<-?\s*'?(\w+)'?")
 
 #: The reader's shell: runs what comes by one pipe, tells by another how it ended.
@@ -166,11 +168,12 @@ class Reader:
         program, python = f"{quoted} -P -m midstream", f"{quoted} -P"
         if installing:
             program = '"$VIRTUAL_ENV/bin/midstream"'
-            python = f'"${{VIRTUAL_ENV:-{sys.base_prefix}}}/bin/python3"'
+            python = f'"${{VIRTUAL_ENV:-{sys.base_prefix}}}/bin/python{sys.version_info[0]}"'
         ports = {f"p{name}": port for name, port in self._ports.items()}
         for name, script in (
             ("midstream", _PROGRAM.format(program=program, **ports)),
             ("python", f'#!/bin/sh\nexec {python} "$@"\n'),
+            ("python3", f'#!/bin/sh\nexec {python} "$@"\n'),
         ):
             path = programs / name
             path.write_text(script)
@@ -226,9 +229,6 @@ class Reader:
         count = 0
         last: list[Path] = []
         going_on = False
-        if ">>> " in text:
-            last = [self._run(f"python -m doctest -o ELLIPSIS {shlex.quote(str(path))}", 0, path)]
-            count += text.count(">>> ")
         for block in blocks_of(text):
             place = f"{path.name}:{block.line}"
             body = _PORT.sub(lambda found: found[1] + str(self._ports[int(found[2])]), block.text)
@@ -246,6 +246,8 @@ class Reader:
             elif block.language == "sh":
                 last, going_on = [], False
                 for command in commands_of(body):
+                    if _FROM_SOURCE.match(command):
+                        continue
                     if _INSTALLS.match(command) and not self.installing:
                         continue
                     status = _STATUS.search(command.splitlines()[0])
@@ -255,6 +257,9 @@ class Reader:
             elif block.language == "text" and last:
                 self._compare(body, last, place, GUARD_S if going_on else 0)
                 last = []
+        if ">>> " in text:  # last: by now, what is to be installed is
+            self._run(f"python -m doctest -o ELLIPSIS {shlex.quote(str(path))}", 0, path.name)
+            count += text.count(">>> ")
         return count
 
     def _run(self, command: str, status: int, place: object) -> Path:

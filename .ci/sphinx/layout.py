@@ -86,8 +86,8 @@ def options(thing: object) -> list[str]:
     ]
 
 
-def page(package: ModuleType, documented: list[object]) -> str:
-    """The page of a package, as reStructuredText; adds its things to those that have a place."""
+def page(package: ModuleType, documented: dict[int, str]) -> str:
+    """The page of a package, as reStructuredText; notes the place of what it documents, by `id`."""
     name = package.__name__
     things = {public: getattr(package, public) for public in package.__all__}
     # Modules have pages of their own.
@@ -96,11 +96,11 @@ def page(package: ModuleType, documented: list[object]) -> str:
     lines += [f".. currentmodule:: {name}", "", ".. autosummary::", ""]
     lines += [f"   {public}" for public in names]
     for public in names:
-        lines += ["", f".. {directive(things[public])}:: {public}"]
-        lines += options(things[public])
-        if any(things[public] is other for other in documented):
-            lines.append("   :no-index:")
-    documented.extend(things[public] for public in names)
+        elsewhere = documented.setdefault(id(things[public]), f"{name}.{public}")
+        if elsewhere != f"{name}.{public}":
+            lines += ["", f"``{public}`` is `{elsewhere}`."]
+            continue
+        lines += ["", f".. {directive(things[public])}:: {public}", *options(things[public])]
     return "\n".join(lines) + "\n"
 
 
@@ -113,7 +113,7 @@ def main() -> None:
         shutil.copy(guide.path, folder / guide.path.name)
     for picture in sorted(guides[0].path.parent.glob("*.svg")):
         shutil.copy(picture, folder / picture.name)
-    documented: list[object] = []
+    documented: dict[int, str] = {}
     for name in PACKAGES:
         text = page(importlib.import_module(name), documented)
         (folder / f"{name}.rst").write_text(text, "utf-8")

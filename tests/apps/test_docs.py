@@ -18,7 +18,7 @@ def test_all_guides_are_listed() -> None:
 
 def test_the_list_as_json() -> None:
     rows = run("docs", "--json").of_type("guide")
-    assert [row["topic"] for row in rows][0] == "first-stream"
+    assert rows[0]["topic"] == "first-stream"
     for row, guide in zip(rows, all_guides(), strict=True):
         assert row["title"] == guide.title
         assert row["summary"] == guide.summary
