@@ -16,8 +16,8 @@ any, where the paragraph before ends in "Save this as `NAME`:"
     Can be read.
 
 Ports that a document names are other ones here, which are free. What installs something is left
-out, unless `installing`: ``.ci/newcomer`` runs it all in an environment of its own. What builds from
-the sources is left to ``.ci/run``.
+out, unless `installing`: ``.ci/newcomer`` runs it all in an environment of its own. What builds
+from the sources is left to ``.ci/run``.
 """
 
 from __future__ import annotations
