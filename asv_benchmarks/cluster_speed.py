@@ -2,11 +2,11 @@
 
 Cases, two minutes in all on an idle machine:
 
-blocks     a matrix by Dask's threads over one plain call, by series in a block: what Dask costs
-scaling    the same work on 1, 2, ... worker processes of this machine, over one plain call
-tasks      seconds that the scheduler, the client and a worker spend on a task that does nothing
-waiting    more workers than processors, whose tasks sleep in place of computing: is time what the
-           model below says?
+blocks     a matrix by Dask's threads beside one plain call, by series in a block
+scaling    the same work on 1, 2, ... worker processes of this machine, beside one plain call
+tasks      what client, scheduler and worker spend on a task that does next to nothing
+waiting    more workers than processors, whose tasks sleep in place of computing: does the model
+           below say what happens?
 kill       a worker killed in the middle: what it costs, and whether the answer is the same
 paper      the model, with what ``tasks`` measured, for clusters that are not here
 
@@ -15,9 +15,10 @@ The model, for ``N`` tasks of ``w`` seconds on ``W`` workers of one thread::
     T(W) = t0 + N g + max(N s, ceil(N / W) (w + o)) + b / B
 
 ``g`` and ``s`` are seconds a task of the client, which describes, and of the scheduler: each does
-one thing at a time. ``o`` is a worker's, between two tasks. ``b`` is the bytes that come to a
-worker from others, at ``B`` a second; ``t0`` is what a call takes that has one task. Shares of
-``T(1)``, so the speed-up, need no quiet machine; seconds do.
+one thing at a time. ``o`` is a worker's, beside the task. ``b`` is the bytes that come to a worker
+from others, at ``B`` a second; ``t0`` is what a call takes that has one task.
+
+Columns of processor time (``cpu``) hold on a busy machine too; those of time want an idle one.
 """
 
 from __future__ import annotations
@@ -72,21 +73,44 @@ def walks(count: int, samples: int) -> np.ndarray:
     return np.random.default_rng(80).normal(size=(count, samples)).cumsum(axis=1)
 
 
-def seconds(function: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+def seconds(function: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> float:
+    start = clock()
     function()
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def in_turns(functions: dict[Any, Callable[[], Any]], repeats: int) -> dict[Any, float]:
-    """Medians in seconds, each taken in turns, after one turn that does not count."""
-    taken: dict[Any, list[float]] = {name: [] for name in functions}
+class Took(NamedTuple):
+    """Seconds that passed, and of processors, of this process and of workers."""
+
+    wall_s: float
+    cpu_s: float
+
+
+def took(function: Callable[[], Any], client: Any = None) -> Took:
+    def spent() -> float:
+        if client is None:
+            return time.process_time()
+        return sum(client.run(time.process_time).values())
+
+    before, start = spent(), time.perf_counter()
+    function()
+    return Took(time.perf_counter() - start, spent() - before)
+
+
+def in_turns(
+    functions: dict[Any, Callable[[], Any]], repeats: int, client: Any = None
+) -> dict[Any, Took]:
+    """Medians, each taken in turns, after one turn that does not count."""
+    found: dict[Any, list[Took]] = {name: [] for name in functions}
     for turn in range(repeats + 1):
         for name, function in functions.items():
-            spent = seconds(function)
+            one = took(function, client)
             if turn:
-                taken[name].append(spent)
-    return {name: median(values) for name, values in taken.items()}
+                found[name].append(one)
+    return {
+        name: Took(*(median(values) for values in zip(*all_took, strict=True)))
+        for name, all_took in found.items()
+    }
 
 
 def chunked(x: np.ndarray, rows: int) -> Any:
@@ -122,112 +146,125 @@ def table(head: list[str], rows: list[list[str]]) -> None:
     print(flush=True)
 
 
-def blocks(_: argparse.Namespace, repeats: int = 3) -> None:
-    x = walks(SERIES, SAMPLES)
-    whole = cdist(x, x)
-    threads = os.cpu_count() or 1
-    rows = [4, 8, 16, 32, 64, 128]
+def blocks(options: argparse.Namespace) -> None:
     import dask
 
+    x = walks(SERIES, SAMPLES)
+    whole = cdist(x, x)
+    threads = options.workers
+    sizes = [8, 16, 32, 64, 128]
     with dask.config.set(scheduler="threads", num_workers=threads):
-        made = {size: cdist(chunked(x, size), chunked(x, size)) for size in rows}
+        made = {size: cdist(chunked(x, size), chunked(x, size)) for size in sizes}
         assert (made[64].compute() == whole).all()
-        taken = in_turns(
-            {
-                None: lambda: cdist(x, x, n_jobs=threads),
-                **{size: made[size].compute for size in rows},
-            },
-            repeats,
-        )
+        plain: dict[Any, Callable[[], Any]] = {None: lambda: cdist(x, x, n_jobs=threads)}
+        found = in_turns(plain | {size: made[size].compute for size in sizes}, options.repeats)
     print(f"A matrix of {SERIES} x {SERIES} series of {SAMPLES} samples, {threads} threads:\n")
-    table(
-        ["series a block", "tasks", "ms a task", "Dask's threads over one plain call"],
-        [
+    rows = []
+    for size in sizes:
+        tasks = (SERIES // size) ** 2
+        rows.append(
             [
                 str(size),
-                str((SERIES // size) ** 2),
-                f"{taken[size] * threads / (SERIES // size) ** 2 * 1e3:.2f}",
-                f"{taken[size] / taken[None]:.2f}",
+                f"{tasks:,}",
+                f"{found[None].cpu_s / tasks * 1e3:.1f}",
+                f"{found[size].cpu_s / found[None].cpu_s:.2f}",
+                f"{found[size].wall_s / found[None].wall_s:.2f}",
             ]
-            for size in rows
-        ],
-    )
+        )
+    head = [
+        "series a block",
+        "tasks",
+        "ms of work a task",
+        "cpu over one plain call",
+        "time over it",
+    ]
+    table(head, rows)
 
 
-def scaling(options: argparse.Namespace, repeats: int = 3) -> None:
+def scaling(options: argparse.Namespace) -> None:
     x = walks(SERIES, SAMPLES)
     described = cdist(chunked(x, 64), chunked(x, 64))
-    plain = in_turns({None: lambda: cdist(x, x)}, repeats)[None]
+    plain = in_turns({None: lambda: cdist(x, x)}, options.repeats)[None]
     counts = [count for count in (1, 2, 4, 8, 16, 32, 64) if count <= options.workers]
-    taken = {}
+    found = {}
     for count in counts:
         with cluster(count) as client:
-            taken[count] = in_turns({0: lambda: client.compute(described).result()}, repeats)[0]  # noqa: B023
-    print(f"A matrix of {SERIES} x {SERIES} series of {SAMPLES} samples, 64 x 64 a task:\n")
-    table(
-        ["workers", "faster than one plain call", "than one worker"],
+            work = {0: lambda client=client: client.compute(described).result()}
+            found[count] = in_turns(work, options.repeats, client)[0]
+    print("The same matrix, 64 x 64 series a task, on processes of this machine:\n")
+    rows = [
         [
-            [str(count), f"{plain / taken[count]:.2f} x", f"{taken[1] / taken[count]:.2f} x"]
-            for count in counts
-        ],
-    )
+            str(count),
+            f"{found[count].cpu_s / plain.cpu_s:.2f}",
+            f"{plain.wall_s / found[count].wall_s:.2f} x",
+            f"{found[1].wall_s / found[count].wall_s:.2f} x",
+        ]
+        for count in counts
+    ]
+    head = ["workers", "their cpu over one plain call", "faster than that", "than one worker"]
+    table(head, rows)
 
 
 def tasks(options: argparse.Namespace) -> None:
-    """Fill ``options.costs``."""
+    """Fill ``options.costs``, in processor time: what each of the three cannot share."""
     from distributed import wait
 
     one = walks(1, 4)
+    few, many = 100, 2500
 
-    def described(count: int) -> Any:
+    def run(client: Any, count: int) -> tuple[float, float, float, float]:
+        """Seconds of the call; of the client's thread, the scheduler's, and of workers."""
         side = math.isqrt(count)
         x = chunked(np.repeat(one, side, axis=0), 1)
-        return cdist(x, x)
-
-    def run(client: Any, count: int) -> tuple[float, float]:
-        """Seconds until the graph is sent, and until all is done."""
-        work = described(count)
+        work = cdist(x, x)
+        clocks = [
+            time.thread_time,
+            lambda: client.run_on_scheduler(time.thread_time),
+            lambda: sum(client.run(time.process_time).values()),
+        ]
+        before = [clock() for clock in clocks]
         start = time.perf_counter()
         held = client.persist(work)
-        sent = time.perf_counter() - start
         wait(held)
-        return sent, time.perf_counter() - start
+        spent = time.perf_counter() - start
+        mine, its, theirs = (
+            clock() - earlier for clock, earlier in zip(clocks, before, strict=True)
+        )
+        return spent, mine, its, theirs
 
-    few, many = 100, 4900
-    with cluster(1) as client:
+    with cluster(2) as client:
         run(client, few)
-        calls = [run(client, 1)[1] for _ in range(5)]
+        calls = [run(client, 1)[0] for _ in range(5)]
         small, large = run(client, few), run(client, many)
-    client_s = (large[0] - small[0]) / (many - few)
-    alone = (large[1] - large[0] - small[1] + small[0]) / (many - few)
-    with cluster(max(2, options.workers)) as client:
-        run(client, few)
-        small, large = run(client, few), run(client, many)
-    shared = (large[1] - large[0] - small[1] + small[0]) / (many - few)
-    # With workers enough, what is left is the scheduler; with one, both take turns.
-    options.costs = Costs(median(calls), client_s, shared, max(alone - shared, 0.0))
-    print("Seconds of a task that does nothing:\n")
-    names = ("a call", "client, a task", "scheduler, a task", "worker, a task")
-    table(
-        ["what", "milliseconds"],
-        [[name, f"{cost * 1e3:.2f}"] for name, cost in zip(names, options.costs, strict=True)],
-    )
+    each = [(big - little) / (many - few) for little, big in zip(small[1:], large[1:], strict=True)]
+    # What two pairs of 4 samples take is lost in what a worker does around them.
+    options.costs = Costs(min(calls), *each)
+    print("A task that does next to nothing, in processor time; and a call of one task:\n")
+    names = ("client, g", "scheduler, s", "worker, o", "a call, t0")
+    costs = (*options.costs[1:], options.costs[0])
+    rows = [[name, f"{cost * 1e3:.2f}"] for name, cost in zip(names, costs, strict=True)]
+    table(["who", "milliseconds"], rows)
 
 
 def waiting(options: argparse.Namespace) -> None:
+    import dask.array
     from distributed import wait
 
     costs: Costs = options.costs
     rows = []
-    for workers in (1, 2, 4, 8, 16):
-        count, work_s = 16 * 12, 0.1
-        with cluster(workers) as client:
-            import dask.array
+    count, work_s = 192, 0.1
 
-            ones = dask.array.ones(count, chunks=1)
-            slow = ones.map_blocks(lambda block: (time.sleep(0.1), block)[1], meta=np.empty(0))
-            wait(client.persist(ones[:workers]))
-            measured = seconds(lambda: wait(client.persist(slow)))  # noqa: B023
+    def sleep(block: Any) -> Any:
+        time.sleep(work_s)
+        return block
+
+    ones = dask.array.ones(count, chunks=1)
+    for workers in (1, 2, 4, 8, 16):
+        with cluster(workers) as client:
+            wait(client.persist(ones + 1))
+            start = time.perf_counter()
+            wait(client.persist(ones.map_blocks(sleep, meta=np.empty(0))))
+            measured = time.perf_counter() - start
         said = model_s(costs, count, work_s, workers)
         best = count * work_s / workers
         rows.append([str(workers), f"{measured / best:.2f}", f"{said / best:.2f}"])
@@ -269,7 +306,7 @@ def kill(options: argparse.Namespace) -> None:
 def paper(options: argparse.Namespace) -> None:
     costs: Costs = options.costs
     x = walks(128, 256)
-    pair_s = min(seconds(lambda: cdist(x, x)) for _ in range(5)) / 128**2
+    pair_s = min(seconds(lambda: cdist(x, x), time.process_time) for _ in range(5)) / 128**2
     rows = []
     for series, samples in ASKED:
         of_pair = pair_s * (samples / 256) ** 2
@@ -305,6 +342,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="most workers")
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--costs", type=json.loads, help="JSON of the four costs, in seconds")
     options = parser.parse_args()
     unknown = set(options.cases) - set(CASES)
