@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from midstream.apps.serving.refusals import Refusal
 from midstream.errors import ArgumentTypeError, ArgumentValueError
+from midstream.stream.hosts import host_name
 
 __all__ = ["Access", "argument_of", "is_loopback"]
 
@@ -107,7 +108,7 @@ class Access:
             ``"forbidden"`` or ``"unauthorized"``.
         """
         origin: str | None = None
-        host = ""
+        host: str | None = None
         shown: bytes | None = None
         for name, value in headers:
             if name == b"origin":
@@ -115,12 +116,14 @@ class Access:
                     raise Refusal("forbidden", "more than one origin")
                 origin = value.decode("latin-1")
             elif name == b"host":
+                if host is not None:
+                    raise Refusal("forbidden", "more than one host name")
                 host = value.decode("latin-1")
             elif name == b"authorization" and value[:7].lower() == b"bearer ":
                 shown = value[7:].strip()
         if self._hosts is not None:
-            name_only = _host_of(host)
-            if not is_loopback(name_only) and name_only not in self._hosts:
+            asked = host_name(host or "") or ""
+            if not is_loopback(asked) and self._hosts.isdisjoint((asked, f"[{asked}]")):
                 raise Refusal("forbidden", "not served under this host name")
         if origin is not None and not self._is_allowed(origin):
             raise Refusal("forbidden", "this origin may not ask")
@@ -153,14 +156,6 @@ def _origin(text: str) -> str:
     port = "" if parts.port in (None, usual) else f":{parts.port}"
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}{port}"
-
-
-def _host_of(header: str) -> str:
-    """The name in a Host header, without port."""
-    try:
-        return (urlsplit(f"//{header}").hostname or "").lower()
-    except ValueError:
-        return ""
 
 
 def _digest(token: bytes) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 from midstream._core.clock import monotonic_ns, ns_from_s
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_text
+from midstream.stream.hosts import host_name
 from midstream.stream.probes import answer_probe
 
 __all__ = ["Access", "Guarded", "check_names", "is_loopback"]
@@ -127,7 +128,7 @@ server, at '0.0.0.0'
 
     def knows_host(self, host: str) -> bool:
         """Whether this value of ``Host`` is one of ours."""
-        name = _name_of(host)
+        name = host_name(host)
         if name in self._hosts:
             return True
         if not self._any_address or name is None:
@@ -143,7 +144,7 @@ server, at '0.0.0.0'
 
         A name that was given may stand before us with a certificate that we know nothing of.
         """
-        schemes = {scheme} | ({"https"} if _name_of(host) in self._named else set())
+        schemes = {scheme} | ({"https"} if host_name(host) in self._named else set())
         return any(origin.lower() == f"{one}://{host.lower()}" for one in schemes)
 
     def login(self, token: str, peer: str = "") -> str | None:
@@ -298,12 +299,3 @@ class Guarded:
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "replace")
-
-
-def _name_of(host: str) -> str | None:
-    """The name in a value of ``Host``, without the port."""
-    host = host.strip().lower()
-    if host[:1] == "[":
-        name, bracket, rest = host[1:].partition("]")
-        return name if bracket and (not rest or rest[0] == ":") else None
-    return host.partition(":")[0] or None

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from urllib.parse import urlsplit
 
 from midstream._core.errors import ArgumentTypeError
+from midstream.stream.hosts import host_name
 from midstream.stream.proxy.counting import ProxyMetrics
 from midstream.stream.proxy.exchanges import RefusalError
 from midstream.stream.proxy.headers import Scope
@@ -63,9 +64,8 @@ class Door:
         named = [value for name, value in scope["headers"] if name == b"host"]
         if len(named) != 1:
             return False
-        host = named[0].decode("latin-1").strip().lower()
-        host = host.partition("]")[0] + "]" if host[:1] == "[" else host.partition(":")[0]
-        return host in self._hosts
+        host = host_name(named[0].decode("latin-1"))
+        return host is not None and not self._hosts.isdisjoint((host, f"[{host}]"))
 
     def check_host(self, scope: Scope) -> None:
         """Refuse a name under which the proxy is not served."""
