@@ -96,7 +96,7 @@ def page_access(data):
     access.knows_origin(_text(data), "http", "127.0.0.1")
 
 
-@target(ValueError, KeyError, TypeError, RecursionError)
+@target(ValueError, LookupError, TypeError, AttributeError, RecursionError)
 def feed_frame(data):
     state = {}
     for line in data.split(b"\n"):
