@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -101,7 +99,7 @@ def serve(
         server.stop()
 
     async def run() -> None:
-        with signals_to(take), _broken_off_quietly():
+        with signals_to(take):
             serving = asyncio.get_running_loop().create_task(server.serve())
             started = asyncio.get_running_loop().create_task(server.started.wait())
             await asyncio.wait((serving, started), return_when=asyncio.FIRST_COMPLETED)
@@ -118,21 +116,6 @@ def serve(
             return FAILED
         told.row("served", answered=application.answered, broken_off=application.broken_off)
     return 128 + signalled[0] if signalled else NOTHING
-
-
-@contextmanager
-def _broken_off_quietly() -> Iterator[None]:
-    """Answers that are broken off on purpose are no errors of the server, which logs them so."""
-
-    def keep(record: logging.LogRecord) -> bool:
-        return "without completing response" not in record.getMessage()
-
-    logger = logging.getLogger("uvicorn.error")
-    logger.addFilter(keep)
-    try:
-        yield
-    finally:
-        logger.removeFilter(keep)
 
 
 def _line(row: dict[str, Any]) -> tuple[str, str]:
