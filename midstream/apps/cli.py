@@ -23,9 +23,10 @@ Where the output goes, and what ``--json`` prints, is said in `midstream.apps.sh
 from __future__ import annotations
 
 import inspect
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from midstream import __version__
 from midstream.apps.commands.asking import asking
@@ -38,7 +39,7 @@ from midstream.apps.commands.servers import servers
 from midstream.apps.commands.streams import streams
 from midstream.apps.commands.tools import tools
 from midstream.apps.commands.trying import trying
-from midstream.apps.output import Interrupted, OutputClosed, tell_error
+from midstream.apps.output import Interrupted, OutputClosed, escape, tell_error
 from midstream.errors import MidstreamError
 
 __all__ = ["app", "main"]
@@ -46,8 +47,22 @@ __all__ = ["app", "main"]
 _FAILED = 3
 _BROKEN_PIPE = 128 + 13
 
+
+class _Commands(TyperGroup):
+    """The commands, whose complaints may quote files of others: no terminal is to obey those."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = escape(error.message)
+            raise
+
+
 app = typer.Typer(
     name="midstream",
+    cls=_Commands,
     help="Watch streams from language models while they are in flight: find loops, stop them, "
     "say what happened.",
     epilog=EPILOG,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import typer
@@ -310,9 +310,9 @@ def _simulated(name: str, speed: float | None) -> Source:
     try:
         for key, value in parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)):
             if key in ("seed", "tokens"):
-                given[key] = int(value)
+                given[key] = _number(key, value, int)
             elif key == "rate":
-                given["timing"] = Timing(tokens_per_s=float(value))
+                given["timing"] = Timing(tokens_per_s=_number(key, value, float))
             elif key == "faults":
                 given["faults"] = value.split(",")
             else:
@@ -322,6 +322,17 @@ def _simulated(name: str, speed: float | None) -> Source:
         return simulate(scenario or "story", speed=speed, **given)
     except (ArgumentTypeError, ValueError) as error:
         raise typer.BadParameter(f"{name}: {error}") from None
+
+
+N = TypeVar("N", int, float)
+
+
+def _number(name: str, text: str, kind: Callable[[str], N]) -> N:
+    try:
+        return kind(text)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise ArgumentValueError(f"{name} must be {what}, got {text!r:.80}") from None
 
 
 def open_sources(

@@ -138,6 +138,18 @@ def test_watch_with_ready_rules(recording) -> None:
     )
 
 
+def test_no_terminal_obeys_what_a_file_of_rules_says(tmp_path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(
+        '[[rule]]\nname = "n"\nformula = "G \\u001b]0;owned\\u0007 \\u202e"\naction = "warn"\n'
+    )
+    for arguments in (("watch", "sim:story?tokens=5", "--rules", path), ("rules", "lint", path)):
+        done = run(*arguments)
+        assert done.status in (1, 2)
+        assert "owned" in done.err + done.out
+        assert not set("\x1b\x07\u202e") & set(done.err + done.out)
+
+
 def test_settings_that_no_rule_uses_are_told(rules) -> None:
     path = rules(GOOD.replace("[settings]", "[settings]\nspare = 1"))
     done = run("rules", "lint", path)

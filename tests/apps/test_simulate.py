@@ -46,7 +46,8 @@ def test_it_can_be_recorded(tmp_path):
     [
         ("sim:lop", "scenario must be one of"),
         ("sim:loop?sed=2", "seed, tokens, rate and faults can be given, got 'sed'"),
-        ("sim:loop?seed=x", "invalid literal"),
+        ("sim:loop?seed=x", "seed must be a whole number, got 'x'"),
+        ("sim:loop?rate=fast", "rate must be a number, got 'fast'"),
         ("sim:loop?faults=fire", "faults must be one of"),
         ("sim:loop?", "outcome"),
     ],

@@ -55,8 +55,8 @@ ServeJson = Annotated[
     typer.Option(
         "--json",
         rich_help_panel=OUTPUT,
-        help='One JSON object a line: {"type": "serving", ...} first, {"type": "stream", ...} when '
-        'one ends, {"type": "served", ...} at the end.',
+        help='One JSON object a line: {"type": "serving", ...} first, {"type": "draining", ...} '
+        'and {"type": "served", ...} at the end.',
     ),
 ]
 ProxyJson = Annotated[
