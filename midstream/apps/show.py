@@ -16,10 +16,11 @@ the end.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from midstream._core.words import counted
 from midstream.apps.live import LiveText
@@ -148,7 +149,7 @@ class TextShow(Show):
         elif kind == "reasoning" and text:
             self._piece(kind, event, "reasoning: ", _STYLES[kind])
         elif kind in ("tool_call", "tool_result") and (text or event.name):
-            label = kind.replace("_", " ") + (f" {event.name}: " if event.name else ": ")
+            label = kind.replace("_", " ") + (f" {one_line(event.name)}: " if event.name else ": ")
             self._piece(kind, event, label, _STYLES[kind])
 
     def _strip(self, event: Event) -> None:
@@ -157,9 +158,9 @@ class TextShow(Show):
         if not isinstance(data, dict):
             return
         level, bright = data.get("level_dbfs"), data.get("brightness")
-        if isinstance(level, (int, float)):
+        if _finite(level):
             share, steps = (level - _QUIET_DBFS) / -_QUIET_DBFS, _LEVELS
-        elif isinstance(bright, (int, float)):
+        elif _finite(bright):
             share, steps = bright, _SHADES
         else:
             return
@@ -269,6 +270,10 @@ def _same_run(first: Finding, second: Finding) -> bool:
         second.start,
         second.end,
     ) and first.evidence.get("channel") == second.evidence.get("channel")
+
+
+def _finite(value: Any) -> TypeGuard[float]:
+    return type(value) in (int, float) and math.isfinite(value)
 
 
 def finding_lines(finding: Finding) -> list[tuple[str, str]]:

@@ -25,7 +25,7 @@ from apps.program import (
 )
 from stream.chat import chunk, sse, story
 
-from midstream.stream import load, shipped_recordings
+from midstream.stream import Event, Recorder, load, shipped_recordings
 
 LOOP = shipped_recordings()["loop-04"]
 HEALTHY = shipped_recordings()["healthy-03"]
@@ -576,3 +576,14 @@ class TestEnds:
             program.send_signal(signal.SIGTERM)
             assert program.wait(timeout=60) == 143
             assert b"outcome              closed" in program.stderr.read()
+
+
+def test_a_tools_name_stays_on_its_line_and_levels_that_are_none_are_left_out(tmp_path):
+    path = tmp_path / "odd.jsonl"
+    with Recorder(path) as recorder:
+        recorder.write(Event("tool_call", 0, 0, "{}", "rm\noutcome: fine", None, "0/0", "c"))
+        recorder.write(Event("audio", 1, 1, "", None, {"level_dbfs": True, "brightness": "x"}))
+        recorder.write(Event("end", 2, 2, "stop"))
+    done = run("watch", path)
+    assert "tool call rm\\noutcome: fine: {}" in done.err
+    assert "audio" not in done.err

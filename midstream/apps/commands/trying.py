@@ -62,7 +62,7 @@ def simulate(
         ),
     ] = None,
     drain: opt.DrainSoon = 1.0,
-    json_lines: opt.ServeJson = False,
+    json_lines: opt.SimulateJson = False,
     no_color: opt.NoColor = False,
     config: opt.Config = None,
     show_config: opt.ShowConfig = False,

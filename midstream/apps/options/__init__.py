@@ -59,6 +59,7 @@ from midstream.apps.options.output import (
     ProxyDash,
     ProxyJson,
     ServeJson,
+    SimulateJson,
     Terminal,
     Web,
 )
@@ -222,6 +223,7 @@ __all__ = [
     "ServerName",
     "ServingLimit",
     "ShowConfig",
+    "SimulateJson",
     "SourceArgument",
     "Speed",
     "SsePort",

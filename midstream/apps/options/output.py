@@ -21,6 +21,7 @@ __all__ = [
     "ProxyDash",
     "ProxyJson",
     "ServeJson",
+    "SimulateJson",
     "Terminal",
     "Web",
 ]
@@ -51,6 +52,15 @@ LoopJson = Annotated[
     ),
 ]
 ServeJson = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        rich_help_panel=OUTPUT,
+        help='One JSON object a line: {"type": "serving", ...} first, {"type": "stream", ...} when '
+        'one ends, {"type": "draining", ...} and {"type": "served", ...} at the end.',
+    ),
+]
+SimulateJson = Annotated[
     bool,
     typer.Option(
         "--json",
