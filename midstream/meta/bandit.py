@@ -14,6 +14,7 @@ import numpy.typing as npt
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.snapshots import sealed, unsealed
 from midstream._core.validate import check_choice, check_int, check_real
+from midstream._core.words import counted
 from midstream.meta._bandit import LARGEST, MAX_ACTIONS, MAX_FEATURES, Core, Decision
 
 __all__ = ["INTERVENTIONS", "Bandit", "Decision"]
@@ -504,9 +505,9 @@ class Bandit(Core):
 
     def __repr__(self) -> str:
         return (
-            f"Bandit({len(self.actions)} actions, n_features={self.n_features}, "
-            f"policy={self.policy!r}: {self.n_decisions} decisions, {self.n_rewarded} rewarded, "
-            f"{self.n_pending} pending, {self.n_censored} censored)"
+            f"Bandit({counted(len(self.actions), 'action')}, n_features={self.n_features}, "
+            f"policy={self.policy!r}: {counted(self.n_decisions, 'decision')}, "
+            f"{self.n_rewarded} rewarded, {self.n_pending} pending, {self.n_censored} censored)"
         )
 
     def _repr_html_(self) -> str:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.snapshots import sealed, unsealed
 from midstream._core.validate import check_int
+from midstream._core.words import counted
 from midstream.meta._grammar import MOST, Core, Flat, name_of
 
 __all__ = ["Grammar", "Part", "Rule", "content_name"]
@@ -85,7 +86,7 @@ class Rule(NamedTuple):
         )
         more = " ..." if len(self.right) > _SHOWN else ""
         return (
-            f"<Rule {self.name.hex()[:8]} -> {right}{more}: {self.length} symbols, "
+            f"<Rule {self.name.hex()[:8]} -> {right}{more}: {counted(self.length, 'symbol')}, "
             f"{self.uses} uses, {self.occurrences} occurrences, saves {self.gain_bits:.0f} bits>"
         )
 
@@ -595,8 +596,9 @@ class Grammar(Core):
 
     def __repr__(self) -> str:
         return (
-            f"<Grammar: {self.n_pushed - self.start} of {self.n_pushed} symbols in {self.size}, "
-            f"{self.n_rules} rules>"
+            f"<Grammar: {self.n_pushed - self.start} of "
+            f"{counted(self.n_pushed, 'symbol')} in {self.size}, "
+            f"{counted(self.n_rules, 'rule')}>"
         )
 
     def _repr_html_(self) -> str:

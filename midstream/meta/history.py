@@ -13,6 +13,7 @@ from typing import Any
 
 from midstream._core.errors import ArgumentTypeError, LedgerError
 from midstream._core.validate import check_int
+from midstream._core.words import counted
 from midstream.meta.ledger import Ledger, Record, Version
 
 __all__ = ["History", "HistoryAlarm", "HistoryEvidence", "HistoryTrial"]
@@ -219,8 +220,9 @@ class History:
 
     def __repr__(self) -> str:
         return (
-            f"<History: {len(self.versions)} versions, {len(self.trials)} trials, "
-            f"{len(self.alarms)} drift alarms, {self.n_records} records>"
+            f"<History: {counted(len(self.versions), 'version')}, "
+            f"{counted(len(self.trials), 'trial')}, "
+            f"{counted(len(self.alarms), 'drift alarm')}, {counted(self.n_records, 'record')}>"
         )
 
     def moved(self, number: int) -> tuple[tuple[str, Any, Any], ...]:

@@ -29,6 +29,7 @@ from midstream._core.validate import (
     check_path,
     check_text,
 )
+from midstream._core.words import counted
 from midstream.meta._canonical import decoded, encoded
 from midstream.meta._journal import HASH, LARGEST, Disk, File, Frame, Journal, Memory, Store, wrong
 from midstream.meta.spaces import ParamSpace, Settings
@@ -620,7 +621,8 @@ class Ledger:
         where = "in memory" if self._path is None else f"at {self._path!r}"
         closed = ", closed" * self.closed
         return (
-            f"<Ledger {where} of {len(self)} records, {len(self._journal.versions)} versions, "
+            f"<Ledger {where} of {counted(len(self), 'record')}, "
+            f"{counted(len(self._journal.versions), 'version')}, "
             f"head {self.head.hex()[:16]}{closed}>"
         )
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.snapshots import joined, parted, sealed, unsealed
 from midstream._core.validate import check_int, check_real
+from midstream._core.words import counted
 from midstream.meta import _patterns as columns
 from midstream.meta._canonical import encoded
 from midstream.meta._grammar import name_of
@@ -1103,7 +1104,8 @@ class Levels:
 
     def __repr__(self) -> str:
         told = ", ".join(
-            f"{level.n_units} {unit_name(level.number)}s, {len(level.patterns)} patterns"
+            f"{counted(level.n_units, unit_name(level.number))}, "
+            f"{counted(len(level.patterns), 'pattern')}"
             for level in self._levels
         )
         return f"Levels({self._n}: {told})"

@@ -30,6 +30,7 @@ from midstream._core.validate import (
     check_real,
     check_text,
 )
+from midstream._core.words import counted
 from midstream.meta._follower import CHECKPOINT, OPEN, PATTERNS, Follower, commit
 from midstream.meta._machine import Machine, Parts
 from midstream.meta._search import Proposal, Search, as_loss
@@ -754,9 +755,10 @@ class StrangeLoop:
     def __repr__(self) -> str:
         machine = self._machine
         return (
-            f"<StrangeLoop: version {machine.version}, {machine.finished} streams, "
+            f"<StrangeLoop: version {machine.version}, "
+            f"{counted(machine.finished, 'stream')}, "
             f"{machine.promoted} promoted, {machine.demoted} demoted, "
-            f"{len(machine.trials)} trials, {len(self._ledger)} records>"
+            f"{counted(len(machine.trials), 'trial')}, {counted(len(self._ledger), 'record')}>"
         )
 
     def _repr_html_(self) -> str:

@@ -29,6 +29,7 @@ from midstream._core.errors import (
 )
 from midstream._core.snapshots import sealed, unsealed
 from midstream._core.validate import check_choice, check_text, did_you_mean
+from midstream._core.words import counted
 from midstream.logic import (
     Formula,
     Interval,
@@ -837,10 +838,11 @@ it is refused
     def __repr__(self) -> str:
         kinds = [entry.constraint.kind for entry in self._entries]
         return (
-            f"<Shield: {kinds.count('action')} rules over {len(self._actions)} actions, "
+            f"<Shield: {counted(kinds.count('action'), 'rule')} over "
+            f"{counted(len(self._actions), 'action')}, "
             f"{kinds.count('change')} over changes, fallback {self._fallback!r}, "
             f"{self.masked} masked, {self.refused + self.refused_changes} refused, "
-            f"{self.violations + self.change_violations} violations>"
+            f"{counted(self.violations + self.change_violations, 'violation')}>"
         )
 
     def _repr_html_(self) -> str:
@@ -996,7 +998,7 @@ class Tracker(Walker):
     def __repr__(self) -> str:
         return (
             f"<Tracker at decision {self.position}: {self.masked} masked, {self.refused} refused, "
-            f"{self.violations} violations>"
+            f"{counted(self.violations, 'violation')}>"
         )
 
 

@@ -916,7 +916,7 @@ def test_forged_pending_decisions_are_those_of_the_log():
 def test_how_it_is_shown():
     bandit = Bandit(("<b>", "c"), 1, explore=0.5, seed=1)
     decision = bandit.decide((1.0,))
-    assert repr(bandit).startswith("Bandit(2 actions, n_features=1, policy='linucb': 1 decisions")
+    assert repr(bandit).startswith("Bandit(2 actions, n_features=1, policy='linucb': 1 decision")
     assert "&lt;b&gt;" in bandit._repr_html_()
     assert repr(decision).startswith("Decision(ticket=0, action=")
     assert pickle.loads(pickle.dumps(decision)) == decision

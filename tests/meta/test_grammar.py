@@ -444,7 +444,7 @@ def test_dot():
 
 def test_shown():
     grammar = grown(b"abab")
-    assert repr(grammar) == "<Grammar: 4 of 4 symbols in 4, 1 rules>"
+    assert repr(grammar) == "<Grammar: 4 of 4 symbols in 4, 1 rule>"
     assert "<td>2</td>" in grammar._repr_html_()
 
 

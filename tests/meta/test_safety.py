@@ -740,7 +740,7 @@ def test_snapshots_of_shields(space):
 
 def test_what_notebooks_and_prompts_show(space):
     shield = Shield({"cap": "chars <= 1400", "loop<": "abort -> loop"}, params=space)
-    assert "1 rules over 8 actions, 1 over changes" in repr(shield)
+    assert "1 rule over 8 actions, 1 over changes" in repr(shield)
     assert "loop&lt;" in shield._repr_html_()
     assert "decision 0" in repr(shield.tracker())
     assert str(shield.rules[0]) == "cap: chars <= 1400"
