@@ -318,7 +318,7 @@ def _module(
         looked.fault(f"{name} is for {machine}, the tag says {platform}")
     for library in binary.libraries:
         needed = str(library if isinstance(library, str) else library.name)
-        if not re.fullmatch(LIBRARIES[system[0]], needed) and needed != f"{name}":
+        if not re.fullmatch(LIBRARIES[system[0]], needed) and needed != f"@rpath/{name}":
             looked.fault(f"{name} needs {needed}")
     if isinstance(binary, lief.ELF.Binary):
         _elf(binary, name, platform, looked)

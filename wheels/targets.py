@@ -150,7 +150,7 @@ def _windows(machine: str, microsoft: str) -> Target:
         platform=f"win-{microsoft}",
         tag=f"win_{microsoft}",
         abi=f".{{tag}}-win_{microsoft}.pyd",
-        link=("-shared", "-lsynchronization"),
+        link=("-shared", "-lapi-ms-win-core-synch-l1-2-0"),
     )
 
 
@@ -251,8 +251,15 @@ def _compiler(target: Target, zig: Path, cache: Path, folder: Path) -> Path:
     script = folder / "cc"
     ccache = shutil.which("ccache")
     behind = folder / "zig-cc"
+    # macOS' libraries hold their name, which is their path unless told: the builder's.
+    named = (
+        'for word; do [ "$last" = -o ] && file=${word##*/}; last=$word; done\n'
+        'case " $* " in *" -shared "*) set -- "$@" -install_name "@rpath/$file" ;; esac\n'
+        if target.system == "macos"
+        else ""
+    )
     behind.write_text(
-        "#!/bin/sh\n"
+        f"#!/bin/sh\n{named}"
         f'export ZIG_GLOBAL_CACHE_DIR="{cache}" ZIG_LOCAL_CACHE_DIR="{cache}"\n'
         f'exec "{zig}" cc -target {target.triple} -fno-sanitize=undefined "$@"\n'
     )
