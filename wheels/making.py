@@ -207,8 +207,13 @@ def built(
             target, python, zig=zig, cache=work / "zig-cache", folder=settings
         )
     else:
-        # Interpreters' own settings may name folders of theirs to look for libraries in.
-        extra = {"LDSHARED": f"{python.variables['CC']} -shared"}
+        compiler = os.environ.get("CC") or str(python.variables["CC"])
+        ccache = shutil.which("ccache")
+        extra = {
+            "CC": f"{ccache} {compiler}" if ccache else compiler,
+            # Interpreters' own settings may name folders of theirs to look for libraries in.
+            "LDSHARED": f"{compiler} -shared",
+        }
     # Objects for one target are none for another, though Python calls both platforms the same.
     base = tree / "build" / name
     config = work / f"{name}.cfg"
