@@ -251,17 +251,21 @@ def _compiler(target: Target, zig: Path, cache: Path, folder: Path) -> Path:
     script = folder / "cc"
     ccache = shutil.which("ccache")
     behind = folder / "zig-cc"
-    # macOS' libraries hold their name, which is their path unless told: the builder's.
-    named = (
-        'for word; do [ "$last" = -o ] && file=${word##*/}; last=$word; done\n'
-        'case " $* " in *" -shared "*) set -- "$@" -install_name "@rpath/$file" ;; esac\n'
-        if target.system == "macos"
-        else ""
-    )
+    call = f'"{zig}" cc -target {target.triple} -fno-sanitize=undefined "$@"\n'
+    written = 'for word; do [ "$last" = -o ] && file=$word; last=$word; done\nname=${file##*/}\n'
+    if target.system == "macos":
+        # Libraries there hold their name, which is their path unless told: the builder's.
+        named = 'case " $* " in *" -shared "*) set -- "$@" -install_name "@rpath/$name" ;; esac\n'
+        call = f"{written}{named}exec {call}"
+    elif target.system == "windows":
+        # What debuggers and linkers of others want would go into the wheel.
+        besides = '"${file%.*}.pdb" "${file%/*}/${name%%.*}.lib"'
+        tidy = f'case "$file" in *.pyd) rm -f {besides} ;; esac'
+        call = f"{written}{call}status=$?\n{tidy}\nexit $status\n"
+    else:
+        call = f"exec {call}"
     behind.write_text(
-        f"#!/bin/sh\n{named}"
-        f'export ZIG_GLOBAL_CACHE_DIR="{cache}" ZIG_LOCAL_CACHE_DIR="{cache}"\n'
-        f'exec "{zig}" cc -target {target.triple} -fno-sanitize=undefined "$@"\n'
+        f'#!/bin/sh\nexport ZIG_GLOBAL_CACHE_DIR="{cache}" ZIG_LOCAL_CACHE_DIR="{cache}"\n{call}'
     )
     behind.chmod(0o755)
     script.write_text(
