@@ -52,9 +52,6 @@ _SIZES = {
     "SIZEOF_UINTPTR_T": "__SIZEOF_POINTER__",
     "SIZEOF_VOID_P": "__SIZEOF_POINTER__",
     "SIZEOF_WCHAR_T": "__SIZEOF_WCHAR_T__",
-    "ALIGNOF_LONG": "_Alignof(long)",
-    "ALIGNOF_SIZE_T": "_Alignof(__SIZE_TYPE__)",
-    "ALIGNOF_MAX_ALIGN_T": "__BIGGEST_ALIGNMENT__",
 }
 
 #: What they ask on Windows, where the host's answers are of no use.
@@ -302,6 +299,7 @@ def _headers(target: Target, python: Interpreter, folder: Path) -> Path:
         lines.append('#include "pyconfig_host.h"')
     for name, told in _SIZES.items():
         lines += [f"#undef {name}", f"#define {name} {told}"]
+    lines.append("#undef ALIGNOF_MAX_ALIGN_T")  # the headers ask the compiler then
     config.write_text("\n".join(lines) + "\n")
     return include
 
