@@ -199,13 +199,16 @@ def run_programs(python: Path, programs: Sequence[Sequence[str]], keep: Path) ->
             print(f"{script} ended with status {done.returncode}")
 
 
-def run_asv(python: Path, keys: Sequence[str], keep: Path) -> None:
+def run_asv(python: Path, keys: Sequence[str], keep: Path, quick: bool) -> None:
     environ = {**os.environ, KEEP: str(keep)}
     if "PYTHONPATH" in environ:
         environ["ASV_PYTHONPATH"] = environ["PYTHONPATH"]  # asv takes that one alone
     asv = [str(python), "-m", "asv"]
     command = [*asv, "run", "--environment", f"existing:{python}", "--show-stderr"]
     command += ["--set-commit-hash", git("rev-parse", "HEAD")]
+    if quick:
+        command += ["--quick"]
+        environ["MIDSTREAM_BENCH_QUICK"] = "1"
     for key in keys:
         command += ["--bench", benchmark_of(key)]
     quiet = subprocess.DEVNULL
@@ -259,9 +262,15 @@ def _combined(parameters: Sequence[Sequence[str]]) -> list[list[str]]:
 
 
 def measure(
-    python: Path, table: Table, run: dict[str, Any], results: Results, only: str
+    python: Path,
+    table: Table,
+    run: dict[str, Any],
+    results: Results,
+    *,
+    only: str = "",
+    quick: bool = False,
 ) -> list[str]:
-    """Measure a table and keep it; patterns that nothing was found for."""
+    """Measure a table and keep it, unless it is `quick`; patterns that nothing was found for."""
     wanted = [key for key in keys_of(table) if re.search(only, key)]
     ours = programs_of(table)
     programs = [
@@ -277,7 +286,7 @@ def measure(
         with others.watched():
             run_programs(python, programs, keep)
             if for_asv:
-                run_asv(python, for_asv, keep)
+                run_asv(python, for_asv, keep, quick)
         figures.update(asv_figures(since_ms) if for_asv else {})
         figures.update(kept_figures(keep))
     found = {
@@ -288,7 +297,8 @@ def measure(
     quiet = others.cores < QUIET_CORES if table.timed else None
     told = {**run, "quiet": quiet, "others_cores": round(others.cores, 2)}
     results.add(f"{table.name} {run['date']} {run['commit']}", told, found, wanted)
-    results.save()
+    if not quick:
+        results.save()
     if quiet is False:
         print(f"\n{table.name}: others kept {others.cores:.2f} cores busy: not quiet")
     return [pattern for pattern in wanted if not any(is_meant(pattern, key) for key in found)]
@@ -300,6 +310,9 @@ def main() -> int:
     parser.add_argument("--python", help="an interpreter with all that is needed, or 'same'")
     parser.add_argument(
         "--only", default="", metavar="REGEX", help="of the tables' figures those whose keys match"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="can every figure be had? benchmarks once, none kept"
     )
     parser.add_argument("--list", action="store_true", help="say what would be run")
     options = parser.parse_args()
@@ -320,7 +333,9 @@ def main() -> int:
     results, run, missed = Results.load(), about(python), []
     for name in names:
         began = time.monotonic()
-        missed += measure(python, TABLES[name], run, results, options.only)
+        missed += measure(
+            python, TABLES[name], run, results, only=options.only, quick=options.quick
+        )
         print(f"\n{name}: {time.monotonic() - began:.0f} s", flush=True)
     for pattern in missed:
         print(f"no figure: {pattern}", file=sys.stderr)

@@ -21,6 +21,10 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
+# The folder of this file is where `benchmarks` is, also with python's -P.
+sys.path.insert(0, str(Path(__file__).parent))
+from benchmarks._keeping import keep
+
 STREAMS = 500
 WARM_UP = 20
 TOKENS = 400
@@ -172,6 +176,7 @@ def main() -> None:
                 )
                 for how in ("resident", "python")
             ]
+            keep(f"{kind}.{state}", found[0], "KiB")
             row += f"{found[0]:9.1f} ({found[1]:5.1f})"
             row += " " if found[0] < TARGET_KIB else "!"
         sys.stdout.write(f"{row}\n")

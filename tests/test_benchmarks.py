@@ -241,3 +241,19 @@ def test_a_check_that_compares_nothing_fails(tmp_path):
     done = run("regressions.py", tmp_path, tmp_path, "--built", "--benchmarks", own)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "nothing was compared" in done.stdout
+
+
+def test_comparisons_keep_what_measures_them(benchmarks):
+    """A class attribute of that name once took the place of the method in all of a file."""
+    compared = benchmarks("benchmarks._timing").Peer
+    regressions = benchmarks("regressions")
+    names = {name for name, _ in regressions.discovered("benchmarks", FOLDER)}
+    kinds = [name.rpartition(".")[0] for name in names if name.endswith(".ours")]
+    assert len(kinds) > 100
+    for kind in kinds:
+        module, name = kind.split(".")
+        one = getattr(benchmarks(f"benchmarks.{module}"), name)
+        assert issubclass(one, compared), kind
+        for method in ("setup", "teardown", "ours", "peer", "measure", "track_ratio"):
+            assert callable(getattr(one, method)), f"{kind}.{method}"
+        assert isinstance(one.library, str), kind

@@ -14,6 +14,8 @@ from ._keeping import keep_comparison
 
 #: Items in the data of a benchmark.
 SIZE = int(os.environ.get("MIDSTREAM_BENCH_SIZE", "100000"))
+#: Whether comparisons are only tried: their figures are then good for nothing.
+QUICK = bool(os.environ.get("MIDSTREAM_BENCH_QUICK"))
 
 
 class Comparison(NamedTuple):
@@ -37,6 +39,8 @@ def compare(
 
     The ratio is the median over the pairs, which a pause in one of them cannot move.
     """
+    if QUICK:
+        repeats, sample_s = 2, 0.0
     functions = (ours, peer)
     calls = [_calls_that_last(function, sample_s) for function in functions]
     samples: tuple[list[float], list[float]] = ([], [])

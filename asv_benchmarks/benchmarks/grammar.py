@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from midstream.meta.grammar import Grammar
@@ -75,17 +77,25 @@ class Full:
     """Into a window of 2**20 symbols that is full already: words, loops and noise by turns."""
 
     def setup(self):
-        rng = np.random.default_rng(1)
-        noise = rng.integers(0, 1 << 32, SIZE, dtype=np.uint32)
-        kinds = [words(), loops(), noise]
-        mixed = [np.asarray(kind[:20_000], np.uint32) for kind in kinds]
-        self.symbols = np.resize(np.concatenate(mixed), 100_000)
         self.grammar = Grammar(max_symbols=1 << 20)
-        while self.grammar.start == 0:  # until it has forgotten something
-            self.grammar.feed(self.symbols)
+        share = 1 / np.arange(1, 50_001)
+        self.edges = np.cumsum(share / share.sum())
+        for seed in range(100):  # what repeats takes little room
+            self.grammar.feed(self.block(seed))
+            if self.grammar.start > 0:
+                break
+        assert self.grammar.start > 0
+        self.blocks = itertools.cycle([self.block(1000 + seed) for seed in range(8)])
+
+    def block(self, seed):
+        rng = np.random.default_rng(seed)
+        text = np.searchsorted(self.edges, rng.random(40_000))
+        loops = np.tile(text[:50], 400)
+        noise = rng.integers(0, 1 << 32, 40_000)
+        return np.concatenate([text, loops, noise]).astype(np.uint32)
 
     def time_feed_100_000(self):
-        self.grammar.feed(self.symbols)
+        self.grammar.feed(next(self.blocks))
 
 
 class Push:

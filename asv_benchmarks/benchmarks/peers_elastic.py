@@ -32,14 +32,14 @@ class _Pair(Peer):
     """`theirs(x, y)` gives what `value` turns into what ours gives."""
 
     n = 0
-    measure = "dtw"
+    distance = "dtw"
     #: Inclusive radius; None is no band.
     radius = None
 
     def setup(self):
         self.theirs, self.their_options = self.load()
         self.x, self.y = walks(2, self.n)
-        self.function = getattr(compare, self.measure)
+        self.function = getattr(compare, self.distance)
         self.options = {} if self.radius is None else {"window": self.radius}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what numba and friends say at their first call
@@ -61,10 +61,10 @@ class _Aeon(_Pair):
 
     def load(self):
         window = {} if self.radius is None else {"window": (self.radius + 0.5) / self.n}
-        return getattr(load("aeon.distances"), f"{self.measure}_distance"), window
+        return getattr(load("aeon.distances"), f"{self.distance}_distance"), window
 
     def value(self, answer):
-        return np.sqrt(answer) if self.measure in ("dtw", "wdtw", "ddtw", "adtw") else answer
+        return np.sqrt(answer) if self.distance in ("dtw", "wdtw", "ddtw", "adtw") else answer
 
 
 class _Dtaidistance(_Pair):
@@ -143,27 +143,27 @@ class _Family(_Aeon):
 
 
 class Wdtw500(_Family):
-    measure = "wdtw"
+    distance = "wdtw"
 
 
 class Ddtw500(_Family):
-    measure = "ddtw"
+    distance = "ddtw"
 
 
 class Adtw500(_Family):
-    measure = "adtw"
+    distance = "adtw"
 
 
 class Lcss500(_Family):
-    measure = "lcss"
+    distance = "lcss"
 
 
 class Msm500(_Family):
-    measure = "msm"
+    distance = "msm"
 
 
 class Twe500(_Family):
-    measure = "twe"
+    distance = "twe"
 
 
 class _BehindAPrefix(_Family):
@@ -176,27 +176,27 @@ class _BehindAPrefix(_Family):
 
     def setup(self):
         self.theirs, _ = self.load()
-        self.function = getattr(compare, self.measure)
+        self.function = getattr(compare, self.distance)
         self.x, self.y = walks(2, self.n)
-        self.options = {"epsilon": 0.25} if self.measure == "edr" else {}
+        self.options = {"epsilon": 0.25} if self.distance == "edr" else {}
         self.their_options = self.options
         long_x, long_y = (
             np.concatenate([np.full(self.prefix, 1e6), series]) for series in (self.x, self.y)
         )
         expected = self.theirs(long_x, long_y, **self.options)
-        if self.measure == "edr":
+        if self.distance == "edr":
             expected *= len(long_x) / self.n
         np.testing.assert_allclose(self.ours(), expected, rtol=1e-10)
         self.peer()
 
 
 class Erp500(_BehindAPrefix):
-    measure = "erp"
+    distance = "erp"
     prefix = 1
 
 
 class Edr500(_BehindAPrefix):
-    measure = "edr"
+    distance = "edr"
     prefix = 500
 
 

@@ -111,6 +111,21 @@ class ProxyLoss(_Figures):
     setup_cache = Proxy.setup_cache
 
 
+class StreamMemory(_Bytes):
+    """`stream_memory.py`: what a stream that waits holds after 400 tokens, and after a call."""
+
+    params = tuple(
+        f"{kind}.{state}"
+        for kind in ("both", "chat", "anthropic", "responses")
+        for state in ("new", "400 tokens", "a call")
+    )
+
+    def setup_cache(self):
+        return figures("stream_memory.py")
+
+    setup_cache.timeout = 900
+
+
 class Serving(_Seconds):
     """`server_load.py`: computing time of a delivery and its delay, beside a bare server."""
 
