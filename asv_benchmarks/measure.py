@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import hashlib
 import json
 import os
 import platform
@@ -41,9 +40,9 @@ from pins import pins
 from results import COMPARED, Results, expression, is_meant
 from rows import TABLES, Table
 from tables import FIGURE
+from trees import ROOT, changed, git, state
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
 ENVIRONMENT = HERE / ".asv" / "measure"
 EXTRAS = "ui,mcp,otel,prometheus,serve,proxy,realtime,media"
 #: Cores that others may keep busy while a machine is called quiet.
@@ -103,7 +102,7 @@ def environment(asked: str | None) -> Path:
     if not python.exists():
         venv.create(ENVIRONMENT, with_pip=True)
     stamp = ENVIRONMENT / "built"
-    wanted = tree()
+    wanted = state()
     if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
         return python
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -117,17 +116,6 @@ def environment(asked: str | None) -> Path:
         subprocess.run([*pip, "--no-deps", "--force-reinstall", ROOT], check=True)
     stamp.write_text(wanted, encoding="utf-8")
     return python
-
-
-def git(*arguments: str) -> str:
-    command = ["git", "-C", str(ROOT), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
-
-
-def tree() -> str:
-    """What tells one state of the sources from another."""
-    changed = git("diff", "HEAD", "--", "midstream", "csrc", "setup.py", "pyproject.toml")
-    return f"{git('rev-parse', 'HEAD')} {hashlib.sha256(changed.encode()).hexdigest()}"
 
 
 def about(python: Path) -> dict[str, Any]:
@@ -146,9 +134,8 @@ print(json.dumps([platform.python_version(), detected_level(), names]))
         if known[name] != wanted:
             print(f"note: {name} is {known[name] or 'not installed'}, pinned is {wanted}")
     model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
-    dirty = git("status", "--porcelain", "--", "midstream", "csrc", "setup.py")
     return {
-        "commit": git("rev-parse", "--short=7", "HEAD") + ("+" if dirty else ""),
+        "commit": git("rev-parse", "--short=7", "HEAD") + ("+" if changed() else ""),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": model[1] if model else platform.machine(),
         "cores": os.cpu_count(),

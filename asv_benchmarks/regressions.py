@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
-import hashlib
 import importlib
 import inspect
 import itertools
@@ -40,8 +39,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+# The folder of this file is where `trees` is, also with python's -P.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from trees import ROOT, files, git, state
+
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
 BUILDS = HERE / ".asv" / "builds"
 #: New over old at which a benchmark fails.
 FACTOR = 1.10
@@ -270,12 +272,7 @@ def compare(
 
 def built(commit: str | None) -> Path:
     """A folder with midstream as it is at a commit, or in this tree; made if need be."""
-    if commit is None:
-        changed = _git("diff", "HEAD", "--", "midstream", "csrc", "setup.py").encode()
-        name = f"tree-{_git('rev-parse', 'HEAD')[:12]}-{hashlib.sha256(changed).hexdigest()[:8]}"
-    else:
-        name = _git("rev-parse", f"{commit}^{{commit}}")[:12]
-    target = BUILDS / name
+    target = BUILDS / (state() if commit is None else git("rev-parse", f"{commit}^{{commit}}"))
     if target.exists():
         return target
     print(f"building {commit or 'this tree'}: minutes", flush=True)
@@ -284,13 +281,11 @@ def built(commit: str | None) -> Path:
         source = Path(folder) / "source"
         source.mkdir()
         if commit is None:
-            listing = _git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
             with tarfile.open(source / "tree.tar", "w") as archive:
-                for path in filter(None, listing.split("\0")):
-                    if (ROOT / path).is_file():
-                        archive.add(ROOT / path, path)
+                for path in files():
+                    archive.add(ROOT / path, path)
         else:
-            _git("archive", "--output", str(source / "tree.tar"), commit)
+            git("archive", "--output", str(source / "tree.tar"), commit)
         with tarfile.open(source / "tree.tar") as archive:
             archive.extractall(source, filter="data")
         done = Path(folder) / "built"
@@ -298,11 +293,6 @@ def built(commit: str | None) -> Path:
         BUILDS.mkdir(parents=True, exist_ok=True)
         shutil.move(done, target)
     return target
-
-
-def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(ROOT), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def main() -> int:
