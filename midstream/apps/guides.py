@@ -20,6 +20,8 @@ _ORDER = (
     "first-stream",
     "rules",
     "tuning",
+    "sources",
+    "agent",
     "sequences",
     "scheduling",
     "dynamics",
