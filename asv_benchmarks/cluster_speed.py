@@ -40,8 +40,9 @@ import numpy as np
 from midstream.compare import cdist
 
 CASES = ("blocks", "scaling", "tasks", "waiting", "kill", "paper")
-#: Series and their samples: a matrix of some seconds.
+#: Series and their samples: a matrix of a second or two, and for whole clusters of some.
 SERIES, SAMPLES = 512, 256
+MANY = 1024
 #: What the model is asked for: series, samples, workers of one thread.
 ASKED = ((10_000, 256), (100_000, 256), (100_000, 2048))
 CLUSTERS = (8, 32, 128, 512)
@@ -182,8 +183,8 @@ def blocks(options: argparse.Namespace) -> None:
 
 
 def scaling(options: argparse.Namespace) -> None:
-    x = walks(SERIES, SAMPLES)
-    described = cdist(chunked(x, 64), chunked(x, 64))
+    x = walks(MANY, SAMPLES)
+    described = cdist(chunked(x, 128), chunked(x, 128))
     plain = in_turns({None: lambda: cdist(x, x)}, options.repeats)[None]
     counts = [count for count in (1, 2, 4, 8, 16, 32, 64) if count <= options.workers]
     found = {}
@@ -191,7 +192,7 @@ def scaling(options: argparse.Namespace) -> None:
         with cluster(count) as client:
             work = {0: lambda client=client: client.compute(described).result()}
             found[count] = in_turns(work, options.repeats, client)[0]
-    print("The same matrix, 64 x 64 series a task, on processes of this machine:\n")
+    print(f"{MANY} x {MANY} series, 128 x 128 a task, on processes of this machine:\n")
     rows = [
         [
             str(count),
@@ -215,8 +216,6 @@ def tasks(options: argparse.Namespace) -> None:
     def run(client: Any, count: int) -> tuple[float, float, float, float]:
         """Seconds of the call; of the client's thread, the scheduler's, and of workers."""
         side = math.isqrt(count)
-        x = chunked(np.repeat(one, side, axis=0), 1)
-        work = cdist(x, x)
         clocks = [
             time.thread_time,
             lambda: client.run_on_scheduler(time.thread_time),
@@ -224,7 +223,8 @@ def tasks(options: argparse.Namespace) -> None:
         ]
         before = [clock() for clock in clocks]
         start = time.perf_counter()
-        held = client.persist(work)
+        x = chunked(np.repeat(one, side, axis=0), 1)
+        held = client.persist(cdist(x, x))
         wait(held)
         spent = time.perf_counter() - start
         mine, its, theirs = (
@@ -273,34 +273,29 @@ def waiting(options: argparse.Namespace) -> None:
 
 
 def kill(options: argparse.Namespace) -> None:
-    from distributed import wait
-
-    x = walks(SERIES, SAMPLES)
+    x = walks(MANY, SAMPLES)
     expected = cdist(x, x)
     workers = max(2, options.workers)
+    described = cdist(chunked(x, 64), chunked(x, 64))
+    tasks = (MANY // 64) ** 2
+
+    def held(dask_scheduler: Any) -> int:
+        return sum(task.state == "memory" for task in dask_scheduler.tasks.values())
+
     with cluster(workers) as client:
-        described = cdist(chunked(x, 32), chunked(x, 32))
         client.compute(described).result()
         whole = seconds(lambda: client.compute(described).result())
-
-        def count(dask_scheduler: Any) -> int:
-            return sum(task.state == "memory" for task in dask_scheduler.tasks.values())
-
         start = time.perf_counter()
         future = client.compute(described)
-        while client.run_on_scheduler(count) < 64:
+        while client.run_on_scheduler(held) < tasks // 2:
             time.sleep(0.005)
         in_middle = not future.done()
-        process = next(iter(client.run(os.getpid).values()))
-        os.kill(process, signal.SIGKILL)
+        os.kill(next(iter(client.run(os.getpid).values())), signal.SIGKILL)
         result = future.result()
         spent = time.perf_counter() - start
-        wait(future)
-    print(
-        f"One of {workers} workers killed {'in the middle' if in_middle else 'TOO LATE'}: "
-        f"{spent / whole:.2f} times the time, "
-        f"{'the same bits' if (result == expected).all() else 'ANOTHER RESULT'}\n"
-    )
+    when = "half-way" if in_middle else "TOO LATE"
+    same = "the same bits" if (result == expected).all() else "ANOTHER RESULT"
+    print(f"One of {workers} workers killed {when}: {spent / whole:.2f} times the time, {same}\n")
 
 
 def paper(options: argparse.Namespace) -> None:
