@@ -46,6 +46,8 @@ MANY = 1024
 #: What the model is asked for: series, samples, workers of one thread.
 ASKED = ((10_000, 256), (100_000, 256), (100_000, 2048))
 CLUSTERS = (8, 32, 128, 512)
+#: A scheduler keeps some kilobytes of each task.
+MOST_TASKS = 50_000
 #: Bytes a second between machines, of a 10 Gbit/s network.
 BANDWIDTH = 1.25e9
 
@@ -60,7 +62,7 @@ class Costs(NamedTuple):
 
 
 #: Used by ``waiting`` and ``paper`` where ``tasks`` is not run: of the machine of the guide.
-KNOWN = Costs(0.05, 2e-4, 8e-4, 2e-3)
+KNOWN = Costs(0.03, 4e-5, 5.3e-4, 1.3e-3)
 
 
 def model_s(costs: Costs, tasks: int, work_s: float, workers: int, moved: float = 0.0) -> float:
@@ -300,17 +302,28 @@ def kill(options: argparse.Namespace) -> None:
 
 def paper(options: argparse.Namespace) -> None:
     costs: Costs = options.costs
-    x = walks(128, 256)
-    pair_s = min(seconds(lambda: cdist(x, x), time.process_time) for _ in range(5)) / 128**2
+    pair_s = options.pair_us * 1e-6
+    if not pair_s:
+        x = walks(128, 256)
+        pair_s = min(seconds(lambda: cdist(x, x), time.process_time) for _ in range(5)) / 128**2
+    told = f"{pair_s * 1e6:.1f} us a pair of 256 samples"
+    print(f"By the model, with {told}; nothing of this was run:\n")
+    head = ["series", "workers", "series a block", "tasks", "takes", "faster", "efficiency"]
+    table([*head, "limited by"], on_paper(costs, pair_s))
+
+
+def on_paper(costs: Costs, pair_s: float) -> list[list[str]]:
     rows = []
     for series, samples in ASKED:
         of_pair = pair_s * (samples / 256) ** 2
         for workers in CLUSTERS:
-            # Tasks of a second, but some for each worker.
+            # Tasks of a second, but some for each worker, and not more than a scheduler holds.
             side = math.isqrt(int(1 / of_pair))
-            side = max(1, min(side, int(series / math.sqrt(8 * workers))))
+            side = min(side, int(series / math.sqrt(8 * workers)))
+            side = max(side, math.ceil(series / math.sqrt(MOST_TASKS)))
             count = math.ceil(series / side) ** 2
-            moved = 2 * series * samples * 8 / math.sqrt(workers)
+            # At worst all series come to every worker.
+            moved = series * samples * 8
             took = model_s(costs, count, of_pair * side**2, workers, moved)
             alone = of_pair * series**2
             rows.append(
@@ -319,6 +332,7 @@ def paper(options: argparse.Namespace) -> None:
                     str(workers),
                     str(side),
                     f"{count:,}",
+                    human(took),
                     f"{alone / took:.0f} x",
                     f"{alone / took / workers:.0%}",
                     "the scheduler"
@@ -326,11 +340,14 @@ def paper(options: argparse.Namespace) -> None:
                     else "workers",
                 ]
             )
-    told = f"{pair_s * 1e6:.1f} us a pair of 256 samples"
-    print(f"By the model, with {told}; nothing of this was run:\n")
-    table(
-        ["series", "workers", "series a block", "tasks", "faster", "efficiency", "limited by"], rows
-    )
+    return rows
+
+
+def human(spent_s: float) -> str:
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if spent_s >= 2 * size:
+            return f"{spent_s / size:.0f} {unit}"
+    return f"{spent_s:.0f} s"
 
 
 def main() -> None:
@@ -338,6 +355,7 @@ def main() -> None:
     parser.add_argument("cases", nargs="*", metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="most workers")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--pair-us", type=float, default=0.0, help="for paper; else measured")
     parser.add_argument("--costs", type=json.loads, help="JSON of the four costs, in seconds")
     options = parser.parse_args()
     unknown = set(options.cases) - set(CASES)

@@ -765,8 +765,8 @@ class RuleBook:
         Notes
         -----
         A question, as `what_if` is: the book stays as it is, whatever it has seen plays no part,
-        nothing is counted, and `on_finding` is not called. Some microseconds a trace and below one
-        an event with a hundred rules. On a cluster each worker compiles the rules once.
+        nothing is counted, and `on_finding` is not called. Some ten microseconds a trace, and
+        one or two an event with a hundred rules. On a cluster each worker compiles the rules once.
 
         Examples
         --------
