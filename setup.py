@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
+from Cython.Compiler import ParseTreeTransforms
 from setuptools import Extension, setup
 from setuptools.command.sdist import sdist
 
@@ -242,6 +243,19 @@ def headers_of(file, found=None):
     return found
 
 
+def quiet():
+    """Have Cython not remark on each call of numpy in a method that has its object to itself.
+
+    Methods of types with state are critical sections, for builds without a GIL. That they do not
+    guard the attributes of modules is as it should be, and hundreds of remarks would hide others.
+    """
+    said = getattr(ParseTreeTransforms, "warning", None)
+    if said is not None:
+        ParseTreeTransforms.warning = lambda position, message, level=0: (
+            None if "protected by critical_section" in message else said(position, message, level)
+        )
+
+
 def extensions():
     compile_flags, link_flags = compiler_flags()
     for name, c_files in MODULES.items():
@@ -282,6 +296,7 @@ def compiles():
 
 os.chdir(ROOT)
 generate()
+quiet()
 modules = list(extensions())
 if compiles():
     modules = cythonize(

@@ -150,7 +150,7 @@ void ms_monitor_tabulate(ms_monitor *m, size_t events) {
             m->shifts = shifts;
         }
         m->classes = classes;
-        m->table = table;
+        atomic_store_explicit(&m->table, table, memory_order_release);
         classes = NULL;
     }
     free(moves);

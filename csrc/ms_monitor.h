@@ -14,6 +14,7 @@
 #ifndef MS_MONITOR_H
 #define MS_MONITOR_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -36,7 +37,9 @@ typedef struct ms_monitor {
     uint16_t (*gather)[256];
     int gather_shift[8];
     uint16_t *classes;    /* [index]: which letters all states take for one */
-    uint32_t *table;      /* [state << stride | class] = next state << stride, or NULL */
+    /* [state << stride | class] = next state << stride, or NULL. Stored when all else is there:
+     * monitors that share a machine may step while one of them makes its tables. */
+    _Atomic(uint32_t *) table;
     int stride;
     uint64_t *shifts;     /* [index], or NULL */
     uint8_t shift_output[64];
@@ -47,7 +50,7 @@ int ms_monitor_init(ms_monitor *m, const int32_t *nodes, int32_t n_nodes, const 
                     const uint8_t *colours, int32_t n_states, int32_t n_atoms);
 void ms_monitor_free(ms_monitor *m);
 /* Make the tables that fit, once, if `events` pay for them: an entry costs about a quarter of a walk
- * that it saves. Without memory for them the walk serves. */
+ * that it saves. Without memory for them the walk serves. One thread at a time. */
 void ms_monitor_tabulate(ms_monitor *m, size_t events);
 
 /* State after a letter of m->words words; n_states where it is illegal. */
@@ -61,9 +64,9 @@ static inline int32_t ms_monitor_walk(const ms_monitor *m, int32_t state, const 
 }
 
 static inline int32_t ms_monitor_step(const ms_monitor *m, int32_t state, uint64_t mask) {
-    if (m->table == NULL || m->gather != NULL) return ms_monitor_walk(m, state, &mask);
-    return (int32_t)(m->table[((size_t)(uint32_t)state << m->stride) | m->classes[mask]] >>
-                     m->stride);
+    const uint32_t *table = atomic_load_explicit(&m->table, memory_order_acquire);
+    if (table == NULL || m->gather != NULL) return ms_monitor_walk(m, state, &mask);
+    return (int32_t)(table[((size_t)(uint32_t)state << m->stride) | m->classes[mask]] >> m->stride);
 }
 
 /* What became of a row of letters. */

@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """The instruction-set level that all kernels use, decided once at import."""
 
 import os

@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Interruption of kernels that run long: signals in the main thread, a flag in all others."""
 
 cdef extern from "Python.h":

@@ -1,5 +1,7 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_flow: trajectories, ensembles and tangent spaces of one system."""
 
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset, strcmp
@@ -497,17 +499,21 @@ cdef class Adaptive:
         self.solver.rtol, self.solver.atol, self.solver.h_max = rtol, atol, h_max
 
     @property
+    @cython.critical_section
     def evaluations(self):
         return self.solver.evaluations
 
     @property
+    @cython.critical_section
     def rejected(self):
         return self.solver.rejected
 
     @property
+    @cython.critical_section
     def state(self):
         return np.array([self.solver.x[i] for i in range(self.flow.dim)])
 
+    @cython.critical_section
     def run(self, int64_t most, Poll poll):
         """Up to `most` steps: starts and lengths (n, 2), polynomials (n, 5, dim), and if it is over."""
         cdef double[:, ::1] times

@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_neighbours: nearest points with a Theiler window, and how pairs diverge."""
 
 from libc.stdint cimport int64_t

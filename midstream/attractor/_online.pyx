@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_online: recurrence counts of a window over a stream, kept up point by point."""
 
 cimport cython
@@ -19,6 +20,7 @@ from libc.stdlib cimport free, malloc
 import numpy as np
 
 from midstream._core._cpu cimport simd_level_number
+from midstream._core._threads cimport still
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_real
 from midstream.attractor._checks import as_array
@@ -131,6 +133,7 @@ cdef class Window:
         ms_online_free(&self.online)
         free(self.point)
 
+    @cython.critical_section
     def __len__(self):
         return self.online.len
 
@@ -205,6 +208,7 @@ cdef class Window:
     @cython.binding(False)
     @cython.embedsignature(True)
     @cython.embedsignature.format("clinic")
+    @cython.critical_section
     def update(self, point):
         """Take in the next point; the oldest leaves a full window.
 
@@ -223,7 +227,7 @@ cdef class Window:
         if PyFloat_CheckExact(point) and self.online.config.dim == 1:
             self.point[0] = PyFloat_AS_DOUBLE(point)
         elif PyTuple_CheckExact(point) or PyList_CheckExact(point):
-            self.read_sequence(point)
+            self.read_sequence(still(point))
         elif not self.read_buffer(point):
             self.read_anything(point)
         bad = ms_online_find_bad(self.point, self.online.config.dim)
@@ -232,6 +236,7 @@ cdef class Window:
         ms_online_push(&self.online, self.point)
         self.n_seen += 1
 
+    @cython.critical_section
     def _push_many(self, const double[:, ::1] points):
         """Take in points of the right number of components: all, or none where one is bad."""
         cdef size_t n = points.shape[0], dim = self.online.config.dim
@@ -253,17 +258,20 @@ cdef class Window:
                 work = 0
                 PyErr_CheckSignals()
 
+    @cython.critical_section
     def reset(self):
         """Forget everything."""
         ms_online_reset(&self.online)
         self.n_seen = 0
 
+    @cython.critical_section
     def _set_seen(self, uint64_t n_seen):
         """Say how many points there were, of which the window holds the last."""
         if n_seen < self.online.len:
             raise ValueError("fewer than the window holds")
         self.n_seen = n_seen
 
+    @cython.critical_section
     def points(self):
         """The points in the window, oldest first.
 
@@ -282,6 +290,7 @@ cdef class Window:
                 out[k, c] = x[k]
         return array
 
+    @cython.critical_section
     def _counts(self):
         """What ms_online_measure says, as a dict."""
         cdef ms_online_measures m
@@ -305,6 +314,7 @@ cdef class Window:
             "counted": [m.counted[h] for h in n],
         }
 
+    @cython.critical_section
     def _by_lag(self):
         """Rows recurrent at lag 1, 2, ..., lookback: (lookback,) array of int64."""
         array = np.empty(self.online.lookback, dtype=np.int64)
@@ -312,6 +322,7 @@ cdef class Window:
         ms_online_by_lag(&self.online, &out[0])
         return array
 
+    @cython.critical_section
     def _moments(self):
         """Mean, variance and slope a sample of each component: (3, dim) array."""
         array = np.empty((3, self.online.config.dim))
@@ -319,6 +330,7 @@ cdef class Window:
         ms_online_moments(&self.online, &out[0, 0], &out[1, 0], &out[2, 0])
         return array
 
+    @cython.critical_section
     def _pattern_counts(self):
         """Windows of each ordinal pattern: (dim, order!) array of int64."""
         cdef size_t dim = self.online.config.dim, n = self.online.patterns, k
@@ -329,9 +341,11 @@ cdef class Window:
         return array
 
     @property
+    @cython.critical_section
     def _lookback(self):
         return self.online.lookback
 
     @property
+    @cython.critical_section
     def _span(self):
         return self.online.span

@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_ordinal: codes of ordinal patterns."""
 
 from libc.stdint cimport int64_t

@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_pairs: how many pairs of points are within a radius."""
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t

@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_recurrence: lines in recurrence plots."""
 
 from libc.stdint cimport uint64_t

@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_tangent: local linear maps in delay coordinates, and their products."""
 
 from libc.stdint cimport int64_t

@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_edit: edit distance and longest common subsequence.
 
 The public functions stand here, not in a Python module around this one: for strings of a hundred

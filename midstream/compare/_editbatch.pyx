@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """All pairs of two lists of sequences by edit distance or longest common subsequence.
 
 Sequences are numbered together once. Short ones are compared several at a time, one to a vector

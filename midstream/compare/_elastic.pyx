@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_elastic: measures with their parameters, and pairs of series."""
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
@@ -75,14 +76,15 @@ cdef class Work:
         return 0
 
 
-#: Workspaces that no call uses now: taken and given back under the GIL.
+#: Workspaces that no call uses now. Each operation of a list is atomic, with or without the GIL.
 cdef list SPARE = []
 
 
 cdef Work borrow():
-    if SPARE:
+    try:
         return <Work>SPARE.pop()
-    return Work()
+    except IndexError:
+        return Work()
 
 
 cdef void give_back(Work work):

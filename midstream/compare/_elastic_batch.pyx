@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Matrices of elastic distances: series side by side in vector lanes, work in blocks."""
 
 from libc.math cimport INFINITY, NAN

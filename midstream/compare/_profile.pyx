@@ -1,5 +1,7 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_profile: the windows of a series against each other, by blocks of lags."""
 
+cimport cython
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 
@@ -75,6 +77,7 @@ cdef class Best:
         self.best.right_index = &right_index[0]
         self.best.left_index = &left_index[0]
 
+    @cython.critical_section
     def merge(self, Best other):
         """Take what is better in `other`, which has as many windows."""
         if other.windows != self.windows:

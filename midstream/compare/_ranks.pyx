@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_rank: any sequence of symbols as small numbers, for suffix sorting.
 
 Equality decides, never a hash alone: 1, 1.0 and True are one symbol, NaN is a new one each time.

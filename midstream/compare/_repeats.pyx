@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_suffix and csrc/ms_repeats: suffix arrays, and the repeats in them."""
 
 cimport cython

@@ -25,7 +25,9 @@ cdef class RunDetector:
     cdef readonly Py_ssize_t max_period
     cdef readonly Py_ssize_t min_copies
     cdef readonly Py_ssize_t min_length
+    cdef bint busy  # while a feed runs without the GIL
 
+    cdef int check_idle(self) except -1
     cdef int push(self, uint64_t symbol, uint64_t position) except -1
     cdef uint64_t identify(self, object symbol) except? 0
     cdef void sweep(self)

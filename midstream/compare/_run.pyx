@@ -1,12 +1,14 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_run: online detection of periodic suffixes."""
 
+cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.long cimport PyLong_Check
 from cpython.unicode cimport PyUnicode_Check
 from libc.stdint cimport int64_t
 
 from midstream._core._cpu cimport simd_level_number
-from midstream._core.errors import ArgumentTypeError
+from midstream._core.errors import ArgumentTypeError, MidstreamError
 from midstream._core.validate import check_int
 from midstream.compare.results import Run
 
@@ -76,7 +78,7 @@ cdef class RunDetector:
     bytes a symbol over the last ``max_period + 49``, grown as needed, and 16 bytes a candidate.
 
     Not thread-safe: use one detector from one thread at a time. `feed` of an integer array
-    releases the GIL.
+    releases the GIL; what another thread asks meanwhile is refused by a MidstreamError.
 
     References
     ----------
@@ -107,6 +109,7 @@ cdef class RunDetector:
     def __dealloc__(self):
         ms_run_free(&self.detector)
 
+    @cython.critical_section
     def update(self, symbol):
         """Take one symbol.
 
@@ -126,10 +129,14 @@ cdef class RunDetector:
         MemoryError
             `reset` before going on.
         """
-        if self.push(self.identify(symbol), self.detector.count):
+        cdef uint64_t identity = self.identify(symbol)
+        if self.busy:
+            self.check_idle()
+        if self.push(identity, self.detector.count):
             return as_run(self.detector.best, self.detector.count)
         return None
 
+    @cython.critical_section
     def feed(self, symbols):
         """Take many symbols.
 
@@ -170,19 +177,24 @@ cdef class RunDetector:
                     symbols = symbols.copy()
                 values = symbols
                 n = values.shape[0]
-                while i < n:
-                    with nogil:
-                        pause = min(n, i + BETWEEN_SIGNALS)
-                        while i < pause and status == 0:
-                            status = ms_run_push(&self.detector, <uint64_t>values[i],
-                                                 self.detector.count)
-                            i += 1
-                    if status < 0:
-                        raise MemoryError("no memory for the next symbol")
-                    if status == 1:
-                        found.append(as_run(self.detector.best, self.detector.count))
-                    status = 0
-                    PyErr_CheckSignals()
+                self.check_idle()
+                self.busy = True
+                try:
+                    while i < n:
+                        with nogil:
+                            pause = min(n, i + BETWEEN_SIGNALS)
+                            while i < pause and status == 0:
+                                status = ms_run_push(&self.detector, <uint64_t>values[i],
+                                                     self.detector.count)
+                                i += 1
+                        if status < 0:
+                            raise MemoryError("no memory for the next symbol")
+                        if status == 1:
+                            found.append(as_run(self.detector.best, self.detector.count))
+                        status = 0
+                        PyErr_CheckSignals()
+                finally:
+                    self.busy = False
                 return found
         try:
             iterator = iter(symbols)
@@ -200,7 +212,12 @@ cdef class RunDetector:
                 found.append(run)
         return found
 
+    def update_many(self, symbols):
+        """Take many symbols: `feed`, by the name that it has elsewhere."""
+        return self.feed(symbols)
+
     @property
+    @cython.critical_section
     def run(self):
         """The living run that is complete now, as far as it has come; None if there is none.
 
@@ -208,29 +225,42 @@ cdef class RunDetector:
         -------
         Run or None
         """
+        self.check_idle()
         if not self.detector.has_best:
             return None
         return as_run(self.detector.best, self.detector.count)
 
     @property
+    @cython.critical_section
     def count(self):
         """Symbols taken so far (int)."""
         return self.detector.count
 
     @property
+    @cython.critical_section
     def memory_bytes(self):
         """Bytes held outside Python's own objects (int)."""
+        self.check_idle()
         return self.memory()
 
+    @cython.critical_section
     def reset(self):
         """Forget everything seen; keep the settings and the memory."""
+        self.check_idle()
         ms_run_reset(&self.detector)
         self.identities.clear()
         self.next_sweep = 2 * self.max_period + 1024
 
+    @cython.critical_section
     def __repr__(self):
         return (f"RunDetector(max_period={self.max_period}, min_copies={self.min_copies}, "
                 f"min_length={self.min_length})")
+
+    cdef int check_idle(self) except -1:
+        """Refuse to touch what another thread is feeding."""
+        if self.busy:
+            raise MidstreamError("another thread is feeding this RunDetector: one at a time may")
+        return 0
 
     cdef int push(self, uint64_t symbol, uint64_t position) except -1:
         cdef int status = ms_run_push(&self.detector, symbol, position)

@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_search: windows of a series against a query, block by block."""
 
 from libc.stdint cimport int64_t

@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Numeric series on their way into a kernel: one place that checks and converts them.
 
 A `Series` holds a buffer of C-contiguous float64 or float32 of shape (n,) or (n, d), all finite.
@@ -82,7 +83,8 @@ cdef object unmasked(object value):
     import numpy as np
 
     global PLAIN
-    PLAIN = np.ndarray
+    if PLAIN is None:
+        PLAIN = np.ndarray
     if not isinstance(value, np.ma.MaskedArray):
         return value
     if value.dtype.kind not in "fiub" or not np.ma.is_masked(value):

@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_soft: soft dynamic time warping with derivatives."""
 
 from libc.math cimport NAN, INFINITY

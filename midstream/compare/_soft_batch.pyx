@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Soft-DTW of many pairs; what `cdist` and `pdist` run."""
 
 from libc.math cimport INFINITY, NAN

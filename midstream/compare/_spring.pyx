@@ -1,5 +1,7 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_spring: a query in a stream, under DTW, online."""
 
+cimport cython
 from libc.math cimport INFINITY, isfinite
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc
@@ -7,7 +9,7 @@ from libc.stdlib cimport free, malloc
 import numpy as np
 
 from midstream._core._poll cimport Poll, ms_poll
-from midstream._core.errors import ArgumentTypeError, ArgumentValueError
+from midstream._core.errors import ArgumentTypeError, ArgumentValueError, MidstreamError
 from midstream._core.validate import check_choice, check_real
 from midstream.compare._series import series_array
 from midstream.compare.results import Match
@@ -76,7 +78,8 @@ cdef class Spring:
     overlaps the match was closer.
 
     Cost of a sample: O(m), some 3.5 ns for each of the query's; memory: 24 bytes for each. Not
-    thread-safe: use one from one thread at a time. `feed` releases the GIL.
+    thread-safe: use one from one thread at a time. `feed` releases the GIL; what another thread asks
+    meanwhile is refused by a MidstreamError.
 
     References
     ----------
@@ -97,6 +100,7 @@ cdef class Spring:
     cdef readonly object cost
     cdef const double[:, ::1] rows
     cdef int axes
+    cdef bint busy  # while a feed runs without the GIL
 
     def __cinit__(self, query, threshold, cost="squared"):
         array = series_array("query", query)
@@ -118,12 +122,19 @@ cdef class Spring:
         free(self.spring.cost)
         free(self.spring.start)
 
+    cdef int check_idle(self) except -1:
+        """Refuse to touch what another thread is feeding."""
+        if self.busy:
+            raise MidstreamError("another thread is feeding this Spring: one at a time may")
+        return 0
+
     cdef object match(self, ms_spring_match found):
         return Match(found.start, found.end, ms_spring_distance(&self.spring, found.cost))
 
     cdef object shape(self):
         return "a number" if self.axes == 1 else f"an array of shape ({self.spring.d},)"
 
+    @cython.critical_section
     def update(self, value):
         """Take one sample.
 
@@ -151,14 +162,18 @@ cdef class Spring:
             number = value if type(value) is float else check_real("value", value)
             if not isfinite(number):
                 raise ArgumentValueError(f"value must be finite, got {value!r}")
+            if self.busy:
+                self.check_idle()
             if ms_spring_push(&self.spring, &number, &found):
                 return self.match(found)
             return None
         sample = self.batch("value", [value])[0]
+        self.check_idle()
         if ms_spring_push(&self.spring, &sample[0], &found):
             return self.match(found)
         return None
 
+    @cython.critical_section
     def feed(self, values):
         """Take many samples.
 
@@ -197,17 +212,22 @@ cdef class Spring:
             return matches
         samples = self.batch("values", values)
         n = samples.shape[0]
-        while i < n:
-            with nogil:
-                certain = 0
-                while i < n and not certain and not stopped:
-                    certain = ms_spring_push(&self.spring, &samples[i, 0], &found)
-                    i += 1
-                    stopped = ms_poll_spend(&poll.poll, cells)
-            if certain:
-                matches.append(self.match(found))
-            if stopped:
-                poll.reraise()
+        self.check_idle()
+        self.busy = True
+        try:
+            while i < n:
+                with nogil:
+                    certain = 0
+                    while i < n and not certain and not stopped:
+                        certain = ms_spring_push(&self.spring, &samples[i, 0], &found)
+                        i += 1
+                        stopped = ms_poll_spend(&poll.poll, cells)
+                if certain:
+                    matches.append(self.match(found))
+                if stopped:
+                    poll.reraise()
+        finally:
+            self.busy = False
         return matches
 
     cdef object batch(self, object name, object values):
@@ -219,6 +239,11 @@ cdef class Spring:
             )
         return array.astype(np.float64, copy=False).reshape(len(array), -1)
 
+    def update_many(self, values):
+        """Take many samples: `feed`, by the name that it has elsewhere."""
+        return self.feed(values)
+
+    @cython.critical_section
     def finish(self):
         """The stream is over: tell the match that was still waiting for a better one.
 
@@ -228,25 +253,31 @@ cdef class Spring:
             Later samples, if there are any, belong to no match that overlaps it.
         """
         cdef ms_spring_match found
+        self.check_idle()
         if ms_spring_finish(&self.spring, &found):
             return self.match(found)
         return None
 
+    @cython.critical_section
     def reset(self):
         """Forget the stream; positions start at 0 again."""
+        self.check_idle()
         ms_spring_reset(&self.spring)
 
     @property
+    @cython.critical_section
     def threshold(self):
         """Largest distance of a match (float)."""
         return self.spring.threshold
 
     @property
+    @cython.critical_section
     def count(self):
         """Samples taken so far (int)."""
         return self.spring.count
 
     @property
+    @cython.critical_section
     def pending(self):
         """The match that would be reported if the stream ended now, or None.
 
@@ -257,6 +288,7 @@ cdef class Spring:
         return self.match(self.spring.pending) if self.spring.pending.cost < INFINITY else None
 
     @property
+    @cython.critical_section
     def best(self):
         """The closest stretch so far, also above the threshold; None before the first sample.
 
@@ -266,6 +298,7 @@ cdef class Spring:
         """
         return self.match(self.spring.best) if self.spring.best.cost < INFINITY else None
 
+    @cython.critical_section
     def __repr__(self):
         rows = f"{self.spring.m} samples"
         if self.axes == 2:

@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Sequences of symbols on their way into a kernel, as numbers that are equal where symbols are.
 
 Text becomes its code points, integers themselves. Where a sequence holds anything else, or the two
@@ -5,6 +6,7 @@ that are compared are of different kinds, every symbol goes through a dict, whic
 equality; what does not equal itself (NaN) gets a number of its own.
 """
 
+cimport cython
 from cpython.buffer cimport (PyBUF_FORMAT, PyBUF_STRIDES, PyBuffer_Release, PyObject_CheckBuffer,
                              PyObject_GetBuffer)
 from cpython.list cimport PyList_CheckExact
@@ -14,6 +16,8 @@ from cpython.tuple cimport PyTuple_CheckExact
 from cpython.unicode cimport PyUnicode_Check
 from libc.stdlib cimport free, malloc
 from libc.stddef cimport ptrdiff_t
+
+from midstream._core._threads cimport still
 
 import sys
 
@@ -138,6 +142,7 @@ cdef Kind convert(object name, object value, Symbols *out) except *:
     out.values = NULL
     out.n = 0
     if PyList_CheckExact(value) or PyTuple_CheckExact(value):
+        value = still(value)
         allocate(out, Py_SIZE(value))
         if midstream_small_integers(PySequence_Fast_ITEMS(value), out.n, out.values) == out.n:
             return INTEGERS
@@ -245,6 +250,7 @@ cdef class Numbering:
         self.numbers = {}
         self.unequal = -1
 
+    @cython.critical_section
     def encode(self, name, value):
         """Number the symbols of one sequence.
 

@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_dfa and ms_dfa_compile: minimal automata on shared decision diagrams."""
 
 from libc.math cimport INFINITY

@@ -1,10 +1,9 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_columns: formulas over whole traces, 64 positions a word."""
 
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer,
 )
-from cpython.dict cimport PyDict_GetItem
-from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from midstream._core._cpu cimport simd_level_number
 from midstream._core._poll cimport Poll, ms_poll
+from midstream._core._threads cimport dict_get
 
 cdef extern from "ms_cpu.h":
     ctypedef enum ms_simd_level:
@@ -183,7 +183,6 @@ cdef class Program:
         cdef size_t k
         cdef uint64_t *bits
         cdef ms_columns_source *source
-        cdef PyObject *found
         cdef uint64_t bit
         bits = <uint64_t *>calloc(words * self.atoms + 1, sizeof(uint64_t))
         if bits == NULL:
@@ -197,9 +196,9 @@ cdef class Program:
                 for name in letter:
                     if type(name) is not str:
                         return None
-                    found = PyDict_GetItem(positions, name)
-                    if found != NULL:
-                        k = <object>found
+                    found = dict_get(positions, name, None)
+                    if found is not None:
+                        k = found
                         bits[k * words + (i >> 6)] |= bit
             source = self.sources()
             for k in range(self.atoms):

@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_ctl: graphs and the existential operators of CTL."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t

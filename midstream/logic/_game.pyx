@@ -1,5 +1,7 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_game: games on an automaton's diagrams, and the stepping of shields."""
 
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
@@ -245,6 +247,7 @@ cdef class ShieldCore:
             return -1
         return following
 
+    @cython.critical_section
     def correct_mask(self, uint64_t letter):
         """The corrected letter; None where no change would do."""
         cdef uint64_t corrected = 0
@@ -252,6 +255,7 @@ cdef class ShieldCore:
             return None
         return corrected
 
+    @cython.critical_section
     def step_mask(self, uint64_t letter):
         """Correct a letter, count, and go on; None where no change would do."""
         cdef uint64_t corrected = 0
@@ -263,6 +267,7 @@ cdef class ShieldCore:
         self.corrections += corrected != letter
         return corrected
 
+    @cython.critical_section
     def row(self, int32_t state):
         """All letters corrected in a state, and the states after them (-1: none); 20 atoms at most."""
         cdef uint64_t letter
@@ -276,6 +281,7 @@ cdef class ShieldCore:
             ms_shield_correct(&self.shield, state, letter, &changed[letter], &after[letter])
         return corrected, following
 
+    @cython.critical_section
     def go(self, int32_t state, uint64_t steps, uint64_t corrections):
         """Set the state and the counts."""
         if not 0 <= state < self.game.n_states:

@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_buchi: formulas over infinite words, and the machines that watch them."""
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t

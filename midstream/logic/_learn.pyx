@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_learn: the smallest formulas that separate two sets of traces."""
 
 from libc.stdint cimport int32_t, int64_t, uint64_t

@@ -1,10 +1,10 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_monitor: a state that letters move, and the verdict it shows."""
 
 cimport cython
 from cpython.dict cimport PyDict_CheckExact
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.long cimport PyLong_CheckExact
-from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
@@ -12,6 +12,8 @@ from libc.string cimport memset
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+
+from midstream._core._threads cimport dict_get
 
 from midstream._core.errors import (
     ArgumentTypeError,
@@ -24,7 +26,6 @@ from midstream.logic._signal cimport PastProgram
 from midstream.logic.verdict import Verdict
 
 cdef extern from "Python.h":
-    PyObject *PyDict_GetItemWithError(object mapping, object key) except? NULL
     bint PyAnySet_CheckExact(object o)
     Py_ssize_t PySet_Size(object o) except -1
     int PySet_Contains(object o, object key) except -1
@@ -32,9 +33,6 @@ cdef extern from "Python.h":
     unsigned long long PyLong_AsUnsignedLongLong(object o) except? 0xFFFFFFFFFFFFFFFF
     long PyLong_AsLong(object o) except? -1
     double PyFloat_AsDouble(object o) except? -1.0
-    PyObject *Py_True
-    PyObject *Py_False
-    PyObject *Py_None
 
 cdef extern from "ms_signal.h":
     int MS_SIGNAL_OK
@@ -264,15 +262,14 @@ cdef class Core:
 
     cdef int read_name(self, object name) except -1:
         """One true atom: 1 if the alphabet has it."""
-        cdef PyObject *index
         cdef long bit
         if not isinstance(name, str):
             raise ArgumentTypeError(
                 f"letter must hold names of atoms, not {type(name).__name__} ({name!r:.40})"
             )
-        index = PyDict_GetItemWithError(self.bits, name)
-        if index != NULL:
-            bit = PyLong_AsLong(<object>index)
+        index = dict_get(self.bits, name, None)
+        if index is not None:
+            bit = PyLong_AsLong(index)
             self.letter[bit >> 6] |= <uint64_t>1 << (bit & 63)
             return 1
         if self.strict:
@@ -298,14 +295,13 @@ cdef class Core:
             self.read_name(name)
         return 0
 
-    cdef int read_value(self, Py_ssize_t k, object key, PyObject *value) except -1:
+    cdef int read_value(self, Py_ssize_t k, object key, object given) except -1:
         """Truth of atom k as a mapping gives it."""
-        if value == Py_True:
+        if given is True:
             self.letter[k >> 6] |= <uint64_t>1 << (k & 63)
             return 0
-        if value == Py_False:
+        if given is False:
             return 0
-        given = <object>value
         if isinstance(given, (np.bool_, int, np.integer)) and given in (0, 1):
             if given:
                 self.letter[k >> 6] |= <uint64_t>1 << (k & 63)
@@ -338,19 +334,18 @@ cdef class Core:
     cdef int read_dict(self, dict letter) except -1:
         """A mapping of atoms and signals. 1: something is unknown."""
         cdef Py_ssize_t k, n = len(self.alphabet_)
-        cdef PyObject *value
         cdef bint open_ = False
         for k in range(n):
             name = <object>(self.alphabet_[k])
-            value = PyDict_GetItemWithError(letter, name)
-            if value != NULL and value != Py_None:
+            value = dict_get(letter, name, None)
+            if value is not None:
                 self.read_value(k, name, value)
                 continue
             signal = <object>(self.signals[k])
             if signal is not None:
-                value = PyDict_GetItemWithError(letter, signal)
-                if value != NULL and value != Py_None:
-                    self.read_sample(k, <object>value)
+                value = dict_get(letter, signal, None)
+                if value is not None:
+                    self.read_sample(k, value)
                     continue
             if self.missing == LACK_IS_ERROR:
                 raise ArgumentValueError(f"letter must say whether {name!r} holds")
@@ -490,6 +485,7 @@ cdef class Core:
     @cython.binding(False)
     @cython.embedsignature(True)
     @cython.embedsignature.format("clinic")
+    @cython.critical_section
     def step(self, letter, time=None):
         """Read one event.
 
@@ -552,6 +548,7 @@ cdef class Core:
                 self.last_time = at
         return self.current()
 
+    @cython.critical_section
     def _feed(self, masks, bint verdicts, times=None):
         """Read a row of masks: unsigned, contiguous, (n,) or (n, words) where words > 1.
 
@@ -594,11 +591,8 @@ cdef class Core:
             if n:
                 out = result
                 target = &out[0]
-        if n >= LONG_FEED:
-            ms_monitor_tabulate(self.m, <size_t>self.position_ + n)
         run.state = self.state_
-        # As they are now: a copy of this monitor may make the tables of both meanwhile.
-        view = self.m[0]
+        self.look_at(self.tables, n, <size_t>self.position_ + n, &view)
         with nogil:
             ms_monitor_feed(&view, &run, data, log_bytes, n, target, 0)
         if run.bad >= 0:
@@ -614,15 +608,22 @@ cdef class Core:
         self.position_ += <uint64_t>n
         for t in range(self.n_triggers):
             other = <Tables>self.trigger_tables[t]
-            if n >= LONG_FEED:
-                ms_monitor_tabulate(&other.m, <size_t>self.position_)
             run.state = self.trigger_states[t]
-            view = other.m
+            self.look_at(other, n, <size_t>self.position_, &view)
             with nogil:
                 ms_monitor_feed(&view, &run, data, log_bytes, n, NULL, 3)
             self.trigger_states[t] = run.state
             self.trigger_counts[t] += run.counted
         return result
+
+    cdef int look_at(self, Tables tables, Py_ssize_t n, size_t events, ms_monitor *view) except -1:
+        """A machine with tables if `n` pay for them, as it is now: a copy of this monitor, which
+        shares them, may make them meanwhile."""
+        with cython.critical_section(tables):
+            if n >= LONG_FEED:
+                ms_monitor_tabulate(&tables.m, events)
+            view[0] = tables.m
+        return 0
 
     cdef int check_row(self, masks, times, Py_ssize_t offset) except -1:
         """Refuse a row of events if one is bad."""
@@ -733,16 +734,19 @@ cdef class Core:
     # ---- what it knows ----
 
     @property
+    @cython.critical_section
     def verdict(self):
         """Verdict on the events so far."""
         return self.current()
 
     @property
+    @cython.critical_section
     def state(self):
         """Index of the machine's state; None where several are possible."""
         return self.state_ if self.n_possible == 1 else None
 
     @property
+    @cython.critical_section
     def states(self):
         """Indices of the states that are possible, ascending: one, unless inputs were unknown."""
         if self.n_possible == 1:
@@ -750,11 +754,13 @@ cdef class Core:
         return tuple(sorted([self.possible[k] for k in range(self.n_possible)]))
 
     @property
+    @cython.critical_section
     def position(self):
         """Events read so far."""
         return self.position_
 
     @property
+    @cython.critical_section
     def decided_at(self):
         """Index of the event that made the verdict final; None while it is not.
 
@@ -763,10 +769,12 @@ cdef class Core:
         return None if self.decided_ < 0 else self.decided_ - 1
 
     @property
+    @cython.critical_section
     def alphabet(self):
         """Names of the atoms; bit i of a mask is ``alphabet[i]``."""
         return self.alphabet_
 
+    @cython.critical_section
     def reset(self):
         """Forget all events."""
         cdef Py_ssize_t t
@@ -783,6 +791,7 @@ cdef class Core:
             self.trigger_counts[t] = 0
         self.decide()
 
+    @cython.critical_section
     def _state(self):
         self.check_idle()
         return (
@@ -795,6 +804,7 @@ cdef class Core:
             b"" if self.past is None else self.past.state().tobytes(),
         )
 
+    @cython.critical_section
     def _set_state(self, uint64_t position, int64_t decided, states, trigger_states,
                    trigger_counts, double last_time, past):
         """What `_state` gave; nothing changes where it cannot be."""
@@ -825,9 +835,11 @@ cdef class Core:
             self.trigger_counts[t] = trigger_counts[t]
 
     @property
+    @cython.critical_section
     def _trigger_counts(self):
         return tuple([self.trigger_counts[t] for t in range(self.n_triggers)])
 
     @property
+    @cython.critical_section
     def _tables(self):
         return self.tables

@@ -1,9 +1,8 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_rulebook: events become bits, bits step the rules of every slice."""
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.dict cimport PyDict_GetItemWithError
-from cpython.object cimport PyObject
 from libc.math cimport NAN, isfinite
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
@@ -16,6 +15,8 @@ from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
+
+from midstream._core._threads cimport dict_get
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, StateLimitError
 
@@ -138,10 +139,8 @@ cdef bint has_fields(object value):
 
 cdef object get_part(object value, str part):
     """One part of a path, or MISSING."""
-    cdef PyObject *found
     if type(value) is dict:
-        found = PyDict_GetItemWithError(value, part)
-        return MISSING if found == NULL else <object>found
+        return dict_get(value, part, MISSING)
     if value is None or isinstance(value, (str, bytes, int, float)):
         return MISSING
     if isinstance(value, Mapping):
@@ -499,20 +498,20 @@ cdef class Conditions:
         return 0
 
     cdef int add_name(self, object name, uint64_t *letter) except -1:
-        cdef PyObject *found
+        cdef object found
         cdef int bit
         if type(name) is not str and not isinstance(name, str):
             raise ArgumentTypeError(
                 f"event: atoms must be str, got {shown(name)} ({type(name).__name__})"
             )
-        found = PyDict_GetItemWithError(self.bit_of, name)
-        if found == NULL:
+        found = dict_get(self.bit_of, name, MISSING)
+        if found is MISSING:
             if self.closed:
                 raise ArgumentValueError(
                     f"event: atom {shown(name)} is not in the alphabet of the rule book"
                 )
             return 0
-        bit = <object>found
+        bit = found
         letter[bit >> 6] |= <uint64_t>1 << (bit & 63)
         return 1
 
@@ -576,8 +575,7 @@ cdef class Conditions:
 
     cdef int fill(self, object event, uint64_t *letter) except -1:
         """Set the bits of an event in a letter of zeros."""
-        cdef object value, key
-        cdef PyObject *found
+        cdef object value, key, found
         cdef int number, bit, field
         cdef size_t true_atoms
         kind = type(event)
@@ -598,9 +596,9 @@ cdef class Conditions:
                 key = value if type(value) is str else index_key(value)
                 if key is MISSING:
                     continue
-                found = PyDict_GetItemWithError(<dict>table, key)
-                if found != NULL:
-                    for number in <tuple><object>found:
+                found = dict_get(table, key, MISSING)
+                if found is not MISSING:
+                    for number in <tuple>found:
                         self.match(event, number, letter)
             for number in self.loose:
                 self.match(event, number, letter)
@@ -978,8 +976,10 @@ cdef class Group:
     cdef int borrow(self) except -1:
         """Have a scratch, until `give_back`: nobody else has it meanwhile."""
         if self.scratch is None:
-            scratches = self.program.scratches
-            self.scratch = <Scratch>scratches.pop() if scratches else Scratch(self.program)
+            try:
+                self.scratch = <Scratch>self.program.scratches.pop()
+            except IndexError:
+                self.scratch = Scratch(self.program)
         return 0
 
     cdef int give_back(self) except -1:
@@ -1080,6 +1080,7 @@ cdef class Engine:
         free(self.letters)
         free(self.changes)
 
+    @cython.critical_section
     def __init__(self, Conditions conditions, list programs, list keys, *, bint needs_time,
                  tuple time_path, Py_ssize_t max_keys, int evict, tuple blocking):
         cdef Program program
@@ -1105,6 +1106,7 @@ cdef class Engine:
             raise MemoryError("no memory for a rule book")
         self.reset()
 
+    @cython.critical_section
     def reset(self):
         """Forget every event."""
         cdef Group group
@@ -1232,6 +1234,7 @@ cdef class Engine:
                           change.since, step, mask))
         return found
 
+    @cython.critical_section
     def step(self, object event, object time, int mode):
         """Take an event. mode 0: commit; 1: do not; 2: unless a rule that forbids is broken.
 
@@ -1304,6 +1307,7 @@ cdef class Engine:
             self.give_back()
             self.busy = False
 
+    @cython.critical_section
     def outlook(self, object event, object time, object unknown, list leaves):
         """What an event breaks of which only a part is known; nothing changes.
 
@@ -1492,6 +1496,7 @@ cdef class Engine:
             group.decided.setdefault(self.keys[g])
         return 0
 
+    @cython.critical_section
     def begin_batch(self):
         """From here on, `end_batch` can undo every step."""
         cdef Group group
@@ -1511,6 +1516,7 @@ cdef class Engine:
         finally:
             self.busy = False
 
+    @cython.critical_section
     def end_batch(self, bint undo):
         """Keep what was done since `begin_batch`, or undo it."""
         cdef Group group
@@ -1537,6 +1543,7 @@ cdef class Engine:
             group.evicted = evicted
             group.evicted_open = evicted_open
 
+    @cython.critical_section
     def keys_of(self, int g):
         """Keys of a group's slices in order of arrival; ``[None]`` without keys."""
         cdef Group group = self.groups[g]
@@ -1546,6 +1553,7 @@ cdef class Engine:
         cdef Group group = self.groups[g]
         return group.only if group.key is None else <Slice>group.slices[key]
 
+    @cython.critical_section
     def states(self, int g, object key):
         """(states, since) of a slice's rules, triggers included; both copies."""
         cdef Group group = self.groups[g]
@@ -1557,6 +1565,7 @@ cdef class Engine:
             np.frombuffer(block, np.int64, n, group.program.program.since_at),
         )
 
+    @cython.critical_section
     def numbers(self, int g, object key):
         """What the operations of a slice remember; a copy."""
         cdef Group group = self.groups[g]
@@ -1566,10 +1575,12 @@ cdef class Engine:
             block, np.float64, group.program.program.n_numbers, group.program.program.memory_at
         )
 
+    @cython.critical_section
     def steps_of(self, int g, object key):
         """Events that a slice has seen."""
         return (<ms_rb_slice *>self.find(g, key).data).steps
 
+    @cython.critical_section
     def counts_of(self, int g):
         """(hits, broken) of a group's rules."""
         cdef Group group = self.groups[g]
@@ -1579,6 +1590,7 @@ cdef class Engine:
             [group.counts[n + k] for k in range(n)],
         )
 
+    @cython.critical_section
     def dump(self):
         """Everything that changes, as (head, [(keys, decided, evicted, evicted_open, block)])."""
         cdef Group group
@@ -1605,6 +1617,7 @@ cdef class Engine:
         finally:
             self.busy = False
 
+    @cython.critical_section
     def load(self, head, parts):
         """Take what `dump` gave; all of it is checked before anything changes."""
         cdef Group group
@@ -1672,6 +1685,7 @@ cdef class Engine:
             return 0
         return ms_rb_bytes(&program.program, room)
 
+    @cython.critical_section
     def copy(self):
         """An engine with the same program, and slices of its own."""
         cdef Engine twin

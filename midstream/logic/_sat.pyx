@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_sat: satisfiability of clauses, and of transition systems made of formulas.
 
 Every call that searches takes a number of ticks and answers None when they are spent; the next call

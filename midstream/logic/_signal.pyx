@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_signal: metric temporal logic over signals, offline and sample by sample."""
 
 cimport cython
@@ -24,6 +25,7 @@ import operator
 import numpy as np
 
 from midstream._core._poll cimport Poll
+from midstream._core._threads cimport still
 
 from midstream._core.errors import (
     ArgumentTypeError,
@@ -206,6 +208,7 @@ cdef class PastProgram:
     def __dealloc__(self):
         ms_signal_free(&self.program)
 
+    @cython.critical_section
     def __len__(self):
         return self.program.n_roots
 
@@ -215,6 +218,7 @@ cdef class PastProgram:
     cdef bint holds(self, size_t root) noexcept nogil:
         return ms_signal_root(&self.program, root) > 0
 
+    @cython.critical_section
     def step(self, const uint64_t[::1] words, double time):
         """Take a letter; return a list of whether each formula holds there."""
         cdef size_t root
@@ -223,10 +227,12 @@ cdef class PastProgram:
         fail(self.step_bits(&words[0], time), self.program.limit)
         return [bool(self.holds(root)) for root in range(self.program.n_roots)]
 
+    @cython.critical_section
     def reset(self):
         """Forget all letters."""
         ms_signal_reset(&self.program)
 
+    @cython.critical_section
     def state(self):
         """What is kept of the letters so far: float64 array."""
         cdef double[::1] out = np.empty(ms_signal_save_size(&self.program), dtype=np.float64)
@@ -234,6 +240,7 @@ cdef class PastProgram:
             ms_signal_save(&self.program, &out[0])
         return np.asarray(out)
 
+    @cython.critical_section
     def set_state(self, const double[::1] state):
         """Go back to a `state` of the same formulas."""
         cdef int status = 0
@@ -272,6 +279,7 @@ cdef class Engine:
         free(self.inputs)
         free(self.is_atom)
 
+    @cython.critical_section
     def _set_up(self, flat, const int32_t[::1] inputs, const int32_t[::1] compares,
                 const double[::1] thresholds, const int32_t[::1] roots, tuple names,
                 tuple atoms, int output, bint at_first, bint missing_error, size_t limit,
@@ -317,6 +325,7 @@ cdef class Engine:
         self.reset()
 
     @property
+    @cython.critical_section
     def inputs(self):
         """Names of the signals and atoms, in the order of positional samples."""
         return self.names
@@ -327,6 +336,7 @@ cdef class Engine:
             raise MidstreamError("another thread is feeding this monitor: give each its own copy()")
         return 0
 
+    @cython.critical_section
     def reset(self):
         """Forget all samples."""
         self.check_idle()
@@ -387,6 +397,7 @@ cdef class Engine:
         if PyLong_CheckExact(sample) or sample is True or sample is False:
             return self.read_mask(sample)
         if PyTuple_CheckExact(sample) or PyList_CheckExact(sample):
+            sample = still(sample)
             if PySequence_Fast_GET_SIZE(sample) != self.n_inputs:
                 self.refuse(sample)
             for k in range(self.n_inputs):
@@ -591,6 +602,7 @@ cdef class Engine:
             return True if self.low > 0 else False
         return self.low
 
+    @cython.critical_section
     def step(self, sample, time=None):
         """Take a sample; return what is known now.
 
@@ -632,6 +644,7 @@ cdef class Engine:
             return True if self.low > 0 else False
         return self.low
 
+    @cython.critical_section
     def advance(self, time):
         """Let time pass without a sample: none with this timestamp or an earlier one will follow.
 
@@ -665,6 +678,7 @@ cdef class Engine:
             self.note()
         return self.answer()
 
+    @cython.critical_section
     def finish(self):
         """End the trace: what was open is decided as for the whole finite trace.
 
@@ -688,10 +702,12 @@ cdef class Engine:
         return self.answer()
 
     @property
+    @cython.critical_section
     def interval(self):
         """(low, high): what the value of the last answer can still become."""
         return (self.low, self.high)
 
+    @cython.critical_section
     def _feed(self, list columns, Py_ssize_t n, const double[::1] times, long long origin):
         """Take n samples of checked columns; times are after `origin`."""
         cdef Poll poll = Poll()
@@ -756,14 +772,17 @@ cdef class Engine:
         self.n_seen += done
 
     @property
+    @cython.critical_section
     def _clock(self):
         """(timed, last, origin)."""
         return (self.timed, self.last, self.origin)
 
     @property
+    @cython.critical_section
     def _ended(self):
         return bool(self.ended)
 
+    @cython.critical_section
     def _state(self):
         """Integers and numbers that are the state."""
         self.check_idle()
@@ -813,6 +832,7 @@ cdef class Engine:
             return ahead[1] <= n_seen and ahead[3] <= last and ahead[4] <= ended
         return ahead[1] == n_seen and ahead[3] == last and ahead[4] == ended
 
+    @cython.critical_section
     def _set_state(self, whole, const double[::1] state):
         """Undo `_state`; False where it is none of this monitor."""
         cdef int status = 0
@@ -847,6 +867,7 @@ cdef class Engine:
         return True
 
     @property
+    @cython.critical_section
     def n_held(self):
         """Samples that windows hold now: what memory grows with."""
         return ms_signal_held(&self.past) + (

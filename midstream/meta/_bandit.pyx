@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_bandit: decisions, and what their rewards teach."""
 
 cimport cython
@@ -9,12 +10,10 @@ from cpython.buffer cimport (
     PyObject_GetBuffer,
 )
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from cpython.dict cimport PyDict_GetItemWithError
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact
 from cpython.list cimport PyList_CheckExact
 from cpython.long cimport PyLong_AsLongLong, PyLong_CheckExact
-from cpython.object cimport PyObject
 from cpython.sequence cimport PySequence_Fast_GET_ITEM, PySequence_Fast_GET_SIZE
 from cpython.tuple cimport PyTuple_CheckExact
 from libc.stdint cimport int32_t, int64_t, uint64_t
@@ -25,6 +24,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from midstream._core._cpu cimport simd_level_number
+from midstream._core._threads cimport dict_get, still
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, MidstreamError
 from midstream._core.validate import check_int, check_real
 
@@ -303,7 +303,7 @@ cdef class Core:
         """Into the state, where nothing happens to them before they are used."""
         cdef size_t bad
         if PyTuple_CheckExact(features) or PyList_CheckExact(features):
-            self.read_sequence(features)
+            self.read_sequence(still(features))
         elif not self.read_buffer(features):
             self.read_anything(features)
         self.check_idle()
@@ -320,18 +320,17 @@ cdef class Core:
         return 0
 
     cdef Py_ssize_t number_of(self, str argument, object name) except -1:
-        cdef PyObject *found
         if not isinstance(name, str):
             raise ArgumentTypeError(
                 f"{argument} must be a name of an action, got {name!r:.60} "
                 f"({type(name).__name__})"
             )
-        found = <PyObject *>PyDict_GetItemWithError(self.numbers, name)
-        if found == NULL:
+        found = dict_get(self.numbers, name, None)
+        if found is None:
             raise ArgumentValueError(
                 f"{argument} must be one of {', '.join(map(repr, self.actions))}, got {name!r}"
             )
-        return <object>found
+        return found
 
     cdef uint64_t read_allowed(self, object allowed) except? 0xFFFFFFFFFFFFFFFF:
         cdef uint64_t mask = 0
@@ -404,6 +403,7 @@ cdef class Core:
     @cython.binding(False)
     @cython.embedsignature(True)
     @cython.embedsignature.format("clinic")
+    @cython.critical_section
     def decide(self, features, allowed=None):
         """Choose an action.
 
@@ -442,6 +442,7 @@ cdef class Core:
     @cython.binding(False)
     @cython.embedsignature(True)
     @cython.embedsignature.format("clinic")
+    @cython.critical_section
     def feedback(self, ticket, reward):
         """Learn what came of a decision, however late and in whatever order.
 
@@ -464,6 +465,7 @@ cdef class Core:
         if ms_bandit_feedback(&self.t, wanted, number) != MS_BANDIT_OK:
             self.refuse_ticket(wanted)
 
+    @cython.critical_section
     def censor(self, ticket):
         """Say that the reward of a decision will never be known. Nothing is learned from it.
 
@@ -481,6 +483,7 @@ cdef class Core:
         if ms_bandit_censor(&self.t, wanted) != MS_BANDIT_OK:
             self.refuse_ticket(wanted)
 
+    @cython.critical_section
     def expire(self, keep):
         """Censor all pending decisions but those among the newest ones.
 
@@ -501,6 +504,7 @@ cdef class Core:
 
     # ---- learning otherwise ----
 
+    @cython.critical_section
     def learn(self, features, action, reward, weight=1.0):
         """Learn from something that was not decided here: of now, without a ticket or a log.
 
@@ -524,6 +528,7 @@ cdef class Core:
         self.read_features(features)
         ms_bandit_learn(&self.t, index, number, share)
 
+    @cython.critical_section
     def _learn_many(self, const double[:, ::1] features, const int32_t[::1] actions,
                     const double[::1] rewards):
         """Checked rows, oldest first; a decision's time passes after each. All or none."""
@@ -547,6 +552,7 @@ cdef class Core:
                     self._load(saved)
                     raise
 
+    @cython.critical_section
     def _soften(self, double factor):
         self.check_idle()
         self.busy = True
@@ -556,6 +562,7 @@ cdef class Core:
 
     # ---- looking ----
 
+    @cython.critical_section
     def _estimate(self, features):
         """Means and widths, (n_actions,) each, of rewards scaled to [0, 1]."""
         means, widths = np.empty(len(self.actions)), np.empty(len(self.actions))
@@ -564,6 +571,7 @@ cdef class Core:
         ms_bandit_estimate(&self.t, &m[0], &w[0])
         return means, widths
 
+    @cython.critical_section
     def probabilities(self, features, allowed=None):
         """Chance of each action to be chosen, were it decided now. Nothing is changed.
 
@@ -585,6 +593,7 @@ cdef class Core:
         return array
 
     @property
+    @cython.critical_section
     def pending(self):
         self.check_idle()
         array = np.empty(self.t.pending, dtype=np.int64)
@@ -594,30 +603,37 @@ cdef class Core:
         return tuple(array.tolist())
 
     @property
+    @cython.critical_section
     def n_pending(self):
         return self.t.pending
 
     @property
+    @cython.critical_section
     def n_decisions(self):
         return self.t.next_ticket
 
     @property
+    @cython.critical_section
     def n_rewarded(self):
         return self.t.rewarded
 
     @property
+    @cython.critical_section
     def n_censored(self):
         return self.t.censored
 
     @property
+    @cython.critical_section
     def n_crowded_out(self):
         return self.t.crowded_out
 
     @property
+    @cython.critical_section
     def learned(self):
         cdef Py_ssize_t k
         return tuple([self.t.actions[k].learned for k in range(len(self.actions))])
 
+    @cython.critical_section
     def _log(self, dtype):
         cdef size_t n
         cdef char[::1] raw
@@ -632,6 +648,7 @@ cdef class Core:
 
     # ---- state ----
 
+    @cython.critical_section
     def _save(self):
         cdef size_t n
         self.check_idle()
@@ -640,6 +657,7 @@ cdef class Core:
         ms_bandit_save(&self.t, <unsigned char *>PyBytes_AS_STRING(data))
         return data
 
+    @cython.critical_section
     def _load(self, const unsigned char[::1] data):
         """Take over a state of this configuration; False, and unchanged, where it is none."""
         cdef ms_bandit fresh
@@ -655,5 +673,6 @@ cdef class Core:
         self.t = fresh
         return True
 
+    @cython.critical_section
     def _mask(self, allowed):
         return self.read_allowed(allowed)

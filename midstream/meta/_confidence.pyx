@@ -1,5 +1,7 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_confidence: bounds that hold whenever one looks."""
 
+cimport cython
 import hashlib
 import struct
 
@@ -162,6 +164,7 @@ cdef class EProcess:
             raise MidstreamError("an EProcess is used by one thread at a time")
         return 0
 
+    @cython.critical_section
     def update(self, x):
         """Take one value.
 
@@ -191,6 +194,7 @@ cdef class EProcess:
         ms_eprocess_update(&self.state, value)
         return self.state.log_capital
 
+    @cython.critical_section
     def update_many(self, xs, alpha=None):
         """Take many values, or as many as refute the null.
 
@@ -242,6 +246,7 @@ cdef class EProcess:
         finally:
             self.busy = False
 
+    @cython.critical_section
     def rejects(self, alpha):
         """Whether the null was refuted at this level, now or at any time before.
 
@@ -257,35 +262,42 @@ cdef class EProcess:
         return bool(self.state.log_peak >= -log(level_of("alpha", alpha)))
 
     @property
+    @cython.critical_section
     def n(self):
         """Values so far (int)."""
         return self.state.n
 
     @property
+    @cython.critical_section
     def log_capital(self):
         """Natural logarithm of the capital (float): 0 at the start."""
         return self.state.log_capital
 
     @property
+    @cython.critical_section
     def log_peak(self):
         """The largest `log_capital` so far (float)."""
         return self.state.log_peak
 
     @property
+    @cython.critical_section
     def p_value(self):
         """An anytime-valid p-value (float): one over the largest capital so far."""
         return np.exp(-self.state.log_peak).item()
 
     @property
+    @cython.critical_section
     def restarts(self):
         """Whether capital is staked anew with time (bool)."""
         return bool(self.state.restarts)
 
     @property
+    @cython.critical_section
     def digest(self):
         """SHA-256 of `snapshot`, as 64 hexadecimal digits (str)."""
         return hashlib.sha256(self.snapshot()).hexdigest()
 
+    @cython.critical_section
     def snapshot(self):
         """The state as bytes: the same state gives the same bytes.
 
@@ -300,6 +312,7 @@ cdef class EProcess:
             self.state.log_peak, self.state.n, self.state.restarts,
         ))
 
+    @cython.critical_section
     def restore(self, snapshot):
         """Go on from where `snapshot` was taken.
 
@@ -344,6 +357,7 @@ cdef class EProcess:
     def __deepcopy__(self, memo):
         return self.__copy__()
 
+    @cython.critical_section
     def __repr__(self):
         return (
             f"<EProcess: capital {np.exp(min(self.state.log_capital, 700.0)):.4g}"

@@ -1,5 +1,7 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_drift: has a signal changed?"""
 
+cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
 from libc.math cimport NAN, isfinite
@@ -108,6 +110,7 @@ cdef class Detector:
     cdef uint64_t told_change(self) noexcept:
         return MS_DRIFT_NEVER
 
+    @cython.critical_section
     def update(self, x):
         """Take one sample.
 
@@ -148,6 +151,7 @@ cdef class Detector:
         self.drifted_ = status == MS_DRIFT_ALARM
         return self.drifted_
 
+    @cython.critical_section
     def update_many(self, xs):
         """Take many samples.
 
@@ -212,6 +216,7 @@ cdef class Detector:
             self.busy = False
         return np.array(found, np.int64)
 
+    @cython.critical_section
     def _until(self, const double[::1] samples):
         """Index of the first alarm, -1 where all were taken without one; nothing after it is."""
         cdef Py_ssize_t i = 0, n = samples.shape[0]
@@ -228,6 +233,7 @@ cdef class Detector:
         self.drifted_ = status == MS_DRIFT_ALARM
         return i - 1 if self.drifted_ else -1
 
+    @cython.critical_section
     def _check(self, str signal, x):
         """Raise what `update` would for this sample of a bank's signal."""
         cdef double value
@@ -239,17 +245,20 @@ cdef class Detector:
             raise self.refusal(f"signals[{signal!r}]", value)
 
     @property
+    @cython.critical_section
     def drifted(self):
         """Whether the last sample was an alarm."""
         return self.drifted_
 
     @property
+    @cython.critical_section
     def n_detections(self):
         """Alarms so far."""
         self.check_idle()
         return self.detections()[0]
 
     @property
+    @cython.critical_section
     def change(self):
         """Index of the first sample after the last change that was found, an estimate, or None.
 
@@ -312,6 +321,7 @@ cdef class AdwinCore(Detector):
     cdef uint64_t told_change(self) noexcept:
         return self.a.change
 
+    @cython.critical_section
     def reset(self):
         """Forget every sample and every alarm."""
         self.check_idle()
@@ -319,18 +329,21 @@ cdef class AdwinCore(Detector):
         self.drifted_ = False
 
     @property
+    @cython.critical_section
     def n(self):
         """Samples since the start, or the last `reset`."""
         self.check_idle()
         return self.a.n
 
     @property
+    @cython.critical_section
     def width(self):
         """Samples in the window: those since the last change, as far as can be told."""
         self.check_idle()
         return self.a.width
 
     @property
+    @cython.critical_section
     def n_buckets(self):
         """Buckets in the window; memory and the cost of a check grow with them."""
         self.check_idle()
@@ -341,29 +354,34 @@ cdef class AdwinCore(Detector):
         return n
 
     @property
+    @cython.critical_section
     def n_shrinks(self):
         """Times that the window was cut: at alarms, and later by what was left of a change."""
         self.check_idle()
         return self.a.n_shrinks
 
     @property
+    @cython.critical_section
     def mean(self):
         """Mean of the window, NaN of an empty one."""
         self.check_idle()
         return ms_adwin_mean(&self.a)
 
     @property
+    @cython.critical_section
     def variance(self):
         """Variance of the window (sum of squares over `width`), NaN of an empty one."""
         self.check_idle()
         return ms_adwin_variance(&self.a)
 
     @property
+    @cython.critical_section
     def statistic(self):
         """Largest difference between two parts of the window over what is allowed: 1 alarms."""
         self.check_idle()
         return ms_adwin_statistic(&self.a)
 
+    @cython.critical_section
     def _state(self):
         """Counters, buckets by row from the newest row on."""
         self.check_idle()
@@ -381,6 +399,7 @@ cdef class AdwinCore(Detector):
             spreads,
         )
 
+    @cython.critical_section
     def _set_state(self, tuple counters, bint drifted, list counts, list totals, list spreads):
         """Take a state, or raise ValueError where there is no such state."""
         self.check_idle()
@@ -498,6 +517,7 @@ cdef class PageCore(Detector):
     cdef uint64_t told_change(self) noexcept:
         return self.p.change
 
+    @cython.critical_section
     def reset(self):
         """Forget every sample and every alarm."""
         self.check_idle()
@@ -505,40 +525,47 @@ cdef class PageCore(Detector):
         self.drifted_ = False
 
     @property
+    @cython.critical_section
     def n(self):
         """Samples since the start, or the last `reset`."""
         self.check_idle()
         return self.p.n
 
     @property
+    @cython.critical_section
     def width(self):
         """Samples since the last alarm."""
         self.check_idle()
         return self.p.moments.n
 
     @property
+    @cython.critical_section
     def mean(self):
         """Mean of the samples since the last alarm, NaN where there are none."""
         self.check_idle()
         return ms_moments_mean(&self.p.moments)
 
     @property
+    @cython.critical_section
     def variance(self):
         """Their variance (sum of squares over `width`), NaN where there are none."""
         self.check_idle()
         return self.p.moments.squares / self.p.moments.n if self.p.moments.n else NAN
 
     @property
+    @cython.critical_section
     def statistic(self):
         """The larger of the two sums over the threshold: what exceeds 1 alarms."""
         self.check_idle()
         return max(self.p.sums.up, self.p.sums.down) / self.p.threshold
 
+    @cython.critical_section
     def _state(self):
         self.check_idle()
         return common_state(self.p.n, self.p.change, self.p.n_detections, &self.p.moments,
                             &self.p.sums, self.drifted_)
 
+    @cython.critical_section
     def _set_state(self, tuple state):
         """Take a state, or raise ValueError where there is no such state."""
         self.check_idle()
@@ -577,6 +604,7 @@ cdef class CusumCore(Detector):
     cdef uint64_t told_change(self) noexcept:
         return self.c.change
 
+    @cython.critical_section
     def reset(self):
         """Forget every sample, every alarm and the level that was learned."""
         self.check_idle()
@@ -584,47 +612,55 @@ cdef class CusumCore(Detector):
         self.drifted_ = False
 
     @property
+    @cython.critical_section
     def n(self):
         """Samples since the start, or the last `reset`."""
         self.check_idle()
         return self.c.n
 
     @property
+    @cython.critical_section
     def width(self):
         """Samples since the last alarm."""
         self.check_idle()
         return self.c.moments.n
 
     @property
+    @cython.critical_section
     def mean(self):
         """Mean of the samples since the last alarm, NaN where there are none."""
         self.check_idle()
         return ms_moments_mean(&self.c.moments)
 
     @property
+    @cython.critical_section
     def variance(self):
         """Their variance (sum of squares over `width`), NaN where there are none."""
         self.check_idle()
         return self.c.moments.squares / self.c.moments.n if self.c.moments.n else NAN
 
     @property
+    @cython.critical_section
     def level(self):
         """What samples are compared with, or None while it is being learned."""
         self.check_idle()
         return self.c.level if self.c.ready else None
 
     @property
+    @cython.critical_section
     def spread(self):
         """The standard deviation that they are measured in, or None while it is being learned."""
         self.check_idle()
         return self.c.spread if self.c.ready else None
 
     @property
+    @cython.critical_section
     def statistic(self):
         """The larger of the two sums over the threshold: what exceeds 1 alarms."""
         self.check_idle()
         return max(self.c.sums.up, self.c.sums.down) / self.c.threshold
 
+    @cython.critical_section
     def _state(self):
         self.check_idle()
         return (
@@ -635,6 +671,7 @@ cdef class CusumCore(Detector):
             self.c.spread,
         )
 
+    @cython.critical_section
     def _set_state(self, tuple state, bint ready, double level, double spread):
         """Take a state, or raise ValueError where there is no such state."""
         self.check_idle()

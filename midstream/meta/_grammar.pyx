@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_grammar and csrc/ms_grammar_flat: rules that the newest symbols fall into."""
 
 cimport cython
@@ -139,6 +140,7 @@ cdef class Flat:
     def n_rules(self):
         return self.f.n_rules
 
+    @cython.critical_section
     def names(self):
         """All names, one after another: 16 bytes for each rule, the top level first."""
         cdef uint32_t k
@@ -228,42 +230,52 @@ cdef class Core:
         return 0
 
     @property
+    @cython.critical_section
     def max_symbols(self):
         return self.g.max_symbols
 
     @property
+    @cython.critical_section
     def max_rules(self):
         return self.g.max_rules
 
     @property
+    @cython.critical_section
     def n_pushed(self):
         return self.g.n_pushed
 
     @property
+    @cython.critical_section
     def start(self):
         return self.g.start
 
     @property
+    @cython.critical_section
     def size(self):
         return self.g.size
 
     @property
+    @cython.critical_section
     def n_rules(self):
         return self.g.n_rules
 
     @property
+    @cython.critical_section
     def n_born(self):
         return self.g.n_born
 
     @property
+    @cython.critical_section
     def longest_cascade(self):
         return self.g.longest
 
     @property
+    @cython.critical_section
     def memory_bytes(self):
         self.check_idle()
         return ms_grammar_memory(&self.g) + sizeof(ms_grammar)
 
+    @cython.critical_section
     def push(self, symbol):
         """Take the next symbol.
 
@@ -303,6 +315,7 @@ cdef class Core:
         if ms_grammar_push(&self.g, <uint32_t>value) != MS_GRAMMAR_OK:
             raise MemoryError("no memory for a grammar to grow")
 
+    @cython.critical_section
     def _feed(self, const uint32_t[::1] symbols):
         """Take several symbols."""
         cdef Poll poll
@@ -323,6 +336,7 @@ cdef class Core:
         self.busy = False
         check_status(status, poll, "a grammar to grow")
 
+    @cython.critical_section
     def _feed_timed(self, const uint32_t[::1] symbols, uint32_t[::1] ns):
         """The same, and how many nanoseconds each push took, the clock's own 20 included."""
         cdef Poll poll = Poll()
@@ -340,6 +354,7 @@ cdef class Core:
         self.busy = False
         check_status(status, poll, "a grammar to grow")
 
+    @cython.critical_section
     def _flat(self):
         """The grammar written out, kept until it changes."""
         cdef Flat flat
@@ -351,6 +366,7 @@ cdef class Core:
             self.flat_ = flat
         return self.flat_
 
+    @cython.critical_section
     def _wrong(self):
         """What is wrong, or None."""
         cdef const char *wrong
@@ -358,6 +374,7 @@ cdef class Core:
         wrong = ms_grammar_check(&self.g)
         return None if wrong == NULL else wrong.decode()
 
+    @cython.critical_section
     def _load(self, const uint32_t[::1] symbols, const uint8_t[::1] kinds,
               const uint64_t[::1] offsets, const uint64_t[::1] born, tuple counters):
         """Become what right sides say: whether they say a grammar. Nothing changes otherwise.

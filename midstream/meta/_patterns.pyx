@@ -1,5 +1,7 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_patterns: many patterns looked for at once, and what was seen of each."""
 
+cimport cython
 from libc.stdint cimport int64_t, uint32_t
 
 import numpy as np
@@ -58,7 +60,7 @@ cdef class Matcher:
     cdef readonly int64_t horizon
     #: Width of a row.
     cdef readonly int64_t row
-    cdef readonly object state
+    cdef object state_
     cdef int64_t[:, ::1] rows
     cdef int64_t[::1] lengths
     cdef bint busy
@@ -73,15 +75,23 @@ cdef class Matcher:
         ms_patterns_free(&self.patterns)
 
     @property
+    @cython.critical_section
     def memory_bytes(self):
         """Bytes of the trie and of what was seen."""
-        return ms_patterns_memory(&self.patterns) + self.state.nbytes
+        return ms_patterns_memory(&self.patterns) + self.state_.nbytes
+
+    @property
+    @cython.critical_section
+    def state(self):
+        """Counters of each pattern, a row each; see ms_patterns.h for its columns."""
+        return self.state_
 
     cdef int check_idle(self) except -1:
         if self.busy:
             raise MidstreamError("another thread is using these levels: give each its own copy()")
         return 0
 
+    @cython.critical_section
     def build(self, const uint32_t[::1] symbols, const int64_t[::1] offsets, state):
         """Look for symbols[offsets[k]:offsets[k + 1]] in slot k, whose row is state[k]."""
         cdef size_t count = offsets.shape[0] - 1
@@ -99,8 +109,9 @@ cdef class Matcher:
         if status < 0:
             raise MemoryError("no memory for a trie of patterns")
         ms_patterns_free(&self.patterns)
-        self.patterns, self.state, self.rows, self.lengths = made, state, rows, lengths
+        self.patterns, self.state_, self.rows, self.lengths = made, state, rows, lengths
 
+    @cython.critical_section
     def scan(self, const uint32_t[::1] unit, int64_t session, int64_t number, int64_t position):
         """Count what occurs in a closed unit."""
         cdef size_t n = unit.shape[0]
@@ -113,6 +124,7 @@ cdef class Matcher:
                              position, self.horizon, &self.rows[0, 0])
         self.busy = False
 
+    @cython.critical_section
     def settle(self, int64_t now):
         """Count every trial whose horizon ended with unit `now` or before."""
         cdef Py_ssize_t k
@@ -120,6 +132,7 @@ cdef class Matcher:
         for k in range(self.rows.shape[0]):
             ms_patterns_settle(&self.rows[k, 0], now, self.horizon)
 
+    @cython.critical_section
     def read(self, const uint32_t[::1] unit):
         """Slots (2**32 - 1 for a symbol of none) and where each begins."""
         cdef size_t n = unit.shape[0], count
@@ -137,6 +150,7 @@ cdef class Matcher:
         self.busy = False
         return found[:count], begins[:count]
 
+    @cython.critical_section
     def tally(self, const uint32_t[::1] sequence):
         """By slot: occurrences in a sequence, where the first ends, where the last ends."""
         cdef size_t n = sequence.shape[0], count = self.lengths.shape[0]

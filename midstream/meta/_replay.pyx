@@ -1,5 +1,7 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_sumtree: which experience to look at again."""
 
+cimport cython
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
 from libc.math cimport isfinite, pow
 from libc.stdint cimport int64_t, uint64_t
@@ -84,34 +86,41 @@ cdef class ReplayCore:
         if priority > self.largest:
             self.largest = priority
 
+    @cython.critical_section
     def __len__(self):
         return len(self.items)
 
+    @cython.critical_section
     def __iter__(self):
         """Items, the oldest first."""
         cdef Py_ssize_t n = len(self.items), first = self.start_() % self.size
         return iter(self.items[first:] + self.items[:first] if n else [])
 
     @property
+    @cython.critical_section
     def start(self):
         """Index of the oldest item."""
         return self.start_()
 
     @property
+    @cython.critical_section
     def n_added(self):
         """Items ever added: the index of the next one."""
         return self.added
 
     @property
+    @cython.critical_section
     def max_priority(self):
         """Largest priority ever given, 1 at the start; what an item gets by default."""
         return self.largest
 
     @property
+    @cython.critical_section
     def total(self):
         """Sum of all priorities to the power of `alpha`."""
         return self.tree.nodes[1]
 
+    @cython.critical_section
     def add(self, item, priority=None):
         """Take an item; where all places are taken, the oldest one goes.
 
@@ -166,6 +175,7 @@ cdef class ReplayCore:
         self.added += 1
         return self.added - 1
 
+    @cython.critical_section
     def item(self, index):
         """The item of an index.
 
@@ -184,6 +194,7 @@ cdef class ReplayCore:
             raise ArgumentValueError(f"index must be of an item, got {index!r} of an empty replay")
         return self.items[check_int("index", index, low=low, high=high - 1) % self.size]
 
+    @cython.critical_section
     def _sample(self, Py_ssize_t n, double beta):
         """Items, indices, weights and probabilities of n draws."""
         self.check_idle()
@@ -231,6 +242,7 @@ cdef class ReplayCore:
         for i in range(n):
             weight[i] = pow(least / weight[i], beta)
 
+    @cython.critical_section
     def _update(self, const int64_t[::1] indices, const double[::1] priorities):
         """Set priorities; how many of the items are still there."""
         self.check_idle()
@@ -263,6 +275,7 @@ cdef class ReplayCore:
                 alive += 1
         return alive
 
+    @cython.critical_section
     def _ordered(self, bint weights):
         """Priorities, or weights, the oldest item's first."""
         self.check_idle()
@@ -275,10 +288,12 @@ cdef class ReplayCore:
             row[i] = (leaves if weights else self.priorities_)[(start + i) % self.size]
         return values
 
+    @cython.critical_section
     def _state(self):
         self.check_idle()
         return self.added, self.largest, tuple([self.random[i] for i in range(4)])
 
+    @cython.critical_section
     def _set_state(self, uint64_t added, double largest, tuple random, const double[::1] priorities,
                    list items):
         """Take a state, or raise ValueError where there is no such state."""

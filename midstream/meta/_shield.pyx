@@ -1,5 +1,7 @@
+# cython: freethreading_compatible=True
 """A decision under a shield: tables looked up, one for each rule."""
 
+cimport cython
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 from collections.abc import Mapping, Set
@@ -112,18 +114,22 @@ cdef class Table:
         self.full = ~<uint64_t>0 if len(actions) == 64 else (<uint64_t>1 << len(actions)) - 1
 
     @property
+    @cython.critical_section
     def n_rules(self):
         return len(self.rules)
 
+    @cython.critical_section
     def add(self, Rule rule not None, dict bits, dict signals):
         """A further rule, with the context's names and signals as they are from now on."""
         self.rules.append(rule)
         self.bits = dict(bits)
         self.signals = dict(signals)
 
+    @cython.critical_section
     def rule(self, Py_ssize_t index):
         return self.rules[index]
 
+    @cython.critical_section
     def _set_counts(self, int64_t decisions, int64_t masked, int64_t refused, int64_t violations):
         self.decisions = decisions
         self.masked = masked
@@ -242,6 +248,7 @@ cdef class Walker:
             mask &= rule.allow[<Py_ssize_t>self.states[index], rule.own(context)]
         return mask
 
+    @cython.critical_section
     def allowed(self, context=()):
         """Actions that may be chosen now.
 
@@ -262,8 +269,10 @@ cdef class Walker:
             No context: an action's name in it, an undeclared name, no number for a signal that a
             rule compares.
         """
-        return self.table.names(self._allowed(self.table.context(context)))
+        with cython.critical_section(self.table):
+            return self.table.names(self._allowed(self.table.context(context)))
 
+    @cython.critical_section
     def commit(self, context, action):
         """Go on by one decision.
 
@@ -281,6 +290,10 @@ cdef class Walker:
         ArgumentValueError, ArgumentTypeError
             No action, or no context.
         """
+        with cython.critical_section(self.table):
+            self._commit(context, action)
+
+    cdef int _commit(self, object context, object action) except -1:
         cdef Table table = self.table
         cdef Py_ssize_t index, letter
         cdef int place, kind
@@ -319,6 +332,7 @@ cdef class Walker:
         table.decisions += 1
         table.masked += masked
         table.violations += broken
+        return 0
 
     cdef object _refusal(self, uint64_t context, int place):
         name = self.table.actions[place]
@@ -333,10 +347,12 @@ cdef class Walker:
                 found.append(index)
         return found
 
+    @cython.critical_section
     def _reason(self, against):
         """Why rules of these numbers refuse."""
         return ", ".join(f"rule {index}" for index in against)
 
+    @cython.critical_section
     def _masking(self, context, action):
         """Numbers of the rules that mask an action now."""
         found = self.table.index.get(action)
@@ -344,22 +360,26 @@ cdef class Walker:
             raise ArgumentValueError(
                 f"action must be one of {', '.join(self.table.actions)}, got {action!r}"
             )
-        given = self.table.context(context)
-        self._allowed(given)
-        return self._against(given, found)
+        with cython.critical_section(self.table):
+            given = self.table.context(context)
+            self._allowed(given)
+            return self._against(given, found)
 
+    @cython.critical_section
     def _become(self, Walker other not None):
         """Take over where another stream under the same shield is."""
-        other._extend()
-        monitors = [monitor.copy() for monitor in other.monitors]
-        self.table = other.table
-        self.position = other.position
-        self.masked = other.masked
-        self.refused = other.refused
-        self.violations = other.violations
-        self.states = list(other.states)
+        with cython.critical_section(other):
+            other._extend()
+            monitors = [monitor.copy() for monitor in other.monitors]
+            self.table = other.table
+            self.position = other.position
+            self.masked = other.masked
+            self.refused = other.refused
+            self.violations = other.violations
+            self.states = list(other.states)
         self.monitors = monitors
 
+    @cython.critical_section
     def _state(self):
         """All of it: position, counters, states, monitors' snapshots."""
         self._extend()
@@ -369,6 +389,7 @@ cdef class Walker:
             tuple(monitor.snapshot() for monitor in self.monitors),
         )
 
+    @cython.critical_section
     def _set_state(self, counts, states, monitors):
         """Undo `_state`; of fewer rules than there are, the others begin.
 

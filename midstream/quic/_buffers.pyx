@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Byte ranges, and the two halves of a stream: what is sent, what is received.
 
 `SendBuffer` and `ReceiveBuffer` hold payload in pieces, each a `bytes` object, so that data passes

@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """`Recovery` and `Received`: bindings of csrc/ms_recovery.h and csrc/ms_received.h.
 
 The transport works on their `core` from compiled code; the Python methods are for tests, statistics

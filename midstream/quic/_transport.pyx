@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """The application-data half of a QUIC connection, without sockets or clocks.
 
 What runs for each packet, each frame and each acknowledgement is here; the handshake, connection
@@ -24,6 +25,11 @@ from libc.string cimport memcpy, memmove, memset
 
 from midstream.quic._buffers cimport ReceiveBuffer, SendBuffer
 from midstream.quic._recovery cimport *
+
+cdef extern from "ms_spare.h":
+    ctypedef void* ms_spare
+    void* ms_spare_take(ms_spare* slots, int n) noexcept nogil
+    bint ms_spare_give(ms_spare* slots, int n, void* buffer) noexcept nogil
 
 # Transport error codes (RFC 9000, section 20.1).
 cdef enum:
@@ -80,8 +86,8 @@ cdef uint64_t STREAMS_MAX = 1 << 60
 cdef uint64_t FORGERIES_MAX = <uint64_t>1 << 35
 
 # What one pass over packets works in. Python code runs within a pass (frames that aioquic handles,
-# the owner's callbacks, the stream factory): there another thread may take the GIL and begin a pass
-# of its own, or this thread another one. So each pass has a scratch to itself.
+# the owner's callbacks, the stream factory): there another thread may begin a pass of its own, or this
+# thread another one. So each pass has a scratch to itself.
 ctypedef struct Scratch:
     uint8_t plain[65536]  # one packet in the clear
     uint8_t work[65536 + 64]  # a run of packets to send
@@ -93,28 +99,21 @@ ctypedef struct Scratch:
 cdef enum:
     IDLE_SCRATCHES = 4
 
-cdef Scratch* idle_scratches[IDLE_SCRATCHES]
-cdef int n_idle_scratches = 0
+cdef ms_spare idle_scratches[IDLE_SCRATCHES]
 
 
-# The GIL guards the list; 130 KiB for each of 10,000 connections would be too much.
+# Shared by all: 130 KiB for each of 10,000 connections would be too much.
 cdef Scratch* take_scratch() except NULL:
-    global n_idle_scratches
-    if n_idle_scratches > 0:
-        n_idle_scratches -= 1
-        return idle_scratches[n_idle_scratches]
-    cdef Scratch* scratch = <Scratch*>malloc(sizeof(Scratch))
+    cdef Scratch* scratch = <Scratch*>ms_spare_take(idle_scratches, IDLE_SCRATCHES)
+    if scratch is NULL:
+        scratch = <Scratch*>malloc(sizeof(Scratch))
     if scratch is NULL:
         raise MemoryError("a buffer for packets")
     return scratch
 
 
 cdef void give_scratch(Scratch* scratch) noexcept:
-    global n_idle_scratches
-    if n_idle_scratches < IDLE_SCRATCHES:
-        idle_scratches[n_idle_scratches] = scratch
-        n_idle_scratches += 1
-    else:
+    if not ms_spare_give(idle_scratches, IDLE_SCRATCHES, scratch):
         free(scratch)
 
 

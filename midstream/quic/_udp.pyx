@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """`Socket`, datagrams in batches, and what routes them: bindings of csrc/ms_udp.h."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -11,6 +12,11 @@ import os
 import socket
 
 from midstream._core.errors import ArgumentValueError
+
+cdef extern from "ms_spare.h":
+    ctypedef void *ms_spare
+    void *ms_spare_take(ms_spare *slots, int n) nogil
+    bint ms_spare_give(ms_spare *slots, int n, void *buffer) nogil
 
 cdef extern from "ms_udp.h":
     enum:
@@ -76,30 +82,22 @@ cdef enum:
     #: Messages of one recvmmsg where they come joined, up to 64 datagrams in each.
     JOINED_SLOTS = 4
 
-cdef ms_udp_arena *idle_arenas[ARENAS]
-cdef int n_idle_arenas = 0
+cdef ms_spare idle_arenas[ARENAS]
 
 
-# One arena serves all sockets: 1 MiB for each of 10,000 clients would be too much. The GIL guards
-# the list; the arena in use is in nobody else's hands.
+# One arena serves all sockets: 1 MiB for each of 10,000 clients would be too much. The one in use is
+# in nobody else's hands.
 cdef ms_udp_arena *take_arena() except NULL:
-    global n_idle_arenas
-    cdef ms_udp_arena *arena
-    if n_idle_arenas > 0:
-        n_idle_arenas -= 1
-        return idle_arenas[n_idle_arenas]
-    arena = ms_udp_arena_new()
+    cdef ms_udp_arena *arena = <ms_udp_arena *>ms_spare_take(idle_arenas, ARENAS)
+    if arena == NULL:
+        arena = ms_udp_arena_new()
     if arena == NULL:
         raise MemoryError("buffers to receive datagrams into")
     return arena
 
 
 cdef void give_arena(ms_udp_arena *arena) noexcept:
-    global n_idle_arenas
-    if n_idle_arenas < ARENAS:
-        idle_arenas[n_idle_arenas] = arena
-        n_idle_arenas += 1
-    else:
+    if not ms_spare_give(idle_arenas, ARENAS, arena):
         ms_udp_arena_free(arena)
 
 

@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """`Histogram`: the binding of csrc/ms_hdr.h."""
 
 cimport cython
@@ -71,10 +72,11 @@ cdef class Histogram:
     2**32, then 8. All values below ``c * lowest`` are one octave. The object itself is about 700
     bytes. With 2 digits, 65 thousand gaps of 0 and of 0.2 ms to 4 s take less than 5 KiB.
 
-    **Threads.** Every method runs from its first to its last step under the GIL: any number of
-    threads may record into one histogram, and no count is lost. On a free-threaded build, importing
-    this module turns the GIL on. Compiled code may record without the GIL (``Histogram.add``); it
-    must then be the only one that uses the histogram: keep one per thread and `merge` them.
+    **Threads.** Every method runs from its first to its last step under the GIL, or on a
+    free-threaded build under the histogram's own lock: any number of threads may record into one
+    histogram, and no count is lost. Compiled code may record without either (``Histogram.add``); it
+    must then be the only one that uses the histogram: keep one per thread and `merge` them, which
+    also scales better than one that all wait for.
 
     References
     ----------
@@ -97,6 +99,7 @@ cdef class Histogram:
     def __cinit__(self, *args, **kwargs):
         ms_hdr_init(&self.hdr, 1, 2, 1)
 
+    @cython.critical_section
     def __init__(self, lowest=1, highest=3_600_000_000_000, significant_digits=3):
         cdef int64_t checked_lowest = check_int("lowest", lowest, low=1, high=MS_HDR_MAX_VALUE // 2)
         cdef int64_t checked_highest = check_int(
@@ -119,6 +122,7 @@ cdef class Histogram:
     @cython.binding(False)
     @cython.embedsignature(True)
     @cython.embedsignature.format("clinic")
+    @cython.critical_section
     def record(self, value, count=1):
         """Count a value.
 
@@ -140,6 +144,7 @@ cdef class Histogram:
         if status != MS_HDR_OK:
             raise_status(status)
 
+    @cython.critical_section
     def record_corrected(self, value, expected_interval_ns):
         """Count a value, and those that were not measured while it lasted.
 
@@ -183,6 +188,7 @@ cdef class Histogram:
         )
         raise_status(ms_hdr_record_corrected(&self.hdr, checked_value, interval))
 
+    @cython.critical_section
     def record_many(self, values):
         """Count each value of an array: all of them, or none where this raises.
 
@@ -214,6 +220,7 @@ cdef class Histogram:
             raise ArgumentValueError(f"values must be at least 0, got {view[bad]} at index {bad}")
         raise_status(ms_hdr_record_many(&self.hdr, &view[0], n))
 
+    @cython.critical_section
     def quantile(self, q):
         """The value below or at which a fraction `q` of all values lies.
 
@@ -237,6 +244,7 @@ cdef class Histogram:
         """
         return self.value_at(check_real("q", q, low=0.0, high=1.0), 1.0)
 
+    @cython.critical_section
     def percentile(self, p):
         """`quantile` in percent: ``percentile(99)`` is ``quantile(0.99)``.
 
@@ -267,6 +275,7 @@ cdef class Histogram:
             ms_hdr_value_at_rank(&self.hdr, max(<int64_t>rank, <int64_t>1)), self.hdr.max
         )
 
+    @cython.critical_section
     def merge(self, other):
         """Add everything that `other` counted.
 
@@ -289,8 +298,10 @@ cdef class Histogram:
                 "other must have the same lowest, highest and significant_digits "
                 f"{self.configuration()}, got {source.configuration()}"
             )
-        raise_status(ms_hdr_merge(&self.hdr, &source.hdr))
+        with cython.critical_section(source):
+            raise_status(ms_hdr_merge(&self.hdr, &source.hdr))
 
+    @cython.critical_section
     def reset(self):
         """Forget everything, and give the memory back."""
         ms_hdr_reset(&self.hdr)
@@ -299,60 +310,72 @@ cdef class Histogram:
         return (self.hdr.lowest, self.hdr.highest, self.hdr.digits)
 
     @property
+    @cython.critical_section
     def lowest(self):
         """Smallest difference that matters, as given."""
         return self.hdr.lowest
 
     @property
+    @cython.critical_section
     def highest(self):
         """Largest value with a bucket, as given."""
         return self.hdr.highest
 
     @property
+    @cython.critical_section
     def significant_digits(self):
         """Decimal digits of precision, as given."""
         return self.hdr.digits
 
     @property
+    @cython.critical_section
     def count(self):
         """How many values were recorded, `overflow` included."""
         return self.hdr.count
 
     @property
+    @cython.critical_section
     def overflow(self):
         """How many of them were above `highest`."""
         return self.hdr.overflow
 
     @property
+    @cython.critical_section
     def min(self):
         """Smallest value, exact; 0 while empty."""
         return self.hdr.min if self.hdr.count else 0
 
     @property
+    @cython.critical_section
     def max(self):
         """Largest value, exact, `overflow` included; 0 while empty."""
         return self.hdr.max if self.hdr.count else 0
 
     @property
+    @cython.critical_section
     def total(self):
         """Sum of all values, exact."""
         return (<object>self.hdr.total_high << 64) + self.hdr.total_low
 
     @property
+    @cython.critical_section
     def mean(self):
         """Exact sum over count, rounded once; 0.0 while empty."""
         return self.total / self.hdr.count if self.hdr.count else 0.0
 
     @property
+    @cython.critical_section
     def stdev(self):
         """Population standard deviation, each value taken at the middle of its bucket."""
         return ms_hdr_stdev(&self.hdr)
 
     @property
+    @cython.critical_section
     def memory_bytes(self):
         """Bytes in use: the object and its heap blocks."""
         return sizeof(Histogram) + ms_hdr_heap_bytes(&self.hdr)
 
+    @cython.critical_section
     def snapshot(self):
         """Bucket edges and counts, as `numpy.histogram` shapes them.
 
@@ -395,6 +418,7 @@ cdef class Histogram:
                     end = len(rows)
         return rows[:end]
 
+    @cython.critical_section
     def to_dict(self):
         """Everything, as a plain dict of ints, floats and lists that JSON can carry.
 
@@ -441,6 +465,7 @@ cdef class Histogram:
 
         return load_histogram(cls, data)
 
+    @cython.critical_section
     def _restore(self, smallest, largest, total, overflow_mean, overflow_m2):
         """Put the exact numbers in place of those that the buckets' lowest values gave."""
         self.hdr.min = smallest
@@ -450,6 +475,7 @@ cdef class Histogram:
         self.hdr.overflow_mean = overflow_mean
         self.hdr.overflow_m2 = overflow_m2
 
+    @cython.critical_section
     def encode(self, *, clamp_overflow=False):
         """The histogram in HdrHistogram's format V2, compressed, as base64 text.
 
@@ -528,11 +554,13 @@ cdef class Histogram:
     def __reduce__(self):
         return type(self).from_dict, (self.to_dict(),)
 
+    @cython.critical_section
     def __repr__(self):
         from midstream.scheduler._histogram_text import histogram_line
 
         return histogram_line(self)
 
+    @cython.critical_section
     def _repr_html_(self):
         from midstream.scheduler._histogram_text import histogram_html
 

@@ -4,8 +4,10 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from "<stdatomic.h>" nogil:
     ctypedef int atomic_int
+    ctypedef unsigned int atomic_uint
     int atomic_load(atomic_int *) noexcept
     void atomic_store(atomic_int *, int) noexcept
+    unsigned int atomic_fetch_add(atomic_uint *, unsigned int) noexcept
 
 cdef extern from "ms_park.h" nogil:
     ctypedef struct ms_event:
@@ -38,13 +40,14 @@ cdef extern from "ms_ring.h":
 
 
 cdef class RingQueue:
-    # The ring owns a reference to each object in it. Only threads that hold the GIL push and pop.
+    # The ring owns a reference to each object in it. Only threads that are attached to the interpreter
+    # push and pop: those with the GIL, where there is one.
     cdef ms_ring *ring
     cdef ms_event not_empty
     cdef ms_event not_full
     cdef atomic_int closed
-    cdef int patience  # looks before a thread sleeps
-    cdef unsigned int waits
+    cdef atomic_int patience  # looks before a thread sleeps
+    cdef atomic_uint waits
     cdef object member  # None: a class without objects would be invisible to the garbage collector
     cdef object __weakref__
 

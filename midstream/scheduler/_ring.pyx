@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """`RingQueue` and `HandleRing`: bindings of csrc/ms_ring.h."""
 
 from array import array
@@ -511,11 +512,11 @@ cdef class RingQueue:
     cdef int park(self, bint for_room, int64_t timeout_ns) except -1:
         """Without the GIL, wait until a look is worth while; may return for no reason."""
         cdef ms_event *event = &self.not_full if for_room else &self.not_empty
-        cdef bint probes = self.waits % PROBE == 0
-        cdef int most = MOST_LOOKS if probes else self.patience
+        cdef bint probes = atomic_fetch_add(&self.waits, 1) % PROBE == 0
+        cdef int patience = atomic_load(&self.patience)
+        cdef int most = MOST_LOOKS if probes else patience
         cdef int looks = 0
         cdef bint in_vain = True
-        self.waits += 1
         with nogil:
             while in_vain and looks < most:
                 ms_pause()
@@ -528,9 +529,9 @@ cdef class RingQueue:
                 else:
                     ms_event_leave(event)
         if not in_vain:
-            self.patience = min(MOST_LOOKS, max(self.patience, 2 * looks + 50))
+            atomic_store(&self.patience, min(<int>MOST_LOOKS, max(patience, 2 * looks + 50)))
         elif not probes:
-            self.patience -= (self.patience + 3) // 4
+            atomic_store(&self.patience, patience - (patience + 3) // 4)
         try:
             PyErr_CheckSignals()
         except BaseException:

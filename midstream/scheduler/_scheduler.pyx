@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 # cython: binding=False, embedsignature=True, embedsignature.format=clinic
 # Methods of the type itself, not function objects: 15 ns a call less.
 """`TaskQueue`: the binding of csrc/ms_sched.h, and what runs the callables in it."""
@@ -5,12 +6,15 @@
 from collections import deque
 from typing import NamedTuple
 
+cimport cython
 from cpython.array cimport array, clone, resize
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.list cimport PyList_New, PyList_SetSlice
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_Check, PyLong_CheckExact
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
+
+from midstream._core._threads cimport FREE_THREADED
 
 from midstream._core.errors import (
     AdmissionError,
@@ -21,6 +25,11 @@ from midstream._core.errors import (
 from midstream._core.validate import check_choice, check_int, check_real
 from midstream.scheduler._histogram cimport MS_HDR_OK, Histogram, ms_hdr, raise_status
 
+
+cdef extern from "<stdatomic.h>":
+    ctypedef int atomic_int
+    int atomic_load(atomic_int *) noexcept nogil
+    void atomic_store(atomic_int *, int) noexcept nogil
 
 cdef extern from "ms_sched.h":
     ctypedef struct ms_event:
@@ -211,8 +220,8 @@ cdef class TaskQueue:
     """What `midstream.scheduler.Scheduler` is made of; use that."""
 
     cdef ms_sched *s
-    cdef unsigned lanes  # that next() hands out
-    cdef int state
+    cdef atomic_int lanes  # that next() hands out
+    cdef atomic_int state
     cdef int forks
     cdef bint admission
     cdef readonly object capacity
@@ -220,6 +229,8 @@ cdef class TaskQueue:
     cdef readonly str overload
     cdef readonly object failures
     cdef object on_change  # called when there may be something new; None where nobody waits
+    # Whether it is there. Who waits sets it and then looks; who brings something looks at it after.
+    cdef atomic_int watched
     cdef object __weakref__
 
     def __cinit__(self, *args, **kwargs):
@@ -247,7 +258,7 @@ cdef class TaskQueue:
         self.capacity, self.policy, self.overload = slots, policy, overload
         self.failures = failures
         self.admission = m > 0
-        self.lanes = HANDED_LANE if calls else ALL_LANES
+        atomic_store(&self.lanes, HANDED_LANE if calls else ALL_LANES)
 
     def __dealloc__(self):
         if self.s != NULL:
@@ -268,8 +279,15 @@ cdef class TaskQueue:
                 return total
 
     cdef int changed(self) except -1:
-        if self.on_change is not None:
-            self.on_change()
+        if atomic_load(&self.watched):
+            self.tell()
+        return 0
+
+    cdef int tell(self) except -1:
+        with cython.critical_section(self):
+            on_change = self.on_change
+        if on_change is not None:
+            on_change()
         return 0
 
     cdef int settle(self, object payload, int status, void *evicted) except -1:
@@ -297,8 +315,8 @@ cdef class TaskQueue:
         cdef int status = ms_sched_submit(self.s, r, &handle, &evicted)
         if status != MS_SCHED_OK or evicted != NULL:
             self.settle(payload, status, evicted)
-        if self.on_change is not None:
-            self.on_change()
+        if atomic_load(&self.watched):
+            self.tell()
         return handle
 
     def schedule(
@@ -415,7 +433,8 @@ cdef class TaskQueue:
         read_times(&r, at_ns, period_ns, cost_ns)
         # To iterate over a sequence may run code that changes the caller's list; from here on, nothing
         # else does.
-        cdef bint copied = many_levels or many_deadlines or type(payloads) is not list
+        cdef bint copied = (many_levels or many_deadlines or type(payloads) is not list
+                            or FREE_THREADED)
         cdef list items = listed("payloads", payloads) if copied else payloads
         cdef Py_ssize_t n = len(items), i
         cdef array deadlines = int64s("deadline_ns", deadline_ns, n) if many_deadlines else None
@@ -495,11 +514,11 @@ cdef class TaskQueue:
         about 50 ns.
         """
         cdef void *payload
-        if ms_sched_take(self.s, self.lanes, &payload, 1) == 0:
+        if ms_sched_take(self.s, atomic_load(&self.lanes), &payload, 1) == 0:
             return None
         taken = ms_owned(payload)
-        if self.on_change is not None:
-            self.on_change()  # a periodic task waits again: sleepers may not know of its time
+        if atomic_load(&self.watched):
+            self.tell()  # a periodic task waits again: sleepers may not know of its time
         return taken
 
     def next_many(self, n):
@@ -525,12 +544,12 @@ cdef class TaskQueue:
         cdef Py_ssize_t taken = 0
         if limit > 0:
             taken = ms_sched_take(
-                self.s, self.lanes, <void **>PySequence_Fast_ITEMS(payloads), limit
+                self.s, atomic_load(&self.lanes), <void **>PySequence_Fast_ITEMS(payloads), limit
             )
         if taken < limit:
             PyList_SetSlice(payloads, taken, limit, [])
-        if taken and self.on_change is not None:
-            self.on_change()
+        if taken:
+            self.changed()
         return payloads
 
     def next_wait(self, timeout=None):
@@ -553,19 +572,19 @@ cdef class TaskQueue:
         """
         cdef int64_t until = until_ns_of(timeout)
         cdef void *payload
-        cdef unsigned event = ANY if self.lanes == ALL_LANES else HANDED
+        cdef unsigned event = ANY if atomic_load(&self.lanes) == ALL_LANES else HANDED
         cdef size_t ready, waiting
         cdef int64_t due
-        while ms_sched_take(self.s, self.lanes, &payload, 1) == 0:
+        while ms_sched_take(self.s, atomic_load(&self.lanes), &payload, 1) == 0:
             ms_event_prepare(&self.s.work[event])
-            ms_sched_look(self.s, self.lanes, &ready, &waiting, &due)
-            if ready == 0 and self.state != OPEN:
+            ms_sched_look(self.s, atomic_load(&self.lanes), &ready, &waiting, &due)
+            if ready == 0 and atomic_load(&self.state) != OPEN:
                 ms_event_leave(&self.s.work[event])
                 return None
             if not self.sleep(event, ready, due, until):
                 return None
         taken = ms_owned(payload)
-        ms_sched_look(self.s, self.lanes, &ready, &waiting, &due)
+        ms_sched_look(self.s, atomic_load(&self.lanes), &ready, &waiting, &due)
         if ready:  # the wake-up that was taken may have been for this one
             ms_event_raise(&self.s.work[event], 1)
         self.changed()
@@ -614,8 +633,8 @@ cdef class TaskQueue:
             `Exception` is counted and kept in `failures`.
         """
         cdef int64_t until = until_ns_of(timeout)
-        if self.lanes == ALL_LANES:  # no workers, whose state this would be
-            self.state = OPEN
+        if atomic_load(&self.lanes) == ALL_LANES:  # no workers, whose state this would be
+            atomic_store(&self.state, OPEN)
         return self.serve(until, False)
 
     cdef Py_ssize_t serve(self, int64_t until, bint worker) except -1:
@@ -624,7 +643,7 @@ cdef class TaskQueue:
         cdef size_t ready, waiting
         cdef int64_t due, now, turn = ms_clock_ns()
         cdef int forks = self.forks
-        while self.state != STOPPING:
+        while atomic_load(&self.state) != STOPPING:
             if ms_sched_begin(self.s, CALLED, &taken):
                 now = self.call(&taken, worker)
                 done += 1
@@ -639,7 +658,7 @@ cdef class TaskQueue:
                 continue
             ms_event_prepare(&self.s.work[CALLED])
             ms_sched_look(self.s, CALLED_LANE, &ready, &waiting, &due)
-            if ready == 0 and (self.state != OPEN or not (worker or waiting)):
+            if ready == 0 and (atomic_load(&self.state) != OPEN or not (worker or waiting)):
                 ms_event_leave(&self.s.work[CALLED])
                 break
             if not self.sleep(CALLED, ready, due, until):
@@ -672,7 +691,7 @@ cdef class TaskQueue:
 
     def _set_state(self, stopping, drain):
         """Open, or let workers and waiters end: at once, or when nothing is ready."""
-        self.state = OPEN if not stopping else DRAINING if drain else STOPPING
+        atomic_store(&self.state, OPEN if not stopping else DRAINING if drain else STOPPING)
         cdef unsigned event
         if stopping:
             for event in range(3):
@@ -681,30 +700,33 @@ cdef class TaskQueue:
 
     @property
     def _stopped(self):
-        return self.state != OPEN
+        return atomic_load(&self.state) != OPEN
 
     @property
     def _stops_at_once(self):
-        return self.state == STOPPING
+        return atomic_load(&self.state) == STOPPING
 
     def _set_calls(self, calls):
-        self.lanes = HANDED_LANE if calls else ALL_LANES
+        atomic_store(&self.lanes, HANDED_LANE if calls else ALL_LANES)
 
+    @cython.critical_section
     def _set_on_change(self, on_change):
         self.on_change = on_change
+        atomic_store(&self.watched, on_change is not None)
 
     def _forked(self):
         ms_sched_forked(self.s)
         self.forks += 1
-        self.state = OPEN
-        self.lanes = ALL_LANES
+        atomic_store(&self.state, OPEN)
+        atomic_store(&self.lanes, ALL_LANES)
         self.on_change = None
+        atomic_store(&self.watched, False)
 
     def _due_ns(self):
         """When to look again: 0 if something is ready, None if nothing is to be expected."""
         cdef size_t ready, waiting
         cdef int64_t due
-        ms_sched_look(self.s, self.lanes, &ready, &waiting, &due)
+        ms_sched_look(self.s, atomic_load(&self.lanes), &ready, &waiting, &due)
         if ready:
             return 0
         return due if waiting else None

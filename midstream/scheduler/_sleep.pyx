@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Exact waking: the binding of csrc/ms_sleep.h."""
 
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact

@@ -1,5 +1,7 @@
+# cython: freethreading_compatible=True
 """JSON that arrives in pieces: every value as soon as no further character can change it."""
 
+cimport cython
 from cpython.unicode cimport (
     PyUnicode_DATA,
     PyUnicode_GET_LENGTH,
@@ -82,11 +84,9 @@ cdef class ArgumentReader:
     """
 
     cdef readonly dict fixed
-    cdef readonly list new
     cdef readonly list duplicates
-    cdef readonly object value
-    cdef readonly object malformed
-    cdef readonly object first
+    cdef list new_
+    cdef object value_, malformed_, first_
     cdef readonly bint complete
     cdef readonly Py_ssize_t n_chars
     cdef Py_ssize_t max_chars, max_depth, max_fixed
@@ -110,7 +110,7 @@ cdef class ArgumentReader:
         self.max_depth = max_depth
         self.max_fixed = max_fixed
         self.fixed = {}
-        self.new = []
+        self.new_ = []
         self.duplicates = []
         self.containers = []
         self.prefixes = []
@@ -118,7 +118,30 @@ cdef class ArgumentReader:
         self.parts = []
         self.state = VALUE
 
+    # Not attributes: whoever reads one must not lose it to a `feed` in between.
+
     @property
+    @cython.critical_section
+    def new(self):
+        return self.new_
+
+    @property
+    @cython.critical_section
+    def value(self):
+        return self.value_
+
+    @property
+    @cython.critical_section
+    def malformed(self):
+        return self.malformed_
+
+    @property
+    @cython.critical_section
+    def first(self):
+        return self.first_
+
+    @property
+    @cython.critical_section
     def open_string(self):
         """Path of the string being read and its text so far; None where none is read."""
         if self.is_key or not STRING <= self.state <= HEX:
@@ -128,15 +151,18 @@ cdef class ArgumentReader:
         return self.path(), self.parts[0] if self.parts else ""
 
     @property
+    @cython.critical_section
     def is_empty(self):
         """Whether nothing but white space came."""
         return self.state == VALUE and not self.containers
 
     @property
+    @cython.critical_section
     def would_complete(self):
         """Whether the text is a whole value if nothing follows, as a number may be."""
         return not self.containers and (self.state == DONE or number_is_whole(self.state))
 
+    @cython.critical_section
     def feed(self, str text not None):
         """Take the next piece.
 
@@ -152,8 +178,8 @@ cdef class ArgumentReader:
         cdef int state = self.state
         cdef Py_ssize_t base = self.n_chars
 
-        if self.new:
-            self.new = []
+        if self.new_:
+            self.new_ = []
         if state == BAD:
             self.n_chars += n
             return False
@@ -306,11 +332,12 @@ cdef class ArgumentReader:
             return self.fail(base + n, text, f"more than {self.max_chars} characters")
         self.n_chars = base + n
         return (
-            bool(self.new)
+            bool(self.new_)
             or self.complete != was_complete
             or len(self.duplicates) != n_duplicates
         )
 
+    @cython.critical_section
     def finish(self):
         """Take note that nothing follows.
 
@@ -319,8 +346,8 @@ cdef class ArgumentReader:
         bool
             As `feed`.
         """
-        if self.new:
-            self.new = []
+        if self.new_:
+            self.new_ = []
         if self.state == BAD or self.state == DONE:
             return False
         if self.is_empty:
@@ -332,7 +359,7 @@ cdef class ArgumentReader:
         if STRING <= self.state <= HEX:
             expected = "the end of a string"
         self.state = BAD
-        self.malformed = f"character {self.n_chars}: ends where {expected} is due"
+        self.malformed_ = f"character {self.n_chars}: ends where {expected} is due"
         return True
 
     # Strings.
@@ -417,7 +444,7 @@ cdef class ArgumentReader:
 
     cdef int put(self, value) except -1:
         if not self.depth:
-            self.value = value
+            self.value_ = value
             self.complete = True
             self.state = DONE
             return 0
@@ -425,7 +452,7 @@ cdef class ArgumentReader:
         if not self.again and len(self.fixed) < self.max_fixed:
             path = self.path()
             self.fixed[path] = value
-            self.new.append(path)
+            self.new_.append(path)
         container = self.containers[self.depth - 1]
         if type(container) is list:
             (<list>container).append(value)
@@ -449,10 +476,10 @@ cdef class ArgumentReader:
         self.n_chars += len(text)
         self.state = BAD
         if self.complete:
-            self.first = (self.value, at)
+            self.first_ = (self.value_, at)
         self.complete = False
-        self.value = None
-        self.malformed = f"character {at}: {message}"
+        self.value_ = None
+        self.malformed_ = f"character {at}: {message}"
         self.containers.clear()
         self.prefixes.clear()
         self.keys.clear()

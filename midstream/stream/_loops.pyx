@@ -1,5 +1,7 @@
+# cython: freethreading_compatible=True
 """Text to tokens to findings: the part of loop detection that sees every character."""
 
+cimport cython
 from cpython.unicode cimport (
     PyUnicode_DATA,
     PyUnicode_GET_LENGTH,
@@ -243,6 +245,7 @@ cdef class LoopScanner:
         free(self.tail)
         ms_near_free(&self.near)
 
+    @cython.critical_section
     def shrink(self):
         """Give memory back: look for periods half as long from here on.
 
@@ -260,6 +263,7 @@ cdef class LoopScanner:
         self.grew = 0
         return True
 
+    @cython.critical_section
     def feed(self, str text not None):
         """Take the next piece of text.
 
@@ -297,6 +301,7 @@ cdef class LoopScanner:
             self.known_memory = memory
         return self.drain()
 
+    @cython.critical_section
     def finish(self):
         """Say that the text is over: its last token is whole now.
 
@@ -316,6 +321,7 @@ cdef class LoopScanner:
         return self.drain()
 
     @property
+    @cython.critical_section
     def memory_bytes(self):
         """Bytes held by this scanner and its detectors (int)."""
         return self.memory()

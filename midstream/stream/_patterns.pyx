@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Many patterns over a text in pieces: automata that are built as the text asks for them.
 
 Per pattern, the threads of a Pike machine in order of preference, which is what `re` prefers, and
@@ -7,6 +8,7 @@ move them (tagged automata, Laurikari 2000, of the one tag that is needed). The 
 patterns together form one of the scanner: a table gives the next, and says what to do on the way.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc, PyMem_Realloc
 from cpython.unicode cimport (
@@ -338,7 +340,8 @@ cdef class PatternTable:
 
     Notes
     -----
-    Any number of threads may scan with one.
+    Any number of threads may scan with one: each takes its turn, under the GIL or, where there is
+    none, under the table's own lock.
     """
 
     cdef tuple parts
@@ -397,10 +400,12 @@ cdef class PatternTable:
         PyMem_Free(self.sources)
 
     @property
+    @cython.critical_section
     def memory_bytes(self):
         """Bytes of the states met and of the classes of characters, about."""
         return self.state_bytes() + self.n_pages * 512 + PAGES * sizeof(void *)
 
+    @cython.critical_section
     def empties(self):
         """Names of the patterns that may match without a character."""
         cdef Part part
@@ -650,7 +655,8 @@ cdef class PatternScanner:
         self.found = <Found *>PyMem_Calloc(max(self.n_parts, 1), sizeof(Found))
         if self.found == NULL:
             raise MemoryError
-        self.begin()
+        with cython.critical_section(table):
+            self.begin()
 
     def __dealloc__(self):
         cdef int i
@@ -668,11 +674,12 @@ cdef class PatternScanner:
 
     def reset(self):
         """Be as new: the next character is the first of a text."""
-        self.enter()
-        try:
-            self.begin()
-        finally:
-            self.busy = False
+        with cython.critical_section(self, self.table):
+            self.enter()
+            try:
+                self.begin()
+            finally:
+                self.busy = False
 
     cdef int begin(self) except -1:
         cdef PatternTable table = self.table
@@ -698,6 +705,7 @@ cdef class PatternScanner:
         return 0
 
     @property
+    @cython.critical_section
     def memory_bytes(self):
         """Bytes of this scanner, without what all of a set share."""
         cdef int i
@@ -707,6 +715,7 @@ cdef class PatternScanner:
         return total
 
     @property
+    @cython.critical_section
     def held(self):
         """How many characters at the end may still be part of a match."""
         cdef int64_t first = self.n_chars
@@ -722,6 +731,7 @@ cdef class PatternScanner:
                 first = found.start
         return self.n_chars - first
 
+    @cython.critical_section
     def holding(self):
         """What may still become a match from furthest back: its name and start, or None."""
         cdef int64_t first = self.n_chars
@@ -741,6 +751,7 @@ cdef class PatternScanner:
         part = self.table.parts[holder]
         return part.name, first
 
+    @cython.critical_section
     def under_way(self):
         """Matches that are certain, but not where they end: ``(name, start)`` each."""
         cdef int i
@@ -756,11 +767,12 @@ cdef class PatternScanner:
 
     def feed(self, str text not None):
         """Take the next piece; the matches that it decided, in that order."""
-        self.enter()
-        try:
-            return self.scan(text)
-        finally:
-            self.busy = False
+        with cython.critical_section(self, self.table):
+            self.enter()
+            try:
+                return self.scan(text)
+            finally:
+                self.busy = False
 
     cdef object scan(self, str text):
         cdef Py_ssize_t n, i, stop
@@ -853,11 +865,12 @@ cdef class PatternScanner:
 
     def finish(self):
         """Take note that the text is over, and be as new; the matches that its end decides."""
-        self.enter()
-        try:
-            return self.close()
-        finally:
-            self.busy = False
+        with cython.critical_section(self, self.table):
+            self.enter()
+            try:
+                return self.close()
+            finally:
+                self.busy = False
 
     cdef object close(self):
         cdef int i

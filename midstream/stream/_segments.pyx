@@ -1,5 +1,7 @@
+# cython: freethreading_compatible=True
 """Text to segments with features, the same however the text is cut into pieces."""
 
+cimport cython
 from cpython.unicode cimport (
     PyUnicode_DATA,
     PyUnicode_GET_LENGTH,
@@ -144,15 +146,18 @@ cdef class Segmenter:
         free(self.slots)
 
     @property
+    @cython.critical_section
     def memory_bytes(self):
         """Bytes held (int)."""
         return self.n_slots * sizeof(Slot) + (BITS // 8 if self.collects else 0)
 
     @property
+    @cython.critical_section
     def vocabulary(self):
         """All words so far, as bits by their hash: bytes of 8,192; None where none are collected."""
         return bytes(self.own) if self.collects else None
 
+    @cython.critical_section
     def feed(self, str text not None):
         """Take the next piece of text.
 
@@ -169,6 +174,7 @@ cdef class Segmenter:
             self.take(PyUnicode_READ(width, data, i))
         return self.drain()
 
+    @cython.critical_section
     def skip(self, uint64_t n_chars):
         """Pass over `n_chars` characters unseen; the segment that had begun is forgotten."""
         self.kind = NONE
@@ -178,6 +184,7 @@ cdef class Segmenter:
         self.n_chars += n_chars
         self.clear()
 
+    @cython.critical_section
     def finish(self):
         """Say that the text is over: its last token and segment are whole now."""
         self.close_token()

@@ -1,3 +1,4 @@
+# cython: freethreading_compatible=True
 """Binding of csrc/ms_spots: means of the parts of a picture."""
 
 from libc.stdint cimport uint8_t, uint16_t
