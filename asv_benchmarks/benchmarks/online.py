@@ -50,4 +50,4 @@ class Report:
         self.online.snapshot()
 
     def time_restore(self, dim, window, stream):
-        Online.restore(self.online.snapshot())
+        Online.from_snapshot(self.online.snapshot())

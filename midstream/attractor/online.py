@@ -7,12 +7,14 @@ import itertools
 import math
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from midstream._core.deprecation import warn_deprecated
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.validate import check_int, check_real
 from midstream.attractor._checks import Floats, as_array
@@ -105,6 +107,21 @@ class Regime:
     def _repr_html_(self) -> str:
         rows = "".join(f"<li>{html.escape(reason)}</li>" for reason in self.reasons)
         return f"<b>{html.escape(str(self))}</b><ul>{rows}</ul>"
+
+
+class _Restore:
+    """`restore` of an object, as everywhere; of the class, what is `from_snapshot` now."""
+
+    def __get__(self, online: Online | None, owner: type[Online]) -> Callable[[bytes], Any]:
+        if online is None:
+
+            def restore(snapshot: bytes) -> Online:
+                warn_deprecated("Online.restore of the class", "Online.from_snapshot", "0.2")
+                return owner.from_snapshot(snapshot)
+
+            restore.__doc__ = "Deprecated: `Online.from_snapshot`."
+            return restore
+        return online._restore
 
 
 class Online(Window):
@@ -335,7 +352,7 @@ class Online(Window):
         -------
         bytes
             Arguments and points of the window, with a version and a checksum; the same on every
-            machine. `restore` continues bit for bit.
+            machine. `restore` and `from_snapshot` continue bit for bit.
         """
         *counts, radius, ratio = self._settings
         points = self.points()
@@ -355,8 +372,8 @@ class Online(Window):
         return body + struct.pack("<I", zlib.crc32(body))
 
     @classmethod
-    def restore(cls, snapshot: bytes) -> Self:
-        """Make what `snapshot` was taken of.
+    def from_snapshot(cls, snapshot: bytes) -> Self:
+        """Make what `snapshot` was taken of, with the same arguments.
 
         Parameters
         ----------
@@ -370,7 +387,47 @@ class Online(Window):
         ------
         ArgumentTypeError, ArgumentValueError
             No snapshot, a damaged one, or one of a later version.
+
+        See Also
+        --------
+        restore : into an object that is there.
         """
+        arguments, points, n_seen = cls._read(snapshot)
+        self = cls(**arguments)
+        self._push_many(points)
+        self._set_seen(n_seen)
+        return self
+
+    def _restore(self, snapshot: bytes) -> None:
+        """Become what `snapshot` was taken of.
+
+        Parameters
+        ----------
+        snapshot : bytes-like
+            Of an `Online` with the same arguments.
+
+        Raises
+        ------
+        ArgumentTypeError, ArgumentValueError
+            No snapshot, a damaged one, one of a later version or of other arguments. Nothing was
+            changed.
+        """
+        arguments, points, n_seen = self._read(snapshot)
+        other = type(self)(**arguments)
+        if other._identity() != self._identity():
+            raise ArgumentValueError(
+                f"snapshot must be of the same arguments {self._identity()}, got one of "
+                f"{other._identity()}"
+            )
+        self.reset()
+        self._push_many(points)
+        self._set_seen(n_seen)
+
+    restore = _Restore()
+
+    @staticmethod
+    def _read(snapshot: bytes) -> tuple[dict[str, Any], Floats, int]:
+        """Arguments, the points of the window, and how many were seen."""
         try:
             data = bytes(memoryview(snapshot))
         except TypeError:
@@ -401,31 +458,29 @@ class Online(Window):
         ) = HEADER.unpack_from(data)
         if len(data) != HEADER.size + 8 * n * dim + 4 or n > min(window, n_seen):
             raise ArgumentValueError("snapshot is damaged: it holds another number of points")
-        self = cls(
-            dim,
-            window,
-            dt=dt,
-            emb_dim=emb_dim,
-            delay=delay,
-            theiler=theiler,
-            radius=None if radius < 0 else radius,
-            relative_radius=ratio,
-            order=order,
-            min_line=min_line,
-        )
         points = np.frombuffer(data, dtype="<f8", count=n * dim, offset=HEADER.size)
-        self._push_many(np.array(points, dtype=np.float64).reshape(n, dim))
-        self._set_seen(n_seen)
-        return self
+        arguments = {
+            "dim": dim,
+            "window": window,
+            "dt": dt,
+            "emb_dim": emb_dim,
+            "delay": delay,
+            "theiler": theiler,
+            "radius": None if radius < 0 else radius,
+            "relative_radius": ratio,
+            "order": order,
+            "min_line": min_line,
+        }
+        return arguments, np.array(points, dtype=np.float64).reshape(n, dim), n_seen
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self).restore, (self.snapshot(),)
+        return type(self).from_snapshot, (self.snapshot(),)
 
     def __copy__(self) -> Self:
-        return type(self).restore(self.snapshot())
+        return type(self).from_snapshot(self.snapshot())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return type(self).restore(self.snapshot())
+        return type(self).from_snapshot(self.snapshot())
 
     def __repr__(self) -> str:
         return f"<Online dim={self.dim} window={self.window} n_seen={self.n_seen}>"

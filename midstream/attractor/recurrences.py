@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from midstream._core._poll import Poll
 from midstream._core.blocks import in_blocks, worker_count
+from midstream._core.deprecation import deprecated
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.memory import check_memory
 from midstream._core.progress import Progress, as_progress
@@ -433,9 +434,17 @@ class RQA:
     vertical: NDArray[np.int64] = field(repr=False, compare=False)
     times: NDArray[np.int64] = field(repr=False, compare=False)
 
-    def as_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, float]:
         """The measures by their names in the literature."""
         return {name: getattr(self, attribute) for name, attribute in _NAMES.items()}
+
+    @deprecated("to_dict()", "0.2")
+    def as_dict(self) -> dict[str, float]:
+        """`to_dict`, by an older name.
+
+        .. deprecated:: 0.2
+        """
+        return self.to_dict()
 
     def __getitem__(self, name: str) -> float:
         try:
@@ -446,7 +455,7 @@ class RQA:
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr><th>{name}</th><td>{value:.6g}</td></tr>"
-            for name, value in self.as_dict().items()
+            for name, value in self.to_dict().items()
         )
         return f"<b>recurrence quantification of {self.n} vectors</b><table>{rows}</table>"
 

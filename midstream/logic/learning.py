@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from midstream._core.deprecation import renamed_arguments
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, UndecidedError
 from midstream._core.memory import available_bytes, human_bytes
 from midstream._core.validate import check_choice, check_int
@@ -196,6 +197,7 @@ def _first(found: Learned) -> Formula | None:
     return found.formulas[0] if found.formulas else None
 
 
+@renamed_arguments("0.2", limit="max_formulas")
 def learn_all(
     positive: Iterable[Trace | Columns],
     negative: Iterable[Trace | Columns],
@@ -206,7 +208,7 @@ def learn_all(
     max_errors: int = 0,
     timeout_s: float | None = None,
     memory_bytes: int | None = None,
-    limit: int = 1000,
+    max_formulas: int = 1000,
 ) -> Learned:
     """Find all of the smallest formulas that separate two sets of traces.
 
@@ -214,7 +216,7 @@ def learn_all(
     ----------
     positive, negative, max_size, atoms, operators, max_errors, timeout_s, memory_bytes
         As for `learn`.
-    limit : int
+    max_formulas : int, default 1000
         Most formulas that are returned; all are counted.
 
     Returns
@@ -239,9 +241,9 @@ def learn_all(
     >>> found.formulas, found.size, found.n_solutions
     ((Formula('a'),), 1, 1)
     """
-    limit = check_int("limit", limit, low=1, high=10_000_000)
+    most = check_int("max_formulas", max_formulas, low=1, high=10_000_000)
     return _learn_all(
-        positive, negative, max_size, atoms, operators, max_errors, timeout_s, memory_bytes, limit
+        positive, negative, max_size, atoms, operators, max_errors, timeout_s, memory_bytes, most
     )
 
 

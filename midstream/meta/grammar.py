@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self, SupportsIndex
 import numpy as np
 import numpy.typing as npt
 
+from midstream._core.deprecation import renamed_arguments
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream._core.snapshots import sealed, unsealed
 from midstream._core.validate import check_int
@@ -286,24 +287,25 @@ class Grammar(Core):
             return flat.expand(0)
         return flat.expand(int(self._numbers("rule", rule, flat)[0]))
 
-    def rules(self, most: SupportsIndex | None = None) -> list[Rule]:
+    @renamed_arguments("0.2", most="max_rules")
+    def rules(self, max_rules: SupportsIndex | None = None) -> list[Rule]:
         """The rules.
 
         Parameters
         ----------
-        most : int, optional
+        max_rules : int, optional
             Only so many, those with the largest gain; the longer, then the earlier of equal ones.
 
         Returns
         -------
         list of Rule
-            Where `most` is left out, each rule before those that it uses: those that the top level
-            uses come first, from left to right.
+            Where `max_rules` is left out, each rule before those that it uses: those that the top
+            level uses come first, from left to right.
 
         Raises
         ------
         ArgumentTypeError, ArgumentValueError
-            `most` is no integer or negative.
+            `max_rules` is no integer or negative.
 
         Notes
         -----
@@ -320,9 +322,9 @@ class Grammar(Core):
         b'bc' 2 3
         """
         flat = self._flat()
-        if most is None:
+        if max_rules is None:
             return self._made(flat, range(1, flat.n_rules + 1))
-        return self._made(flat, self._largest(flat, check_int("most", most, low=0)))
+        return self._made(flat, self._largest(flat, check_int("max_rules", max_rules, low=0)))
 
     def top(self) -> list[Part]:
         """The top level: how the retained sequence reads in rules.
@@ -534,12 +536,15 @@ class Grammar(Core):
 
     # ---- pictures ----
 
-    def to_dot(self, most: SupportsIndex = 40, *, label: Callable[[int], str] | None = None) -> str:
+    @renamed_arguments("0.2", most="max_rules")
+    def to_dot(
+        self, max_rules: SupportsIndex = 40, *, label: Callable[[int], str] | None = None
+    ) -> str:
         """The hierarchy as a graph in the language of Graphviz.
 
         Parameters
         ----------
-        most : int, default 40
+        max_rules : int, default 40
             Rules to draw: those with the largest gain.
         label : callable, optional
             Text of a symbol; by default its number.
@@ -553,7 +558,7 @@ class Grammar(Core):
         Raises
         ------
         ArgumentTypeError, ArgumentValueError
-            `most` is no integer or negative, or `label` cannot be called.
+            `max_rules` is no integer or negative, or `label` cannot be called.
 
         Examples
         --------
@@ -571,7 +576,7 @@ class Grammar(Core):
         if label is not None and not callable(label):
             raise ArgumentTypeError(f"label must be callable, got {label!r:.40}")
         text = str if label is None else label
-        limit = check_int("most", most, low=0)
+        limit = check_int("max_rules", max_rules, low=0)
         flat = self._flat()
         numbers = sorted(self._largest(flat, limit))
         drawn = {number: f"R{place}" for place, number in enumerate(numbers, 1)}

@@ -145,8 +145,8 @@ def test_restored_ones_continue_bit_for_bit(n):
     online = Online(3, 64, dt=0.5, theiler=4, order=3, min_line=3, radius=2.0, delay=2, emb_dim=2)
     online.update_many(points[:n])
     copies = [
-        Online.restore(online.snapshot()),
-        Online.restore(bytearray(online.snapshot())),
+        Online.from_snapshot(online.snapshot()),
+        Online.from_snapshot(bytearray(online.snapshot())),
         pickle.loads(pickle.dumps(online)),
         copy.copy(online),
         copy.deepcopy(online),
@@ -177,10 +177,31 @@ def test_snapshots_that_are_none_are_refused():
         (later, "version 1, got 9"),
     ):
         with pytest.raises(ValueError, match=words) as caught:
-            Online.restore(bad)
+            Online.from_snapshot(bad)
         assert isinstance(caught.value, MidstreamError)
     with pytest.raises(TypeError, match="must be bytes, got list"):
-        Online.restore([1])
+        Online.from_snapshot([1])
+
+
+def test_an_object_becomes_what_a_snapshot_of_its_kind_was_taken_of():
+    online, other = Online(2, 40, dt=0.5), Online(2, 40, dt=0.5)
+    online.update_many(RNG.normal(size=(50, 2)))
+    other.update((1.0, 2.0))
+    before = other.snapshot()
+    for bad in (Online(2, 41).snapshot(), Online(2, 40).snapshot(), online.snapshot()[:-1]):
+        with pytest.raises(ValueError, match="snapshot"):
+            other.restore(bad)
+        assert other.snapshot() == before
+    assert other.restore(online.snapshot()) is None
+    assert other.snapshot() == online.snapshot()
+
+
+def test_to_restore_from_the_class_is_the_old_way():
+    online = Online(2, 40)
+    online.update((1.0, 2.0))
+    with pytest.warns(DeprecationWarning, match=r"use Online\.from_snapshot") as seen:
+        assert Online.restore(online.snapshot()).snapshot() == online.snapshot()
+    assert seen[0].filename == __file__
 
 
 FORMS = {

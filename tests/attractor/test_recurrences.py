@@ -72,7 +72,7 @@ def test_lines_are_those_of_the_matrix(seed: int) -> None:
     assert (plot.matrix() == near).all()
     for l_min, v_min, border in ((1, 1, 0), (2, 3, 5), (3, 2, 10)):
         ours = plot.rqa(l_min=l_min, v_min=v_min, border=border)
-        same(ours.as_dict(), reference.measures(near, theiler, l_min, v_min, border))
+        same(ours.to_dict(), reference.measures(near, theiler, l_min, v_min, border))
     kept = reference.outside(near, theiler)
     assert ours.points == kept.sum()
     assert plot.rate == ours.rr
@@ -91,7 +91,7 @@ def test_lengths_around_words(n: int) -> None:
         plot = recurrence(values, threshold=0.5)
         near = abs(values[:, None] - values) <= 0.5
         assert (plot.matrix() == near).all()
-        same(plot.rqa().as_dict(), reference.measures(near, 0, 2, 2, 10))
+        same(plot.rqa().to_dict(), reference.measures(near, 0, 2, 2, 10))
 
 
 @pytest.mark.parametrize(("emb_dim", "delay"), [(2, 63), (2, 64), (3, 65), (5, 32), (9, 7)])
@@ -100,7 +100,7 @@ def test_shifts_around_words(emb_dim: int, delay: int) -> None:
     plot = recurrence(x, emb_dim=emb_dim, delay=delay, threshold=2.0, theiler=3)
     near = reference.matrix(x, emb_dim, delay, 2.0, "max")
     assert (plot.matrix() == near).all()
-    same(plot.rqa().as_dict(), reference.measures(near, 3, 2, 2, 10))
+    same(plot.rqa().to_dict(), reference.measures(near, 3, 2, 2, 10))
 
 
 def test_embeddings_of_any_size_are_the_same() -> None:
@@ -170,7 +170,7 @@ def test_samples_in_gaps_recur_nowhere() -> None:
     assert ours.rr == reference.outside(near, 1).sum() / 2 / pairs
     assert plot.rate == ours.rr
     expected = reference.measures(near, 1, 2, 2, 10)
-    same({**ours.as_dict(), "RR": 0.0}, {**expected, "RR": 0.0})
+    same({**ours.to_dict(), "RR": 0.0}, {**expected, "RR": 0.0})
     by_rate = recurrence(x, recurrence_rate=0.1, nan_policy="omit")
     assert by_rate.rate == pytest.approx(0.1, abs=1e-3)
 
@@ -347,3 +347,9 @@ def test_the_binding_refuses_what_the_kernel_cannot_take() -> None:
     for first, stop in ((-1, 2), (5, 4), (0, 11)):
         with pytest.raises(IndexError):
             lines.bits(first, stop)
+
+
+def test_the_older_name_of_to_dict_works_and_warns():
+    plot = recurrence(np.arange(30.0), threshold=1.5)
+    with pytest.warns(DeprecationWarning, match=r"use to_dict\(\)"):
+        assert plot.rqa().as_dict() == plot.rqa().to_dict()

@@ -137,7 +137,7 @@ def test_all_solutions_are_solutions() -> None:
         assert formula.size == found.size
         assert all(temporal.evaluate(formula, trace)[0] for trace in positive)
         assert not any(temporal.evaluate(formula, trace)[0] for trace in negative)
-    few = learn_all(positive, negative, 8, limit=1)
+    few = learn_all(positive, negative, 8, max_formulas=1)
     assert few.formulas == found.formulas[:1]
     assert few.n_solutions == found.n_solutions
     assert learn(positive, negative, 8) is found.formulas[0]
