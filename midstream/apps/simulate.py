@@ -34,7 +34,7 @@ def serve(
     json_lines: bool,
     color: bool,
 ) -> int:
-    """Serve simulated streams as OpenAI's and Anthropic's APIs do, until a signal comes.
+    """Serve simulated streams as OpenAI, Anthropic and Ollama do, until a signal comes.
 
     SIGINT and SIGTERM let streams go on for `drain_s` seconds; a second signal cuts them.
 

@@ -67,7 +67,7 @@ def simulate(
     config: opt.Config = None,
     show_config: opt.ShowConfig = False,
 ) -> None:
-    """Serve simulated models as OpenAI's and Anthropic's APIs do: no key, no network, no cost.
+    """Serve simulated models as OpenAI, Anthropic and Ollama do: no key, no network, no cost.
 
     Ask for the model sim-loop to get a loop, for sim-agent to get tool calls, and so on.
     """

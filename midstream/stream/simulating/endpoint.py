@@ -13,6 +13,7 @@ from midstream._core.validate import check_choice, check_int, check_real
 from midstream.stream.events import Event
 from midstream.stream.recording.exporting import timed_sse
 from midstream.stream.recording.payloads import Facts
+from midstream.stream.simulating.lines import answer_lines, whole_line
 from midstream.stream.simulating.streams import SCENARIOS, simulated_events
 from midstream.stream.simulating.timing import Timing
 from midstream.stream.simulating.whole import whole_answer
@@ -26,6 +27,8 @@ _PATHS = {
     "/v1/chat/completions": "chat",
     "/v1/responses": "responses",
     "/v1/messages": "anthropic",
+    "/api/chat": "ollama",
+    "/api/generate": "ollama",
 }
 _PREFIX = "sim-"
 _MOST_BODY_BYTES = 16 * 2**20
@@ -41,7 +44,10 @@ class _RefusalError(Exception):
 
 
 class SimulatedEndpoint:
-    """Answers chat completions, Responses and Anthropic messages, each with a simulated stream.
+    """Answers OpenAI's, Anthropic's and Ollama's requests, each with a simulated stream.
+
+    Chat completions, Responses, Anthropic's messages, and Ollama's ``/api/chat`` and
+    ``/api/generate``.
 
     The model asked for chooses the scenario: ``sim-loop`` or ``loop`` the one of that name, every
     other name the default. Each request has the next seed.
@@ -54,7 +60,7 @@ class SimulatedEndpoint:
         Of the first request.
     tokens : int, default 400
         As for `simulate`, at most 100,000; a smaller ``max_tokens`` (or ``max_output_tokens``,
-        ``max_completion_tokens``) of a request counts instead.
+        ``max_completion_tokens``, ``num_predict``) of a request counts instead.
     speed : float, default 1.0
         Times the simulated pace.
     timing, faults
@@ -74,10 +80,10 @@ class SimulatedEndpoint:
 
     Notes
     -----
-    Without ``stream: true``, the whole answer comes as one object, when its last piece would have
-    come; after ``"cut"`` and ``"reset"``, half of it. An answer with tool calls ends for them, one
-    that a request's limit cut for its length. Keys are not looked at. ``GET /v1/models`` lists the
-    scenarios. One event loop.
+    Without ``stream: true`` (of Ollama's, with ``false``), the whole answer comes as one object,
+    when its last piece would have come; after ``"cut"`` and ``"reset"``, half of it. An answer with
+    tool calls ends for them, one that a request's limit cut for its length. Keys are not looked at.
+    ``GET /v1/models`` and ``/api/tags`` list the scenarios. One event loop.
 
     Examples
     --------
@@ -122,12 +128,18 @@ class SimulatedEndpoint:
             request = _request(await _body(receive))
             events, limited = self._events(request)
         except _RefusalError as refusal:
+            if scope["path"].startswith("/api/"):
+                await _json(send, refusal.status, {"error": str(refusal)})
+                return
             error = {"type": "invalid_request_error", "message": str(refusal)}
             await _json(send, refusal.status, {"type": "error", "error": error})
             return
-        await self._answer(api, request, events, limited, receive, send)
+        await self._answer(api, scope["path"], request, events, limited, receive, send)
 
     async def _other(self, scope: dict[str, Any], send: Send) -> None:
+        if scope["method"] == "GET" and scope["path"] == "/api/tags":
+            await _json(send, 200, {"models": [{"model": _PREFIX + name} for name in _SERVED]})
+            return
         if scope["path"] != "/v1/models" or scope["method"] != "GET":
             raise _RefusalError(404, f"{scope['path']} is not served here")
         models = [{"id": _PREFIX + name, "object": "model"} for name in _SERVED]
@@ -140,6 +152,9 @@ class SimulatedEndpoint:
         most = [
             request.get(key) for key in ("max_tokens", "max_completion_tokens", "max_output_tokens")
         ]
+        options = request.get("options")
+        if isinstance(options, dict):
+            most.append(options.get("num_predict"))
         wanted = [count for count in most if isinstance(count, int) and count > 0]
         seed, self._seed = self._seed, self._seed + 1
         tokens = min([self._tokens, *wanted])
@@ -155,6 +170,7 @@ class SimulatedEndpoint:
     async def _answer(
         self,
         api: str,
+        path: str,
         request: dict[str, Any],
         events: Iterator[Event],
         limited: bool,
@@ -170,17 +186,26 @@ class SimulatedEndpoint:
         model = request.get("model")
         if not isinstance(model, str):
             model = _PREFIX + self.scenario
-        if not request.get("stream"):
-            await self._answer_whole(api, model, made, reset, send)
-            return
         facts = Facts(made, None)
         facts.model = model
+        generate = path == "/api/generate"
+        if not request.get("stream", api == "ollama"):
+            if api == "ollama":
+                answer = whole_line(facts, generate=generate)
+            else:
+                answer = whole_answer(made, api, model)
+            await self._answer_whole(api, answer, made, reset, send)
+            return
+        pieces = timed_sse(facts, api, True)
+        kind = b"text/event-stream"
+        if api == "ollama":
+            pieces, kind = answer_lines(facts, generate=generate), b"application/x-ndjson"
         gone = asyncio.ensure_future(_until_gone(receive))
         began_ns = monotonic_ns()
-        head = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-store")]
+        head = [(b"content-type", kind), (b"cache-control", b"no-store")]
         try:
             await send({"type": "http.response.start", "status": 200, "headers": head})
-            for t_ns, piece in timed_sse(facts, api, True):
+            for t_ns, piece in pieces:
                 wait_s = s_from_ns(round(t_ns / self._speed) - (monotonic_ns() - began_ns))
                 if wait_s > 0:
                     await asyncio.wait((gone,), timeout=wait_s)
@@ -198,7 +223,7 @@ class SimulatedEndpoint:
     async def _answer_whole(
         self,
         api: str,
-        model: str,
+        answer: dict[str, Any],
         made: list[Event],
         broken: bool,
         send: Send,
@@ -208,9 +233,9 @@ class SimulatedEndpoint:
         failed = next((event.text for event in made if event.kind == "error"), None)
         if failed is not None:
             error = {"type": "server_error", "message": failed}
-            await _json(send, 503, {"type": "error", "error": error})
+            ours = {"error": failed} if api == "ollama" else {"type": "error", "error": error}
+            await _json(send, 503, ours)
             return
-        answer = whole_answer(made, api, model)
         if broken or not any(event.kind == "end" for event in made):
             await _json(send, 200, answer, half=True)
             return

@@ -9,7 +9,7 @@ from typing import Any
 from midstream.stream.events import Event
 from midstream.stream.formats.answers import Answers, assemble
 
-__all__ = ["whole_answer"]
+__all__ = ["read_arguments", "whole_answer"]
 
 #: Reasons of an end: chat's own name -> Anthropic's.
 _STOPS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
@@ -42,6 +42,21 @@ def whole_answer(events: Sequence[Event], api: str, model: str) -> dict[str, Any
         if event.kind == "usage" and isinstance(event.data, dict):
             counts.update(event.data.get("usage", {}))
     return _WRITERS[api](assemble(events), model, counts)
+
+
+def read_arguments(text: str) -> dict[str, Any]:
+    """Read the arguments of a call; empty where the stream was cut inside them.
+
+    Examples
+    --------
+    >>> read_arguments('{"path": "a"}'), read_arguments('{"pa')
+    ({'path': 'a'}, {})
+    """
+    try:
+        arguments = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return arguments if isinstance(arguments, dict) else {}
 
 
 def _chat(answers: Answers, model: str, counts: dict[str, int]) -> dict[str, Any]:
@@ -145,7 +160,7 @@ def _anthropic(answers: Answers, model: str, counts: dict[str, int]) -> dict[str
             "type": "tool_use",
             "id": call.call_id or call.stream_id,
             "name": call.name,
-            "input": json.loads(call.arguments or "{}"),
+            "input": read_arguments(call.arguments),
         }
         for call in answers.calls
     ]

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import anthropic
+import httpx2
 import openai
 import pytest
 import uvicorn
@@ -207,6 +208,55 @@ async def test_a_smaller_limit_of_the_request_counts():
         )
         chunks = [chunk async for chunk in stream]
     assert sum(bool(c.choices and c.choices[0].delta.content) for c in chunks) == 30
+
+
+async def test_ollamas_sdk_gets_the_same():
+    ollama = pytest.importorskip("ollama", reason="Ollama's SDK is not installed")
+    async with (
+        within(),
+        served(SimulatedEndpoint(tokens=400, **FAST)) as url,
+        ollama.AsyncClient(host=url) as sdk,
+    ):
+        parts = [part async for part in await sdk.chat("sim-story", ASKED, stream=True)]
+        assert "".join(part.message.content or "" for part in parts) == said("story", 0)
+        assert (parts[-1].done, parts[-1].done_reason, parts[-1].eval_count) == (True, "stop", 400)
+        parts = [part async for part in await sdk.generate("sim-reasoning", "Hi", stream=True)]
+        assert "".join(part.response for part in parts) == said("reasoning", 1)
+        assert any(part.thinking for part in parts)
+        whole = await sdk.chat("sim-agent", ASKED)
+        assert {call.function.name for call in whole.message.tool_calls} == {"read_file", "search"}
+        assert whole.message.tool_calls[0].function.arguments["path"].startswith("src/")
+        short = await sdk.generate("sim-story", "Hi", options={"num_predict": 5})
+        assert (short.done_reason, short.eval_count) == ("length", 5)
+        assert "sim-loop" in [model.model for model in (await sdk.list()).models]
+        with pytest.raises(ollama.ResponseError, match="/api/embed is not served here"):
+            await sdk.embed("m", "text")
+
+
+async def test_ollamas_sdk_is_guarded_by_the_proxy():
+    ollama = pytest.importorskip("ollama", reason="Ollama's SDK is not installed")
+    endpoint = SimulatedEndpoint("loop", tokens=20_000, speed=20.0)
+    async with (
+        within(),
+        served(endpoint) as url,
+        proxied(url) as proxy,
+        ollama.AsyncClient(host=proxy.url) as sdk,
+    ):
+        parts = [part async for part in await sdk.chat("m", ASKED, stream=True)]
+    assert parts[-1].done
+    assert len(parts) < 1000
+
+
+@pytest.mark.parametrize("model", ["sim-story", "sim-agent", "sim-tool_loop"])
+async def test_a_cut_answer_is_cut_everywhere(model):
+    async with within(), served(SimulatedEndpoint(faults=["cut"], **FAST)) as url:
+        for path, asked in (
+            ("/v1/messages", {"max_tokens": 9999, "messages": ASKED}),
+            ("/api/chat", {"messages": ASKED, "stream": False}),
+        ):
+            async with httpx2.AsyncClient() as http:
+                with pytest.raises(httpx2.RemoteProtocolError):
+                    await http.post(url + path, json={"model": model, **asked})
 
 
 def test_arguments():
