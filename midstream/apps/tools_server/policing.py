@@ -253,7 +253,8 @@ def _policies(given: _Check) -> tuple[tuple[Policy, ...], list[PolicyProblem]]:
     elif of_ready.keys() != settings.keys():
         of_ready = settings  # which are unknown is told
     if ready:
-        policies += ready_policies(ready, **of_ready)
+        with naming(names="ready"):
+            policies += ready_policies(ready, **of_ready)
     return policies, [*lint_policies(policies, tools=given.tools), *problems]
 
 

@@ -177,3 +177,10 @@ async def test_rules_that_cannot_be_used_are_told(arguments, kind, said):
 async def test_what_cannot_be_run_is_said(arguments, said):
     async with connected() as client:
         assert said in await refused(client, "check_policy", **arguments)
+
+
+async def test_a_ready_rule_that_is_none_is_told_by_the_arguments_name():
+    async with connected() as client:
+        told = await ask(client, "check_policy", ready=["no_secret"])
+    (problem,) = told["problems"]
+    assert problem["message"].startswith("ready must be ready rules, got 'no_secret'")
