@@ -7,9 +7,9 @@
     python measure.py --python same ... with the midstream and the peers of this interpreter
 
 The first run makes an environment in ``.asv/measure``, with the peers that ``asv.conf.json`` pins,
-and builds this tree into it. Benchmarks are run by asv, which keeps its own results too; programs
-of this folder are run as they are. What else the processors did meanwhile is looked at: figures of
-a machine that was not quiet are kept, and marked in the tables.
+and builds this tree into it. Benchmarks are run by asv, programs of this folder as they are. What
+else the processors did meanwhile is looked at: figures of a machine that was not quiet are kept, and
+marked in the tables.
 
 Then ``python tables.py --write`` puts the tables into the README. Exit status 1 if a figure could
 not be had. Rows about labelled data read it from ``MIDSTREAM_TEST_DATA``, else from ``shared/data``
@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._keeping import KEEP, UNITS
-from pins import pins
+from pins import configuration, pins
 from results import COMPARED, Results, expression, is_meant
 from rows import TABLES, Table
 from tables import FIGURE
@@ -186,23 +186,28 @@ def run_programs(python: Path, programs: Sequence[Sequence[str]], keep: Path) ->
             print(f"{script} ended with status {done.returncode}")
 
 
-def run_asv(python: Path, keys: Sequence[str], keep: Path, quick: bool) -> None:
-    environ = {**os.environ, KEEP: str(keep)}
+def run_asv(python: Path, keys: Sequence[str], folder: Path, quick: bool) -> None:
+    """Run benchmarks; results, and what comparisons keep, go into the folder."""
+    environ = {**os.environ, KEEP: str(folder / "kept")}
     if "PYTHONPATH" in environ:
         environ["ASV_PYTHONPATH"] = environ["PYTHONPATH"]  # asv takes that one alone
+    own = {"repo": str(ROOT), "benchmark_dir": str(HERE / "benchmarks")}
+    own |= {f"{name}_dir": str(folder / name) for name in ("env", "results", "html")}
+    file = folder / "asv.conf.json"
+    file.write_text(json.dumps({**configuration(), **own}), encoding="utf-8")
     asv = [str(python), "-m", "asv"]
-    command = [*asv, "run", "--environment", f"existing:{python}", "--show-stderr"]
-    command += ["--set-commit-hash", git("rev-parse", "HEAD")]
+    command = [*asv, "run", "--config", str(file), "--environment", f"existing:{python}"]
+    command += ["--show-stderr", "--set-commit-hash", git("rev-parse", "HEAD")]
     if quick:
-        command += ["--quick"]
         environ["MIDSTREAM_BENCH_QUICK"] = "1"
+        for attribute in ("rounds=1", "repeat=1", "number=1", "warmup_time=0"):
+            command += ["--attribute", attribute]
     for key in keys:
         command += ["--bench", benchmark_of(key)]
-    quiet = subprocess.DEVNULL
-    subprocess.run([*asv, "machine", "--yes"], cwd=HERE, check=True, stdout=quiet)
+    subprocess.run([*asv, "machine", "--yes"], check=True, stdout=subprocess.DEVNULL, cwd=folder)
     print("\n-- asv run", flush=True)
     # Status 2 says that a benchmark failed or was skipped: its figures are missed below.
-    subprocess.run(command, cwd=HERE, env=environ, check=False)
+    subprocess.run(command, env=environ, check=False, cwd=folder)
 
 
 def kept_figures(keep: Path) -> dict[str, dict[str, Any]]:
@@ -216,26 +221,22 @@ def kept_figures(keep: Path) -> dict[str, dict[str, Any]]:
     return figures
 
 
-def asv_figures(since_ms: float) -> dict[str, dict[str, Any]]:
-    """What asv has written since then: one figure for each combination of parameters."""
-    folder = HERE / ".asv" / "results"
+def asv_figures(folder: Path) -> dict[str, dict[str, Any]]:
+    """What asv has written: one figure for each combination of parameters."""
     described = json.loads((folder / "benchmarks.json").read_text(encoding="utf-8"))
     figures = {}
-    for path in folder.glob("*/*.json"):
+    for path in folder.glob("*/*-*.json"):
         found = json.loads(path.read_text(encoding="utf-8"))
-        columns = found.get("result_columns", ())
-        for name, values in found.get("results", {}).items():
-            row = dict(zip(columns, values, strict=False))
-            if (row.get("started_at") or 0) < since_ms or row.get("result") is None:
-                continue
-            unit = described[name]["unit"]
-            for parameters, value in zip(_combined(row["params"]), row["result"], strict=True):
+        for name, values in found["results"].items():
+            row = dict(zip(found["result_columns"], values, strict=False))
+            factor, base = ASV_UNITS[described[name]["unit"]]
+            for parameters, value in zip(
+                _combined(row["params"]), row["result"] or (), strict=False
+            ):
                 # asv keeps NaN, or nothing, where a combination failed or was left out.
-                if not isinstance(value, (int, float)) or value != value:
-                    continue
-                factor, base = ASV_UNITS[unit]
-                key = f"{name}({', '.join(parameters)})" if parameters else name
-                figures[key] = {"value": float(value) * factor, "unit": base}
+                if isinstance(value, (int, float)) and value == value:
+                    key = f"{name}({', '.join(parameters)})" if parameters else name
+                    figures[key] = {"value": float(value) * factor, "unit": base}
     return figures
 
 
@@ -267,15 +268,15 @@ def measure(
     ]
     for_asv = [key for key in wanted if key.split(".")[0] not in ours]
     others, figures = Others(), {}
-    with tempfile.TemporaryDirectory() as folder:
-        keep = Path(folder) / "kept"
-        since_ms = time.time() * 1000
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         with others.watched():
-            run_programs(python, programs, keep)
+            run_programs(python, programs, folder / "kept")
             if for_asv:
-                run_asv(python, for_asv, keep, quick)
-        figures.update(asv_figures(since_ms) if for_asv else {})
-        figures.update(kept_figures(keep))
+                run_asv(python, for_asv, folder, quick)
+        if for_asv:
+            figures.update(asv_figures(folder / "results"))
+        figures.update(kept_figures(folder / "kept"))
     found = {
         key: figure
         for key, figure in figures.items()
