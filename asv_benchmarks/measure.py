@@ -8,8 +8,8 @@
 
 The first run makes an environment in ``.asv/measure``, with the peers that ``asv.conf.json`` pins,
 and builds this tree into it. Benchmarks are run by asv, programs of this folder as they are. What
-else the processors did meanwhile is looked at: figures of a machine that was not quiet are kept, and
-marked in the tables.
+else the processors did meanwhile is looked at: figures of a machine that was not quiet are kept,
+and marked in the tables.
 
 Then ``python tables.py --write`` puts the tables into the README. Exit status 1 if a figure could
 not be had. Rows about labelled data read it from ``MIDSTREAM_TEST_DATA``, else from ``shared/data``
