@@ -1,6 +1,6 @@
 """Measure what the README's tables show, and keep it in ``results.json``.
 
-    python measure.py                   all tables; two hours, on a machine that does nothing else
+    python measure.py                   all tables; an hour, on a machine that does nothing else
     python measure.py compare quic      those
     python measure.py stream --only proxy_speed     of a table, what a program or benchmark has
     python measure.py --list            the tables, and what is run for each
