@@ -26,6 +26,9 @@ distributed = pytest.importorskip("distributed")
 da = pytest.importorskip("dask.array")
 db = pytest.importorskip("dask.bag")
 
+# Those of Dask and its servers are not ours.
+pytestmark = pytest.mark.filterwarnings("default")
+
 WORKERS = 3
 #: Blocks whose input takes this long cannot all be there before a worker is killed.
 LATE_S = 0.15

@@ -35,14 +35,14 @@ Kind = Literal["array", "bag", "delayed", "list"]
 GROUP = 64
 
 
-def _is_a(value: Any, module: str, name: str) -> bool:
+def _is_a(kind: type, module: str, name: str) -> bool:
     # What was never imported has no instances.
-    kind = getattr(sys.modules.get(module), name, None)
-    return kind is not None and isinstance(value, kind)
+    wanted = getattr(sys.modules.get(module), name, None)
+    return wanted is not None and issubclass(kind, wanted)
 
 
-def _is_delayed(value: Any) -> bool:
-    return _is_a(value, "dask.delayed", "Delayed") or _is_a(value, "dask.bag.core", "Item")
+def _is_delayed(kind: type) -> bool:
+    return _is_a(kind, "dask.delayed", "Delayed") or _is_a(kind, "dask.bag.core", "Item")
 
 
 def dask_kind(name: str, value: Any) -> Kind | None:
@@ -65,19 +65,19 @@ def dask_kind(name: str, value: Any) -> Kind | None:
     """
     if "dask" not in sys.modules:
         return None
-    if _is_a(value, "dask.array.core", "Array"):
+    kind = type(value)
+    if _is_a(kind, "dask.array.core", "Array"):
         return "array"
-    if _is_a(value, "dask.bag.core", "Bag"):
+    if _is_a(kind, "dask.bag.core", "Bag"):
         return "bag"
-    if _is_delayed(value):
+    if _is_delayed(kind):
         return "delayed"
     if isinstance(value, (list, tuple)):
-        kinds = {type(item): item for item in value}
-        return "list" if any(map(_is_delayed, kinds.values())) else None
-    graph = getattr(type(value), "__dask_graph__", None)
+        return "list" if any(map(_is_delayed, set(map(type, value)))) else None
+    graph = getattr(kind, "__dask_graph__", None)
     if graph is not None and graph(value) is not None:
         raise ArgumentTypeError(
-            f"{name} must be a Dask array, bag or delayed value, got {type(value).__name__}: "
+            f"{name} must be a Dask array, bag or delayed value, got {kind.__name__}: "
             "a data frame has .to_dask_array(), a labelled array .data"
         )
     return None
@@ -142,9 +142,9 @@ def deferred(name: str, tasks: dict[Any, Any], sources: Sequence[Any]) -> Any:
 def as_delayed(value: Any, what: str) -> Any:
     """Make a value one node of the graph, however many tasks need it."""
     delayed = importlib.import_module("dask.delayed")
-    if _is_a(value, "dask.bag.core", "Item"):
+    if _is_a(type(value), "dask.bag.core", "Item"):
         return value.to_delayed()
-    if _is_delayed(value):
+    if _is_delayed(type(value)):
         # What it does to its value belongs to its graph: a key stands for the whole.
         return value
     return delayed.delayed(value, name=new_name(what, value), traverse=False)
