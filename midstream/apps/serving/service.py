@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from midstream.apps.agent import Agent
 from midstream.apps.serving.access import Access
+from midstream.apps.serving.asgi import Send
 from midstream.apps.serving.hub import Hub
 from midstream.apps.serving.limits import ServingLimits
 from midstream.apps.serving.refusals import Refusal
@@ -17,6 +18,7 @@ from midstream.apps.serving.sessions import Session, Sessions
 from midstream.apps.serving.wire import KINDS, Request, now_ms
 from midstream.apps.serving.work import Workers
 from midstream.errors import ArgumentTypeError, ArgumentValueError, MidstreamError
+from midstream.stream.probes import HEALTH, answer_probe
 
 if TYPE_CHECKING:
     from midstream.apps.feed import Feed, Frame
@@ -298,6 +300,12 @@ class AgentService:
     def ready(self) -> bool:
         """Whether clients may come."""
         return not (self.leaving or self.draining)
+
+    async def answer_probe(self, method: str, path: str, send: Send) -> bool:
+        """Answer a request for health or readiness; whether it was one."""
+        # As every other answer over HTTP, it says whether all is well under this name, too.
+        told = {"success": self.ready or path == HEALTH}
+        return await answer_probe(method, path, send, ready=self.ready, told=told)
 
     def drain(self) -> None:
         """Take no more clients, and have those that are there leave. Safe to repeat."""

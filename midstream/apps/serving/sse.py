@@ -22,7 +22,7 @@ from midstream.apps.serving.counting import service_families
 from midstream.apps.serving.refusals import Refusal
 from midstream.apps.serving.service import RETRY_MS
 from midstream.apps.serving.wire import KINDS, Request, encode, now_ms, parse, request_of
-from midstream.stream.probes import HEALTH, READY, answer_probe
+from midstream.stream.probes import HEALTH, READY
 from midstream.stream.telemetry import CONTENT_TYPE, exposition
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class SseApp:
         """Answer; `headers` get what a refusal must have, too."""
         service = self._service
         path, method = path_of(scope), scope["method"]
-        if await answer_probe(method, path, send, ready=service.ready):
+        if await service.answer_probe(method, path, send):
             return
         preflight = method == "OPTIONS"
         if preflight:  # a browser asks whether it may, and shows no token

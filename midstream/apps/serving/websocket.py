@@ -11,7 +11,6 @@ from midstream.apps.serving.access import argument_of
 from midstream.apps.serving.asgi import Receive, Scope, Send, answer_lifespan, path_of, respond
 from midstream.apps.serving.refusals import Refusal
 from midstream.apps.serving.wire import Request, encode, now_ms, read_request
-from midstream.stream.probes import answer_probe
 
 if TYPE_CHECKING:
     from midstream.apps.serving.service import AgentService
@@ -48,7 +47,7 @@ class WebSocketApp:
     async def _http(self, scope: Scope, send: Send) -> None:
         service = self._service
         path = path_of(scope)
-        if not await answer_probe(scope["method"], path, send, ready=service.ready):
+        if not await service.answer_probe(scope["method"], path, send):
             body = {"success": False, "code": "upgrade", "error": "this is a WebSocket server"}
             await respond(send, 426, body, [(b"upgrade", b"websocket")])
 
