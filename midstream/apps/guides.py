@@ -31,6 +31,7 @@ _ORDER = (
     "embedding",
     "clusters",
     "operations",
+    "limits",
     "architecture",
     "original",
 )

@@ -7,6 +7,7 @@ import contextlib
 import json
 import math
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
+from itertools import chain
 from typing import Any, ClassVar, cast
 
 import uvicorn
@@ -22,10 +23,12 @@ from midstream.apps.tools_server.server import ToolServer
 from midstream.stream.heads import HeadLimitedProtocol
 from midstream.stream.listening import QuietServer, listening
 from midstream.stream.probes import answer_probe
+from midstream.stream.telemetry import CONTENT_TYPE, exposition, server_families
 
 __all__ = ["HttpToolServer"]
 
 _PATH = "/mcp"
+_METRICS = "/metrics"
 _KEEP_ALIVE_S = 75
 #: What connections may take to send their last bytes, in seconds.
 _LAST_S = 1.0
@@ -77,7 +80,7 @@ class HttpToolServer:
     ``Host`` and ``Origin`` are checked, so that no web page gets at it under a name that was made
     to point here; tokens are compared in constant time, and are not taken from URLs. There is no
     access log. ``/healthz`` and ``/readyz`` say to everyone that it runs, and whether it takes
-    requests.
+    requests; ``/metrics`` says to who has the token what it counted.
 
     Examples
     --------
@@ -233,6 +236,9 @@ class HttpToolServer:
         except Refusal as refusal:
             await _refuse(refusal, send)
             return
+        if scope["path"] == _METRICS and scope["method"] in ("GET", "HEAD"):
+            await self._tell_metrics(scope["method"], ready, send)
+            return
         if scope["method"] != "POST":
             # Of these, a stream of what the server tells unasked is never done.
             await self._app(scope, receive, send)
@@ -245,6 +251,17 @@ class HttpToolServer:
             await _refuse(refusal, send)
         finally:
             self._requests -= 1
+
+    async def _tell_metrics(self, method: str, ready: bool, send: _Send) -> None:
+        families = chain(server_families(ready=ready), self._tools.families())
+        body = exposition(families).encode()
+        headers = [
+            (b"content-type", CONTENT_TYPE.encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"cache-control", b"no-store"),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
 
     async def _body(self, receive: _Receive) -> bytes:
         """A request's body, if it is whole in time and not too large."""

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,7 @@ from midstream.apps.tools_server.searching import Searches
 from midstream.apps.tools_server.shelf import Shelf
 from midstream.apps.tools_server.streaming import Streams
 from midstream.errors import ArgumentTypeError, MidstreamError
+from midstream.stream.telemetry import Buckets, Family
 
 if TYPE_CHECKING:
     from midstream.apps.agent import Agent
@@ -179,6 +180,23 @@ class ToolServer:
             "recordings": self._shelf is not None,
             "streams": self._streams.state(),
         }
+
+    def families(self) -> Iterator[Family]:
+        """List what the server counts, for Prometheus."""
+        limits = self.limits
+        for name, text, value in (
+            ("tools_sessions", "Conversations that are kept.", len(self._clients)),
+            ("tools_sessions_max", "Conversations that are kept at most.", limits.max_sessions),
+            ("tools_requests_active", "Requests in work.", self.active),
+            ("tools_requests_max", "Requests in work at most.", limits.max_requests),
+        ):
+            yield Family(name, "gauge", text, (), {(): value})
+        calls: dict[tuple[str, ...], float | Buckets] = {
+            (outcome,): count for outcome, count in self._calls.items()
+        }
+        yield Family(
+            "tools_calls_total", "counter", "Calls of tools, by outcome.", ("outcome",), calls
+        )
 
     def end_subscriptions(self) -> None:
         """Tell all who have subscribed that it is over."""

@@ -318,3 +318,19 @@ async def test_it_is_stopped_before_it_listens():
     server.stop()
     await asyncio.wait_for(server.serve(), 30)
     assert server.started.is_set()
+
+
+async def test_metrics_are_for_who_has_the_token():
+    shown = {"authorization": f"Bearer {TOKEN}"}
+    async with (
+        serving(token=TOKEN) as server,
+        reached(server, **shown) as client,
+        httpx2.AsyncClient(base_url=server.url.removesuffix("/mcp")) as http,
+    ):
+        await client.call_tool("get_status", {})
+        assert (await http.get("/metrics")).status_code == 401
+        told = await http.get("/metrics", headers=shown)
+        assert told.headers["content-type"].startswith("text/plain; version=0.0.4")
+        assert 'midstream_tools_calls_total{outcome="ok"} 1' in told.text
+        assert "midstream_tools_requests_max 256" in told.text
+        assert "midstream_ready 1" in told.text
