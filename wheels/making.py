@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -239,7 +240,9 @@ def repaired(wheel: Path, target: targets.Target | None, outdir: Path, work: Pat
     """
     if target and target.system != "linux":
         return Path(shutil.copy2(wheel, outdir / wheel.name))
-    policy = ["--plat", target.tag, "--only-plat"] if target else []
+    # auditwheel takes this machine's platforms by name only; of others it finds the oldest fit.
+    named = target and target.tag.startswith("manylinux") and target.machine == platform.machine()
+    policy = ["--plat", target.tag, "--only-plat"] if target and named else []
     with tempfile.TemporaryDirectory() as folder:
         run(
             [sys.executable, "-m", "auditwheel", "repair", *policy, "-w", folder, wheel],
