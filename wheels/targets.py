@@ -259,6 +259,11 @@ def _compiler(target: Target, zig: Path, cache: Path, folder: Path) -> Path:
         besides = '"${file%.*}.pdb" "${file%/*}/${name%%.*}.lib"'
         tidy = f'case "$file" in *.pyd) rm -f {besides} ;; esac'
         call = f"{written}{call}status=$?\n{tidy}\nexit $status\n"
+    elif target.triple.endswith("musl"):
+        # Wheels for musl call it as Alpine does; its loader takes any such name for itself.
+        alpine = f'patchelf --replace-needed libc.so libc.musl-{target.machine}.so.1 "$file"'
+        named = f'case " $* " in *" -shared "*) exec {alpine} ;; esac\n'
+        call = f"{written}{call.rstrip()} || exit\n{named}"
     else:
         call = f"exec {call}"
     behind.write_text(
