@@ -100,6 +100,9 @@ def builder(python: str, folder: Path) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         run([python, "-m", "venv", folder], cwd=ROOT)
         run([executable, "-m", "pip", "install", "-r", requirements], cwd=folder)
+        # Declarations that Cython brings are as new as the environment: all would be written again.
+        for path in folder.rglob("*.pxd"):
+            os.utime(path, (0, 0))
         mark.write_text(wanted)
     return executable
 
