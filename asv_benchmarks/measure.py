@@ -38,7 +38,8 @@ from typing import Any
 from benchmarks._keeping import KEEP, UNITS
 from pins import configuration, pins
 from results import COMPARED, Results, expression, is_meant
-from rows import TABLES, Table
+from row import Table
+from rows import TABLES
 from tables import FIGURE
 from trees import ROOT, changed, git, state
 

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from results import Results
-from rows import TABLES, Table
+from row import Table
+from rows import TABLES
 
 README = Path(__file__).resolve().parents[1] / "README.md"
 #: A figure in a cell: key, field of a comparison, what is done with it.

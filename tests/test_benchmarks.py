@@ -110,8 +110,8 @@ def test_cells_give_spans_the_closest_peer_and_a_unit_once(benchmarks):
 
 
 def test_a_table_says_what_was_measured_where_and_whether_it_was_quiet(benchmarks):
-    tables, results, rows = benchmarks("tables"), benchmarks("results"), benchmarks("rows")
-    table = rows.Table(
+    tables, results, row = benchmarks("tables"), benchmarks("results"), benchmarks("row")
+    table = row.Table(
         "t", ("work", "cost"), (("one", "[[a.B.c]]"), ("two", "[[a.B.d]]"), ("three", "[[a.B.e]]"))
     )
     where = {"commit": "abc1234", "date": "2026-01-02", "machine": "M", "cores": 2}
