@@ -257,3 +257,27 @@ def test_comparisons_keep_what_measures_them(benchmarks):
         for method in ("setup", "teardown", "ours", "peer", "measure", "track_ratio"):
             assert callable(getattr(one, method)), f"{kind}.{method}"
         assert isinstance(one.library, str), kind
+
+
+def test_what_a_row_divides_by_is_what_the_benchmark_does_in_a_call(benchmarks):
+    constants = {
+        "peers_drift": "SAMPLES",
+        "peers_signals": "SAMPLES",
+        "peers_scheduler": "PENDING",
+        "peers_formats": "COUNT",
+        "peers_realtime": "COUNT",
+        "peers_flows": "STEPS",
+        "watch": "SIZE",
+        "run_detector": "SIZE",
+        "levels": "SIZE",
+    }
+    rows = benchmarks("rows")
+    divided = set()
+    for table in rows.TABLES.values():
+        for text in (text for row in table.rows for text in row):
+            for module, rest, count in re.findall(r"\[\[(\w+)\.([^\]]*)\|/(\d+)\]\]", text):
+                if module in constants and not rest.startswith("Ensemble"):
+                    constant = getattr(benchmarks(f"benchmarks.{module}"), constants[module])
+                    assert int(count) == constant, f"{module}.{rest}"
+                    divided.add(module)
+    assert divided == set(constants)
