@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from documents import Reader, blocks_of, commands_of, programs_of
 
+import midstream
 from midstream.apps.guides import all_guides
 
 README = Path(__file__).parents[2] / "README.md"
@@ -50,6 +51,26 @@ def test_each_block_says_what_it_is(path) -> None:
 def test_guides_name_no_file_outside_the_package() -> None:
     for path in GUIDES:
         assert "](../" not in path.read_text("utf-8"), path
+
+
+ALERTS = README.parent / "wheels" / "deploy" / "prometheus" / "rules.yml"
+
+
+@pytest.mark.skipif(not ALERTS.is_file(), reason="no files for deployment beside the tests")
+def test_the_manual_says_what_to_do_at_each_alert() -> None:
+    (manual,) = (path for path in GUIDES if path.stem == "operations")
+    alerts = set(re.findall(r"^ *- alert: (\w+)", ALERTS.read_text("utf-8"), re.MULTILINE))
+    assert set(re.findall(r"`(Midstream\w+)`", manual.read_text("utf-8"))) == alerts
+
+
+def test_metrics_that_the_manual_names_are_there() -> None:
+    (manual,) = (path for path in GUIDES if path.stem == "operations")
+    sources = Path(midstream.__file__).parent.rglob("*.py")
+    code = "\n".join(source.read_text("utf-8") for source in sources)
+    names = set(re.findall(r"\bmidstream_([a-z_]+)", manual.read_text("utf-8")))
+    assert len(names) > 10
+    for name in names:
+        assert name.rstrip("_") in code, name
 
 
 @pytest.mark.skipif(not README.is_file(), reason="no README beside the tests")
