@@ -113,10 +113,10 @@ def check_free_threading() -> None:
 
 
 def data_files(package: Path) -> set[Path]:
-    """What is read at run time and is no code: recordings and ready rules."""
+    """What is read at run time and is no code: recordings, ready rules and guides."""
     return {
         path.relative_to(package)
-        for folder, suffix in (("recordings", ".jsonl"), ("rules", ".toml"))
+        for folder, suffix in (("recordings", ".jsonl"), ("rules", ".toml"), ("docs", ".md"))
         for path in package.rglob(f"{folder}/*{suffix}")
     }
 
