@@ -7,7 +7,7 @@
 `levenshtein`, `lcs`, `lcs_sequence` and more
     edit distance and longest common subsequences of symbols
 `cdist`, `pdist`
-    matrices of any measure, with threads
+    matrices of any measure, with threads, or on a Dask cluster as `search` too
 `search`, `distance_profile`, `Spring`
     where in a long series a query occurs, at once or online
 `matrix_profile`, `motifs`, `discords`

@@ -14,7 +14,8 @@ In flight:
 `Monitor`, `SignalMonitor`
     a verdict after every event, with windows in steps or in real time
 `RuleBook`, `Rule`
-    hundreds of rules over one stream of events, decided before the tool runs
+    hundreds of rules over one stream of events, decided before the tool runs; over many whole
+    traces, here or on a Dask cluster, by `RuleBook.check`
 `Predictor`
     the probability that a running trace will end satisfied
 
