@@ -829,7 +829,7 @@ int ms_dfa_project(const ms_dfa *a, int32_t first, ms_dfa *out, ms_budget *budge
                     .set_room = FIRST_ROOM,
                     .slot_room = 2 * FIRST_ROOM};
     const size_t n = (size_t)a->n_states, m = (size_t)a->n_nodes;
-    int32_t *lifted = malloc((m + n + 1) * sizeof *lifted), *roots = lifted + m;
+    int32_t *lifted = malloc((m + n + 1) * sizeof *lifted), *roots;
     renumbering w = {0};
     uint32_t name_room = 0, node_room = 0;
     p.begin = calloc(p.set_room, sizeof *p.begin);
@@ -839,6 +839,7 @@ int ms_dfa_project(const ms_dfa *a, int32_t first, ms_dfa *out, ms_budget *budge
         ms_budget_fail(budget, MS_BUDGET_MEMORY);
         goto done;
     }
+    roots = lifted + m;
     memset(p.slots, 0xFF, p.slot_room * sizeof *p.slots);
     if (joining_open(&p.j)) goto done;
     const int32_t dead = find_sinks(a, lifted).reject;

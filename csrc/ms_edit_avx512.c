@@ -159,7 +159,7 @@ FN void count_lanes(const uint64_t *x, const uint64_t *rows, size_t words, int64
 }
 
 FN void lev_lanes(const ms_edit_lanes *w, size_t words, lev *state) {
-    const __m512i zero = _mm512_setzero_si512(), top = _mm512_set1_epi64((long long)1 << 63);
+    const __m512i zero = _mm512_setzero_si512(), top = _mm512_set1_epi64(INT64_MIN);
     for (size_t i = 0; i < words; i++) state[i] = (lev){_mm512_set1_epi64(-1), zero, zero, zero};
     for (size_t j = 0; j < w->m; j++) {
         const uint64_t *match = w->table + (size_t)w->match[w->b[j]] * words * LANES;
