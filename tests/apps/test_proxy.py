@@ -144,6 +144,24 @@ async def test_streams_in_flight_end_before_it_does():
 
 
 @posix
+async def test_requests_are_taken_until_a_balancer_has_noticed():
+    async with within(60), Upstream(story(3)) as upstream:
+        options = ("--upstream", upstream.url, "--port", 0, "--json", "--linger", 300)
+        with started("proxy", *options) as process:
+            url = (await first_row(process))["url"]
+            process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(read_until, process.stdout, b"draining")
+            async with httpx2.AsyncClient(base_url=url) as client:
+                assert (await client.get("/-/health")).json()["status"] == "draining"
+                assert (await client.get("/-/ready")).status_code == 503
+                assert "midstream_ready 0" in (await client.get("/-/metrics")).text
+            assert split(await raw(url, post(CHAT)))[2] == story(3)
+            done = await ended(process)  # who asks twice does not want to wait
+    assert done.rows == [{"type": "served", "requests": 1}]
+    assert done.status == 128 + signal.SIGTERM
+
+
+@posix
 async def test_a_second_signal_ends_streams_at_once():
     async with within(60), Upstream(story(60), size=100, hang_after=300) as upstream:
         with started("proxy", "--upstream", upstream.url, "--port", 0, "--json") as process:
