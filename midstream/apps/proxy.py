@@ -65,7 +65,7 @@ def serve(
 
     SIGINT and SIGTERM take requests for another `linger_s` seconds, while readiness says no, and
     then let streams in flight go on for `drain_s`; a second signal ends them at once. SIGHUP has
-    the rules read again.
+    the rules read again, and the certificate.
 
     Parameters
     ----------
@@ -293,6 +293,13 @@ class _Run:
     def _reload(self) -> None:
         for rules in self._rules:
             rules.reload(force=True)
+        if self._scheme == "https":
+            try:
+                self._server.renew()
+            except (ArgumentValueError, OSError) as error:
+                self._told.row("certificate_broken", problem=str(error))
+            else:
+                self._told.row("certificate")
 
 
 class _Dash:
@@ -362,6 +369,10 @@ def _line(row: dict[str, Any]) -> tuple[str, str]:
         return f"{row['severity']}: {one_line(str(what))} in {row['id']}", style
     if kind == "rules":
         return f"rules read again: version {row['version']}", ""
+    if kind == "certificate":
+        return "the certificate was read again", ""
+    if kind == "certificate_broken":
+        return f"the old certificate stays: {one_line(row['problem'])}", "bold red"
     if kind == "rules_broken":
         return f"the old rules stay: {one_line(row['problem'])}", "bold red"
     if kind == "draining":

@@ -109,6 +109,41 @@ async def test_it_serves_https(tmp_path):
 
 
 @posix
+async def test_a_certificate_is_read_again(tmp_path):
+    chain, key = Identity.development().save(tmp_path)
+    options = ("--port", 0, "--certificate", chain, "--key", key, "--json")
+    with started("proxy", "--upstream", "http://127.0.0.1:9", *options) as process:
+        url = (await first_row(process))["url"]
+
+        async def serial():
+            host, _, port = url.partition("://")[2].partition(":")
+            trust = ssl.create_default_context(cafile=chain)
+            _, writer = await asyncio.open_connection(host, port, ssl=trust)
+            try:
+                return writer.get_extra_info("peercert")["serialNumber"]
+            finally:
+                writer.close()
+
+        async def told():
+            process.send_signal(signal.SIGHUP)
+            return await first_row(process)
+
+        old = await serial()
+        kept = chain.read_bytes()
+        chain.write_text("no certificate")
+        broken = await told()
+        assert broken["type"] == "certificate_broken"
+        assert str(chain) in broken["problem"]
+        chain.write_bytes(kept)
+        assert await serial() == old
+        Identity.development().save(tmp_path)  # as one that is renewed, in the same files
+        assert await told() == {"type": "certificate"}
+        assert await serial() != old
+        done = await ended(process)
+    assert done.err == ""
+
+
+@posix
 async def test_rules_are_read_again(tmp_path):
     rules = tmp_path / "rules.toml"
     rules.write_text(RULE.replace("TOOL", "other"))

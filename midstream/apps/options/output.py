@@ -75,7 +75,8 @@ ProxyJson = Annotated[
         "--json",
         rich_help_panel=OUTPUT,
         help='One JSON object a line: {"type": "proxying", ...} when it listens, {"type": '
-        '"finding", ...} when it is made, {"type": "rules", ...} when they are read again, '
+        '"finding", ...} when it is made, {"type": "rules", ...} and {"type": '
+        '"certificate", ...} when they are read again, '
         '{"type": "draining", ...} and {"type": "served", ...} at the end.',
     ),
 ]

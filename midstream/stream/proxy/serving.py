@@ -104,6 +104,7 @@ class ProxyServer:
         self._port = check_int("port", port, low=0, high=65535)
         self._drain_s = check_real("drain_s", drain_s, low=0)
         self._linger_s = check_real("linger_s", linger_s, low=0)
+        self._tls = tls
         chain, key = check_tls(tls)
         protocol = type("BoundProtocol", (_Protocol,), {"limits": proxy.limits})
         self._server = QuietServer(
@@ -149,6 +150,19 @@ class ProxyServer:
                 return
         if self._lingering is None:
             self._drain()
+
+    def renew(self) -> None:
+        """Read the files of `tls` again; connections that begin from now on get what they hold.
+
+        Raises
+        ------
+        ArgumentValueError, OSError
+            They hold no certificate with its key, or cannot be read: the old one stays.
+        """
+        chain, key = check_tls(self._tls)
+        context = self._server.config.ssl if self._server.config.loaded else None
+        if chain is not None and context is not None:
+            context.load_cert_chain(chain, key)
 
     def cut(self) -> None:
         """End all streams now."""
