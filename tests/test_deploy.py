@@ -14,6 +14,7 @@ pytest.importorskip("uvicorn", reason="the proxy needs the extra 'proxy'")
 import yaml
 from apps.program import run
 
+from midstream.apps.guides import all_guides
 from midstream.apps.serving import AgentService
 from midstream.apps.serving.counting import service_families
 from midstream.stream.policies import load_policies
@@ -155,3 +156,10 @@ def test_every_metric_of_the_alerts_is_one_that_is_served():
             assert set(rule["annotations"]) == {"summary", "description"}
             assert rule["alert"] in tested
     assert len(seen) > 10
+
+
+def test_the_manual_says_what_to_do_about_each_alert():
+    groups = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())["groups"]
+    alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
+    (manual,) = [guide.path for guide in all_guides() if guide.topic == "operations"]
+    assert set(re.findall(r"`(Midstream\w+)`", manual.read_text("utf-8"))) == alerts
