@@ -131,7 +131,11 @@ class HealthServer:
             listener: socket.socket = exits.enter_context(listening(self._host, self._port))
             self.address = listener.getsockname()[:2]
             serving = asyncio.create_task(self._server.serve(sockets=[listener]))
-            await self._server.listening.wait()
+            begun = asyncio.create_task(self._server.listening.wait())
+            await asyncio.wait((serving, begun), return_when=asyncio.FIRST_COMPLETED)
+            begun.cancel()
+            if serving.done():
+                serving.result()
             self._serving = serving
             self._exits = exits.pop_all()
         return self
