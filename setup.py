@@ -263,7 +263,8 @@ def extensions():
         headers = set().union(*map(headers_of, [pyx, *(CSRC / c_file for c_file in c_files)]))
         extra = ["-O2"] if name in OPTIMISED_FOR_SIZE and sys.platform != "win32" else []
         if name in NO_ERRNO and sys.platform != "win32":
-            extra = [*extra, "-fno-math-errno"]
+            # Clang would pair a small system's few components, and spend more on shuffling them.
+            extra = [*extra, "-fno-math-errno", "-fno-tree-slp-vectorize"]
         yield Extension(
             name,
             sources=[str(pyx), *(str(CSRC / c_file) for c_file in c_files)],

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import targets
-from making import HERE, WheelError, run
+from making import WheelError, run
 
 #: Processor that qemu plays, what OpenBLAS is told it is, as it does not see through the emulator,
 #: and the level that midstream must choose. Nehalem, of 2008, is the oldest that numpy 2.4 runs on.
@@ -33,13 +33,13 @@ def _clean(wheel: Path, python: targets.Interpreter, folder: Path, extras: str =
     return executable
 
 
-def _levels(executable: Path, folder: Path) -> tuple[str, str]:
+def _levels(executable: Path, scripts: Path, folder: Path) -> tuple[str, str]:
     """The level chosen by itself, and the digest of results, the same at all levels."""
-    chosen, digest = run([executable, HERE / "bits.py"], cwd=folder, capture=True).split()
+    chosen, digest = run([executable, scripts / "bits.py"], cwd=folder, capture=True).split()
     ask = "from midstream._core._cpu import available_levels as a; print(*a())"
     for level in run([executable, "-c", ask], cwd=folder, capture=True).split():
         told = run(
-            [executable, HERE / "bits.py"],
+            [executable, scripts / "bits.py"],
             cwd=folder,
             extra={"MIDSTREAM_SIMD": level},
             capture=True,
@@ -54,8 +54,8 @@ def smoke(wheel: Path, python: targets.Interpreter, tree: Path) -> str:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         executable = _clean(wheel, python, folder)
-        run([executable, HERE / "smoke_test.py", tree], cwd=folder)
-        chosen, digest = _levels(executable, folder)
+        run([executable, tree / "wheels" / "smoke_test.py", tree], cwd=folder)
+        chosen, digest = _levels(executable, tree / "wheels", folder)
         _DIGESTS[tree] = digest
         print(f"level {chosen}; the same bits at all levels: {digest[:16]}")
     return chosen
@@ -74,7 +74,7 @@ def suite(wheel: Path, python: targets.Interpreter, tree: Path, tests: list[str]
         # Some tests read the source that lies beside them; with -P none can import it.
         pytest = [executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         run([*pytest, *tests], cwd=place)
-        run([executable, HERE / "check_programs.py"], cwd=folder)
+        run([executable, tree / "wheels" / "check_programs.py"], cwd=folder)
 
 
 def on_older_processors(wheel: Path, python: targets.Interpreter, tree: Path) -> str:
@@ -85,15 +85,17 @@ def on_older_processors(wheel: Path, python: targets.Interpreter, tree: Path) ->
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         executable = _clean(wheel, python, folder)
-        _, digest = _levels(executable, folder)
+        _, digest = _levels(executable, tree / "wheels", folder)
         for processor, blas, level in PROCESSORS:
             emulated = [emulator, "-cpu", processor, executable]
             extra = {"OPENBLAS_CORETYPE": blas}
-            told = run([*emulated, HERE / "bits.py"], cwd=folder, extra=extra, capture=True).split()
+            told = run(
+                [*emulated, tree / "wheels" / "bits.py"], cwd=folder, extra=extra, capture=True
+            ).split()
             if told != [level, digest]:
                 raise WheelError(f"on {processor}: {told}, expected {[level, digest]}")
             print(f"{processor}: level {level}, the same bits as here", flush=True)
-            run([*emulated, HERE / "smoke_test.py", tree], cwd=folder, extra=extra)
+            run([*emulated, tree / "wheels" / "smoke_test.py", tree], cwd=folder, extra=extra)
     return ", ".join(processor for processor, _, _ in PROCESSORS) + " by qemu"
 
 
@@ -138,11 +140,13 @@ def on_aarch64(wheel: Path, python: targets.Interpreter, tree: Path, work: Path)
         run([here, "-m", "pip", "install", *foreign, wheel], cwd=folder)
         emulated = ["qemu-aarch64", "-L", root, executable]
         extra = {"PYTHONPATH": str(site)}
-        told = run([*emulated, HERE / "bits.py"], cwd=folder, extra=extra, capture=True).split()
+        told = run(
+            [*emulated, tree / "wheels" / "bits.py"], cwd=folder, extra=extra, capture=True
+        ).split()
         expected = ["neon", _DIGESTS.get(tree, told[1])]
         if told != expected:
             raise WheelError(f"on AArch64: {told}, expected {expected}")
-        run([*emulated, HERE / "smoke_test.py", tree], cwd=folder, extra=extra)
+        run([*emulated, tree / "wheels" / "smoke_test.py", tree], cwd=folder, extra=extra)
     return "AArch64 by qemu, at level neon" + (
         ", the same bits as here" if tree in _DIGESTS else ""
     )
