@@ -256,7 +256,7 @@ def _compiler(target: Target, zig: Path, cache: Path, folder: Path) -> Path:
         call = f"{written}{named}exec {call}"
     elif target.system == "windows":
         # What debuggers and linkers of others want would go into the wheel.
-        besides = '"${file%.*}.pdb" "${file%/*}/${name%%.*}.lib"'
+        besides = '"${file%.*}.pdb" "${file%/*}"/*.lib'
         tidy = f'case "$file" in *.pyd) rm -f {besides} ;; esac'
         call = f"{written}{call}status=$?\n{tidy}\nexit $status\n"
     elif target.triple.endswith("musl"):
