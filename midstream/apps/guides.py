@@ -29,6 +29,7 @@ _ORDER = (
     "learning",
     "quic",
     "embedding",
+    "threads",
     "clusters",
     "operations",
     "limits",
