@@ -27,6 +27,7 @@ PACKAGES = (
     "midstream.stream.media",
     "midstream.stream.simulating",
     "midstream.stream.telemetry",
+    "midstream.apps.agent",
     "midstream.compare",
     "midstream.scheduler",
     "midstream.attractor",
