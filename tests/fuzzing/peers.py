@@ -47,7 +47,7 @@ def upstream_target(data):
     made = upstream.target(path, query)
     if not made.startswith(b"/v1/") and made != b"/v1" and not made.startswith(b"/v1?"):
         raise WrongError(f"a request leaves its base: {made!r}")
-    if any(byte <= 32 or byte == 127 for byte in made) or b"/../" in made + b"/":
+    if any(byte <= 32 or byte == 127 for byte in made) or b"/../" in made.partition(b"?")[0] + b"/":
         raise WrongError(f"a target that ends the line, or climbs: {made!r}")
     route_of("POST", _text(path))
 
