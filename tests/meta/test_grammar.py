@@ -556,7 +556,7 @@ def test_questions_about_rules_that_are_not_there():
     assert grammar.find(gone) is None
     # The top level is no rule, even where it has the name of one.
     assert grown([1, 2, 3]).find(content_name([1, 2, 3])) is None
-    with pytest.raises(ArgumentValueError, match="most must be at least 0, got -1"):
+    with pytest.raises(ArgumentValueError, match="max_rules must be at least 0, got -1"):
         grammar.rules(-1)
 
 
