@@ -517,3 +517,43 @@ def test_an_argument_is_refused_by_its_name_and_its_value(
         function(**arguments)
     assert re.search(rf"\b{name}\b", str(caught.value))
     assert repr(NEVER[name]) in str(caught.value) or str(NEVER[name]) in str(caught.value)
+
+
+def _old_names() -> dict[str, tuple[Callable[[], Any], Callable[[], Any]]]:
+    """What was renamed -> a call by the old name, and one by the new."""
+    from midstream.attractor import Online, recurrence
+    from midstream.logic import learn_all
+    from midstream.meta import Grammar
+
+    grammar = Grammar()
+    grammar.feed(b"abab")
+    online = Online(1, 40)
+    plot = recurrence(range(30), threshold=1.5)
+    traces = [[{"a"}]], [[set()]]
+    return {
+        "Grammar.rules(most)": (
+            lambda: grammar.rules(most=1),  # type: ignore[call-arg]
+            lambda: grammar.rules(max_rules=1),
+        ),
+        "Grammar.to_dot(most)": (
+            lambda: grammar.to_dot(most=1),  # type: ignore[call-arg]
+            lambda: grammar.to_dot(max_rules=1),
+        ),
+        "learn_all(limit)": (
+            lambda: learn_all(*traces, 2, limit=1).formulas,  # type: ignore[call-arg]
+            lambda: learn_all(*traces, 2, max_formulas=1).formulas,
+        ),
+        "RQA.as_dict": (lambda: plot.rqa().as_dict(), lambda: plot.rqa().to_dict()),
+        "Online.restore": (
+            lambda: Online.restore(online.snapshot()).snapshot(),
+            lambda: Online.from_snapshot(online.snapshot()).snapshot(),
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", list(_old_names()))
+def test_an_old_name_goes_on_working_and_warns(name: str) -> None:
+    old, new = _old_names()[name]
+    with pytest.warns(DeprecationWarning, match="since midstream 0.2: use "):
+        answer = old()
+    assert answer == new()
