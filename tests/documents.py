@@ -182,7 +182,13 @@ class Reader:
         if installing:
             dropped |= {"PYTHONPATH", "VIRTUAL_ENV"}
         kept = {name: value for name, value in os.environ.items() if name not in dropped}
-        settings = {"EXAMPLES_BIN": str(programs), "COLUMNS": "100", "PYTHONUTF8": "1"}
+        settings = {
+            "EXAMPLES_BIN": str(programs),
+            "COLUMNS": "100",
+            "PYTHONUTF8": "1",
+            # No example uses what is to go.
+            "PYTHONWARNINGS": "error::DeprecationWarning:__main__",
+        }
         ask_here, self._ask = os.pipe()
         self._told, tell_here = os.pipe()
         bash = shutil.which("bash")
