@@ -73,6 +73,14 @@ def test_metrics_that_the_manual_names_are_there() -> None:
         assert name.rstrip("_") in code, name
 
 
+@pytest.mark.skipif(not (README.parent / ".ci").is_dir(), reason="no checks beside the tests")
+def test_checks_that_readme_names_are_there() -> None:
+    named = re.findall(r"`(?:python )?((?:\.ci|wheels)/\w+(?:\.py)?)", README.read_text("utf-8"))
+    assert len(named) > 8
+    for name in named:
+        assert (README.parent / name).exists(), name
+
+
 @pytest.mark.skipif(not README.is_file(), reason="no README beside the tests")
 def test_readme_names_every_guide() -> None:
     named = set(re.findall(r"\(midstream/docs/([\w-]+)\.md\)", README.read_text("utf-8")))
