@@ -14,6 +14,7 @@ import sys
 import zipfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ WHEELS = Path(__file__).parents[1] / "wheels"
 
 MODULE = """
 #include <immintrin.h>
+#include <math.h>
 #include <stdio.h>
 #define HIDDEN __attribute__((visibility("hidden")))
 {target} HIDDEN void {name}(double *x) {{
@@ -30,7 +32,7 @@ void *PyInit__noun(void);
 void *PyInit__noun(void) {{
     double x[8] = {{0}};
     {name}(x);
-    return (void *)(long)puts("{text}");
+    return (void *)(long)puts(cos(x[0]) > 2 ? "" : "{text}");
 }}
 """
 BUILDER = "/".join(["", "home", "someone", "csrc", "ms_noun.c"])
@@ -78,7 +80,12 @@ def make_wheel(
 
 
 def compiled(
-    folder: Path, *arguments: str, name: str = "add_avx2", target: str = AVX2, text: str = "fine"
+    folder: Path,
+    *arguments: str,
+    name: str = "add_avx2",
+    target: str = AVX2,
+    text: str = "fine",
+    libraries: tuple[str, ...] = ("-lm",),
 ) -> dict[str, bytes]:
     """The files of a wheel with one module, compiled from a few lines."""
     compiler = shutil.which("gcc")
@@ -88,7 +95,7 @@ def compiled(
     source.write_text(MODULE.format(name=name, target=target, text=text))
     made = folder / "module.so"
     command = [compiler, "-O1", "-shared", "-fPIC", *arguments, str(source), "-o", str(made)]
-    subprocess.run(command, check=True)
+    subprocess.run([*command, *libraries], check=True)
     stem = "midstream/_noun"
     return {
         f"{stem}.cpython-311-x86_64-linux-gnu.so": made.read_bytes(),
@@ -112,13 +119,14 @@ def test_a_good_wheel_has_no_faults(check_wheel: ModuleType, tmp_path: Path) -> 
         (["-Wl,-z,execstack"], {}, "a stack that can be executed"),
         ([], {"text": BUILDER}, BUILDER),
         (["-Wl,--no-as-needed", "-lstdc++"], {}, "needs libstdc++.so.6"),
+        ([], {"libraries": ()}, "needs cos, of no version"),
     ],
 )
 def test_what_is_wrong_with_a_module_is_found(
     check_wheel: ModuleType,
     tmp_path: Path,
     arguments: list[str],
-    options: dict[str, str],
+    options: dict[str, Any],
     fault: str,
 ) -> None:
     files = compiled(tmp_path, *arguments, **options)
@@ -133,7 +141,7 @@ def test_a_module_that_exports_more_than_its_initialiser_is_found(
     source = tmp_path / "ms_noun.c"
     source.write_text(source.read_text().replace("#define HIDDEN", "#define OTHER"))
     made = tmp_path / "module.so"
-    command = ["gcc", "-shared", "-fPIC", "-DHIDDEN=", str(source), "-o", str(made)]
+    command = ["gcc", "-shared", "-fPIC", "-DHIDDEN=", str(source), "-o", str(made), "-lm"]
     subprocess.run(command, check=True)
     files["midstream/_noun.cpython-311-x86_64-linux-gnu.so"] = made.read_bytes()
     looked = check_wheel.check(make_wheel(tmp_path, files), tools=False)

@@ -185,18 +185,20 @@ def _elf(binary: lief.ELF.Binary, name: str, platform: str, looked: Looked) -> N
         executable = segment.flags & lief.ELF.Segment.FLAGS.X
         if segment.type == lief.ELF.Segment.TYPE.GNU_STACK and executable:
             looked.fault(f"{name} asks for a stack that can be executed")
-    unversioned = "*" if platform.startswith("musl") else None  # its symbols have no versions
+    versioned = not platform.startswith("musl")  # whose symbols have no versions
     versions: dict[str, list[str]] = {}
     for symbol in binary.dynamic_symbols:
-        if not symbol.imported or not symbol.name:
+        if symbol.shndx or not symbol.name:
             continue
-        weak = symbol.binding == lief.ELF.Symbol.BINDING.WEAK
         told = str(symbol.symbol_version).partition("(")[0] if symbol.has_version else "*"
         library, _, version = told.partition("_")
+        weak = symbol.binding == lief.ELF.Symbol.BINDING.WEAK
         if library == "GLIBC" and version[:1].isdigit():
             versions.setdefault(library, []).append(version)
-        elif not (str(symbol.name).startswith(("Py", "_Py")) or weak or told == unversioned):
-            looked.fault(f"{name} needs {symbol.name}, of {told}")
+        elif str(symbol.name).startswith(("Py", "_Py")) or weak:
+            continue
+        elif versioned or not told.startswith("*"):
+            looked.fault(f"{name} needs {symbol.name}, of no version of a C library: {told}")
     for library, found in versions.items():
         looked.newest[library] = _newest([*found, looked.newest.get(library, "0")])
     exported = {str(symbol.name) for symbol in binary.exported_symbols}
