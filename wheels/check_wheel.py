@@ -165,10 +165,10 @@ def _against(
     if set(compiled) != expected:
         looked.fault(f"compiled modules differ: {sorted(set(compiled) ^ expected)[:5]}")
     for path in package.rglob("*"):
-        relative = path.relative_to(source).as_posix()
-        shipped = path.suffix in PLAIN or path.name == "py.typed" or DATA & set(path.parts)
-        if path.is_file() and shipped and relative not in names:
-            looked.fault(f"left out: {relative}")
+        inside = path.relative_to(source)
+        shipped = path.suffix in PLAIN or path.name == "py.typed" or DATA & set(inside.parts)
+        if path.is_file() and shipped and inside.as_posix() not in names:
+            looked.fault(f"left out: {inside.as_posix()}")
 
 
 def _newest(versions: list[str]) -> str:
