@@ -2,8 +2,8 @@
 
 For every CPython from 3.11 that this machine has, from one source distribution. Runs on Linux, with
 nothing installed but Python and an index to install from: tools come into ``build/wheels``, the
-compiler among them. Five minutes an interpreter on two cores; ccache, where it is installed, makes
-the next one quicker. ::
+compiler among them. About ten minutes of one core for the first interpreter; with ccache, where it
+is installed, the next ones take two thirds of that. ::
 
     python wheels/build.py                             wheels of this machine, into dist/
     python wheels/build.py --suite                     and the whole test-suite against each
