@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from midstream import attractor, compare, errors, logic, meta, plot, quic, scheduler, stream
     from midstream._core.errors import MidstreamError
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "MidstreamError",

@@ -35,6 +35,7 @@ _ORDER = (
     "limits",
     "architecture",
     "original",
+    "changes",
 )
 _WIDEST = 100
 
