@@ -31,7 +31,7 @@ MODULES = sorted(
 KERNELS = frozenset({"compare", "scheduler", "attractor", "logic", "quic"})
 MAY_USE: dict[str, frozenset[str]] = {
     "_core": frozenset(),
-    **dict.fromkeys(KERNELS, frozenset({"_core"})),
+    **dict.fromkeys(sorted(KERNELS), frozenset({"_core"})),
     "meta": frozenset({"_core", "logic", "compare"}),
     "plot": KERNELS | {"_core", "meta"},
     "stream": KERNELS | {"_core", "meta"},

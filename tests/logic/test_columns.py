@@ -333,7 +333,9 @@ def test_memory_is_refused_before_it_is_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    "trace", [[], (), {}, {"a": []}, np.array([], dtype=np.uint8), iter([])], ids=repr
+    "trace",
+    [[], (), {}, {"a": []}, np.array([], dtype=np.uint8), iter([])],
+    ids=["list", "tuple", "mapping", "columns", "masks", "iterator"],
 )
 def test_the_empty_trace_is_an_error(trace) -> None:
     for formula in (atom("a"), true):
