@@ -152,7 +152,9 @@ class ConfigurationError(MidstreamError, ValueError):
     """An environment variable or a configuration file asks for something impossible."""
 
 
-class MemoryLimitError(MidstreamError, MemoryError):
+# In this order: MemoryError has a `__new__` of its own, which Python refuses where another base
+# comes first; tblib, with which Dask carries errors to where they are seen, asks for it.
+class MemoryLimitError(MemoryError, MidstreamError):
     """The work would need more memory than the machine has; refused before any was taken."""
 
 

@@ -67,6 +67,12 @@ def test_message_survives_pickling(name: str) -> None:
     assert str(pickle.loads(pickle.dumps(error))) == "n must be at least 1, got 0"
 
 
+@pytest.mark.parametrize("name", errors.__all__)
+def test_made_as_tblib_makes_them(name: str) -> None:
+    cls = getattr(errors, name)
+    assert isinstance(cls.__new__(cls, "n must be at least 1, got 0"), errors.MidstreamError)
+
+
 def test_facts_survive_pickling() -> None:
     written = errors.ExpressionError("unknown name 'q'", text="x + q", position=4)
     read = pickle.loads(pickle.dumps(written))
