@@ -51,9 +51,10 @@ def wait_for(event: threading.Event) -> None:
 
 @pytest.fixture(autouse=True)
 def no_workers_left() -> Iterator[None]:
+    before = set(threading.enumerate())
     yield
-    left = [t for t in threading.enumerate() if t.name.startswith("midstream-worker")]
-    assert left == []
+    left = set(threading.enumerate()) - before
+    assert [t for t in left if t.name.startswith("midstream-worker")] == []
 
 
 # ---- order ----
