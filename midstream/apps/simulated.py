@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import uvicorn
 
@@ -186,8 +186,7 @@ class SimulatedServer:
     def cut(self) -> None:
         """Cut all connections at once."""
         self._server.should_exit = True
-        for connection in list(self._server.server_state.connections):
-            cast("Any", connection).transport.abort()
+        self._server.cut()
 
     async def _answer(self, scope: dict[str, Any], receive: _Receive, send: _Send) -> None:
         limits = self._limits

@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, cast
 
 import uvicorn
 
@@ -59,3 +60,8 @@ class QuietServer(uvicorn.Server):
         """Begin, and say so."""
         await super().startup(sockets=sockets)
         self.listening.set()
+
+    def cut(self) -> None:
+        """Cut all connections at once, whatever they wait for."""
+        for connection in list(self.server_state.connections):
+            cast("Any", connection).transport.abort()

@@ -167,7 +167,6 @@ class AgentServers:
                     ]
                     sweeping = group.create_task(self._sweep())
                     for server in self._servers.values():
-                        assert server.listening is not None
                         await server.listening.wait()
                     self.started.set()
                     await self._stopped.wait()
@@ -207,8 +206,7 @@ class AgentServers:
         """Cut all connections at once."""
         self._hurried.set()
         for server in self._servers.values():
-            for connection in list(server.server_state.connections):
-                cast("Any", connection).transport.abort()
+            server.cut()
 
     async def _sweep(self) -> None:
         """Cut what is closed, and whose other side takes nothing of what was sent before."""

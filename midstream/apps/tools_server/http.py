@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from itertools import chain
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import uvicorn
 from mcp.server.transport_security import TransportSecuritySettings
@@ -168,7 +168,6 @@ class HttpToolServer:
         with listening(self._host, self._port) as listener:
             self.address = listener.getsockname()[:2]
             serving = asyncio.ensure_future(self._server.serve(sockets=[listener]))
-            assert self._server.listening is not None
             try:
                 begun = asyncio.ensure_future(self._server.listening.wait())
                 await asyncio.wait((serving, begun), return_when=asyncio.FIRST_COMPLETED)
@@ -209,8 +208,7 @@ class HttpToolServer:
         """Cut all connections at once."""
         self._drain_s = 0.0
         self._hurried.set()
-        for connection in list(self._server.server_state.connections):
-            cast("Any", connection).transport.abort()
+        self._server.cut()
 
     async def _drain(self) -> None:
         loop = asyncio.get_running_loop()
