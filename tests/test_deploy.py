@@ -51,11 +51,11 @@ def test_the_settings_are_settings_of_the_proxy(pod):
 
 def test_the_limits_are_limits_of_the_proxy_and_fit_into_the_memory(pod):
     limits = ProxyLimits(**settings()["limit"])
-    stream = limits.max_body_bytes + limits.max_held_bytes + limits.max_event_bytes
+    stream = limits.max_held_bytes + limits.max_event_bytes
     memory = pod["containers"][0]["resources"]["limits"]["memory"]
     assert memory.endswith("Mi")
     # Beside what streams hold, there are the program and what is being judged.
-    assert limits.max_streams * stream <= 0.85 * int(memory[:-2]) * 2**20
+    assert limits.max_streams * stream + limits.max_bodies_bytes <= 0.85 * int(memory[:-2]) * 2**20
     unit = (DEPLOY / "systemd" / "midstream-proxy.service").read_text()
     assert f"MemoryMax={memory[:-1]}" in unit
 

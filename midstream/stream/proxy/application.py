@@ -285,8 +285,11 @@ class Proxy:
         for name, text, value in (
             ("streams_max", "Requests in flight, beyond which more are refused.", "max_streams"),
             ("connections_max", "Connections, beyond which more are refused.", "max_connections"),
+            ("bodies_max_bytes", "Such bytes, beyond which more are refused.", "max_bodies_bytes"),
         ):
             yield Family(name, "gauge", text, (), {(): getattr(self._limits, value)})
+        held = "Bytes of requests that have not been answered yet."
+        yield Family("bodies_bytes", "gauge", held, (), {(): self._passing.bodies.held})
         rules = self._desk.guarding.n_policies
         yield Family("policies", "gauge", "Rules of streams that begin now.", (), {(): rules})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
 from midstream._core.clock import monotonic_ns
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from midstream.stream.proxy.routes import Route
     from midstream.stream.recording import Recorder
 
-__all__ = ["Flight", "GoneError", "Leave", "read_body", "upload"]
+__all__ = ["Bodies", "Flight", "GoneError", "Leave", "Share", "read_body", "upload"]
 
 
 class GoneError(Exception):
@@ -135,7 +135,57 @@ class Flight:
         self.exchange = self.rewriter = self.recorder = self.response = self._follower = None
 
 
-async def read_body(receive: Receive, most: int) -> bytes:
+class Bodies:
+    """Bytes of requests that a proxy holds, all together.
+
+    Parameters
+    ----------
+    most : int
+    """
+
+    __slots__ = ("held", "most")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held = 0
+
+    @contextlib.contextmanager
+    def share(self) -> Iterator[Share]:
+        """Hold one request's bytes until the end of the block."""
+        share = Share(self)
+        try:
+            yield share
+        finally:
+            self.held -= share.held
+
+
+class Share:
+    """What one request holds of `Bodies`."""
+
+    __slots__ = ("_bodies", "held")
+
+    def __init__(self, bodies: Bodies) -> None:
+        self._bodies = bodies
+        self.held = 0
+
+    def take(self, size: int) -> None:
+        """Hold more.
+
+        Raises
+        ------
+        RefusalError
+            Together with what others hold, it is too much.
+        """
+        bodies = self._bodies
+        if bodies.held + size > bodies.most:
+            raise RefusalError(
+                503, f"requests of more than {bodies.most} bytes are in flight", reason="memory"
+            )
+        bodies.held += size
+        self.held += size
+
+
+async def read_body(receive: Receive, most: int, share: Share) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while True:
@@ -146,6 +196,7 @@ async def read_body(receive: Receive, most: int) -> bytes:
         size += len(piece)
         if size > most:
             raise RefusalError(413, f"a body of more than {most} bytes", reason="body")
+        share.take(len(piece))
         pieces.append(piece)
         if not message.get("more_body"):
             return b"".join(pieces)

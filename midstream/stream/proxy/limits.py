@@ -22,6 +22,8 @@ class ProxyLimits:
     ----------
     max_body_bytes : int, default 32 MiB
         Body of a request; beyond it 413.
+    max_bodies_bytes : int, default 512 MiB
+        Such bodies that have not been answered yet, of all requests together; beyond it 503.
     max_upload_bytes : int, default 512 MiB
         Body of a request that is passed on unread, as of files; beyond it 413.
     max_header_bytes, max_headers : int, default 64 KiB and 100
@@ -69,6 +71,7 @@ class ProxyLimits:
     """
 
     max_body_bytes: int = 32 * _MIB
+    max_bodies_bytes: int = 512 * _MIB
     max_upload_bytes: int = 512 * _MIB
     max_header_bytes: int = 64 * 1024
     max_headers: int = 100

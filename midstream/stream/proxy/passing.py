@@ -19,7 +19,15 @@ from midstream.stream.proxy.exchanges import (
     in_turns,
     type_of,
 )
-from midstream.stream.proxy.flights import Flight, GoneError, Leave, read_body, upload
+from midstream.stream.proxy.flights import (
+    Bodies,
+    Flight,
+    GoneError,
+    Leave,
+    Share,
+    read_body,
+    upload,
+)
 from midstream.stream.proxy.headers import Receive, Scope, length_and_encoding, passed_on
 from midstream.stream.proxy.routes import error_body
 
@@ -53,6 +61,7 @@ class Passing:
         self._desk = desk
         self._limits = limits
         self._metrics = desk.metrics
+        self.bodies = Bodies(limits.max_bodies_bytes)
         self._flights: set[Flight] = set()
         self._watchdog: asyncio.Task[None] | None = None
         self._turns = asyncio.Lock()  # for long requests to be read in
@@ -133,14 +142,16 @@ class Passing:
         ]
         if error.status in (429, 503):
             headers.append((b"retry-after", b"1"))
-        if error.status in (408, 413):
+        if error.status in (408, 413) or error.reason == "memory":
             headers.append((b"connection", b"close"))  # what is still to come is not read
         await flight.start(error.status, headers)
         await flight.end(body)
 
     async def _pass(self, scope: Scope, receive: Receive, flight: Flight, target: bytes) -> None:
         """Pass a request on, and its answer back."""
-        response = flight.response = await self._ask(scope, receive, flight, target)
+        # Nothing of the request is kept beyond this: conversations are long, and answers take time.
+        with self.bodies.share() as share:
+            response = flight.response = await self._ask(scope, receive, flight, target, share)
         self._reach.reached()
         status = response.status_code
         if not 200 <= status <= 599:
@@ -159,12 +170,9 @@ class Passing:
             await self._relay(flight, response, exchange, framing)
 
     async def _ask(
-        self, scope: Scope, receive: Receive, flight: Flight, target: bytes
+        self, scope: Scope, receive: Receive, flight: Flight, target: bytes, share: Share
     ) -> httpx2.Response:
-        """Send a request to the upstream and wait for the head of its answer.
-
-        Nothing of the request is kept beyond this: conversations are long, and answers take time.
-        """
+        """Send a request to the upstream and wait for the head of its answer."""
         import httpx2
 
         limits = self._limits
@@ -180,7 +188,7 @@ class Passing:
         content: bytes | AsyncIterator[bytes]
         if route.guarded or length == 0 or (length is None and scope["method"] == "GET"):
             flight.wait("request")
-            content = body = await read_body(receive, most)
+            content = body = await read_body(receive, most, share)
             flight.follow(receive)
         else:
             content = upload(receive, most, flight)

@@ -349,6 +349,39 @@ async def test_a_body_without_a_length_has_a_limit_too():
     assert b"transfer-encoding: chunked" in upstream.requests[0][0].lower()
 
 
+async def test_bodies_of_all_requests_have_a_limit_together():
+    body = b'{"messages": [], "x": "' + b"y" * 4000 + b'"}'
+
+    async def held(size):
+        get = post("/-/metrics").replace(b"POST", b"GET")
+        while f"midstream_bodies_bytes {size}\n".encode() not in await raw(proxy.url, get):
+            await asyncio.sleep(0.01)
+
+    async with (
+        within(),
+        Upstream(story(), size=40) as upstream,
+        proxied(upstream, limits=ProxyLimits(max_bodies_bytes=10_000)) as proxy,
+    ):
+        # Two that stand at their last byte hold theirs.
+        waiting = []
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection(*proxy.server.address)
+            writer.write(post(CHAT, body)[:-1])
+            waiting.append((reader, writer))
+        await held(2 * len(body) - 2)
+        status, headers, told = split(await raw(proxy.url, post(CHAT, body)))
+        assert (status, headers["retry-after"], headers["connection"]) == (503, "1", "close")
+        assert "10000 bytes" in json.loads(told)["error"]["message"]
+        assert proxy.metrics.refused["memory",] == 1
+        assert split(await raw(proxy.url, post(CHAT, b"{}")))[0] == 200
+        for reader, writer in waiting:
+            writer.write(body[-1:])
+            assert (await reader.readline()).split()[1] == b"200"
+            writer.close()
+        await held(0)
+        assert split(await raw(proxy.url, post(CHAT, body)))[0] == 200
+
+
 async def test_streams_at_once_are_limited():
     async with (
         within(),
