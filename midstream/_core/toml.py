@@ -12,7 +12,11 @@ from typing import Any
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, ConfigurationError
 
-__all__ = ["read_toml", "toml_value"]
+__all__ = ["TOML_ERRORS", "read_toml", "read_toml_value", "toml_value"]
+
+#: Of `tomllib`, for text of strangers: what is no TOML, numbers of thousands of digits, and a
+#: thousand brackets one in the other.
+TOML_ERRORS = (ValueError, RecursionError)
 
 
 def read_toml(source: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
@@ -47,11 +51,28 @@ def read_toml(source: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
         )
     try:
         return place, tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError, ValueError) as error:
+    except TOML_ERRORS as error:
         hint = ""
         if "Unescaped '\\'" in str(error):  # as in a regular expression
             hint = "; in single quotes, '...', a backslash stands for itself"
         raise ConfigurationError(f"{place}: not TOML: {error}{hint}") from error
+
+
+def read_toml_value(text: str) -> Any:
+    """What a text stands for, read as one value.
+
+    Raises
+    ------
+    ConfigurationError
+        It is no value of TOML, or more than one.
+    """
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except TOML_ERRORS as error:
+        raise ConfigurationError(f"not a value of TOML: {error}") from error
+    if len(table) != 1:
+        raise ConfigurationError(f"more than one value of TOML: {text!r:.60}")
+    return table["value"]
 
 
 def toml_value(name: str, value: Any) -> str:

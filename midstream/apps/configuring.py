@@ -9,7 +9,6 @@ is no setting is an error, wherever it is.
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from midstream._core.toml import TOML_ERRORS, read_toml_value
 from midstream._core.validate import did_you_mean
-from midstream.errors import ArgumentValueError
+from midstream.errors import ArgumentValueError, ConfigurationError
 
 __all__ = [
     "LIMIT",
@@ -28,7 +28,6 @@ __all__ = [
     "from_environment",
     "from_file",
     "merged",
-    "toml_value",
 ]
 
 #: Of limits: ``--limit NAME=VALUE``, ``[proxy.limit]``, ``MIDSTREAM_PROXY_LIMIT_NAME``.
@@ -119,8 +118,8 @@ def from_file(
     if len(data) > _MOST_BYTES:
         raise ArgumentValueError(f"{path}: more than {_MOST_BYTES:,} bytes")
     try:
-        tables = tomllib.loads(data.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        tables = tomllib.loads(data.decode("utf-8-sig"))
+    except TOML_ERRORS as error:
         raise ArgumentValueError(f"{path}: {error}") from None
     known = sorted(sections)
     for name, table in tables.items():
@@ -209,8 +208,8 @@ def _read(setting: Setting, name: str, text: str) -> Any:
         return word in _YES
     if setting.is_many and text.lstrip().startswith("["):
         try:
-            return tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+            return read_toml_value(text)
+        except ConfigurationError:
             raise ArgumentValueError(f"{name} must be a value, or a TOML array of them") from None
     return text
 
@@ -294,24 +293,3 @@ def arguments(
         else:
             after += one.texts
     return before, after
-
-
-def toml_value(value: Any) -> str:
-    r"""Write a value as TOML has it.
-
-    Parameters
-    ----------
-    value : bool, int, float, str, or sequence of these
-
-    Examples
-    --------
-    >>> print(toml_value([True, 0.5, 'a "b"']))
-    [true, 0.5, "a \"b\""]
-    """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    return f"[{', '.join(toml_value(each) for each in value)}]"

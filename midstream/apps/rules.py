@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from midstream._core.toml import read_toml_value
 from midstream._core.words import counted
 from midstream.apps.output import Output, escape, one_line
 from midstream.errors import ArgumentValueError, ConfigurationError, SourceError
@@ -123,15 +124,13 @@ def show(name: str) -> int:
 
 
 def _setting(text: str) -> tuple[str, Any]:
-    import tomllib
-
     name, equals, value = text.partition("=")
     name = name.strip()
     if not equals or not name:
         raise typer.BadParameter(f"--set must be NAME=VALUE, got {text!r}")
     try:
-        return name, tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        return name, read_toml_value(value)
+    except ConfigurationError:  # a text without its quotes
         return name, value
 
 

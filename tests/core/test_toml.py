@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from midstream._core.toml import read_toml, toml_value
+from midstream._core.toml import read_toml, read_toml_value, toml_value
 from midstream.errors import ArgumentTypeError, ArgumentValueError, ConfigurationError
 
 SCALARS = st.one_of(
@@ -31,6 +31,23 @@ VALUES = st.recursive(
 def test_what_is_written_reads_back(value):
     place, data = read_toml(f"x = {toml_value('x', value)}\n")
     assert (place, data) == ("<text>", {"x": value})
+    assert read_toml_value(toml_value("x", value)) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "not a value of TOML"),
+        ("a", "not a value of TOML"),
+        ("9" * 5000, "4300 digits"),
+        ("[" * 100_000, "recursion"),
+        ("1\nx = 2", "more than one value of TOML: '1\\nx = 2'"),
+    ],
+)
+def test_what_is_no_value(text, says):
+    with pytest.raises(ConfigurationError) as raised:
+        read_toml_value(text)
+    assert says in str(raised.value)
 
 
 def test_files_and_what_is_none(tmp_path):

@@ -9,6 +9,13 @@ import zlib
 
 from fuzzing.registry import cut, in_file, target
 
+from midstream.apps.configuring import (
+    Setting,
+    arguments,
+    from_environment,
+    from_file,
+    merged,
+)
 from midstream.attractor import Online
 from midstream.attractor._expression import parse_equations
 from midstream.logic import Monitor, Predictor, RuleBook, SignalMonitor
@@ -33,6 +40,12 @@ from midstream.stream.adapting import StreamRecord
 #: A snapshot's first bytes are its magic, and stay.
 _MAGIC_BYTES = 4
 _SEAL_BYTES = 4
+SETTINGS = (
+    Setting("port", "--port"),
+    Setting("near", "--near", "--no-near", is_flag=True),
+    Setting("rules", "--rules", is_many=True),
+    Setting("limit", "--limit", is_many=True),
+)
 
 
 def _fed(make, feed):
@@ -181,6 +194,19 @@ def equations(data):
 @target(UnicodeDecodeError)
 def param_space(data):
     ParamSpace.from_toml(data.decode("utf-8") + "\n")
+
+
+@target()
+def settings_file(data):
+    from_file(in_file(data, "settings.toml"), "proxy", ("proxy", "serve"), SETTINGS)
+
+
+@target()
+def settings_of_environment(data):
+    names, _, text = data.partition(b"=")
+    name = "MIDSTREAM_PROXY_" + names.decode("latin-1")
+    given = from_environment({name: text.decode("utf-8", "surrogateescape")}, "proxy", SETTINGS)
+    arguments(SETTINGS, merged({}, given), ())
 
 
 @target()

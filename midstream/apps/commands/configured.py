@@ -11,6 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from midstream._core.toml import toml_value
 from midstream.apps.configuring import (
     LIMIT,
     Given,
@@ -19,7 +20,6 @@ from midstream.apps.configuring import (
     from_environment,
     from_file,
     merged,
-    toml_value,
 )
 from midstream.apps.output import one_line
 from midstream.apps.starting import ending_early
@@ -120,7 +120,7 @@ class Configured(TyperCommand):
             if value is None or value == []:
                 yield f"# {key} is not set"
             else:
-                yield f"{key} = {toml_value(value)}  # {one_line(origin)}"
+                yield f"{key} = {toml_value(key, value)}  # {one_line(origin)}"
         if limits:
             yield ""
             yield f"[{self.name}.{LIMIT}]"
