@@ -4,6 +4,8 @@ Environment switches, all off by default:
 
 ``MIDSTREAM_SANITIZE=address,undefined``
     build the kernels and bindings with these sanitizers (``.ci/sanitize`` runs the tests that way);
+``MIDSTREAM_COVERAGE=1``
+    count how often each line and branch runs, of C and of ``.pyx`` files (``.ci/coverage``);
 ``MIDSTREAM_ANNOTATE=1``
     write Cython's annotated HTML beside each ``.pyx``.
 
@@ -12,6 +14,7 @@ No ``-march``: every instruction-set variant is a function with its own target a
 core.
 """
 
+import copy
 import os
 import re
 import sys
@@ -20,10 +23,12 @@ from pathlib import Path
 from Cython.Build import cythonize
 from Cython.Compiler import ParseTreeTransforms
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).parent
 CSRC = Path("csrc")
+COVERAGE = os.environ.get("MIDSTREAM_COVERAGE") == "1"
 #: C that is written while building, from the text of the built-in systems.
 GENERATED = Path("build", "generated")
 GENERATED_HEADER = GENERATED / "ms_native_systems.h"
@@ -196,6 +201,20 @@ DIRECTIVES = {
 }
 
 
+class BuildModules(build_ext):
+    """Compile each module's C in a folder of its own.
+
+    Modules are built side by side, and share C files that some compile with other flags: in one
+    folder, which object a module links would be a matter of luck.
+    """
+
+    def build_extension(self, ext):
+        own = copy.copy(self)
+        own.compiler = copy.copy(self.compiler)
+        own.build_temp = str(Path(self.build_temp, ext.name))
+        super(BuildModules, own).build_extension(ext)
+
+
 class SourceDistribution(sdist):
     """Carry what a build and the tests need: a wheel is built and tested from the sdist alone."""
 
@@ -225,6 +244,11 @@ def compiler_flags():
         flag = f"-fsanitize={sanitize}"
         compile_flags += [flag, "-g", "-O1", "-fno-omit-frame-pointer"]
         link_flags += [flag]
+    elif COVERAGE:
+        # If-conversion would make one instruction of a branch, and hide which way it went.
+        compile_flags += ["--coverage", "-g0", "-O1", "-fno-if-conversion", "-fno-if-conversion2"]
+        compile_flags += ["-fprofile-update=atomic", "-fprofile-abs-path"]
+        link_flags += ["--coverage"]
     else:
         compile_flags += ["-g0"]  # Python's own -g makes the wheel four times as large
     return compile_flags, link_flags
@@ -261,8 +285,9 @@ def extensions():
     for name, c_files in MODULES.items():
         pyx = Path(*name.split(".")).with_suffix(".pyx")
         headers = set().union(*map(headers_of, [pyx, *(CSRC / c_file for c_file in c_files)]))
-        extra = ["-O2"] if name in OPTIMISED_FOR_SIZE and sys.platform != "win32" else []
-        if name in NO_ERRNO and sys.platform != "win32":
+        flags = sys.platform != "win32" and not COVERAGE
+        extra = ["-O2"] if flags and name in OPTIMISED_FOR_SIZE else []
+        if flags and name in NO_ERRNO:
             # Clang would pair a small system's few components, and spend more on shuffling them.
             extra = [*extra, "-fno-math-errno", "-fno-tree-slp-vectorize"]
         yield Extension(
@@ -304,9 +329,11 @@ if compiles():
         modules,
         compiler_directives=DIRECTIVES,
         annotate=os.environ.get("MIDSTREAM_ANNOTATE") == "1",
+        # The counters of gcc then go to the lines of .pyx files, with the GIL held or not.
+        emit_linenums=COVERAGE,
     )
 setup(
     ext_modules=modules,
-    cmdclass={"sdist": SourceDistribution},
+    cmdclass={"build_ext": BuildModules, "sdist": SourceDistribution},
     options={"build_ext": {"parallel": os.cpu_count()}},
 )

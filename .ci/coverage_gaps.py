@@ -1,0 +1,123 @@
+"""Say what tests left out, from what .ci/coverage wrote: coverage_gaps.py SOURCE FOLDER.
+
+Prints a table of packages, writes every gap with its line of source into ``gaps.txt`` of the
+folder, and ends with status 1 where less runs than is wanted of Python's lines, of those of .pyx
+files or of C's branches.
+"""
+
+import json
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+#: Least percentages of lines of Python, lines of .pyx and .pxd files, and branches of C.
+WANTED = {"Python lines": 95.0, "Cython lines": 95.0, "C lines": 97.0, "C branches": 90.0}
+
+
+@dataclass
+class Share:
+    """How many of some lines or branches ran."""
+
+    ran: int = 0
+    all: int = 0
+
+    def add(self, ran: int, of: int) -> None:
+        self.ran += ran
+        self.all += of
+
+    @property
+    def percent(self) -> float:
+        return 100 * self.ran / self.all if self.all else 100.0
+
+    def __str__(self) -> str:
+        return f"{self.percent:6.2f} %  {self.ran:>6} of {self.all:<6}" if self.all else ""
+
+
+@dataclass
+class Found:
+    """What was counted, and what was left out."""
+
+    shares: dict[str, dict[str, Share]] = field(default_factory=dict)
+    gaps: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+
+    def add(self, kind: str, room: str, ran: int, of: int) -> None:
+        for name in (room, "all"):
+            self.shares.setdefault(name, {}).setdefault(kind, Share()).add(ran, of)
+
+
+def room(path: str) -> str:
+    """The package that a file belongs to; C files are one room."""
+    parts = Path(path).parts
+    if parts[0] == "csrc":
+        return "csrc"
+    after = parts[parts.index("midstream") + 1 :]
+    return after[0] if len(after) > 1 else "midstream"
+
+
+def python_lines(found: Found, folder: Path) -> None:
+    told = json.loads((folder / "python.json").read_text("utf-8"))
+    for path, file in told["files"].items():
+        ran, missing = len(file["executed_lines"]), file["missing_lines"]
+        found.add("Python lines", room(path), ran, ran + len(missing))
+        name = "midstream" + path.split("midstream", 1)[-1]
+        found.gaps[name] = [(line, "") for line in missing]
+
+
+def compiled(found: Found, folder: Path) -> None:
+    told = json.loads((folder / "c.json").read_text("utf-8"))
+    for file in told["files"]:
+        path, is_c = file["file"], file["file"].startswith("csrc")
+        lines: Counter[int] = Counter()
+        branches: dict[tuple[int, int, int], int] = {}
+        for line in file["lines"]:
+            number = line["line_number"]
+            if line.get("gcovr/noncode") or line.get("gcovr/excluded"):
+                continue
+            lines[number] += line["count"]
+            for branch in line.get("branches", ()) if is_c else ():
+                key = (number, branch.get("source_block_id", 0), branch["branchno"])
+                branches[key] = branches.get(key, 0) + branch["count"]
+        ran = sum(count > 0 for count in lines.values())
+        found.add("C lines" if is_c else "Cython lines", room(path), ran, len(lines))
+        gaps = [(number, "") for number, count in lines.items() if not count]
+        if branches:
+            taken = sum(count > 0 for count in branches.values())
+            found.add("C branches", room(path), taken, len(branches))
+            missed = Counter(key[0] for key, count in branches.items() if not count)
+            every = Counter(key[0] for key in branches)
+            gaps += [
+                (number, f"{missed[number]} of {every[number]} branches")
+                for number in missed
+                if lines[number]
+            ]
+        found.gaps[path] = sorted(gaps)
+
+
+def main() -> int:
+    source, folder = map(Path, sys.argv[1:])
+    found = Found()
+    python_lines(found, folder)
+    compiled(found, folder)
+    with (folder / "gaps.txt").open("w", encoding="utf-8") as out:
+        for path, gaps in sorted(found.gaps.items()):
+            text = (source / path).read_text("utf-8").splitlines()
+            for number, what in gaps:
+                shown = text[number - 1].strip() if number <= len(text) else ""
+                print(f"{path}:{number}: {what or 'never'}: {shown}", file=out)
+    kinds = list(WANTED)
+    print(f"{'':12}" + "".join(f"{kind:28}" for kind in kinds))
+    for name in sorted(found.shares, key=lambda name: (name == "all", name)):
+        row = (str(found.shares[name].get(kind, "")) for kind in kinds)
+        print(f"{name:12}" + "".join(f"{cell:28}" for cell in row).rstrip())
+    lacking = [
+        f"{kind}: {found.shares['all'][kind].percent:.2f} % ran, {wanted} % are wanted"
+        for kind, wanted in WANTED.items()
+        if found.shares["all"][kind].percent < wanted
+    ]
+    print("\n".join([f"every gap: {folder / 'gaps.txt'}", *lacking]))
+    return int(bool(lacking))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
