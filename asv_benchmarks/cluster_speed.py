@@ -62,7 +62,7 @@ class Costs(NamedTuple):
 
 
 #: Used by ``waiting`` and ``paper`` where ``tasks`` is not run: of the machine of the guide.
-KNOWN = Costs(0.03, 4e-5, 5.3e-4, 1.3e-3)
+KNOWN = Costs(0.017, 4e-5, 3e-4, 6e-4)
 
 
 def model_s(costs: Costs, tasks: int, work_s: float, workers: int, moved: float = 0.0) -> float:

@@ -53,7 +53,7 @@ def serve_bare() -> None:
 def client_of(contender: str, mode: str) -> Any:
     from mcp import Client, StdioServerParameters
 
-    args = [__file__, "--bare"] if contender == "bare" else ["-m", "midstream", "mcp"]
+    args = [__file__, "--bare"] if contender == "bare" else ["-P", "-m", "midstream", "mcp"]
     parameters = StdioServerParameters(command=sys.executable, args=args, env=dict(os.environ))
     return Client(parameters, mode=mode, cache=None)
 

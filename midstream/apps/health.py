@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from midstream._core.validate import check_callback, check_int, check_text
+from midstream.apps.extras import needs_extra
 from midstream.apps.telling import url_host
 from midstream.stream.probes import answer_probe
 from midstream.stream.telemetry import CONTENT_TYPE, Family, exposition, server_families
@@ -83,15 +84,11 @@ class HealthServer:
         ready: Callable[[], bool],
         families: Callable[[], Iterable[Family]] = tuple,
     ) -> None:
-        try:
+        with needs_extra("serve"):
             import uvicorn
 
             from midstream.stream.heads import HeadLimitedProtocol
             from midstream.stream.listening import QuietServer
-        except ModuleNotFoundError as error:
-            raise ImportError(
-                f'{error.name} is not installed: pip install "midstream[serve]"'
-            ) from None
         self._host = check_text("host", host)
         self._port = check_int("port", port, low=0, high=65535)
         check_callback("ready", ready)

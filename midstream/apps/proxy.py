@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import typer
 
 from midstream._core.words import counted
+from midstream.apps.extras import needs_extra
 from midstream.apps.inputs import make_detectors, reading_rules
 from midstream.apps.options import Action
 from midstream.apps.output import Output, one_line, tell_error
@@ -117,12 +118,8 @@ def serve(
     """
     from midstream.stream.policies import PolicyFile, for_many_streams
 
-    try:
+    with needs_extra("proxy"):
         from midstream.stream.proxy import Proxy, ProxyLimits, ProxyServer
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f'{error.name} is not installed: pip install "midstream[proxy]"'
-        ) from None
 
     stdout = Output(sys.stdout, "standard output")
     told = _Told(stdout, _line, json_lines=json_lines, color=color)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from midstream._core.words import counted
+from midstream.apps.extras import needs_extra
 from midstream.apps.inputs import Request, Trust, open_policies, open_sources
 from midstream.apps.output import Output, one_line, tell_error
 from midstream.apps.session import FAILED, NOTHING
@@ -110,12 +111,8 @@ def serve(
     from midstream.apps.dash import find_token
     from midstream.apps.serving.access import is_loopback
 
-    try:
+    with needs_extra("serve"):
         from midstream.apps.serving import AgentServers, AgentService, ServingLimits
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f'{error.name} is not installed: pip install "midstream[serve]"'
-        ) from None
     token = find_token(token_env, token_file, needed=False)
     if token is None and not is_loopback(host):
         raise typer.BadParameter(

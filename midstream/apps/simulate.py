@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from midstream._core.words import counted
+from midstream.apps.extras import needs_extra
 from midstream.apps.output import Output, tell_error
 from midstream.apps.session import FAILED, NOTHING
 from midstream.apps.telling import Telling, limits_of, run_loop, signals_to, url_host
@@ -75,12 +76,8 @@ def serve(
         )
     except (ArgumentTypeError, ArgumentValueError) as error:
         raise typer.BadParameter(str(error)) from None
-    try:
+    with needs_extra("proxy"):
         from midstream.apps.simulated import SimulatedServer, SimulationLimits
-    except ModuleNotFoundError as error:
-        raise ImportError(
-            f'{error.name} is not installed: pip install "midstream[proxy]"'
-        ) from None
     try:
         server = SimulatedServer(
             application, host, port, limits=limits_of(SimulationLimits, limits), drain_s=drain_s

@@ -10,6 +10,7 @@ import typer
 
 from midstream.apps import options as opt
 from midstream.apps.commands.configured import Configured
+from midstream.apps.extras import needs_extra
 
 __all__ = ["tools"]
 
@@ -125,10 +126,8 @@ def mcp(
     Analyse conversations, compare sequences, find patterns, check traces and rules, search
     recordings. Standard output carries the protocol and nothing else.
     """
-    try:
+    with needs_extra("mcp"):
         from midstream.apps.tools_server.program import serve
-    except ModuleNotFoundError as error:
-        raise ImportError(f'{error.name} is not installed: pip install "midstream[mcp]"') from None
     if http is None:
         for given, option in (
             (token_env, "--token-env"),
