@@ -97,8 +97,8 @@ cdef class RingQueue:
     """RingQueue(capacity)\n--\n\n\
     A bounded FIFO queue for any number of producer and consumer threads.
 
-    Everything `queue.Queue` does but `task_done` and `join`, at the speed of `queue.SimpleQueue`,
-    which has no bound. Nothing is allocated after construction.
+    Everything `queue.Queue` does but `task_done` and `join`, at about the speed of
+    `queue.SimpleQueue`, which has no bound. Nothing is allocated after construction.
 
     Parameters
     ----------
@@ -125,8 +125,9 @@ cdef class RingQueue:
     cannot while they hold the GIL, costs one place of `capacity`. Waiting is not lock-free, of
     course: it is for the others.
 
-    **Cost.** O(1): put and get together take about as long as those of `queue.SimpleQueue`.
-    `put_many` and `get_many` spare the calls. A thread that must wait looks for some
+    **Cost.** O(1): put and get together take 0.8 to 1.5 times as long as those of
+    `queue.SimpleQueue`, by what eight atomic operations cost a processor; handing an item to a
+    thread that waits takes a quarter of the time or less. `put_many` and `get_many` spare the calls. A thread that must wait looks for some
     microseconds without the GIL, where that has proved worth while, then sleeps in the kernel; it
     answers Ctrl-C as `queue.Queue` does. Putting an item that nobody waits for makes no system
     call.
@@ -142,8 +143,7 @@ cdef class RingQueue:
     **After fork**, in the child, the queue has the items it had, each process its own from then on,
     and works. Threads that waited do not exist there; waking them is tried in vain once for each.
 
-    **Threads.** All methods may be called from any thread at any time. Importing this module turns
-    the GIL on in a free-threaded build.
+    **Threads.** All methods may be called from any thread at any time, with a GIL or without.
 
     `len` tells how many items there are; another thread may change that before it is used. An empty
     queue is false, as a list is. Cannot be pickled or copied.

@@ -113,8 +113,7 @@ class Scheduler(TaskQueue):
 
     **Threads.** All methods may be called from any thread. A scheduler with workers lives until
     `stop`, whoever forgets it. When the interpreter exits, workers end what they run, and the rest
-    is not run: a callable that never ends keeps the interpreter from exiting. On a free-threaded
-    build, importing this module turns the GIL on.
+    is not run: a callable that never ends keeps the interpreter from exiting.
 
     **Fork.** After `os.fork` the child has a copy of everything that was pending and no workers,
     as threads are not copied; `start` makes new ones. What ran in other threads stays pending
