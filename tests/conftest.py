@@ -5,9 +5,15 @@ from __future__ import annotations
 import gc
 import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
+
+# A shell ignores Ctrl-C for what it starts in the background, and children inherit that: tests of
+# what Ctrl-C does would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
