@@ -158,6 +158,23 @@ def test_every_metric_of_the_alerts_is_one_that_is_served():
     assert len(seen) > 10
 
 
+def test_what_alerts_count_is_zero_before_it_happens_first():
+    """Of a series that first appears as 1, Prometheus sees no increase."""
+    proxy = Proxy("http://127.0.0.1:9")
+    families = [*proxy._families(), *proxy.metrics.families(), *service_families(AgentService())]
+    text = exposition(families)
+    groups = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())["groups"]
+    seen = 0
+    for rule in (rule for group in groups for rule in group["rules"] if "alert" in rule):
+        for name, label, values in re.findall(
+            r'(?:increase|rate)\((midstream_\w+)\{(\w+)=~?"([^"]*)"\}', rule["expr"]
+        ):
+            for value in values.split("|"):
+                assert f'\n{name}{{{label}="{value}"}} 0\n' in text, rule
+                seen += 1
+    assert seen >= 10
+
+
 def test_the_manual_says_what_to_do_about_each_alert():
     groups = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())["groups"]
     alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}

@@ -21,6 +21,9 @@ _COUNTERS = (
     ("server_slow_clients_total", "Clients that were cut, since they took nothing.", "slow"),
 )
 _REFUSED = "refused_"
+#: What alerts ask for: 0 until it happens, since of a counter that first appears as 1 Prometheus
+#: sees no increase.
+_REASONS = ("deadline", "full", "overloaded")
 
 
 def service_families(service: AgentService) -> Iterator[Family]:
@@ -52,7 +55,8 @@ def service_families(service: AgentService) -> Iterator[Family]:
         "counter",
         "Requests that were refused.",
         ("reason",),
-        {
+        {(reason,): 0 for reason in _REASONS}
+        | {
             (key.removeprefix(_REFUSED),): count
             for key, count in counts.items()
             if key.startswith(_REFUSED)

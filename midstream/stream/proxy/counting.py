@@ -13,6 +13,11 @@ __all__ = ["ProxyMetrics"]
 SLOW_S = tuple(0.01 * 2**n for n in range(14))
 #: The same for what takes microseconds.
 FAST_S = tuple(1e-6 * 2**n for n in range(18))
+#: What alerts ask for: 0 until it happens, since of a counter that first appears as 1 Prometheus
+#: sees no increase.
+_REFUSED = ("memory", "pool", "streams", "upstream")
+_FAILURES = ("internal", "recording")
+_RELOADS = ("broken", "read")
 #: Values of labels that a peer can choose: more are counted as ``other``.
 _MOST_LABELS = 500
 
@@ -85,7 +90,12 @@ class ProxyMetrics:
                 ("provider", "status"),
                 self.requests,
             ),
-            ("refused_total", "Requests that were not passed on.", ("reason",), self.refused),
+            (
+                "refused_total",
+                "Requests that were not passed on.",
+                ("reason",),
+                _from_zero(_REFUSED, self.refused),
+            ),
             ("chunks_total", "Events of answers.", ("provider", "channel"), all_chunks),
             ("verdicts_total", "Findings.", ("policy", "verdict"), self.verdicts),
             ("stops_total", "Streams that were ended by a rule.", ("reason",), self.stops),
@@ -94,7 +104,7 @@ class ProxyMetrics:
                 "failures_total",
                 "Streams that ended otherwise than they should.",
                 ("reason",),
-                self.failures,
+                _from_zero(_FAILURES, self.failures),
             ),
             (
                 "estimated_tokens_total",
@@ -107,7 +117,7 @@ class ProxyMetrics:
                 "rules_reloads_total",
                 "Times that the file of rules was read anew.",
                 ("outcome",),
-                self.reloads,
+                _from_zero(_RELOADS, self.reloads),
             ),
         ):
             yield Family(name, "counter", help_text, labels, counter)
@@ -138,3 +148,10 @@ class ProxyMetrics:
             Further chunks, of streams that are not over.
         """
         return exposition(self.families(chunks))
+
+
+def _from_zero(
+    values: Iterable[str], counter: Counter[tuple[str, ...]]
+) -> dict[tuple[str, ...], int]:
+    """What has been counted, and 0 for those that have not."""
+    return {**{(value,): 0 for value in values}, **counter}
