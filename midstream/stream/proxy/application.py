@@ -285,7 +285,11 @@ class Proxy:
         for name, text, value in (
             ("streams_max", "Requests in flight, beyond which more are refused.", "max_streams"),
             ("connections_max", "Connections, beyond which more are refused.", "max_connections"),
-            ("bodies_max_bytes", "Such bytes, beyond which more are refused.", "max_bodies_bytes"),
+            (
+                "bodies_max_bytes",
+                "Bytes of requests that have not been answered yet, beyond which more are refused.",
+                "max_bodies_bytes",
+            ),
         ):
             yield Family(name, "gauge", text, (), {(): getattr(self._limits, value)})
         held = "Bytes of requests that have not been answered yet."

@@ -23,7 +23,8 @@ class ProxyLimits:
     max_body_bytes : int, default 32 MiB
         Body of a request; beyond it 413.
     max_bodies_bytes : int, default 512 MiB
-        Such bodies that have not been answered yet, of all requests together; beyond it 503.
+        Such bodies that have not been answered yet, of all requests together; beyond it 503, and
+        413 for one that is larger alone. It holds for a proxy only.
     max_upload_bytes : int, default 512 MiB
         Body of a request that is passed on unread, as of files; beyond it 413.
     max_header_bytes, max_headers : int, default 64 KiB and 100

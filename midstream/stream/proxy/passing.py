@@ -179,7 +179,9 @@ class Passing:
         route = flight.route
         headers = scope["headers"]
         length, encoding = length_and_encoding(headers)
-        most = limits.max_body_bytes if route.guarded else limits.max_upload_bytes
+        most = limits.max_upload_bytes
+        if route.guarded:  # one that is more than all may have together will never pass
+            most = min(limits.max_body_bytes, limits.max_bodies_bytes)
         if length is not None and length > most:
             raise RefusalError(413, f"a body of more than {most} bytes", reason="body")
         if route.guarded:

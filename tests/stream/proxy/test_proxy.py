@@ -382,6 +382,26 @@ async def test_bodies_of_all_requests_have_a_limit_together():
         assert split(await raw(proxy.url, post(CHAT, body)))[0] == 200
 
 
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_of_more_than_all_may_have_together_is_too_large(chunked):
+    body = b'{"messages": [], "x": "' + b"y" * 4000 + b'"}'
+    request = post(CHAT, body)
+    if chunked:
+        head, _, _ = request.partition(b"\r\n\r\n")
+        head = head.replace(b"Content-Length: %d" % len(body), b"Transfer-Encoding: chunked")
+        request = head + b"\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+    async with (
+        within(),
+        Upstream(story(), size=40) as upstream,
+        proxied(upstream, limits=ProxyLimits(max_bodies_bytes=2000)) as proxy,
+    ):
+        status, headers, told = split(await raw(proxy.url, request))
+        assert status == 413
+        assert "retry-after" not in headers
+        assert json.loads(told)["error"]["message"] == "a body of more than 2000 bytes"
+        assert proxy.metrics.refused["body",] == 1
+
+
 async def test_streams_at_once_are_limited():
     async with (
         within(),
