@@ -38,6 +38,18 @@ def test_every_module_says_whether_it_needs_the_gil(source: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_locks_of_two_objects_are_taken_at_once(source: Path) -> None:
+    """A critical section within another lets go of the outer one while it waits for its own."""
+    decorator, inner = "@cython.critical_section", "with cython.critical_section("
+    guarded = re.findall(
+        rf"^( +){decorator}\n((?:\1@.*\n)*\1(?:c?p?def|property) .*\n(?:(?:\1 +.*|\1\).*)?\n)*)",
+        source.read_text("utf-8"),
+        re.MULTILINE,
+    )
+    assert [body.splitlines()[0] for _, body in guarded if inner in body] == []
+
+
 @pytest.mark.skipif(not FREE_THREADED, reason="this interpreter has a GIL")
 def test_no_module_turns_the_gil_on() -> None:
     assert MODULES

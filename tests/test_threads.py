@@ -416,6 +416,29 @@ def test_an_object_that_threads_share_stays_whole(name: str) -> None:
     assert told(shared) == count.done > 0
 
 
+def test_a_histogram_is_merged_while_others_use_both() -> None:
+    """Who waits for the second one's lock must not be without the first one's."""
+    from midstream.scheduler import Histogram
+
+    into, read = Histogram(), Histogram()
+    read.record_many(np.arange(1, 101))
+
+    def record() -> None:
+        for k in range(3000):
+            into.record(k << 10)
+
+    def merge() -> None:
+        for _ in range(1000):
+            into.merge(read)
+
+    def look() -> None:
+        for _ in range(1000):
+            assert read.quantile(1.0) == 100
+
+    _together(record, merge, look, look, repeats=1)
+    assert into.count == 3000 + 1000 * 100
+
+
 def test_an_array_goes_in_whole_or_is_refused() -> None:
     from midstream.compare import RunDetector, Spring
 

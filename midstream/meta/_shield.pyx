@@ -248,7 +248,6 @@ cdef class Walker:
             mask &= rule.allow[<Py_ssize_t>self.states[index], rule.own(context)]
         return mask
 
-    @cython.critical_section
     def allowed(self, context=()):
         """Actions that may be chosen now.
 
@@ -269,10 +268,9 @@ cdef class Walker:
             No context: an action's name in it, an undeclared name, no number for a signal that a
             rule compares.
         """
-        with cython.critical_section(self.table):
+        with cython.critical_section(self, self.table):
             return self.table.names(self._allowed(self.table.context(context)))
 
-    @cython.critical_section
     def commit(self, context, action):
         """Go on by one decision.
 
@@ -290,7 +288,7 @@ cdef class Walker:
         ArgumentValueError, ArgumentTypeError
             No action, or no context.
         """
-        with cython.critical_section(self.table):
+        with cython.critical_section(self, self.table):
             self._commit(context, action)
 
     cdef int _commit(self, object context, object action) except -1:
@@ -352,23 +350,21 @@ cdef class Walker:
         """Why rules of these numbers refuse."""
         return ", ".join(f"rule {index}" for index in against)
 
-    @cython.critical_section
     def _masking(self, context, action):
         """Numbers of the rules that mask an action now."""
-        found = self.table.index.get(action)
-        if found is None:
-            raise ArgumentValueError(
-                f"action must be one of {', '.join(self.table.actions)}, got {action!r}"
-            )
-        with cython.critical_section(self.table):
+        with cython.critical_section(self, self.table):
+            found = self.table.index.get(action)
+            if found is None:
+                raise ArgumentValueError(
+                    f"action must be one of {', '.join(self.table.actions)}, got {action!r}"
+                )
             given = self.table.context(context)
             self._allowed(given)
             return self._against(given, found)
 
-    @cython.critical_section
     def _become(self, Walker other not None):
         """Take over where another stream under the same shield is."""
-        with cython.critical_section(other):
+        with cython.critical_section(self, other):
             other._extend()
             monitors = [monitor.copy() for monitor in other.monitors]
             self.table = other.table
@@ -377,7 +373,7 @@ cdef class Walker:
             self.refused = other.refused
             self.violations = other.violations
             self.states = list(other.states)
-        self.monitors = monitors
+            self.monitors = monitors
 
     @cython.critical_section
     def _state(self):

@@ -275,7 +275,6 @@ cdef class Histogram:
             ms_hdr_value_at_rank(&self.hdr, max(<int64_t>rank, <int64_t>1)), self.hdr.max
         )
 
-    @cython.critical_section
     def merge(self, other):
         """Add everything that `other` counted.
 
@@ -293,12 +292,13 @@ cdef class Histogram:
         if not isinstance(other, Histogram):
             raise ArgumentTypeError(f"other must be a Histogram, got {other!r}")
         cdef Histogram source = other
-        if source.configuration() != self.configuration():
-            raise ArgumentValueError(
-                "other must have the same lowest, highest and significant_digits "
-                f"{self.configuration()}, got {source.configuration()}"
-            )
-        with cython.critical_section(source):
+        # Both at once: one within the other would let go of the first while it waits for the second.
+        with cython.critical_section(self, source):
+            if source.configuration() != self.configuration():
+                raise ArgumentValueError(
+                    "other must have the same lowest, highest and significant_digits "
+                    f"{self.configuration()}, got {source.configuration()}"
+                )
             raise_status(ms_hdr_merge(&self.hdr, &source.hdr))
 
     @cython.critical_section
