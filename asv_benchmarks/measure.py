@@ -309,6 +309,8 @@ def main() -> int:
     if unknown:
         parser.error(f"no table is named {', '.join(sorted(unknown))}: {', '.join(TABLES)}")
     names = options.names or list(TABLES)
+    if not any(re.search(options.only, key) for name in names for key in keys_of(TABLES[name])):
+        parser.error(f"no figure of {', '.join(names)} matches --only {options.only}")
     if options.list:
         for name in names:
             print(name)

@@ -231,6 +231,16 @@ def test_a_slower_build_is_told_from_one_that_is_not(tmp_path):
     ]
 
 
+def test_what_is_not_there_is_told(tmp_path):
+    done = run("regressions.py", "no-such-commit")
+    assert done.returncode == 1
+    assert done.stderr.startswith("git rev-parse: fatal: ")
+    assert "Traceback" not in done.stderr
+    done = run("measure.py", "stream", "--only", "no such figure", "--python", "same")
+    assert done.returncode == 2
+    assert "no figure of stream matches --only no such figure" in done.stderr
+
+
 def test_a_check_that_compares_nothing_fails(tmp_path):
     package = tmp_path / "midstream"
     package.mkdir()

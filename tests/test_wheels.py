@@ -171,6 +171,41 @@ def test_a_record_that_lacks_a_file_is_found(check_wheel: ModuleType, tmp_path: 
     assert any("record" in fault for fault in check_wheel.check(wheel, tools=False).faults)
 
 
+def test_what_is_no_wheel_of_ours_is_told(check_wheel: ModuleType, tmp_path: Path) -> None:
+    def faults(name: str, content: bytes | None = None) -> list[str]:
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        found: list[str] = check_wheel.check(path, tools=False).faults
+        return found
+
+    good = "midstream-0.2.0-cp311-cp311-manylinux_2_17_x86_64.whl"
+    assert faults("any.whl", b"") == ["its name is not that of a wheel"]
+    assert faults("numpy-1.0-py3-none-any.whl", b"") == ["it is a wheel of numpy"]
+    assert faults(good) == ["there is no such file"]
+    assert faults(good, b"no archive") == ["it is no archive"]
+    assert "the tags are not of one version of CPython" in faults(
+        "midstream-0.2.0-py3-none-any.whl", make_wheel(tmp_path, {}).read_bytes()
+    )
+    with zipfile.ZipFile(tmp_path / good, "w") as wheel:
+        wheel.writestr("midstream/__init__.py", "")
+    assert "there must be one record, and there are 0" in faults(good)
+    promised = tmp_path / "promised"
+    promised.write_text("cp311-manylinux_x86_64\n")
+    assert check_wheel.missing(promised, [tmp_path / "any.whl", tmp_path / good]) == []
+
+
+def test_targets_are_listed_without_any_tools() -> None:
+    done = subprocess.run(
+        [sys.executable, "-S", str(WHEELS / "build.py"), "--target", "help"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[0].split() == ["glibc-x86_64", "manylinux_2_17_x86_64"]
+
+
 def test_a_module_newer_than_its_tag_is_found(check_wheel: ModuleType, tmp_path: Path) -> None:
     files = compiled(tmp_path)
     older = make_wheel(tmp_path, files, "cp311-cp311-manylinux_2_1_x86_64")

@@ -72,6 +72,11 @@ def in_tools() -> None:
 def main() -> None:
     """Understand what is asked first, so that a mistake in it is told at once."""
     asked = arguments()
+    if "help" in asked.target:
+        import targets
+
+        print("\n".join(f"{t.name:16} {t.tag}" for t in targets.TARGETS.values()))
+        return
     in_tools()
     import stages
 

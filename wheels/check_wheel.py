@@ -36,7 +36,7 @@ from pathlib import Path, PurePosixPath
 
 import iced_x86
 import lief
-from packaging.utils import parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 #: Files of a wheel beside compiled modules: by suffix, and where that says too little, by folder.
 PLAIN = {".py", ".pyi", ".pxd"}
@@ -106,7 +106,11 @@ class Looked:
 
 def _record(wheel: zipfile.ZipFile, looked: Looked) -> None:
     """Hash every file again; none is left out, none is missing."""
-    (record,) = [name for name in wheel.namelist() if name.endswith(".dist-info/RECORD")]
+    records = [name for name in wheel.namelist() if name.endswith(".dist-info/RECORD")]
+    if len(records) != 1:
+        looked.fault(f"there must be one record, and there are {len(records)}")
+        return
+    (record,) = records
     rows = {row[0]: row[1:] for row in csv.reader(io.StringIO(wheel.read(record).decode()))}
     files = {name for name in wheel.namelist() if not name.endswith("/")}
     if set(rows) != files:
@@ -358,11 +362,22 @@ def check(path: Path, source: Path | None = None, *, tools: bool = True) -> Look
         Ask twine and check-wheel-contents too.
     """
     looked = Looked(path.name)
-    _, _, _, tags = parse_wheel_filename(path.name)
+    try:
+        project, _, _, tags = parse_wheel_filename(path.name)
+    except InvalidWheelFilename:
+        looked.fault("its name is not that of a wheel")
+        return looked
+    if project != "midstream":
+        looked.fault(f"it is a wheel of {project}")
+        return looked
+    if not zipfile.is_zipfile(path):
+        looked.fault("it is no archive" if path.exists() else "there is no such file")
+        return looked
     abis = {tag.abi for tag in tags}
     platforms = sorted(tag.platform for tag in tags)
     if len(abis) != 1 or any(tag.interpreter != tag.abi.removesuffix("t") for tag in tags):
         looked.fault("the tags are not of one version of CPython")
+        return looked
     (abi,) = abis
     # Of several names for one policy, the one that says the version.
     platform = next((name for name in platforms if re.match(r"\w+linux_\d", name)), platforms[0])
@@ -407,7 +422,11 @@ def missing(promised: Path, wheels: list[Path]) -> list[str]:
     """Those of cibuildwheel's identifiers, one a line, that no wheel is for."""
     there = set()
     for wheel in wheels:
-        for tag in parse_wheel_filename(wheel.name)[3]:
+        try:
+            tags = parse_wheel_filename(wheel.name)[3]
+        except InvalidWheelFilename:
+            continue  # `check` says so
+        for tag in tags:
             # As cp313-manylinux_x86_64, cp313-macosx_arm64, cp313-win_amd64.
             platform = re.sub(r"_\d+_\d+_|(?<=linux)[12]\d*_", "_", tag.platform)
             there.add(f"{tag.abi}-{platform}")

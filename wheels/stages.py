@@ -54,8 +54,6 @@ def say(text: str) -> None:
 
 def plan(asked: Namespace) -> list[Made]:
     """Which wheels are to be made: interpreters by platforms."""
-    if "help" in asked.target:
-        raise SystemExit("\n".join(f"{t.name:16} {t.tag}" for t in targets.TARGETS.values()))
     unknown = set(asked.target) - {"all", *targets.TARGETS}
     if unknown:
         raise SystemExit(f"--target {unknown.pop()}: one of all, {', '.join(targets.TARGETS)}")
