@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Iterator, Mapping
 from enum import Enum
@@ -23,13 +24,20 @@ from midstream.apps.configuring import (
 )
 from midstream.apps.output import one_line
 from midstream.apps.starting import ending_early
-from midstream.errors import ArgumentValueError
+from midstream.errors import ArgumentTypeError, ArgumentValueError
 
 __all__ = ["CONFIGURED", "Configured"]
 
 #: Commands that can be configured so: what serves.
 CONFIGURED = ("dash", "mcp", "proxy", "publish", "serve", "simulate")
 _FILE_VARIABLE = "MIDSTREAM_CONFIG"
+#: Whose limits are those of a class, by command.
+_LIMITS = {
+    "mcp": "midstream.apps.tools_server.limits:ToolLimits",
+    "proxy": "midstream.stream.proxy.limits:ProxyLimits",
+    "serve": "midstream.apps.serving.limits:ServingLimits",
+    "simulate": "midstream.apps.simulated:SimulationLimits",
+}
 #: What is said on the command line only.
 _NOT_SETTINGS = frozenset(("help", "config", "show_config"))
 #: Whose values may hold keys, which are nobody's to see.
@@ -113,7 +121,7 @@ class Configured(TyperCommand):
             value = _plain(ctx.params.get(parameter.name))
             origin = said.get(key) or (given[key].origin if key in given else "default")
             if key == LIMIT:
-                limits = dict(text.split("=", 1) for text in value or () if "=" in text)
+                limits = dict(_named(text) for text in value or ())
                 continue
             if key in _SECRET:
                 value = [f"{text.partition(':')[0]}: ..." for text in value or ()] or None
@@ -121,11 +129,32 @@ class Configured(TyperCommand):
                 yield f"# {key} is not set"
             else:
                 yield f"{key} = {toml_value(key, value)}  # {one_line(origin)}"
+        _check_limits(str(self.name), limits)
         if limits:
             yield ""
             yield f"[{self.name}.{LIMIT}]"
             for name, value in limits.items():
-                yield f"{name.strip()} = {value.strip()}"
+                yield f"{name} = {value}"
+
+
+def _check_limits(name: str, limits: Mapping[str, str]) -> None:
+    """Refuse what the command would refuse when it begins."""
+    if not limits:
+        return
+    from midstream.apps.telling import limits_of
+
+    module, _, kind = _LIMITS[name].partition(":")
+    texts = [f"{limit}={value}" for limit, value in limits.items()]
+    try:
+        limits_of(getattr(importlib.import_module(module), kind), texts)
+    except (ArgumentTypeError, ArgumentValueError) as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _named(text: str) -> tuple[str, str]:
+    """Name and value of a limit; of what has no value, an empty one."""
+    name, _, value = text.partition("=")
+    return name.strip(), value.strip()
 
 
 def _setting(parameter: Any) -> Setting:

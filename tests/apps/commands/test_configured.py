@@ -119,6 +119,24 @@ def test_values_that_cannot_be_used_say_where_they_are_from(env, says):
     assert says in refused("proxy", "--upstream", "http://x", env=env)
 
 
+@pytest.mark.parametrize(
+    ("command", "limit", "says"),
+    [
+        ("proxy", "none=1", "'none=1' is not NAME=VALUE"),
+        ("proxy", "max_streams", "max_streams must be a number, got ''"),
+        ("proxy", "max_streams=1e3", "max_streams must be a number, got '1e3'"),
+        ("proxy", "max_streams=0", "max_streams must be at least 1, got 0"),
+        ("proxy", "idle_timeout_s=nan", "idle_timeout_s must be finite, got nan"),
+        ("serve", "threads=0", "threads must be at least 1, got 0"),
+        ("mcp", "none=1", "'none=1' is not NAME=VALUE"),
+        ("simulate", "none=1", "'none=1' is not NAME=VALUE"),
+    ],
+)
+def test_limits_that_cannot_be_used_are_not_shown_as_if_they_could(command, limit, says):
+    need = ("--upstream", "http://x") if command == "proxy" else ()
+    assert says in refused(command, *need, "--limit", limit, "--show-config")
+
+
 def test_what_is_missing_is_missed():
     assert "Missing option '--upstream'" in refused("proxy")
 
