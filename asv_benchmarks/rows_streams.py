@@ -121,7 +121,7 @@ STREAM = Table(
             "[[server_load.bare.p99]])",
         ),
         (
-            "`midstream mcp`, calls of a tool one by one (the SDK's own server, an echo)",
+            "`midstream mcp`, calls of a tool a second, one by one (the SDK's own, an echo)",
             "[[mcp_speed.2026-07-28.get_status.one by one]] "
             "([[mcp_speed.2026-07-28.bare echo.one by one]])",
         ),
