@@ -26,6 +26,8 @@ __all__ = ["ProxyServer"]
 
 #: What ended streams may take to send their last bytes, once no more time is given, in seconds.
 _LAST_S = 2.0
+#: How often a proxy that drains looks whether its streams are over, in seconds.
+_LOOK_S = 0.02
 _KEEP_ALIVE_S = 75
 
 
@@ -121,7 +123,7 @@ class ProxyServer:
                 date_header=False,
                 proxy_headers=False,
                 timeout_keep_alive=_KEEP_ALIVE_S,
-                timeout_graceful_shutdown=math.ceil(self._drain_s + _LAST_S),
+                timeout_graceful_shutdown=math.ceil(_LAST_S),
                 ssl_certfile=chain,
                 ssl_keyfile=key,
             )
@@ -129,6 +131,7 @@ class ProxyServer:
         self.address: tuple[str, int] = (host, port)
         self.started = asyncio.Event()
         self._lingering: asyncio.TimerHandle | None = None
+        self._draining: asyncio.Task[None] | None = None
 
     async def serve(self) -> None:
         """Listen, and return when all is over after `stop`."""
@@ -140,7 +143,8 @@ class ProxyServer:
     def stop(self) -> None:
         """Say that no more requests should come, take none after `linger_s`, end after `drain_s`.
 
-        It can be called before it listens, too; a second call changes nothing.
+        It ends when the last stream is over. Until then probes and metrics are answered; other
+        requests get 503. It can be called before it listens, too; a second call changes nothing.
         """
         if self._proxy.ready:
             self._proxy.retire()
@@ -175,9 +179,17 @@ class ProxyServer:
         """Take no more requests, and end those in flight when their time is up."""
         self._lingering = None
         self._proxy.drain()
-        if not self._server.should_exit:
-            self._server.should_exit = True
-            asyncio.get_running_loop().call_later(self._drain_s, self._proxy.cut)
+        if self._draining is None:
+            self._draining = asyncio.get_running_loop().create_task(self._end())
+
+    async def _end(self) -> None:
+        """End when all streams are over."""
+        loop = asyncio.get_running_loop()
+        ends_s = loop.time() + self._drain_s
+        while self._proxy.metrics.streams_active and loop.time() < ends_s:
+            await asyncio.sleep(_LOOK_S)
+        self._proxy.cut()
+        self._server.should_exit = True
 
 
 class _Joining:

@@ -766,6 +766,13 @@ async def test_draining_lets_streams_end_and_takes_no_more():
         while not proxy.metrics.streams_active:
             await asyncio.sleep(0.01)
         proxy.server.stop()
+        # While a stream is in flight, whoever looks after the proxy is told how it is.
+        assert split(await raw(proxy.url, post(CHAT)))[0] == 503
+        assert (await probe(proxy, "/-/health"))[0] == 200
+        assert (await probe(proxy, "/-/ready"))[0] == 503
+        metrics = await raw(proxy.url, post("/-/metrics").replace(b"POST", b"GET"))
+        assert {b"midstream_ready 0", b"midstream_streams_active 1"} <= set(metrics.splitlines())
+        assert not running.done()
         with pytest.raises(ConnectionError):
             while True:
                 answer = await raw(proxy.url, post(CHAT))
