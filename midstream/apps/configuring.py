@@ -75,11 +75,19 @@ class Given:
         Of a flag.
     origin : str
         The file, or the environment variable.
+    origins : tuple of str, optional
+        Of each text, where they are from several places.
     """
 
     texts: tuple[str, ...]
     flag: bool | None
     origin: str
+    origins: tuple[str, ...] = ()
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Where each text is from."""
+        return self.origins or (self.origin,) * len(self.texts)
 
 
 def from_file(
@@ -172,6 +180,7 @@ def from_environment(
     by_key = {setting.key: setting for setting in settings}
     found: dict[str, Given] = {}
     limits: list[str] = []
+    named: list[str] = []
     limit_prefix = f"{LIMIT}_".upper()
     for name in sorted(environ):
         text = environ[name]
@@ -185,6 +194,7 @@ def from_environment(
             )
         if LIMIT in by_key and rest.startswith(limit_prefix):
             limits.append(f"{rest.removeprefix(limit_prefix).lower()}={text}")
+            named.append(name)
             continue
         setting = by_key.get(rest.lower())
         if setting is None:
@@ -194,8 +204,8 @@ def from_environment(
     if limits:
         old = found.get(LIMIT)
         origin = f"{prefix}{limit_prefix}*" if old is None else old.origin
-        texts = limits if old is None else [*old.texts, *limits]
-        found[LIMIT] = Given(tuple(texts), None, origin)
+        before = Given((), None, "") if old is None else old
+        found[LIMIT] = Given((*before.texts, *limits), None, origin, (*before.places, *named))
     return found
 
 
@@ -249,7 +259,12 @@ def merged(file: Mapping[str, Given], environment: Mapping[str, Given]) -> dict[
     both = {**file, **environment}
     if LIMIT in file and LIMIT in environment:
         low, high = file[LIMIT], environment[LIMIT]
-        both[LIMIT] = Given((*low.texts, *high.texts), None, f"{low.origin}, {high.origin}")
+        both[LIMIT] = Given(
+            (*low.texts, *high.texts),
+            None,
+            f"{low.origin}, {high.origin}",
+            (*low.places, *high.places),
+        )
     return both
 
 

@@ -158,7 +158,8 @@ def test_what_counts_before_what():
     both = merged(file, environment)
     assert both["port"].texts == ("2",)
     assert both["rules"].texts == ("a",)
-    assert both["limit"] == Given(("x=1", "y=1", "x=2"), None, "file, env")
+    assert both["limit"].texts == ("x=1", "y=1", "x=2")
+    assert (both["limit"].origin, both["limit"].places) == ("file, env", ("file", "file", "env"))
     # Of what the command line says itself, only limits are added: the last of a name counts.
     before, after = arguments(ALL, both, ("port", "limit"))
     assert before == ["--rules=a", "--limit=x=1", "--limit=y=1", "--limit=x=2"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -115,40 +116,50 @@ class Configured(TyperCommand):
         said, given = ctx.meta[__name__]
         yield f"# midstream {self.name}: the settings in force, and where each is from."
         yield f"[{self.name}]"
-        limits: dict[str, str] = {}
+        limits: dict[str, tuple[str, str]] | None = None
+        own = set()
         for parameter in self._settable(ctx):
             key = _setting(parameter).key
             value = _plain(ctx.params.get(parameter.name))
             origin = said.get(key) or (given[key].origin if key in given else "default")
             if key == LIMIT:
-                limits = dict(_named(text) for text in value or ())
+                texts = value or ()
+                places = given[key].places if key in given else ()
+                places += ("command line",) * (len(texts) - len(places))
+                limits = {}
+                for text, place in zip(texts, places, strict=True):
+                    name, number = _named(text)
+                    limits[name] = number, place
                 continue
+            own.add(key)
             if key in _SECRET:
                 value = [f"{text.partition(':')[0]}: ..." for text in value or ()] or None
             if value is None or value == []:
                 yield f"# {key} is not set"
             else:
                 yield f"{key} = {toml_value(key, value)}  # {one_line(origin)}"
-        _check_limits(str(self.name), limits)
-        if limits:
-            yield ""
-            yield f"[{self.name}.{LIMIT}]"
-            for name, value in limits.items():
-                yield f"{name} = {value}"
+        if limits is None:
+            return
+        checked = _checked_limits(str(self.name), limits)
+        yield ""
+        yield f"[{self.name}.{LIMIT}]"
+        for name, number in checked.items():
+            if name in limits or name not in own:
+                place = limits[name][1] if name in limits else "default"
+                yield f"{name} = {toml_value(name, number)}  # {one_line(place)}"
 
 
-def _check_limits(name: str, limits: Mapping[str, str]) -> None:
-    """Refuse what the command would refuse when it begins."""
-    if not limits:
-        return
+def _checked_limits(name: str, limits: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    """All limits of a command; what it would refuse when it begins is refused."""
     from midstream.apps.telling import limits_of
 
     module, _, kind = _LIMITS[name].partition(":")
-    texts = [f"{limit}={value}" for limit, value in limits.items()]
+    texts = [f"{limit}={number}" for limit, (number, _) in limits.items()]
     try:
-        limits_of(getattr(importlib.import_module(module), kind), texts)
+        checked = limits_of(getattr(importlib.import_module(module), kind), texts)
     except (ArgumentTypeError, ArgumentValueError) as error:
         raise typer.BadParameter(str(error)) from None
+    return asdict(checked)
 
 
 def _named(text: str) -> tuple[str, str]:

@@ -62,7 +62,10 @@ def test_the_command_line_before_the_environment_before_the_file(file):
     settings, lines = shown("proxy", env=env)
     proxy = settings["proxy"]
     assert (proxy["port"], proxy["host"], proxy["otel"]) == (8001, "127.0.0.3", True)
-    assert proxy["limit"] == {"max_streams": 6, "max_headers": 50}
+    assert (proxy["limit"]["max_streams"], proxy["limit"]["max_headers"]) == (6, 50)
+    assert lines["max_streams"].endswith("# MIDSTREAM_PROXY_LIMIT_MAX_STREAMS")
+    assert lines["max_headers"].endswith(f"# {file}")
+    assert lines["max_connections"] == "4096  # default"
     assert lines["port"].endswith(f"# {file}")
     assert lines["host"].endswith("# MIDSTREAM_PROXY_HOST")
     assert lines["ending"].endswith("# default")
@@ -70,8 +73,9 @@ def test_the_command_line_before_the_environment_before_the_file(file):
     settings, lines = shown("proxy", *more, env=env)
     proxy = settings["proxy"]
     assert (proxy["port"], proxy["rules"], proxy["on_loop"]) == (8002, ["call-limit"], "note")
-    assert proxy["limit"] == {"max_streams": 7, "max_headers": 50}
+    assert (proxy["limit"]["max_streams"], proxy["limit"]["max_headers"]) == (7, 50)
     assert lines["port"].endswith("# command line")
+    assert lines["max_streams"].endswith("# command line")
 
 
 def test_what_is_shown_is_a_file_that_says_the_same(tmp_path, file):
