@@ -48,7 +48,13 @@ def main() -> None:
     table = Table("benchmark", "peer", title="peer's time over ours: above 1, ours is faster")
     for heading in ("ours", "peer's", "ratio", "quartiles"):
         table.add_column(heading, justify="right")
-    for name, benchmark in peers(sys.argv[1] if len(sys.argv) > 1 else ""):
+    part = sys.argv[1] if len(sys.argv) > 1 else ""
+    chosen = list(peers(part))
+    if not chosen:
+        known = sorted({name.partition(".")[0] for name, _ in peers("")})
+        print(f"no comparison has {part!r} in its name: {', '.join(known)}", file=sys.stderr)
+        raise SystemExit(2)
+    for name, benchmark in chosen:
         result = measure(benchmark)
         if isinstance(result, str):
             table.add_row(name, benchmark.library, result)

@@ -95,12 +95,13 @@ STREAM = Table(
             "[[recordings.Record.track_us_per_event(redacted)]]",
         ),
         (
-            "`midstream proxy` with all of these: first byte / a chunk / an idle stream",
+            "what `midstream proxy` adds, with the default detectors: first byte / a chunk / an "
+            "idle stream",
             "[[proxy_speed.first.midstream.adds]] / [[proxy_speed.chunk.midstream.adds]] / "
             "[[proxy_speed.idle.midstream.after 100 chunks]] more",
         ),
         (
-            "the same, 500 streams at once through one process",
+            "the same proxy, 500 streams at once through one process",
             "[[proxy_speed.many.midstream.whole]] whole, [[proxy_speed.many.midstream.lost]] "
             "chunks lost",
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
@@ -26,6 +27,7 @@ __all__ = [
     "one_piece",
     "pieces",
     "refuse",
+    "warn_of_many",
 ]
 
 #: ``"list"``: a list or tuple with delayed values among its items.
@@ -33,6 +35,9 @@ Kind = Literal["array", "bag", "delayed", "list"]
 
 #: Delayed items that one task takes: what they stand for is small beside a partition.
 GROUP = 64
+
+#: Tasks beyond which a scheduler is busier with them than workers are: it keeps kilobytes of each.
+MANY_TASKS = 100_000
 
 
 def _is_a(kind: type, module: str, name: str) -> bool:
@@ -125,6 +130,18 @@ def offsets_of(sizes: Iterable[float]) -> list[int | None]:
 def new_name(what: str, *parts: Any) -> str:
     """Name a layer: the dashboard shows `what`, and equal work has equal names."""
     return f"{what}-{importlib.import_module('dask.base').tokenize(what, *parts)}"
+
+
+def warn_of_many(tasks: int, *, stacklevel: int) -> None:
+    """Warn before so many tasks are described that larger chunks would serve better."""
+    if tasks > MANY_TASKS:
+        category = importlib.import_module("dask.array").PerformanceWarning
+        warnings.warn(
+            f"{tasks:,} tasks, one for each pair of blocks: larger chunks need fewer of them, "
+            "each of a tenth of a second or more; see `midstream docs clusters`",
+            category,
+            stacklevel=stacklevel,
+        )
 
 
 def layered(name: str, tasks: dict[Any, Any], sources: Sequence[Any]) -> Any:

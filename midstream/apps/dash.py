@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import typer
 
+from midstream._core.words import counted
 from midstream.apps.inputs import Request, Trust, open_policies, open_sources
 from midstream.apps.output import Output, one_line, tell_error
 from midstream.apps.session import FAILED, NOTHING
@@ -244,7 +245,7 @@ def line_of(row: dict[str, Any]) -> tuple[str, str]:
     if row["type"] == "source":
         cause = f": {one_line(row['error'])}" if row["error"] else ""
         return f"{one_line(row['source'])} {row['outcome']}{cause}", ""
-    return f"{row['streams']:,} streams shown", ""
+    return f"{counted(row['streams'], 'stream')} shown", ""
 
 
 class _Run:

@@ -404,7 +404,10 @@ def reading_rules() -> Iterator[None]:
         warnings.simplefilter("always", PolicyWarning)
         try:
             yield
-        except (MidstreamError, OSError) as error:
+        except OSError as error:
+            told = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            raise typer.BadParameter(f"--rules: {told}") from None
+        except MidstreamError as error:
             raise typer.BadParameter(f"--rules: {error}") from None
     for one in caught:
         typer.echo(f"warning: {escape(str(one.message))}", err=True)

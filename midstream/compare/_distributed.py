@@ -25,6 +25,7 @@ from midstream._core.chunks import (
     one_piece,
     pieces,
     refuse,
+    warn_of_many,
 )
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError
 from midstream.compare import matrix, measures, subsequence
@@ -39,6 +40,8 @@ Found = tuple[NDArray[np.int64], Floats]
 _SHOWN = "Dask's dashboard shows it, or dask.diagnostics.ProgressBar"
 #: Results of blocks that one task merges.
 _FAN_IN = 16
+#: From a warning to the line that calls `midstream.compare.cdist`.
+_CALLER = 4
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,8 @@ def _collection(name: str, value: Any, kind: Kind | None, metric: str) -> Pieces
             raise ArgumentValueError(
                 f"{name} must hold series: shape (k, n) or (k, n, d), got {value.shape}"
             )
+        if metric not in matrix.OF_SYMBOLS and value.dtype.kind not in "biuf":
+            raise ArgumentTypeError(f"{name} must hold real numbers, got dtype {value.dtype}")
     return pieces(kind, value, f"series-{metric}")
 
 
@@ -143,6 +148,7 @@ def cdist(
     """Describe the matrix that `midstream.compare.cdist` gives, one task a pair of blocks."""
     block = _checked(metric, n_jobs, cutoff, out, progress, params)
     x, y = _collection("X", X, kinds[0], block.metric), _collection("Y", Y, kinds[1], block.metric)
+    warn_of_many(len(x.keys) * len(y.keys), stacklevel=_CALLER)
     name = new_name(f"cdist-{block.metric}", x.keys, y.keys, n_jobs, cutoff, params)
     tasks = {
         (name, i, j): (block, x_key, y_key, (i, x_first), (j, y_first))
@@ -165,6 +171,7 @@ def pdist(
     """Describe what `midstream.compare.pdist` gives: no pair of blocks is computed twice."""
     block = replace(_checked(metric, n_jobs, cutoff, out, progress, params), whole="X")
     x = _collection("X", X, kind, block.metric)
+    warn_of_many(len(x.keys) * (len(x.keys) + 1) // 2, stacklevel=_CALLER)
     places = list(enumerate(offsets_of(x.sizes)))
     token = (x.keys, n_jobs, cutoff, params)
     pairs = new_name(f"pdist-{block.metric}", *token)

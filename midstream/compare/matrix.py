@@ -106,6 +106,10 @@ METRICS: dict[str, Maker] = {
 }
 
 
+#: Metrics of sequences of symbols, which may be of any type.
+OF_SYMBOLS = frozenset(("lcs", "levenshtein"))
+
+
 def items_of(name: str, collection: Collection) -> list[Any]:
     if hasattr(collection, "__array__") and not isinstance(collection, np.ndarray):
         collection = np.asarray(collection)  # a DataFrame would be iterated by its columns' names

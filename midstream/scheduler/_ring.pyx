@@ -127,10 +127,10 @@ cdef class RingQueue:
 
     **Cost.** O(1): put and get together take 0.8 to 1.5 times as long as those of
     `queue.SimpleQueue`, by what eight atomic operations cost a processor; handing an item to a
-    thread that waits takes a quarter of the time or less. `put_many` and `get_many` spare the calls. A thread that must wait looks for some
-    microseconds without the GIL, where that has proved worth while, then sleeps in the kernel; it
-    answers Ctrl-C as `queue.Queue` does. Putting an item that nobody waits for makes no system
-    call.
+    thread that waits takes a quarter of the time or less. `put_many` and `get_many` spare the
+    calls. A thread that must wait looks for some microseconds without the GIL, where that has
+    proved worth while, then sleeps in the kernel; it answers Ctrl-C as `queue.Queue` does. Putting
+    an item that nobody waits for makes no system call.
 
     **References.** The queue owns one reference to each item in it, taken before others can see the
     item and handed to whoever gets it. The garbage collector sees the items, so a cycle through a

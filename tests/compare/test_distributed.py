@@ -154,6 +154,24 @@ def test_what_is_wrong_is_said_at_once() -> None:
         pdist(x[:, 0])
     with pytest.raises(MidstreamError, match="Y must be a sequence of series, got str"):
         cdist(x, "abc")
+    for kind in (complex, "datetime64[s]", object, "U3"):
+        with pytest.raises(MidstreamError, match="Y must hold real numbers, got dtype"):
+            cdist(x, da.zeros((4, 3), dtype=kind, chunks=(2, 3)))
+    letters = np.array([list("abc"), list("abd"), list("xyz")])
+    assert computed(pdist(da.from_array(letters, chunks=(2, 3)), "levenshtein")).tolist() == [
+        1,
+        3,
+        3,
+    ]
+
+
+@pytest.mark.parametrize("call", [lambda x: cdist(x, x), pdist])
+def test_too_many_tasks_are_warned_of(monkeypatch, call) -> None:
+    monkeypatch.setattr("midstream._core.chunks.MANY_TASKS", 11)
+    call(da.zeros((6, 4), chunks=(2, 4)))
+    with pytest.warns(da.PerformanceWarning, match=r"^\d+ tasks, .*larger chunks") as caught:
+        call(da.zeros((12, 4), chunks=(2, 4)))
+    assert caught[0].filename == __file__
 
 
 def test_what_is_wrong_with_a_series_is_said_with_its_place() -> None:
