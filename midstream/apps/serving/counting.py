@@ -50,17 +50,16 @@ def service_families(service: AgentService) -> Iterator[Family]:
     yield Family("server_requests_active", "gauge", "Requests in work.", (), {(): service.pending})
     for name, text, key in _COUNTERS:
         yield Family(name, "counter", text, (), {(): counts[key]})
+    refused = dict.fromkeys(_REASONS, 0)
+    for key, count in counts.items():
+        if key.startswith(_REFUSED):
+            refused[key.removeprefix(_REFUSED)] = count
     yield Family(
         "server_refused_total",
         "counter",
         "Requests that were refused.",
         ("reason",),
-        {(reason,): 0 for reason in _REASONS}
-        | {
-            (key.removeprefix(_REFUSED),): count
-            for key, count in counts.items()
-            if key.startswith(_REFUSED)
-        },
+        {(reason,): count for reason, count in refused.items()},
     )
     if service.feed is not None:
         from midstream.apps.feed.counting import feed_families
