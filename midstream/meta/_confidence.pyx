@@ -504,6 +504,7 @@ tuned_for=100, cells=1000)\n--\n\n\
                 ms_betting_update(&self.above, 1 - x, bet)
         ms_sums_update(&self.sums, x)
 
+    @cython.critical_section
     def update(self, x):
         """Take one value.
 
@@ -527,6 +528,7 @@ tuned_for=100, cells=1000)\n--\n\n\
             raise ArgumentValueError(f"x must be within [{self.low_}, {self.high_}], got {x!r}")
         self.take(value)
 
+    @cython.critical_section
     def update_many(self, xs):
         """Take many values.
 
@@ -587,6 +589,7 @@ tuned_for=100, cells=1000)\n--\n\n\
         return self.bound
 
     @property
+    @cython.critical_section
     def lower(self):
         """Lower bound of the target (float): at least `low`."""
         cdef double x = 0
@@ -600,6 +603,7 @@ tuned_for=100, cells=1000)\n--\n\n\
         return fmin(self.high_, self.low_ + (self.high_ - self.low_) * x)
 
     @property
+    @cython.critical_section
     def upper(self):
         """Upper bound of the target (float): at most `high`."""
         cdef double x = 0
@@ -613,11 +617,13 @@ tuned_for=100, cells=1000)\n--\n\n\
         return fmax(self.low_, self.high_ - (self.high_ - self.low_) * x)
 
     @property
+    @cython.critical_section
     def consistent(self):
         """Whether ``lower <= upper`` (bool): if not, the expectations cannot all be equal."""
         return self.lower <= self.upper
 
     @property
+    @cython.critical_section
     def mean(self):
         """Mean of the values (float); NaN where there are none."""
         if self.sums.n == 0:
@@ -625,36 +631,43 @@ tuned_for=100, cells=1000)\n--\n\n\
         return self.low_ + (self.high_ - self.low_) * (self.sums.sum / <double>self.sums.n)
 
     @property
+    @cython.critical_section
     def n(self):
         """Values so far (int)."""
         return self.sums.n
 
     @property
+    @cython.critical_section
     def low(self):
         """Lower bound of the values (float)."""
         return self.low_
 
     @property
+    @cython.critical_section
     def high(self):
         """Upper bound of the values (float)."""
         return self.high_
 
     @property
+    @cython.critical_section
     def alpha(self):
         """Probability that the guarantee fails (float)."""
         return self.alpha_
 
     @property
+    @cython.critical_section
     def method(self):
         """Which bound: 'betting', 'bernstein' or 'hoeffding' (str)."""
         return METHODS[self.method_]
 
     @property
+    @cython.critical_section
     def side(self):
         """Which sides are bounded: 'both', 'lower' or 'upper' (str)."""
         return SIDES[self.side_]
 
     @property
+    @cython.critical_section
     def digest(self):
         """SHA-256 of `snapshot`, as 64 hexadecimal digits (str)."""
         return hashlib.sha256(self.snapshot()).hexdigest()
@@ -678,6 +691,7 @@ tuned_for=100, cells=1000)\n--\n\n\
             + np.asarray(<int32_t[:n]>side.exponent).astype("<i4").tobytes()
         )
 
+    @cython.critical_section
     def snapshot(self):
         """The state as bytes: the same state gives the same bytes.
 
@@ -715,6 +729,7 @@ tuned_for=100, cells=1000)\n--\n\n\
         np.asarray(<double[:n]>side.mantissa)[:] = mantissa
         np.asarray(<int32_t[:n]>side.exponent)[:] = exponent
 
+    @cython.critical_section
     def restore(self, snapshot):
         """Go on from where `snapshot` was taken.
 
@@ -769,6 +784,7 @@ tuned_for=100, cells=1000)\n--\n\n\
     def __deepcopy__(self, memo):
         return self.__copy__()
 
+    @cython.critical_section
     def __repr__(self):
         return (
             f"<ConfidenceSequence: [{self.lower:.4g}, {self.upper:.4g}] after {self.sums.n} values,"
