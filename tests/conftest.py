@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-# A shell ignores Ctrl-C for what it starts in the background, and children inherit that: tests of
-# what Ctrl-C does would wait for ever.
+# A shell ignores Ctrl-C for what it starts in the background, nohup ignores SIGHUP, and children
+# inherit both: tests of what these signals do would wait for ever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 @pytest.fixture(autouse=True)
