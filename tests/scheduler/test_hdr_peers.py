@@ -30,7 +30,7 @@ def counts_of(peer: Any) -> dict[int, int]:
 def both(configuration: tuple[int, int, int], places: list[float]) -> tuple[Histogram, Any]:
     ours, peer = Histogram(*configuration), hdrh.HdrHistogram(*configuration)
     for place in places:
-        value = int(configuration[1] ** place)
+        value = min(int(configuration[1] ** place), configuration[1])  # beyond 2**53 it is rounded
         ours.record(value, 3)
         assert peer.record_value(value, 3)
     return ours, peer

@@ -377,8 +377,8 @@ async def test_speed_holds_media_back(site_folder):
     async with Site(folder(site_folder) | {"/x.m3u8": body}) as site:
         events = await collect(from_hls(f"{site.url}/x.m3u8", speed=2.0))
     video = of_kind(events, "video")
-    # A second of media, in half a second at least: a bound that load cannot break.
-    assert video[-1].t_ns - video[0].t_ns > 0.3e9
+    # A second of media, half a second after the beginning at least: load only makes it later.
+    assert video[-1].t_ns > 0.4e9
 
 
 async def test_a_slow_reader_loses_nothing(site_folder):
