@@ -248,7 +248,8 @@ def compiler_flags():
         # If-conversion would make one instruction of a branch, and hide which way it went.
         compile_flags += ["--coverage", "-g0", "-O1", "-fno-if-conversion", "-fno-if-conversion2"]
         compile_flags += ["-fprofile-update=atomic", "-fprofile-abs-path"]
-        link_flags += ["--coverage"]
+        # Each module has counters of its own, which .ci/coverage_dump has written.
+        link_flags += ["--coverage", "-Wl,-u,__gcov_dump"]
     else:
         compile_flags += ["-g0"]  # Python's own -g makes the wheel four times as large
     return compile_flags, link_flags
