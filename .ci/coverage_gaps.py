@@ -69,17 +69,26 @@ def compiled(found: Found, folder: Path) -> None:
     for file in told["files"]:
         path, is_c = file["file"], file["file"].startswith("csrc")
         lines: Counter[int] = Counter()
-        # A line of a template is compiled many times: what counts is that some copy takes each way.
-        # Copies are alike where they have as many branches.
+        # A line is compiled as often as its file is, in copies that are alike. One of a header may
+        # be in a hundred functions besides, unrolled and folded in each in another way: of it, what
+        # counts is that some branch was taken, and that some was not.
         taken: dict[tuple[int, int], list[int]] = {}
         for line in file["lines"]:
             if line.get("gcovr/noncode") or line.get("gcovr/excluded"):
                 continue
-            number, counts = line["line_number"], [one["count"] for one in line.get("branches", ())]
+            number, branches = line["line_number"], line.get("branches", ())
             lines[number] += line["count"]
-            if is_c and counts:
-                before = taken.get((number, len(counts)), [0] * len(counts))
-                taken[number, len(counts)] = [x + y for x, y in zip(before, counts, strict=True)]
+            if not is_c or not branches:
+                continue
+            counts = [branch["count"] for branch in branches]
+            if path.endswith(".h"):
+                ways = [branch["fallthrough"] for branch in branches]
+                counts = [
+                    sum(count for count, way in zip(counts, ways, strict=True) if way == wanted)
+                    for wanted in (True, False)
+                ]
+            before = taken.get((number, len(counts)), [0] * len(counts))
+            taken[number, len(counts)] = [x + y for x, y in zip(before, counts, strict=True)]
         ran = sum(count > 0 for count in lines.values())
         found.add("C lines" if is_c else "Cython lines", room(path), ran, len(lines))
         gaps = [(number, "") for number, count in lines.items() if not count]
