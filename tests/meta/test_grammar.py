@@ -904,7 +904,8 @@ def test_two_threads():
             assert "another thread is feeding" in str(error)
             refused += 1
     thread.join()
-    assert refused > 0
+    # Without a GIL the lock of the grammar lets one of them wait for the other.
+    assert refused > 0 or not getattr(sys, "_is_gil_enabled", lambda: True)()
     grammar.check()
     assert grammar.n_pushed >= len(word)
 

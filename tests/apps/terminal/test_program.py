@@ -108,7 +108,7 @@ def test_a_user_looks_and_leaves(tmp_path):
         assert b"\x1b[?1049l" in terminal.said
         after = terminal.said.rpartition(b"\x1b[?1049l")[2]
         assert b"stopped" in after
-        assert b"1 streams shown" in after
+        assert b"1 stream shown" in after
         assert termios.tcgetattr(terminal.slave) == terminal.before
 
 
