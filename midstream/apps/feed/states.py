@@ -188,14 +188,14 @@ def repaired(text: str) -> str:
 
 
 def clip(text: object, most: int) -> str:
-    """A text for a person, of at most so many characters.
+    """A text for a person, of at most so many characters, none of them a lone surrogate.
 
     Examples
     --------
     >>> clip("Once upon a time", 10)
     'Once upon…'
     """
-    shown = text if isinstance(text, str) else str(text)
+    shown = repaired(text if isinstance(text, str) else str(text))
     return shown if len(shown) <= most else shown[: most - 1] + "…"
 
 

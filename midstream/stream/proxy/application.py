@@ -119,8 +119,8 @@ class Proxy:
     ``/-/health`` says that it runs, ``/-/ready`` whether requests may be sent to it (see
     `midstream.stream.probes`), under any name; ``/-/metrics`` says what it counted.
 
-    Adds 0.5 to 1.1 ms to the first byte and 0.1 to 0.2 ms a chunk, by the machine; ``asv_benchmarks``
-    has the run. One event loop, one application.
+    Adds 0.5 to 1.1 ms to the first byte and 0.1 to 0.2 ms a chunk, by the machine; the run is in
+    ``asv_benchmarks``. One event loop, one application.
 
     Examples
     --------

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from midstream.apps.feed import Feed, FeedStream, Frame, apply
@@ -92,6 +92,7 @@ def do(feed: Feed, streams: list[FeedStream], step: tuple[Any, ...]) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(STEPS, max_size=60), st.integers(0, 60), st.integers(1, 9))
+@example([("open", "\ud800\udc00", {}), ("open", "b", {})], 1, 1)  # in JSON one character
 def test_frames_applied_to_an_older_snapshot_give_the_newest(
     steps: list[tuple[Any, ...]], when: int, most: int
 ) -> None:
