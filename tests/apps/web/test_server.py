@@ -365,7 +365,7 @@ async def test_a_recording_whose_source_is_no_unicode_spoils_no_list(
         client(page, timeout=60) as http,
     ):
         (row,) = (await http.get("/api/recordings")).json()["recordings"]
-        assert (row["name"], row["source"]) == ("odd.jsonl", "lone \ud800")
+        assert (row["name"], row["source"]) == ("odd.jsonl", "lone \ufffd")
         assert (await http.get("/api/recordings/odd.jsonl")).status_code == 200
 
 
