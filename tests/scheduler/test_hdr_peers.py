@@ -74,10 +74,10 @@ def test_we_read_its(configuration: tuple[int, int, int], recorded: list[float])
         assert read.max == min(peer.get_max_value(), ours.highest)
         # One takes the last value within the range at the middle, the other not past its end.
         assert read.mean == pytest.approx(
-            hdrh.HdrHistogram.decode(peer.encode()).get_mean_value(),
+            peer.get_mean_value(),
             rel=10.0 ** -configuration[2],
             abs=configuration[0],
-        )
+        )  # of what it decodes itself, the peer's counts are now and then 0
 
 
 def test_same_correction_of_whole_intervals() -> None:
