@@ -62,6 +62,7 @@ class Costs(NamedTuple):
 
 
 #: Used by ``waiting`` and ``paper`` where ``tasks`` is not run: of the machine of the guide.
+#: The client's part is that of a busy machine: on a quiet one it is too little to tell.
 KNOWN = Costs(0.017, 4e-5, 3e-4, 6e-4)
 
 

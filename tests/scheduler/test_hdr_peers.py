@@ -77,7 +77,7 @@ def test_we_read_its(configuration: tuple[int, int, int], recorded: list[float])
             peer.get_mean_value(),
             rel=10.0 ** -configuration[2],
             abs=configuration[0],
-        )  # of what it decodes itself, the peer's counts are now and then 0
+        )  # not of what the peer decodes: its mean of that was once 0
 
 
 def test_same_correction_of_whole_intervals() -> None:

@@ -86,8 +86,8 @@ def test_a_text_is_laid_out_the_same_however_it_came(pieces, width, data):
     assert layout.starts == laid_out("other " + text, width + 1).starts
 
 
-@given(texts, st.integers(10, 18))  # what no terminal shows is written out, in 10 cells at most
-@example("\U000e0041", 10)
+@given(texts, st.integers(4, 12))
+@example("\U000e0041", 4)
 def test_no_line_is_too_long_and_none_is_lost(text, width):
     layout = laid_out(text, width)
     assert layout.starts == sorted(set(layout.starts))
@@ -96,7 +96,8 @@ def test_no_line_is_too_long_and_none_is_lost(text, width):
     for line in range(len(layout)):
         begin, end = layout.span(line)
         kept = text[begin:end].removesuffix("\n").removesuffix("\r").removesuffix(" ")
-        assert sum(map(cells_of, kept)) <= width
+        # What no terminal shows is written out, as one that is wider than a narrow line.
+        assert sum(map(cells_of, kept)) <= width or len(kept) == 1
         if end > begin:
             assert layout.line_at(begin) == layout.line_at(end - 1) == line
 
