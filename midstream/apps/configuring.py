@@ -13,6 +13,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from midstream._core.validate import did_you_mean
 from midstream.errors import ArgumentValueError, ConfigurationError
 
 __all__ = [
+    "CONFIGURED",
     "LIMIT",
     "Given",
     "Setting",
@@ -30,6 +32,8 @@ __all__ = [
     "merged",
 ]
 
+#: Commands that can be configured so: what serves.
+CONFIGURED = ("dash", "mcp", "proxy", "publish", "serve", "simulate")
 #: Of limits: ``--limit NAME=VALUE``, ``[proxy.limit]``, ``MIDSTREAM_PROXY_LIMIT_NAME``.
 LIMIT = "limit"
 _PREFIX = "MIDSTREAM_"
@@ -168,7 +172,8 @@ def from_environment(
     Raises
     ------
     ArgumentValueError
-        A variable under the command's prefix is no setting, or has no value of one.
+        A variable under the command's prefix is no setting, or has no value of one; or one would
+        be a setting if the command in its name were not misspelt.
 
     Examples
     --------
@@ -184,7 +189,12 @@ def from_environment(
     limit_prefix = f"{LIMIT}_".upper()
     for name in sorted(environ):
         text = environ[name]
-        if not name.startswith(prefix) or not text:
+        if not text:
+            continue
+        if not name.startswith(prefix):
+            meant = _meant(name, section, by_key)
+            if meant and "://" not in text:  # what Kubernetes says of another Service
+                raise ArgumentValueError(f"{name} names no command; did you mean {meant!r}?")
             continue
         rest = name.removeprefix(prefix)
         if _LINK.fullmatch(rest) or (rest == "PORT" and "://" in text):
@@ -207,6 +217,18 @@ def from_environment(
         before = Given((), None, "") if old is None else old
         found[LIMIT] = Given((*before.texts, *limits), None, origin, (*before.places, *named))
     return found
+
+
+def _meant(name: str, section: str, keys: Iterable[str]) -> str:
+    """The variable of this command that one of no command is a slip for, or nothing."""
+    for key in keys if name.startswith(_PREFIX) else ():
+        word, found, _ = name.removeprefix(_PREFIX).partition(f"_{key.upper()}")
+        exact = key == LIMIT or name.endswith(f"_{key.upper()}")
+        if not found or not exact or word.lower() in CONFIGURED:
+            continue
+        if get_close_matches(word.lower(), [section]):
+            return name.replace(word, section.upper(), 1)
+    return ""
 
 
 def _read(setting: Setting, name: str, text: str) -> Any:

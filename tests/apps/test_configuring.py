@@ -145,6 +145,37 @@ def test_variables_that_cannot_be_used(name, text, says):
     assert says in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MIDSTREAM_PROXI_PORT", "MIDSTREAM_PROXY_PORT"),
+        ("MIDSTREAM_PRXY_OTEL", "MIDSTREAM_PROXY_OTEL"),
+        ("MIDSTREAM_PROXXY_LIMIT_MAX_STREAMS", "MIDSTREAM_PROXY_LIMIT_MAX_STREAMS"),
+    ],
+)
+def test_a_command_that_is_misspelt(name, meant):
+    with pytest.raises(ArgumentValueError) as raised:
+        from_environment({name: "1"}, "proxy", ALL)
+    assert str(raised.value) == f"{name} names no command; did you mean {meant!r}?"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("MIDSTREAM_SERVE_PORT", "1"),
+        ("MIDSTREAM_PUBLISH_PORT", "1"),
+        ("MIDSTREAM_PROXI_NOTHING", "1"),
+        ("MIDSTREAM_PROXY2_PORT", "tcp://10.0.0.1:80"),
+        ("MIDSTREAM_OTHER_PORT", "1"),
+        ("MIDSTREAM_SIMD", "scalar"),
+        ("PROXI_PORT", "1"),
+        ("MIDSTREAM_PROXI_PORT", ""),
+    ],
+)
+def test_variables_that_are_for_others(name, text):
+    assert from_environment({name: text}, "proxy", ALL) == {}
+
+
 def test_what_counts_before_what():
     file = {
         "port": Given(("1",), None, "file"),

@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 
 from midstream._core.toml import toml_value
 from midstream.apps.configuring import (
+    CONFIGURED,
     LIMIT,
     Given,
     Setting,
@@ -27,10 +28,8 @@ from midstream.apps.output import one_line
 from midstream.apps.starting import ending_early
 from midstream.errors import ArgumentTypeError, ArgumentValueError
 
-__all__ = ["CONFIGURED", "Configured"]
+__all__ = ["Configured"]
 
-#: Commands that can be configured so: what serves.
-CONFIGURED = ("dash", "mcp", "proxy", "publish", "serve", "simulate")
 _FILE_VARIABLE = "MIDSTREAM_CONFIG"
 #: Whose limits are those of a class, by command.
 _LIMITS = {

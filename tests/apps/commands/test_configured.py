@@ -11,7 +11,7 @@ import pytest
 from apps.program import finished, read_until, run, started
 
 from midstream.apps.cli import app
-from midstream.apps.commands.configured import CONFIGURED
+from midstream.apps.configuring import CONFIGURED
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
 
