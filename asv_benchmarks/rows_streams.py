@@ -24,7 +24,7 @@ LOOPS = Table(
     (
         _loop_row("midstream, found", "midstream, found"),
         _loop_row("midstream, stopped", "midstream, stopped"),
-        _loop_row("ai2070-l0, drift", "ai2070-l0, drift"),
+        _loop_row("drift detector of ai2070-l0", "ai2070-l0, drift"),
         _loop_row("shape of gemini-cli's rule", "gemini-cli's shape"),
         _loop_row("shape of vLLM's rule", "vLLM's shape"),
     ),
