@@ -629,7 +629,11 @@ class Connection:
         if self._released:
             return
         protocol = self._protocol
-        segments = protocol.segments_to_send(time.monotonic())
+        try:
+            segments = protocol.segments_to_send(time.monotonic())
+        except Exception:  # noqa: BLE001 - logged in full; no timer would look at it again
+            self._failed_to_send()
+            return
         if protocol._events:
             # Identifiers that were issued just now must be known before the peer uses them.
             self._after()
@@ -646,6 +650,18 @@ class Connection:
             self._release()
             return
         self._arm()
+
+    def _failed_to_send(self) -> None:
+        """Close after a fault of ours, such as no memory left; at the second one, just let go."""
+        protocol = self._protocol
+        _LOG.exception("%s: the connection failed at sending", self._place())
+        if protocol._close_event is None:
+            protocol.close(error_code=_INTERNAL_ERROR, frame_type=0, reason_phrase="")
+            self._check_lost()
+            self._schedule_transmit()
+        else:
+            self._check_lost()
+            self._release()
 
     def _arm(self) -> None:
         """Keep an earlier timer: it looks again when it fires."""

@@ -198,6 +198,34 @@ async def test_a_failing_handler_is_logged_and_closes(caplog: pytest.LogCaptureF
     assert "the secret" in caplog.text
 
 
+@pytest.mark.parametrize("times", [1, 2])
+async def test_a_failure_at_sending_ends_that_connection_at_once(
+    times: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with pair(echo) as (connection, server):
+        assert await ask(connection) == b"hello"
+        protocol = connection._protocol
+        send, left = type(protocol).segments_to_send, times
+
+        def failing(self: Any, now: float) -> Any:
+            nonlocal left
+            if self is protocol and left:
+                left -= 1
+                raise MemoryError
+            return send(self, now)
+
+        monkeypatch.setattr(type(protocol), "segments_to_send", failing)
+        with pytest.raises(ConnectionClosedError) as caught:
+            await ask(connection)
+        assert (caught.value.code, caught.value.by_peer) == (1, False)
+        assert connection.closed
+        await connection.wait_closed()
+        # At the second failure nothing can be said to the peer: it finds out for itself.
+        while times == 1 and server.connections:
+            await asyncio.sleep(0.001)
+    assert caplog.text.count("the connection failed at sending") == times
+
+
 async def test_a_peer_that_leaves_is_no_failure_of_the_handler(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
