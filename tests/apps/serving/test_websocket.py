@@ -569,7 +569,7 @@ async def test_an_analysis_that_takes_too_long_is_given_up():
 
 
 async def test_more_analyses_than_can_wait_are_shed_and_counted():
-    limits = {"threads": 1, "max_waiting": 2}
+    limits = {"threads": 1, "max_waiting": 2, "deadline_s": 300}
     async with running(limits=limits) as it:
         series = noise(6000)
 
