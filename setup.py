@@ -248,6 +248,8 @@ def compiler_flags():
         # If-conversion would make one instruction of a branch, and hide which way it went.
         compile_flags += ["--coverage", "-g0", "-O1", "-fno-if-conversion", "-fno-if-conversion2"]
         compile_flags += ["-fprofile-update=atomic", "-fprofile-abs-path"]
+        # So that what little tests have to do can be interrupted (.ci/scarce).
+        compile_flags += ["-DMS_POLL_CELLS=1024"]
         # Each module has counters of its own, which .ci/coverage_dump has written.
         link_flags += ["--coverage", "-Wl,-u,__gcov_dump"]
     else:
