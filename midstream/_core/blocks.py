@@ -57,22 +57,27 @@ def in_blocks(
             if result is not None:
                 yield result
         return
-    running: deque[tuple[Poll, Future[Result | None]]] = deque()
+    polls: deque[Poll] = deque()
+    running: deque[Future[Result | None]] = deque()
     remaining = iter(blocks)
     with ThreadPoolExecutor(threads, "midstream") as pool:
         try:
             while True:
                 for ahead in islice(remaining, AHEAD * threads - len(running)):
-                    poll = Poll()
-                    running.append((poll, pool.submit(work, ahead, poll)))
+                    # Known before the pool has it: Ctrl-C may come while a thread is started, when
+                    # the work is handed over and its future is not.
+                    polls.append(Poll())
+                    running.append(pool.submit(work, ahead, polls[-1]))
                 if not running:
                     return
                 # Signals reach the main thread here; the others learn of them by their polls.
-                result = running[0][1].result()
+                result = running[0].result()
                 running.popleft()
+                polls.popleft()
                 if result is not None:
                     yield result
         finally:
-            for poll, future in running:
+            for poll in polls:
                 poll.stop()
+            for future in running:
                 future.cancel()

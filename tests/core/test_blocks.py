@@ -6,6 +6,7 @@ import _thread
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -65,6 +66,22 @@ def test_an_interrupt_is_answered(endless, n_jobs: int) -> None:
     finally:
         timer.join()
         signal.signal(signal.SIGINT, old)
+
+
+def test_an_interrupt_while_work_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    hand_over = ThreadPoolExecutor.submit
+
+    def interrupted(*arguments):
+        hand_over(*arguments)
+        raise KeyboardInterrupt
+
+    def work(block, poll):
+        while not poll.stopped:
+            time.sleep(0.001)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(in_blocks(work, range(9), 2))
 
 
 def test_any_number_of_threads_may_be_asked_for() -> None:
