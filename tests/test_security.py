@@ -1,4 +1,4 @@
-"""What SECURITY.md promises is there; lowest versions of dependencies have no known hole."""
+"""What SECURITY.md promises is there, so is what was judged; lowest versions have no known hole."""
 
 from __future__ import annotations
 
@@ -48,3 +48,14 @@ def test_what_the_policy_names_is_there():
     told = "".join(path.read_text() for path in Path(apps.__file__).parent.rglob("*.py"))
     for name in re.findall(r"`[^`\n]*(--[a-z][a-z-]+)", text):
         assert name in told, name
+
+
+@pytest.mark.parametrize("listed", ["analyzer.txt", "unreached.txt"])
+@pytest.mark.skipif(not ADVISORIES.exists(), reason="only in the repository")
+def test_what_was_judged_is_still_there(listed):
+    lines = (ROOT / ".ci" / listed).read_text().splitlines()
+    places = [line for line in lines if line and not line.startswith("#")]
+    assert len(places) == len(set(places))
+    for place in places:
+        file, _, text = place.partition(": ")
+        assert text in {line.strip() for line in (ROOT / file).read_text().splitlines()}, place

@@ -136,12 +136,17 @@ def test_control_c_ends_it() -> None:
 
 @pytest.mark.parametrize("spin_ns", [0, 10**12])
 def test_others_run_meanwhile(spin_ns: int) -> None:
-    # Where the GIL were kept, this thread could only go on after the sleep.
-    for _ in range(5):
+    # Where the GIL were kept, this thread could only go on after the sleep, however long it is. A
+    # busy machine may leave this thread out for as long as a short one.
+    for attempt in range(8):
         started, ended = threading.Event(), threading.Event()
 
-        def sleep(started: threading.Event = started, ended: threading.Event = ended) -> None:
-            until = monotonic_ns() + 15 * MS
+        def sleep(
+            started: threading.Event = started,
+            ended: threading.Event = ended,
+            lasting_ns: int = 15 * MS << attempt,
+        ) -> None:
+            until = monotonic_ns() + lasting_ns
             started.set()
             sleep_until_ns(until, spin_ns=spin_ns)
             ended.set()

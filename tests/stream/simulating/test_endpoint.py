@@ -106,7 +106,8 @@ async def test_a_reset_is_one():
     chunks = []
     async with asking(SimulatedEndpoint(faults=["reset"], **FAST)) as sdk:
         stream = await sdk.chat.completions.create(model="m", messages=ASKED, stream=True)
-        with pytest.raises(openai.APIConnectionError):
+        # Older versions let through what the transport raises.
+        with pytest.raises((openai.APIConnectionError, httpx2.RemoteProtocolError)):
             async for chunk in stream:
                 chunks.append(chunk)  # noqa: PERF401 - those before the break count
     assert len(chunks) > 100
