@@ -2,7 +2,8 @@
 
 Prints a table of packages, writes every gap with its line of source into ``gaps.txt`` of the
 folder, and ends with status 1 where less runs than is wanted of Python's lines, of those of .pyx
-files or of C's branches.
+files or of C's lines and branches. What no test can take is in ``unreached.txt``, beside this file,
+with the reasons: it is not counted.
 """
 
 import json
@@ -38,6 +39,8 @@ class Share:
 class Found:
     """What was counted, and what was left out."""
 
+    #: Places that no test can take: a file, and a line of its source.
+    unreached: frozenset[str]
     shares: dict[str, dict[str, Share]] = field(default_factory=dict)
     gaps: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
 
@@ -64,10 +67,16 @@ def python_lines(found: Found, folder: Path) -> None:
         found.gaps[name] = [(line, "") for line in missing]
 
 
-def compiled(found: Found, folder: Path) -> None:
+def compiled(found: Found, source: Path, folder: Path) -> None:
     told = json.loads((folder / "c.json").read_text("utf-8"))
     for file in told["files"]:
         path, is_c = file["file"], file["file"].startswith("csrc")
+        text = (source / path).read_text("utf-8").splitlines()
+        unreached = {
+            number
+            for number, line in enumerate(text, 1)
+            if f"{path}: {line.strip()}" in found.unreached
+        }
         lines: Counter[int] = Counter()
         # A line is compiled as often as its file is, in copies that are alike. One of a header may
         # be in a hundred functions besides, unrolled and folded in each in another way: of it, what
@@ -90,11 +99,14 @@ def compiled(found: Found, folder: Path) -> None:
             before = taken.get((number, len(counts)), [0] * len(counts))
             taken[number, len(counts)] = [x + y for x, y in zip(before, counts, strict=True)]
         ran = sum(count > 0 for count in lines.values())
-        found.add("C lines" if is_c else "Cython lines", room(path), ran, len(lines))
-        gaps = [(number, "") for number, count in lines.items() if not count]
+        gaps = [
+            (number, "") for number, count in lines.items() if not count and number not in unreached
+        ]
+        found.add("C lines" if is_c else "Cython lines", room(path), ran, ran + len(gaps))
         for (number, many), counts in taken.items():
-            missed = counts.count(0)
-            found.add("C branches", room(path), many - missed, many)
+            missed = 0 if number in unreached else counts.count(0)
+            ran = len(counts) - counts.count(0)
+            found.add("C branches", room(path), ran, ran + missed)
             if missed and lines[number]:
                 gaps.append((number, f"{missed} of {many} branches"))
         found.gaps[path] = sorted(gaps)
@@ -102,9 +114,10 @@ def compiled(found: Found, folder: Path) -> None:
 
 def main() -> int:
     source, folder = map(Path, sys.argv[1:])
-    found = Found()
+    listed = Path(__file__).with_name("unreached.txt").read_text("utf-8").splitlines()
+    found = Found(frozenset(line for line in listed if line and not line.startswith("#")))
     python_lines(found, folder)
-    compiled(found, folder)
+    compiled(found, source, folder)
     with (folder / "gaps.txt").open("w", encoding="utf-8") as out:
         for path, gaps in sorted(found.gaps.items()):
             text = (source / path).read_text("utf-8").splitlines()
