@@ -131,6 +131,26 @@ def test_correction_of_a_day_by_nanoseconds_takes_no_day() -> None:
     assert histogram.count == day_ns
 
 
+def test_a_full_histogram_takes_nothing_more_by_any_way() -> None:
+    full, one = Histogram(), Histogram()
+    full.record(3, INT64_MAX - 1)
+    full.record_many([4])
+    one.record(5)
+    before = full.to_dict()
+    for more in (
+        lambda: full.record(5),
+        lambda: full.record_many([5]),
+        lambda: full.record_corrected(5, 5),
+        lambda: full.merge(one),
+        lambda: one.merge(full),
+    ):
+        with pytest.raises(ValueError, match="total within"):
+            more()
+    assert full.to_dict() == before
+    assert (full.count, full.total) == (INT64_MAX, 3 * (INT64_MAX - 1) + 4)
+    assert (one.count, one.max) == (1, 5)
+
+
 def test_tells_its_signatures() -> None:
     assert str(inspect.signature(Histogram)) == (
         "(lowest=1, highest=3600000000000, significant_digits=3)"

@@ -394,6 +394,15 @@ def test_the_collector_sees_what_is_in_the_queue_and_nothing_else() -> None:
     assert held.get_many(9) == items[3:]
 
 
+def test_the_collector_tells_which_queue_holds_an_item() -> None:
+    items = [Thing() for _ in range(4)]
+    held: RingQueue[Any] = RingQueue(4)
+    held.put_many(items)
+    assert held.get() is items[0]
+    inside = [any(r is held for r in gc.get_referrers(item)) for item in items]
+    assert inside == [False, True, True, True]
+
+
 def test_deeply_nested_queues_die_without_overflowing_the_stack() -> None:
     innermost = Thing()
     watch = weakref.ref(innermost)

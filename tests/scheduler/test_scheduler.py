@@ -128,6 +128,51 @@ def test_order_survives_cancellation_and_interleaving(
     assert scheduler.next_many(1000) == order(policy, waiting)
 
 
+class Called:
+    """What can be called; otherwise like its number."""
+
+    def __init__(self, seq: int) -> None:
+        self.seq = seq
+
+    def __call__(self) -> None:
+        raise AssertionError("next() hands out, and does not call")
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@given(rows=submissions, data=st.data())
+@settings(max_examples=40)
+def test_what_can_be_called_and_what_cannot_share_one_order(
+    policy: str, rows: list[tuple[Any, ...]], data: st.DataObject
+) -> None:
+    scheduler = Scheduler(policy)
+    waiting = []
+    for seq, (priority, deadline, _, cost) in enumerate(rows):
+        payload = Called(seq) if data.draw(st.booleans()) else seq
+        deadline = None if deadline is None else FAR_NS * 1000 + deadline
+        scheduler.schedule(payload, priority, deadline, cost_ns=cost)
+        waiting.append(Submission(seq, int(priority), deadline, None, cost))
+    handed = drain(scheduler)
+    assert [p.seq if isinstance(p, Called) else p for p in handed] == order(policy, waiting)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2), st.integers(-(2**63), -(2**63) + 20), st.sampled_from([0, 9, 2**62])
+        ),
+        max_size=20,
+    )
+)
+def test_laxity_has_an_end_and_does_not_wrap(rows: list[tuple[int, int, int]]) -> None:
+    scheduler = Scheduler("llf")
+    for seq, (priority, deadline, cost) in enumerate(rows):
+        scheduler.schedule(seq, priority, deadline, cost_ns=cost)
+    laxities = [max(deadline - cost, -(2**63)) for _, deadline, cost in rows]
+    assert drain(scheduler) == sorted(
+        range(len(rows)), key=lambda seq: (laxities[seq], -rows[seq][0], seq)
+    )
+
+
 def test_fixed_is_fifo_within_a_priority() -> None:
     scheduler = Scheduler()
     tasks = [(priority, k) for k in range(50) for priority in Priority]
@@ -150,6 +195,19 @@ def test_heaps_survive_many_cancellations() -> None:
             del alive[handle]
     assert [deadline for deadline, _ in drain(scheduler)] == sorted(alive.values())
     assert scheduler.stats().cancelled == 20_000 - len(alive)
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_a_heap_of_dead_entries_alone_is_swept(left: int) -> None:
+    scheduler = Scheduler("edf")
+    for turn in range(3):
+        handles = [
+            scheduler.schedule((turn, k), deadline_ns=FAR_NS * 1000 - k) for k in range(65 + left)
+        ]
+        assert scheduler.cancel_many(handles[left:]) == 65
+        scheduler.schedule((turn, "last"), deadline_ns=FAR_NS * 1001)
+        alive = [(turn, k) for k in reversed(range(left))]
+        assert drain(scheduler) == [*alive, (turn, "last")]
 
 
 # ---- batches ----
@@ -179,6 +237,20 @@ def test_batch_takes_buffers_and_gives_one() -> None:
     assert scheduler.cancel_many(handles[:1]) == 1
     assert scheduler.next_many(5) == ["b", "c"]
     assert scheduler.cancel_many(handles) == 0
+
+
+def test_a_batch_has_one_time_for_all() -> None:
+    scheduler = Scheduler()
+    now = time.monotonic_ns()
+    scheduler.schedule_many(["later", len], at_ns=now + FAR_NS)
+    scheduler.schedule_many("ab", [1, 2], at_ns=now - 10**9)
+    assert scheduler.next_many(9) == ["b", "a"]
+    stats = scheduler.stats()
+    assert (stats.waiting, stats.pending, stats.latency.count) == (2, 2, 2)
+    # From the time that was asked for, not from that of the call.
+    assert stats.latency.min >= 10**9
+    assert scheduler._due_ns() == now + FAR_NS
+    assert scheduler.clear() == 2
 
 
 def test_batch_that_does_not_fit_keeps_its_first_part() -> None:
@@ -277,6 +349,21 @@ def test_handles_that_never_were(handle: int) -> None:
         scheduler.cancel("1")  # type: ignore[arg-type]
 
 
+def test_handles_of_slots_beyond_the_capacity() -> None:
+    scheduler = Scheduler(capacity=5)  # numbered by three bits of a handle
+    handles = [scheduler.schedule(k) for k in range(5)]
+    others = sorted(set(range(128)) - set(handles))
+    assert scheduler.cancel_many(others) == 0
+    assert drain(scheduler) == [0, 1, 2, 3, 4]
+
+
+def test_heaps_take_memory_where_a_policy_needs_them() -> None:
+    sizes = {policy: sys.getsizeof(Scheduler(policy, 1000)) for policy in POLICIES}
+    assert sizes["edf"] == sizes["rm"] == sizes["llf"]
+    # In each of two, living and dead entries of 24 bytes, a task of each kind.
+    assert sizes["edf"] - sizes["fixed"] >= 2 * 2 * 1000 * 24
+
+
 def test_a_scheduler_cannot_be_initialised_twice_or_pickled() -> None:
     import copy
     import pickle
@@ -370,6 +457,26 @@ def test_latency_is_measured_from_the_time_that_was_asked_for() -> None:
     whole = time.monotonic_ns() - before
     assert scheduler.stats().latency.count == 101
     assert scheduler.stats().latency.quantile(0.5) <= whole * 1.01 + 2000
+
+
+def test_a_latency_has_an_end_and_does_not_wrap() -> None:
+    scheduler = Scheduler()
+    scheduler.schedule("when time began", at_ns=-(2**63) + 1)
+    assert scheduler.next() == "when time began"
+    assert scheduler.stats().latency.max == 2**63 - 1
+
+
+def test_all_are_cleared_however_many() -> None:
+    scheduler = Scheduler("edf")
+    later = time.monotonic_ns() + FAR_NS
+    scheduler.schedule_many(range(600), deadline_ns=later)
+    scheduler.schedule_many([len] * 300)
+    scheduler.schedule_many(range(600), at_ns=later)
+    assert scheduler.clear() == 1500
+    stats = scheduler.stats()
+    assert (stats.cancelled, stats.pending, stats.waiting) == (1500, 0, 0)
+    assert scheduler.next() is None
+    assert scheduler.clear() == 0
 
 
 def test_stats_are_a_mapping_and_a_table() -> None:
@@ -1092,6 +1199,15 @@ def test_cycles_through_a_scheduler_are_collected() -> None:
     del scheduler, box
     gc.collect()
     assert [ref() for ref in gone] == [None, None]
+
+
+def test_the_collector_tells_who_holds_a_payload() -> None:
+    scheduler = Scheduler()
+    payloads = [Called(k) for k in range(5)]
+    scheduler.schedule_many(payloads)
+    assert scheduler.next() is payloads[0]
+    held = [any(r is scheduler for r in gc.get_referrers(payload)) for payload in payloads]
+    assert held == [False, True, True, True, True]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import signal
 import sys
 import threading
@@ -173,6 +174,31 @@ def test_the_timer_slack_is_put_back() -> None:
         assert file.read_text().strip() == "70000"
     finally:
         file.write_text(before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for a real-time class")
+def test_a_real_time_thread_keeps_what_slack_it_has() -> None:
+    told: list[Any] = []
+
+    def sleep() -> None:
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        except OSError:
+            return
+        file = Path(f"/proc/{threading.get_native_id()}/timerslack_ns")
+        before = file.read_text()
+        until = monotonic_ns() + MS
+        sleep_until_ns(until, spin_ns=0)
+        told.append((monotonic_ns() >= until, before, file.read_text()))
+
+    thread = threading.Thread(target=sleep)
+    thread.start()
+    thread.join()
+    if not told:
+        pytest.skip("no right to a real-time class")
+    in_time, before, after = told[0]
+    assert in_time
+    assert after == before
 
 
 @pytest.mark.parametrize(
