@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -184,6 +185,41 @@ def test_cubic_follows_its_curve() -> None:
     assert checked > 100
 
 
+@pytest.mark.parametrize("rtt_ms", [50, 100, 200, 500])
+@pytest.mark.parametrize("packets", [12, 20, 60])
+def test_cubic_avoids_congestion_as_its_text_says(packets: int, rtt_ms: int) -> None:
+    """RFC 9438, 4.2 to 4.4, step by step: the curve, its bounds, and Reno's estimate beside it."""
+    real = Recovery("cubic")
+    now = START
+    while real.stats()["congestion_window"] < packets * 1200:
+        numbers = fill(real, now)
+        now += rtt_ms * MS
+        real.acknowledge([(0, numbers[-1])], 0, now)
+    prior = real.stats()["congestion_window"] / 1200
+    fill(real, now)
+    real.congested(now, now)
+    now += rtt_ms * MS
+    real.acknowledge([(0, int(real.stats()["next"]) - 1)], 0, now)  # sent before: no growth
+    window = estimate = 0.7 * prior
+    k = (0.3 * prior / 0.4) ** (1 / 3)
+    begin = None
+    while begin is None or now - begin < 2 * k * 1e9:
+        numbers = fill(real, now)
+        now += rtt_ms * MS
+        begin = now if begin is None else begin
+        t = (now - begin) / 1e9
+        for number in numbers:
+            real.acknowledge([(0, number)], 0, now)
+            smoothed = real.stats()["rtt_smoothed_ns"] / 1e9
+            estimate += (1.0 if estimate >= prior else 3 * 0.3 / 1.7) / window
+            if 0.4 * (t - k) ** 3 + prior < estimate:
+                window = max(window, estimate)
+            else:
+                target = 0.4 * (t + smoothed - k) ** 3 + prior
+                window += (min(max(target, window), 1.5 * window) - window) / window
+            assert real.stats()["congestion_window"] == pytest.approx(1200 * window, abs=2)
+
+
 def test_cubic_is_at_least_reno_on_short_paths() -> None:
     """RFC 9438, 4.3: while CUBIC's curve is flat, the window grows as AIMD(0.53, 0.7) does."""
     real = Recovery("cubic")
@@ -256,6 +292,24 @@ def test_slow_start_ends_where_the_round_trip_rises() -> None:
     assert steady.stats()["congestion_window"] > 1000 * 1200
 
 
+def test_a_round_without_a_sample_does_not_end_slow_start() -> None:
+    """RFC 9406, 4.2: a rise is one above the round before, which may have measured nothing."""
+    real = Recovery("cubic")
+    # PADDING alone asks for no acknowledgement, so that one tells no round trip.
+    padding = real.send(START, 1200, False, True)
+    numbers = fill(real, START)
+    assert len(numbers) == 9
+    now = START + 10 * MS
+    real.acknowledge([(0, padding)], 0, now)
+    assert real.stats()["rtt_min_ns"] == 0
+    for number in numbers:
+        real.acknowledge([(0, number)], 0, now)
+        now += 10 * MS
+    assert real.stats()["ssthresh"] == float("inf")
+    assert real.stats()["rtt_min_ns"] == 10 * MS
+    assert real.stats()["rtt_latest_ns"] == 90 * MS
+
+
 def test_a_window_that_is_not_used_does_not_grow() -> None:
     """RFC 9002, 7.8."""
     for name in ("cubic", "reno"):
@@ -297,6 +351,49 @@ def test_reordering_is_learned_and_the_window_given_back() -> None:
     assert real.stats()["packet_threshold"] == 64
 
 
+def test_what_was_lost_before_a_path_changed_gives_nothing_back_on_the_new_one() -> None:
+    real = Recovery()
+    for _ in range(10):
+        real.send(START, 1200)
+    real.acknowledge([(6, 9)], 0, START + 10 * MS)
+    assert real.stats()["packets_lost"] == 6
+    real.new_path(50 * MS)
+    sent = START + 20 * MS
+    real.send(sent, 1200)
+    real.congested(sent, sent + 10 * MS)  # the peer saw ECN-CE: nothing was lost on this path
+    window = real.stats()["congestion_window"]
+    assert window == 0.7 * 12000
+    real.acknowledge([(0, 9)], 0, sent + 11 * MS)
+    stats = real.stats()
+    assert (stats["packets_spurious"], stats["congestion_window"]) == (6, window)
+
+
+def test_lost_packets_are_kept_to_learn_of_while_they_are_few() -> None:
+    real = Recovery()
+    for _ in range(6000):
+        real.send(START, 1200)
+    real.acknowledge([(5999, 5999)], 0, START + 10 * MS)
+    assert real.stats()["packets_lost"] == 5997
+    real.acknowledge([(0, 5999)], 0, START + 10 * MS)
+    # Of more than 4096 the oldest are forgotten, and news of them tell nothing.
+    stats = real.stats()
+    assert (stats["packets_acked"], stats["packets_spurious"]) == (3, 4095)
+    assert stats["bytes_in_flight"] == 0
+
+
+def test_the_order_of_ranges_is_all_the_same() -> None:
+    ranges = [(8, 9), (4, 6), (0, 1)]
+    told = []
+    for some in (ranges, ranges[::-1], [ranges[1], ranges[0], ranges[2]]):
+        real = Recovery()
+        for i in range(10):
+            real.send(START + i * MS, 1200, records=[(1, 0, 0, 1, i)])
+        real.acknowledge(some, 0, START + 50 * MS)
+        told.append((real.stats(), sorted(real.take_acked()), sorted(real.take_lost())))
+    assert told[0] == told[1] == told[2]
+    assert told[0][0]["rtt_latest_ns"] == 41 * MS  # of the largest
+
+
 def test_what_was_never_sent_cannot_be_acknowledged() -> None:
     real = Recovery()
     first = real.send(START, 1200)
@@ -307,6 +404,11 @@ def test_what_was_never_sent_cannot_be_acknowledged() -> None:
     assert (first, last) == (0, 2)
     with pytest.raises(ArgumentValueError, match="never sent"):
         real.acknowledge([(0, 2)], 0, START)
+    with pytest.raises(ArgumentValueError, match="never sent"):
+        real.acknowledge([(2, 0)], 0, START)  # ends before it begins
+    with pytest.raises(ArgumentValueError, match="must not be empty"):
+        real.acknowledge([], 0, START)
+    assert real.stats()["packets_acked"] == 0
     real.acknowledge([(2, 2), (0, 0)], 0, START + MS)
     assert real.stats()["bytes_in_flight"] == 0
     with pytest.raises(ArgumentValueError, match="never sent"):
@@ -319,6 +421,47 @@ def test_a_space_may_begin_anywhere() -> None:
     assert real.send(START, 1200) == 1000
     real.acknowledge([(1000, 1000)], 0, START + MS)
     assert real.stats()["bytes_in_flight"] == 0
+
+
+def test_no_number_left_out_is_none() -> None:
+    real = Recovery()
+    assert real.send(START, 1200) == 0
+    real.skip(0)
+    assert real.send(START, 1200) == 1
+    real.acknowledge([(0, 1)], 0, START + MS)
+    assert real.stats()["bytes_in_flight"] == 0
+
+
+def test_an_ack_of_what_was_dropped_tells_nothing() -> None:
+    """0-RTT was refused, and its packets are acknowledged after all."""
+    real = Recovery()
+    for i in range(4):
+        real.send(START, 1200, records=[(1, 0, 0, 1, i)])
+    real.drop_all(START + MS)
+    assert [record[5] for record in real.take_lost()] == [0, 1, 2, 3]
+    real.acknowledge([(0, 3)], 0, START + 2 * MS)
+    assert real.take_acked() == real.take_lost() == []
+    assert real.stats()["rtt_min_ns"] == 0 == real.audit()
+    number = real.send(START + 3 * MS, 1200, records=[(1, 0, 0, 1, 4)])
+    real.acknowledge([(0, number)], 0, START + 4 * MS)
+    assert [record[5] for record in real.take_acked()] == [4]
+    assert real.stats()["rtt_min_ns"] == MS
+
+
+def test_probes_may_leave_whatever_the_pacer_says() -> None:
+    real = Recovery()
+    real.send(START, 1200)
+    due = real.timer()
+    assert real.on_timer(due) == "probe"
+    while real.pacing_budget(due) > 1200:
+        real.send(due, 1200, False, True)
+    assert real.pacing_budget(due) == 1200
+    assert real.pacing_delay(due) == 0
+    for _ in range(2):
+        assert real.pacing_budget(due) == 1200
+        real.send(due, 1200)
+    assert real.pacing_budget(due) == 0
+    assert real.pacing_delay(due) > 0
 
 
 def test_probes_repeat_the_oldest_and_may_exceed_the_window() -> None:
@@ -353,6 +496,34 @@ def test_a_peer_that_never_acknowledges_has_a_bound() -> None:
         lost += len(real.take_lost())
     assert lost == 200_000 - (1 << 13)
     assert real.audit() == real.stats()["bytes_in_flight"] == 1200 << 13
+
+
+@pytest.mark.parametrize("oldest", ["acknowledged", "lost", "repeated"])
+def test_beyond_the_bound_each_record_still_comes_out_once(oldest: str) -> None:
+    real = Recovery()
+    records: list[int] = []
+    now = START
+
+    def send(n: int) -> None:
+        for _ in range(n):
+            records.append(real.send(now, 1200, records=[(1, 0, 0, 1, len(records))]))
+
+    send(100)
+    now += 10 * MS
+    if oldest == "repeated":
+        now = real.timer()
+        assert real.on_timer(now) == "probe"
+    else:
+        number = 0 if oldest == "acknowledged" else 99
+        real.acknowledge([(number, number)], 0, now)
+    send(9000)
+    assert real.audit() == real.stats()["bytes_in_flight"] <= 1200 << 13
+    real.acknowledge([(9090, 9099)], 0, now + MS)
+    assert real.audit() == real.stats()["bytes_in_flight"]
+    real.drop_all(now + MS)
+    assert real.audit() == 0
+    out = [record[5] for record in real.take_acked() + real.take_lost()]
+    assert sorted(out) == list(range(9100))
 
 
 def test_the_pacer_keeps_its_rate() -> None:
@@ -406,7 +577,9 @@ def test_a_new_path_begins_anew() -> None:
     assert real.stats()["congestion_window"] == 14720
 
 
-def test_registered_controllers_are_told_everything() -> None:
+@pytest.fixture
+def counting() -> list[Any]:
+    """The controllers that ``Recovery("counting")`` made: their window grows by 100 for an ACK."""
     base = pytest.importorskip("aioquic.quic.congestion.base")
 
     class Counting(base.QuicCongestionControl):  # type: ignore[misc,name-defined]
@@ -436,26 +609,62 @@ def test_registered_controllers_are_told_everything() -> None:
         def on_rtt_measurement(self, *, now, rtt) -> None:  # type: ignore[no-untyped-def]
             self.log.append(("rtt", round(rtt * 1000)))
 
-    made: list[Counting] = []
+    made: list[Any] = []
 
     def make(*, max_datagram_size: int) -> Counting:
         made.append(Counting(max_datagram_size=max_datagram_size))
         return made[-1]
 
     base.register_congestion_control("counting", make)
+    return made
+
+
+def test_registered_controllers_are_told_everything(counting: list[Any]) -> None:
     real = Recovery("counting")
     for _ in range(6):
         real.send(START, 1000)
-    assert made[0].bytes_in_flight == 6000
+    assert counting[0].bytes_in_flight == 6000
     real.acknowledge([(4, 5)], 0, START + 20 * MS)
-    assert sorted(made[0].log) == sorted(
+    assert sorted(counting[0].log) == sorted(
         [("acked", 5), ("acked", 4), ("rtt", 20), ("lost", 0), ("lost", 1), ("lost", 2)]
         + [("lost", 3)] * (real.stats()["packets_lost"] == 4)
     )
-    assert made[0].bytes_in_flight == real.stats()["bytes_in_flight"]
+    assert counting[0].bytes_in_flight == real.stats()["bytes_in_flight"]
     assert real.stats()["congestion_window"] == 12200
     real.drop_all(START)
-    assert made[0].bytes_in_flight == 0
+    assert counting[0].bytes_in_flight == 0
+
+
+def test_registered_controllers_are_told_of_each_packet_however_many(counting: list[Any]) -> None:
+    real = Recovery("counting")
+    (told,) = counting
+    for _ in range(200):
+        real.send(START, 1200)
+        real.send(START, 40, False, False)  # an ACK alone is not in flight
+    assert told.bytes_in_flight == 200 * 1200 == real.stats()["bytes_in_flight"]
+    real.acknowledge([(0, 399)], 0, START + 20 * MS)
+    acked = sorted(number for what, number in told.log if what == "acked")
+    assert acked == list(range(0, 400, 2))
+    assert told.bytes_in_flight == 0
+    # The window is its own, however well that was used.
+    assert real.stats()["congestion_window"] == told.congestion_window == 32_000
+
+
+def test_registered_controllers_decide_what_losses_mean(counting: list[Any]) -> None:
+    real = Recovery("counting")
+    (told,) = counting
+    for _ in range(10):
+        real.send(START, 1200)
+    real.acknowledge([(6, 9)], 0, START + 10 * MS)
+    assert [number for what, number in told.log if what == "lost"] == [0, 1, 2, 3, 4, 5]
+    real.acknowledge([(0, 9)], 0, START + 10 * MS + 1000)  # they come after all
+    assert real.stats()["packets_spurious"] == 6
+    assert real.stats()["congestion_window"] == told.congestion_window == 12_400
+    for i in range(8):
+        real.send(START + (20 + 100 * i) * MS, 1200)
+    real.acknowledge([(17, 17), (0, 9)], 0, START + 800 * MS)
+    assert told.log.count(("persistent", 0)) == 1 == real.stats()["persistent_events"]
+    assert real.stats()["congestion_window"] == told.congestion_window == 12_500
 
 
 @pytest.mark.parametrize(
@@ -481,23 +690,24 @@ def test_neither_can_be_copied() -> None:
 # -- what came -------------------------------------------------------------------------------------
 
 
+def varints(body: bytes) -> list[int]:
+    out, at = [], 0
+    while at < len(body):
+        size = 1 << (body[at] >> 6)
+        assert at + size <= len(body)
+        out.append(int.from_bytes(body[at : at + size], "big") & ((1 << (8 * size - 2)) - 1))
+        at += size
+    return out
+
+
 def parse_ack(body: bytes) -> tuple[list[tuple[int, int]], int]:
     """Ranges, newest first, and the delay field."""
-    at = 0
-
-    def varint() -> int:
-        nonlocal at
-        size = 1 << (body[at] >> 6)
-        value = int.from_bytes(body[at : at + size], "big") & ((1 << (8 * size - 2)) - 1)
-        at += size
-        return value
-
-    high, delay, count, first = varint(), varint(), varint(), varint()
+    high, delay, count, first, *rest = varints(body)
+    assert len(rest) == 2 * count
     out = [(high - first, high)]
-    for _ in range(count):
-        high = out[-1][0] - varint() - 2
-        out.append((high - varint(), high))
-    assert at == len(body)
+    for gap, length in zip(rest[::2], rest[1::2], strict=True):
+        high = out[-1][0] - gap - 2
+        out.append((high - length, high))
     return out, delay
 
 
@@ -533,6 +743,49 @@ def test_no_packet_is_taken_twice_though_ranges_are_few(numbers: list[int], limi
             assert all(n in seen for low, high in ranges for n in range(low, high + 1))
 
 
+def test_what_is_older_than_all_that_is_kept_counts_as_a_duplicate() -> None:
+    real = Received()
+    for number in range(100, 228, 2):
+        assert real.add(number, START)
+    assert len(real.ranges) == 64
+    assert not real.is_duplicate(50)
+    assert not real.add(50, START)  # there is no room to remember that it came
+    assert real.is_duplicate(50) and real.is_duplicate(40)
+    assert not real.add(40, START)
+    assert real.duplicates == 2
+    assert not real.is_duplicate(51)
+    assert real.add(99, START)  # joins the oldest
+    assert real.ranges[0] == (99, 100)
+    assert real.add(300, START)  # in its place
+    assert len(real.ranges) == 64
+    assert [n for n in range(102) if not real.is_duplicate(n)] == [101]
+    assert not real.add(99, START)
+    assert real.add(101, START)
+    assert real.ranges[0] == (101, 102)
+
+
+def test_ack_frames_have_as_many_ranges_as_were_asked_for() -> None:
+    real = Received()
+    assert real.ack_frame(START) == b""
+    for number in range(0, 128, 2):
+        real.add(number, START)
+    every = [(n, n) for n in range(126, -1, -2)]
+    assert real.ack_frame(START, max_ranges=0) == b""
+    for most in range(1, 65):
+        assert parse_ack(real.ack_frame(START, max_ranges=most))[0] == every[:most]
+
+
+def test_ack_frames_hold_large_numbers() -> None:
+    real = Received()
+    numbers = {0, 70, 2**14 + 80, 2**30 + 2**15, 2**40, 2**62 - 1, *range(2**50, 2**50 + 80)}
+    for number in sorted(numbers):
+        assert real.add(number, START)
+    assert real.largest == 2**62 - 1
+    for later_us, exponent in ((0, 0), (63, 0), (64, 0), (2**14, 0), (2**31, 0), (2**31, 20)):
+        body = real.ack_frame(START + later_us * 1000, 1200, 64, exponent)
+        assert parse_ack(body) == (ranges_of(numbers), later_us >> exponent)
+
+
 def test_what_the_peer_knows_is_not_reported_again() -> None:
     real = Received()
     for number in (0, 1, 4, 5, 9):
@@ -556,3 +809,17 @@ def test_ecn_is_counted() -> None:
     real.add(6, START, True, 3)
     assert real.duplicates == 1
     assert real.ack_frame(START, 1200, 64, 3, True)[-3:] == bytes([3, 1, 2])
+
+
+def test_many_ecn_marks_are_counted() -> None:
+    real = Received()
+    marks = [3] * 64 + [2] * 100 + [1] * 16_384
+    for number, ecn in enumerate(marks):
+        real.add(number, START, True, ecn)
+    body = real.ack_frame(START, 1200, 64, 3, True)
+    assert varints(body)[-3:] == [100, 16_384, 64]
+    plain = real.ack_frame(START)
+    assert body.startswith(plain) and len(body) == len(plain) + 2 + 4 + 2
+    # All of it or nothing.
+    assert real.ack_frame(START, len(body) - 1, 64, 3, True) == b""
+    assert real.ack_frame(START, len(body), 64, 3, True) == body
