@@ -143,7 +143,7 @@ void ms_admission_remove(ms_admission *a, const ms_work *work, uint32_t task)
     if (!is_demand(a, work))
         return;
     size_t place = after(a, work->deadline_ns);
-    while (place > 0 && a->demands[place - 1].task != task)
+    while (a->demands[place - 1].task != task)
         place--;
     memmove(&a->demands[place - 1], &a->demands[place], (a->n - place) * sizeof *a->demands);
     a->n--;

@@ -95,18 +95,16 @@ size_t ms_received_write_ack(const ms_received *s, uint8_t *out, size_t limit, u
     uint64_t delay = now_ns > s->largest_ns
                          ? (uint64_t)(now_ns - s->largest_ns) / 1000 >> ack_delay_exponent
                          : 0;
-    if (delay > MS_VARINT_MAX)
-        delay = MS_VARINT_MAX;
     size_t ecn_size = 0;
     if (with_ecn)
         ecn_size = ms_varint_size(s->ect0) + ms_varint_size(s->ect1) + ms_varint_size(s->ce);
-    /* The range count is at most 63: one byte. */
+    /* Beside the newest there are at most 63 ranges: their count is one byte. */
     size_t size = ms_varint_size(newest->hi) + ms_varint_size(delay) + 1 +
                   ms_varint_size(newest->hi - newest->lo) + ecn_size;
     if (size > limit)
         return 0;
     unsigned more = 0;
-    for (unsigned i = s->count - 1; i > 0 && more + 1 < max_ranges && more < 63; i--, more++) {
+    for (unsigned i = s->count - 1; i > 0 && more + 1 < max_ranges; i--, more++) {
         const ms_range *range = &s->ranges[i - 1];
         if (range->hi < s->report_floor)
             break;

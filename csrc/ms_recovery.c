@@ -340,7 +340,7 @@ static void end_slow_start(ms_recovery *r)
 static void hystart_sample(ms_recovery *r, int64_t rtt_ns)
 {
     ms_hystart *h = &r->hystart;
-    if (h->done || !in_slow_start(r))
+    if (h->done)
         return;
     if (rtt_ns < h->current_min_ns)
         h->current_min_ns = rtt_ns;
@@ -366,7 +366,7 @@ static void hystart_sample(ms_recovery *r, int64_t rtt_ns)
 static void hystart_round(ms_recovery *r, uint64_t largest)
 {
     ms_hystart *h = &r->hystart;
-    if (h->done || !in_slow_start(r) || largest < h->window_end)
+    if (h->done || largest < h->window_end)
         return;
     h->last_min_ns = h->current_min_ns;
     h->current_min_ns = MS_NEVER;
@@ -381,7 +381,7 @@ static void on_acked(ms_recovery *r, uint64_t bytes, int64_t now_ns)
     ms_window *w = &r->window;
     if (bytes == 0) {
         /* The window was not used: time that did not test it must not open it (RFC 9438, 5.8). */
-        if (w->epoch_ns != MS_NEVER && r->last_ack_ns)
+        if (w->epoch_ns != MS_NEVER)
             w->epoch_ns += now_ns - r->last_ack_ns;
     } else if (r->controller == MS_EXTERNAL) {
         /* it is told packet by packet */
@@ -795,8 +795,6 @@ int ms_recovery_on_timer(ms_recovery *r, int64_t now_ns, int pto_allowed)
     }
     r->pto_count++;
     r->probes = PROBES;
-    if (r->probe < r->low)
-        r->probe = r->low;
     /* Each packet is repeated once by probes: then what repeated it is the oldest. */
     for (unsigned found = 0; found < PROBES && r->probe < r->next; r->probe++) {
         ms_sent_packet *p = packet_at(r, r->probe);

@@ -64,9 +64,8 @@ static int64_t next_due(const ms_wheel *w)
             continue;
         /* The lowest level that has any has the earliest: they share the higher bits with now. */
         int slot = ms_low_bit(w->occupied[level]), shift = level * MS_WHEEL_SLOT_BITS;
-        uint64_t above = shift + MS_WHEEL_SLOT_BITS < 64
-                             ? w->tick >> (shift + MS_WHEEL_SLOT_BITS) << (shift + MS_WHEEL_SLOT_BITS)
-                             : 0;
+        int higher = shift + MS_WHEEL_SLOT_BITS; /* at most 54 */
+        uint64_t above = w->tick >> higher << higher;
         uint64_t tick = above | (uint64_t)slot << shift;
         return earliest_in(w, (uint32_t)(level * MS_WHEEL_SLOTS + slot),
                            (int64_t)(tick << MS_WHEEL_TICK_BITS), SEARCHED);
