@@ -455,6 +455,7 @@ void ms_recovery_new_path(ms_recovery *r, int64_t initial_rtt_ns)
     begin_rtt(r, initial_rtt_ns);
     begin_window(r);
     r->limited_next = 0;
+    r->path_begin = r->next;
     r->pto_count = 0;
     r->tokens_ns = MS_NEVER;
 }
@@ -662,6 +663,8 @@ static int detect_losses(ms_recovery *r, int64_t now_ns)
         if (!by_number)
             p->flags |= BY_TIME;
         r->packets_lost++;
+        if (r->low < r->path_begin)
+            continue;
         if (p->sent_ns > newest_ns)
             newest_ns = p->sent_ns;
         lost += p->sent_ns > r->undo_before_ns;
@@ -697,8 +700,8 @@ static void learn_spurious(ms_recovery *r, uint64_t number, const ms_sent_packet
             r->packet_threshold =
                 need > MAX_PACKET_THRESHOLD ? MAX_PACKET_THRESHOLD : (uint32_t)need;
     }
-    if (p->sent_ns > r->undo_before_ns && p->sent_ns <= r->recovery_ns && r->undo_lost &&
-        ++r->undo_spurious >= r->undo_lost)
+    if (number >= r->path_begin && p->sent_ns > r->undo_before_ns &&
+        p->sent_ns <= r->recovery_ns && r->undo_lost && ++r->undo_spurious >= r->undo_lost)
         undo_congestion(r);
 }
 
@@ -730,7 +733,7 @@ int ms_recovery_ack_range(ms_recovery *r, uint64_t lo, uint64_t hi, int64_t now_
             }
             r->ack_eliciting |= p->flags & MS_ACK_ELICITING;
             if (p->flags & MS_IN_FLIGHT && p->sent_ns > r->recovery_ns &&
-                (uint64_t)at < r->limited_next)
+                (uint64_t)at >= r->path_begin && (uint64_t)at < r->limited_next)
                 r->ack_bytes += p->bytes;
             tell_outcome(r, (uint64_t)at, p, MS_WAS_ACKED);
         }
@@ -747,7 +750,8 @@ int ms_recovery_ack_end(ms_recovery *r, uint64_t largest, int64_t ack_delay_ns, 
     if ((int64_t)largest > r->largest_acked)
         r->largest_acked = (int64_t)largest;
     const uint64_t fresh = r->ack_new, bytes = r->ack_bytes, events = r->congestion_events;
-    const int sampled = fresh && r->ack_largest_new == largest && r->ack_eliciting;
+    const int sampled = fresh && r->ack_largest_new == largest && r->ack_eliciting &&
+                        largest >= r->path_begin;
     r->ack_new = r->ack_bytes = 0;
     r->ack_eliciting = 0;
     if (fresh == 0) {

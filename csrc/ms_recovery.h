@@ -110,7 +110,7 @@ typedef struct ms_recovery {
     /* one ACK, from its first range to ms_recovery_ack_end */
     uint64_t ack_bytes, ack_new, ack_largest_new;
     int64_t ack_largest_sent_ns;
-    uint8_t ack_eliciting, ack_in_window;
+    uint8_t ack_eliciting;
 
     /* reordering: learned from packets that came after they were taken for lost */
     uint32_t packet_threshold;
@@ -123,6 +123,7 @@ typedef struct ms_recovery {
     uint64_t max_window;
     int64_t recovery_ns;   /* packets sent up to here do not open the window; INT64_MIN */
     uint64_t limited_next; /* packets below were in a flight that used the window */
+    uint64_t path_begin;   /* packets below went by a path before: they tell nothing of this one */
     int64_t last_ack_ns;
     /* the recovery period before this one; packets lost in this one, and come after all */
     int64_t undo_before_ns;
@@ -207,7 +208,7 @@ void ms_recovery_rtt_sample(ms_recovery *r, int64_t rtt_ns, int64_t ack_delay_ns
  * flight, the window stays. MS_RECOVERY_OK or _MEMORY. */
 int ms_recovery_drop_all(ms_recovery *r);
 /* The path changed (RFC 9000, section 9.4): window, round-trip time and pacer begin anew;
- * packets stay in flight. */
+ * packets stay in flight, and what becomes of them counts for neither. */
 void ms_recovery_new_path(ms_recovery *r, int64_t initial_rtt_ns);
 void ms_recovery_set_max_datagram_size(ms_recovery *r, uint32_t bytes);
 /* MS_EXTERNAL: what the controller says. */

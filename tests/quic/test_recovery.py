@@ -351,6 +351,33 @@ def test_reordering_is_learned_and_the_window_given_back() -> None:
     assert real.stats()["packet_threshold"] == 64
 
 
+def test_packets_of_the_path_before_tell_nothing_of_the_new_one() -> None:
+    """RFC 9000, 9.4: they count neither for the window nor for the round trip."""
+    real = Recovery()
+    for i in range(10):
+        real.send(START, 1200, records=[(1, 0, 0, 1, i)])
+    real.new_path(50 * MS)
+    for i in range(10):
+        real.send(START + 20 * MS, 1200, records=[(1, 0, 0, 1, 10 + i)])
+    real.acknowledge([(6, 9)], 0, START + 30 * MS)
+    stats = real.stats()
+    assert (stats["packets_acked"], stats["packets_lost"]) == (4, 6)
+    assert [record[5] for record in real.take_lost()] == [0, 1, 2, 3, 4, 5]
+    assert real.audit() == stats["bytes_in_flight"] == 12000
+    assert (stats["rtt_min_ns"], stats["rtt_smoothed_ns"]) == (0, 50 * MS)
+    assert (stats["congestion_window"], stats["congestion_events"]) == (12000, 0)
+    real.acknowledge([(6, 10)], 0, START + 60 * MS)
+    stats = real.stats()
+    assert (stats["rtt_min_ns"], stats["congestion_window"]) == (40 * MS, 13200)
+    # A loss on this path; that those of the other came after all does not take it back.
+    real.acknowledge([(14, 14), (6, 10)], 0, START + 61 * MS)
+    assert real.stats()["congestion_window"] == pytest.approx(0.7 * 13200, abs=1)
+    real.acknowledge([(14, 14), (0, 10)], 0, START + 61 * MS)
+    stats = real.stats()
+    assert (stats["packets_spurious"], stats["congestion_events"]) == (6, 1)
+    assert stats["congestion_window"] == pytest.approx(0.7 * 13200, abs=1)
+
+
 def test_what_was_lost_before_a_path_changed_gives_nothing_back_on_the_new_one() -> None:
     real = Recovery()
     for _ in range(10):
@@ -366,6 +393,24 @@ def test_what_was_lost_before_a_path_changed_gives_nothing_back_on_the_new_one()
     real.acknowledge([(0, 9)], 0, sent + 11 * MS)
     stats = real.stats()
     assert (stats["packets_spurious"], stats["congestion_window"]) == (6, window)
+
+
+def test_what_was_lost_before_a_mark_does_not_take_the_mark_back() -> None:
+    real = Recovery()
+    real.send(START, 1200)
+    real.acknowledge([(0, 0)], 0, START + 10 * MS)
+    for i in range(8):
+        real.send(START + (20 + 100 * i) * MS, 1200)
+    real.acknowledge([(8, 8), (0, 0)], 0, START + 800 * MS)
+    assert real.stats()["persistent_events"] == 1
+    sent = START + 810 * MS
+    real.send(sent, 1200)
+    real.congested(sent, sent + 10 * MS)  # the peer saw ECN-CE
+    events = real.stats()["congestion_events"]
+    real.acknowledge([(0, 8)], 0, sent + 11 * MS)
+    assert real.stats()["packets_spurious"] > 0
+    real.congested(sent, sent + 12 * MS)  # of a period that was answered
+    assert real.stats()["congestion_events"] == events
 
 
 def test_lost_packets_are_kept_to_learn_of_while_they_are_few() -> None:
