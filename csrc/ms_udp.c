@@ -67,10 +67,8 @@ ms_udp_arena *ms_udp_arena_new(void)
 
 void ms_udp_arena_free(ms_udp_arena *arena)
 {
-    if (arena) {
-        free(arena->data);
-        free(arena);
-    }
+    free(arena->data);
+    free(arena);
 }
 
 const ms_udp_message *ms_udp_messages(const ms_udp_arena *arena) { return arena->messages; }

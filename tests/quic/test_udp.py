@@ -354,7 +354,7 @@ def test_readers_that_are_in_the_kernel_at_once_have_buffers_of_their_own():
         receiver = _udp.Socket(b)
         sent = [bytes([i + k]) * 60_000 for k in range(3)]  # that the kernel is busy with
         barrier.wait(60)
-        for _ in range(100):
+        for _ in range(400):
             for datagram in sent:
                 a.send(datagram)
             ((datagrams, _, _),) = receiver.receive()
