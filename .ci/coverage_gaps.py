@@ -67,16 +67,22 @@ def python_lines(found: Found, folder: Path) -> None:
         found.gaps[name] = [(line, "") for line in missing]
 
 
+def unreached_lines(found: Found, path: str, text: str) -> set[int]:
+    """Numbers of a file's lines that are listed; of several alike, those below one that is."""
+    lines = [line.strip() for line in text.splitlines()]
+    often = Counter(lines)
+    listed: set[int] = set()
+    for number, line in enumerate(lines, 1):
+        if f"{path}: {line}" in found.unreached and (often[line] == 1 or number - 1 in listed):
+            listed.add(number)
+    return listed
+
+
 def compiled(found: Found, source: Path, folder: Path) -> None:
     told = json.loads((folder / "c.json").read_text("utf-8"))
     for file in told["files"]:
         path, is_c = file["file"], file["file"].startswith("csrc")
-        text = (source / path).read_text("utf-8").splitlines()
-        unreached = {
-            number
-            for number, line in enumerate(text, 1)
-            if f"{path}: {line.strip()}" in found.unreached
-        }
+        unreached = unreached_lines(found, path, (source / path).read_text("utf-8"))
         lines: Counter[int] = Counter()
         # A line is compiled as often as its file is, in copies that are alike. One of a header may
         # be in a hundred functions besides, unrolled and folded in each in another way: of it, what
