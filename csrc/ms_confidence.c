@@ -83,7 +83,7 @@ void ms_eprocess_update(ms_eprocess *e, double x)
         e->capital[j] = capital > NOTHING ? capital : 0;
         total += e->capital[j];
     }
-    while (total > SCALE || (total < 1 / SCALE && total > 0)) {
+    while (total > SCALE || total < 1 / SCALE) {
         double by = total > SCALE ? 1 / SCALE : SCALE;
         for (int j = 0; j < MS_BETS; j++)
             e->capital[j] *= by;
@@ -119,7 +119,8 @@ int ms_eprocess_valid(const ms_eprocess *e)
             return 0;
         total += e->capital[j];
     }
-    if (!(total > 0) || !isfinite(e->log_scale) || !isfinite(e->log_capital))
+    /* An update leaves 1 / SCALE at least: of much less, the next one could leave nothing. */
+    if (!(total >= 0.5 / SCALE) || !isfinite(e->log_scale) || !isfinite(e->log_capital))
         return 0;
     if (!(e->log_peak >= e->log_capital && e->log_peak >= 0 && isfinite(e->log_peak)))
         return 0;

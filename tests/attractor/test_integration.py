@@ -159,6 +159,58 @@ def test_a_solution_is_a_function_of_time() -> None:
             found(7.5)
 
 
+def test_steps_are_fetched_until_the_end() -> None:
+    # More than are fetched at once, 2048; backwards, the longest step counts too.
+    turn = System("x' = y; y' = -x")
+    for first, last in ((0.0, 6.0), (6.0, 0.0)):
+        start = [math.cos(first), -math.sin(first)]
+        found = solve(turn, start, t_span=(first, last), max_step=1e-3)
+        assert len(found.t) >= 6001 and (found.t[0], found.t[-1]) == (first, last)
+        assert np.abs(np.diff(found.t)).max() <= 1e-3 + 1e-15
+        np.testing.assert_allclose(found.x[:, 0], np.cos(found.t), atol=1e-12)
+    sampled = integrate(System("cos(40*t)"), [0.0], dt=10.0, steps=12, method="rk45")
+    np.testing.assert_allclose(sampled[:, 0], np.sin(400 * np.arange(13)) / 40, atol=1e-7)
+
+
+def test_what_rests_has_no_steps_to_guess() -> None:
+    for start in (0.0, 3.0):
+        found = solve(System("0*x"), [start], t_span=(2, 12))
+        assert set(found.x[:, 0]) == {start} and found.t[-1] == 12 and found.rejected == 0
+
+
+def test_a_first_step_into_infinity_is_taken_back() -> None:
+    # x' = -x^3 falls like 1 / sqrt(2t), but a step of 1 from 100 overflows.
+    found = solve(System("-x^3"), [100.0], t_span=(0, 1), first_step=1.0, rtol=1e-10, atol=1e-12)
+    assert found.rejected > 1 and found.t[1] < 1e-3
+    np.testing.assert_allclose(found.x[:, 0], 1 / np.sqrt(1e-4 + 2 * found.t), rtol=1e-7)
+
+
+def test_the_step_after_a_refused_one_is_no_longer() -> None:
+    # Of 10 and of 2, stages of x' = -x lie below 0, where this is no number; 0.4 is easy.
+    loose = {"rtol": 1e-2, "atol": 1e-2, "first_step": 10.0}
+    found = solve(System("-exp(log(x))"), [1.0], t_span=(0, 10), **loose)
+    lengths = np.diff(found.t)
+    assert lengths[:2] == pytest.approx([0.4, 0.4], rel=1e-12) and lengths[2] > 0.4
+    np.testing.assert_allclose(found.x[:, 0], np.exp(-found.t), atol=1e-2)
+
+
+@pytest.mark.parametrize("text", ["1/t", "log(t)", "x/t^2", "sqrt(t - 3)"])
+@pytest.mark.parametrize("last", [1, -1])
+def test_no_step_leaves_a_singular_start(text: str, last: int) -> None:
+    with pytest.raises(IntegrationError, match=r"too small at t = 0, where the state is \(1\)"):
+        solve(System(text), [1.0], t_span=(0, last))
+
+
+def test_a_slope_that_is_infinite_next_to_the_start() -> None:
+    def slope(x, t):
+        return [1.0 if t <= 0 else math.inf]
+
+    with pytest.raises(IntegrationError, match="too small at t = 0,"):
+        solve(System(slope, 1), [1.0], t_span=(0, 1))
+    ended = solve(System(slope, 1), [1.0], t_span=(-1, 0))
+    np.testing.assert_allclose(ended.x[:, 0], 1 + (ended.t + 1), rtol=1e-14)
+
+
 def test_no_time_no_steps() -> None:
     found = solve(System("x"), [2.0], t_span=(1, 1))
     assert found.x.tolist() == [[2.0]] and found(1.0).tolist() == [2.0]

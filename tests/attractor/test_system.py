@@ -9,7 +9,7 @@ import threading
 import numpy as np
 import pytest
 
-from midstream.attractor import System, integrate, lyapunov_spectrum, systems
+from midstream.attractor import System, integrate, lyapunov_spectrum, solve, systems
 from midstream.errors import ArgumentTypeError, ArgumentValueError, IntegrationError
 
 ROSSLER = {"a": 0.2, "b": 0.2, "c": 5.7}
@@ -63,6 +63,25 @@ def test_a_c_function(reference: np.ndarray) -> None:
     other = integrate(system.with_params(c=4.0), [1, 1, 1], dt=0.01, steps=500)
     expected = integrate(systems.rossler(c=4.0), [1, 1, 1], dt=0.01, steps=500)
     np.testing.assert_allclose(other, expected, rtol=1e-11, atol=1e-12)
+
+
+@C_FUNCTION
+def rossler_jacobian_in_ctypes(t, x, j, p):
+    for place, value in enumerate([0, -1, -1, 1, p[0], 0, x[2], 0, x[0] - p[2]]):
+        j[place] = value
+
+
+def test_a_jacobian_in_c() -> None:
+    system = System(rossler_in_ctypes, 3, params=ROSSLER, jacobian=rossler_jacobian_in_ctypes)
+    run = {"dt": 0.05, "steps": 2000, "transient": 100}
+    given = lyapunov_spectrum(system, [1, 1, 1], **run)
+    same = lyapunov_spectrum(
+        System(rossler, 3, params=ROSSLER, jacobian=rossler_jacobian), [1, 1, 1], **run
+    )
+    exact = lyapunov_spectrum(systems.rossler(), [1, 1, 1], **run)
+    assert given.exact_jacobian
+    np.testing.assert_array_equal(given.exponents, same.exponents)
+    np.testing.assert_allclose(given.exponents, exact.exponents, atol=1e-6)
 
 
 def test_scipys_low_level_callable(reference: np.ndarray) -> None:
@@ -158,6 +177,71 @@ def test_what_a_right_hand_side_raises_comes_through() -> None:
             integrate(system, [1.0], dt=0.1, steps=100)
     with pytest.raises(KeyboardInterrupt):
         integrate(System(interrupt, 1), [1.0], dt=0.1, steps=100)
+
+
+def calls_until(function, work) -> int:
+    """`function` fails at its first call, its second and so on, until `work` passes: how many."""
+
+    class OwnError(Exception):
+        pass
+
+    def counted(x):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OwnError
+        return function(x)
+
+    for calls in range(1000):
+        left = calls
+        try:
+            work(counted)
+        except OwnError:
+            continue
+        return calls
+    raise AssertionError("it never passes")
+
+
+def test_what_any_call_raises_comes_through() -> None:
+    def slope(x):
+        return [-x[0], -2 * x[1]]
+
+    # Two steps of four stages; then differences of two components in each stage.
+    run = {"x0": [1.0, 1.0], "dt": 0.1, "steps": 2}
+    assert calls_until(slope, lambda f: integrate(System(f, 2), **run)) == 8
+    tangents = {"steps": 2, "dt": 0.1}
+    assert calls_until(slope, lambda f: lyapunov_spectrum(System(f, 2), [1, 1], **tangents)) >= 40
+    jacobian = calls_until(
+        lambda x: [[-1, 0], [0, -2]],
+        lambda f: lyapunov_spectrum(System(slope, 2, jacobian=f), [1, 1], **tangents),
+    )
+    assert jacobian >= 8
+    # The slope at the start, one to guess the first step by, six for every step.
+    found = solve(System(slope, 2), [1.0, 1.0], t_span=(0, 0.1))
+    calls = calls_until(slope, lambda f: solve(System(f, 2), [1.0, 1.0], t_span=(0, 0.1)))
+    assert calls == found.evaluations == 2 + 6 * (len(found.t) - 1 + found.rejected)
+
+
+def test_a_function_that_answers_otherwise_when_asked_again() -> None:
+    # A result that is not finite is looked for step by step, from where it was still.
+    asked = []
+
+    def once_infinite(x):
+        asked.append(x[0])
+        return [math.inf if len(asked) == 1 else 1.0]
+
+    end = integrate(System(once_infinite, 1), [0.0], dt=0.25, steps=4)
+    assert end[-1, 0] == 1.0 and len(asked) == 4 * (4 + 1)
+
+    def fails_when_asked_again(x):
+        asked.append(x[0])
+        if len(asked) > 8:
+            raise ZeroDivisionError
+        return [math.inf]
+
+    asked.clear()
+    with pytest.raises(ZeroDivisionError):
+        integrate(System(fails_when_asked_again, 1), [0.0], dt=0.25, steps=2, every=2)
 
 
 def interrupt(x):

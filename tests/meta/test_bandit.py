@@ -913,6 +913,122 @@ def test_forged_pending_decisions_are_those_of_the_log():
         bandit.restore(body + zlib.crc32(body).to_bytes(4, "little"))
 
 
+def forged(snapshot, at, *words):
+    """A snapshot with other words from `at` on, before its end where negative; resealed."""
+    body = bytearray(snapshot[:-4])
+    at %= len(body)
+    body[at : at + 8 * len(words)] = b"".join(word.to_bytes(8, "little") for word in words)
+    return bytes(body) + zlib.crc32(body).to_bytes(4, "little")
+
+
+def test_forged_pending_decisions_come_in_order_and_before_now():
+    bandit = Bandit(ABC, 0, policy="beta", max_pending=2, max_log=0)
+    tickets = [bandit.decide([]).ticket for _ in range(2)]
+    saved = bandit.snapshot()
+    first, second = -2 * 4 * 8, -4 * 8  # ticket, time, weight, action
+    for at, words, fits in (
+        (second, (1, 1), True),
+        (second, (1, 0), True),
+        (second, (1, 2), False),  # decided now
+        (second, (2, 1), False),  # not given yet
+        (second, (0, 1), False),  # the first once more
+        (first, (1, 0), False),
+        (second, (1, 1, 0x3FF8 << 48), False),  # a weight of 1.5
+        (second, (1, 1, 1 << 63), False),  # a weight of -0.0
+    ):
+        other = Bandit(ABC, 0, policy="beta", max_pending=2, max_log=0)
+        data = forged(saved, at, *words)
+        if fits:
+            other.restore(data)
+            assert other.pending == tuple(tickets) and other.snapshot() == data
+        else:
+            with pytest.raises(ArgumentValueError, match="possible state"):
+                other.restore(data)
+            assert other.n_decisions == 0
+
+
+def test_a_snapshot_that_ends_before_its_state():
+    bandit = Bandit(ABC, 0, policy="beta", max_pending=1, max_log=0)
+    saved = bandit.snapshot()
+    body = saved[: -4 - 9 * 8 - 3 * 5 * 8 - 8]  # nothing but the configuration
+    for end in (b"", bytes(4), saved[len(body) : -5]):
+        data = body + end + zlib.crc32(body + end).to_bytes(4, "little")
+        for restore in (bandit.restore, Bandit.from_snapshot):
+            with pytest.raises(ArgumentValueError, match="possible state"):
+                restore(data)
+    assert bandit.snapshot() == saved
+
+
+def test_what_rounding_leaves_of_a_draw_is_the_last_actions():
+    """Nine shares of a ninth, as doubles, add up to less than the largest number below 1."""
+    bandit = Bandit([str(k) for k in range(9)], 1, explore=0.0, max_log=0, max_pending=1)
+    chances = bandit.probabilities([1.0])
+    np.testing.assert_allclose(chances, 1 / 9)
+    left = 1 - 2.0**-53
+    for chance in chances:
+        left -= chance
+    assert left >= 0
+    saved = bandit.snapshot()
+    # xoshiro256++ draws rotl(s0 + s3, 23) + s0: of these, all bits are ones.
+    state = ((1 << 64) - 1, 0, 0, 1)
+    bandit.restore(forged(saved, -8 - 9 * (3 + 3) * 8 - 4 * 8, *state))
+    decision = bandit.decide([1.0])
+    assert (decision.index, decision.propensity) == (8, chances[8])
+    # And of these, the 23rd alone: a number next to 0.
+    bandit.restore(forged(saved, -8 - 9 * (3 + 3) * 8 - 4 * 8, 0, 0, 0, 1))
+    assert bandit.decide([1.0]).index == 0
+
+
+def test_beyond_a_million_million_rewards_only_their_mean_counts():
+    bandit = Bandit(ABC, 0, policy="beta", max_log=0, max_pending=1)
+    saved = bandit.snapshot()
+    words = [int(np.float64(x).view(np.uint64)) for x in (9e14, 1e14)]
+    bandit.restore(forged(saved, -8 - 2 * 8, *words))
+    np.testing.assert_allclose(bandit.means([]), [0.5, 0.5, 0.9], rtol=1e-12)
+    deviations = [12**-0.5, 12**-0.5, (0.9 * 0.1 / 1e12) ** 0.5]
+    np.testing.assert_allclose(bandit.widths([]), deviations, rtol=1e-9)
+    # The two others are uniform: each is above 0.9 with a chance of 0.1, either with 0.19.
+    np.testing.assert_allclose(
+        bandit.probabilities([]), 0.02 / 3 + 0.98 * np.array([0.095, 0.095, 0.81]), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_softening_by_nothing_changes_nothing(policy):
+    rng = np.random.default_rng(2)
+    bandit = Bandit(ABC, 3, policy=policy)
+    for _ in range(40):
+        bandit.learn(rng.random(3), ABC[rng.integers(3)], rng.random())
+    x = rng.random(3)
+    means, widths = bandit.means(x), bandit.widths(x)
+    bandit.soften(1.0)
+    np.testing.assert_allclose(bandit.means(x), means, rtol=1e-12)
+    np.testing.assert_allclose(bandit.widths(x), widths, rtol=1e-12)
+
+
+def test_tickets_of_numpy():
+    bandit = Bandit(ABC, 1)
+    ticket = np.int64(bandit.decide((1.0,)).ticket)
+    for other in (np.int64(-1), np.int64(1), np.int32(7)):
+        with pytest.raises(ArgumentValueError, match=f"one that was given, got {other}"):
+            bandit.feedback(other, 1.0)
+    bandit.feedback(ticket, 1.0)
+    assert (bandit.n_rewarded, bandit.pending) == (1, ())
+
+
+def test_decisions_are_compared_and_rebuilt_of_their_parts():
+    decision = Bandit(ABC, 1).decide((1.0,), ("b",))
+    assert decision != "b" and decision != (0, "b")
+    make, (ticket, index, propensity, mask, actions) = decision.__reduce__()
+    assert make(ticket, index, propensity, mask, actions) == decision
+    assert make(ticket + 1, index, propensity, mask, actions) != decision
+    for bad in (-1, 3):
+        with pytest.raises(ArgumentValueError, match=f"index must be that of an action, got {bad}"):
+            make(ticket, bad, propensity, mask, actions)
+    with pytest.raises(ArgumentTypeError, match="actions must be str"):
+        make(ticket, index, propensity, mask, (1, 2, 3))
+
+
 def test_how_it_is_shown():
     bandit = Bandit(("<b>", "c"), 1, explore=0.5, seed=1)
     decision = bandit.decide((1.0,))

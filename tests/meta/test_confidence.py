@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import decimal
 import math
 import pickle
 import signal
+import struct
 import threading
 
 import numpy as np
@@ -344,6 +346,100 @@ def test_capital_at_the_ends_of_the_numbers():
     assert 20_000 * math.log(1.98) - 3 < up.log_capital < 20_000 * math.log(1.98)
     assert math.isfinite(down.log_capital) and down.log_capital < -90
     assert copy.copy(up).digest == up.digest and copy.copy(down).digest == down.digest
+
+
+def test_capital_that_is_lost_bit_by_bit_is_still_counted():
+    """100000 losses leave e^-545 of the smallest bet: below 2^-300 numbers are rescaled."""
+    bets = 0.98 * 2.0 ** (-np.arange(16) / 2)
+    weights = (np.arange(16) + 2.0) ** -1.5
+    logs = np.log(weights / weights.sum()) + 100_000 * np.log1p(-bets)
+    capital = EProcess()
+    assert capital.update_many(np.full(100_000, -1.0)) == 100_000
+    assert capital.log_capital == pytest.approx(np.logaddexp.reduce(logs), rel=1e-9)
+    assert capital.log_peak == 0 and copy.copy(capital).digest == capital.digest
+
+
+def with_fields(one, *changes):
+    """A copy of an EProcess, some of the fields of its snapshot replaced."""
+    fields = struct.Struct("<20dQB")  # 16 capitals, cash, scale, capital, peak; n, restarts
+    body = one.snapshot()[:-4]
+    at = len(body) - fields.size
+    values = list(fields.unpack_from(body, at))
+    for index, value in changes:
+        values[index] = value
+    other = EProcess(one.restarts)
+    other.restore(sealed(body[:at] + fields.pack(*values)))
+    return other
+
+
+def test_each_field_of_a_state_is_checked():
+    one = EProcess(restarts=True)
+    one.update_many([0.5, -0.25, 0.5])
+    assert with_fields(one).digest == one.digest
+    for index in range(20):
+        for value in (math.nan, math.inf, -1e200):
+            with pytest.raises(ArgumentValueError, match="state of an EProcess"):
+                with_fields(one, (index, value))
+    for change in (
+        (16, 0.3),  # not what the bets hold
+        (18, one.log_capital + 1e-3),
+        (19, one.log_capital - 1e-3),
+        (20, 1 << 62),
+    ):
+        with pytest.raises(ArgumentValueError, match="state of an EProcess"):
+            with_fields(one, change)
+    with pytest.raises(ArgumentValueError, match="state of an EProcess"):
+        with_fields(EProcess(), (16, 1e-12))
+    with pytest.raises(ArgumentValueError, match="state of an EProcess"):
+        with_fields(one, *((index, 0.0) for index in range(17)))
+    with pytest.raises(ArgumentValueError, match="state of an EProcess"):
+        with_fields(one, (18, -2.0), (19, -1.0))  # the first capital is a peak of 0
+
+
+def test_a_state_of_next_to_nothing_is_refused():
+    """It is rescaled before: from less than 2^-900 the next value would leave minus infinity."""
+    changes = [(index, 1e-300 if index == 15 else 0.0) for index in range(16)]
+    with pytest.raises(ArgumentValueError, match="state of an EProcess"):
+        with_fields(EProcess(), *changes, (18, math.log(1e-300)))
+
+
+def test_a_state_in_which_every_mean_is_refuted_stays_so():
+    interval = ConfidenceSequence(cells=5)
+    interval.update(0.5)
+    body = interval.snapshot()[:-4]
+    side = struct.calcsize("<Q2d") + 12 * 6
+    forged = bytearray(body)
+    for at in (len(body) - 2 * side, len(body) - side):
+        assert struct.unpack_from("<Q", body, at) == (0,)
+        struct.pack_into("<Q", forged, at, 6)
+    interval.restore(sealed(bytes(forged)))
+    for value in (0.0, 1.0, 0.5):
+        assert (interval.lower, interval.upper, interval.consistent) == (1.0, 0.0, False)
+        interval.update(value)
+
+
+@pytest.mark.parametrize("n", [10**6, 10**10, 10**14, 10**18, 15 * 10**17])
+def test_bernstein_after_more_values_than_anybody_waits_for(n):
+    """The margin of sums of squares n / 4, by bisection in 50 digits."""
+    interval = ConfidenceSequence(method="bernstein", alpha=0.1)
+    body = interval.snapshot()[:-4]
+    sums = struct.Struct("<Q3d")
+    interval.restore(sealed(body[: -sums.size] + sums.pack(n, n / 2, n / 4, n / 4)))
+    with decimal.localcontext(prec=50):
+        halves = [decimal.Decimal(2) ** (decimal.Decimal(-j) / 2) for j in range(40)]
+        rates = [decimal.Decimal("0.9") * half for half in halves]
+        weights = [decimal.Decimal(j + 2) ** decimal.Decimal("-1.5") for j in range(40)]
+        costs = [(-(1 - rate).ln() - rate) * n / 4 for rate in rates]
+        wanted = 20 * sum(weights)
+        low, high, most = decimal.Decimal(0), decimal.Decimal(n), decimal.Decimal(1000)
+        for _ in range(100):
+            middle = (low + high) / 2
+            rises = [r * middle - c for r, c in zip(rates, costs, strict=True)]
+            won = sum(w * min(s, most).exp() for w, s in zip(weights, rises, strict=True))
+            low, high = (middle, high) if won < wanted else (low, middle)
+        margin = float(high / n)
+    assert 0.5 - interval.lower == pytest.approx(margin, rel=1e-9)
+    assert interval.upper - 0.5 == pytest.approx(margin, rel=1e-9)
 
 
 # ---- errors ----

@@ -135,6 +135,33 @@ def test_cusum_is_the_textbooks():
         assert first == reference.cusum(xs, 6, 0.3, 0.1, 1.5)
 
 
+def test_cusum_of_a_known_target_learns_the_spread_alone():
+    """Until the first alarm, after which both are learned anew."""
+    rng = np.random.default_rng(6)
+    xs = np.r_[rng.normal(7, 2, 200), rng.normal(17, 1, 200)]
+    detector = Cusum(8, target=6.5, warmup=50)
+    assert (detector.level, detector.spread) == (None, None)
+    detector.update_many(xs[:50])
+    assert detector.level == 6.5
+    assert math.isclose(detector.spread, xs[:50].std(ddof=1))
+    wanted = reference.cusum(xs[50:].tolist(), 8, 0.5, 6.5, detector.spread)
+    alarm, change = next((i, detector.change) for i, x in enumerate(xs[50:]) if detector.update(x))
+    assert (alarm, change - 50) == wanted
+    assert (detector.level, detector.spread) == (None, None)
+    rest = xs[50 + alarm + 1 :][:50]
+    detector.update_many(rest)
+    assert math.isclose(detector.level, rest.mean())
+    assert math.isclose(detector.spread, rest.std(ddof=1))
+
+
+def test_no_spread_is_below_the_least():
+    detector = Cusum(4, min_sigma=0.25, warmup=5)
+    detector.update_many([3.0] * 5)
+    assert (detector.level, detector.spread) == (3.0, 0.25)
+    # Each sample of 3.5 is 2 deviations off, of which the slack leaves 1.5.
+    assert [detector.update(3.5) for _ in range(3)] == [False, False, True]
+
+
 def test_cusum_learns_its_level_of_the_first_samples_and_again_after_an_alarm():
     rng = np.random.default_rng(5)
     xs = np.r_[rng.normal(7, 2, 300), rng.normal(17, 1, 300)]
