@@ -33,13 +33,11 @@ size_t ms_recurrence_words(const ms_recurrence *in) {
     return state + wide(in) * (rows + 1) + words_of(in->points.n) + 1;
 }
 
-/* Clear bits from `count` on; `first` is that of bit 0. */
+/* Clear bits from `count` on; `first` is that of bit 0. Each word has one before `count`. */
 static void end_bits(uint64_t *bits, size_t words, size_t first, size_t count) {
     for (size_t w = 0; w < words; w++) {
         const size_t at = first + 64 * w;
-        if (at >= count)
-            bits[w] = 0;
-        else if (count - at < 64)
+        if (count - at < 64)
             bits[w] &= ((uint64_t)1 << (count - at)) - 1;
     }
 }

@@ -15,6 +15,7 @@ from reference import entropies as reference
 
 from midstream import MidstreamError
 from midstream.attractor import permutation_entropy, sample_entropy
+from midstream.attractor._ordinal import LONGEST, ordinal_codes
 
 BANDT_POMPE = [4, 7, 9, 10, 6, 11, 3]
 
@@ -47,6 +48,13 @@ def test_patterns_with_ties(x: list[int], order: int, delay: int) -> None:
     weighted = permutation_entropy(x, order, delay, weighted=True)
     expected = reference.weighted_permutation_entropy(x, order, delay)
     assert weighted == pytest.approx(expected, abs=1e-9)
+
+
+def test_patterns_that_have_no_number() -> None:
+    for order, delay in ((1, 1), (LONGEST + 1, 1), (3, 0)):
+        with pytest.raises(ValueError, match="no such patterns"):
+            ordinal_codes(np.zeros(50), order, delay)
+    assert ordinal_codes(np.zeros(50), 3, 1 << 62).shape == (0,)
 
 
 @pytest.mark.parametrize("n", [5, 1023, 1024, 1025, 2051])
@@ -130,6 +138,15 @@ def test_lengths_around_words(n: int) -> None:
     for m in (1, 2):
         ours = sample_entropy(x, m, 0.4)
         assert (ours.a, ours.b) == reference.template_matches(x, m, 0.4)[:2]
+
+
+@pytest.mark.parametrize(("m", "delay"), [(1, 64), (2, 32), (4, 32), (3, 21), (1, 65)])
+def test_gaps_and_templates_of_whole_words(m: int, delay: int) -> None:
+    x = np.random.default_rng(m).integers(0, 2, size=300).astype(float)
+    x[[3, 70, 71, 200]] = math.nan
+    ours = sample_entropy(x, m, 0.4, delay=delay, nan_policy="omit")
+    assert (ours.a, ours.b) == reference.template_matches(x, m, 0.4, delay)[:2]
+    assert ours.a > 0
 
 
 def test_nothing_matches() -> None:

@@ -53,6 +53,17 @@ def test_equal_points() -> None:
     assert (distance == 0).all()
 
 
+@pytest.mark.parametrize("maximum", [False, True])
+def test_many_points_in_few_places(maximum: bool) -> None:
+    points = np.random.default_rng(4).integers(0, 4, size=(400, 2)).astype(float)
+    points[:3] = (-2.0, 7.0), (7.0, -2.0), (9.0, 9.0)
+    centres = np.arange(0, 400, 3)
+    index, distance = Tree(points).nearest(centres, 6, 1, 400, maximum, Poll())
+    for row, centre in enumerate(centres):
+        wanted = plain.ranked(points, centre, 1, 400, maximum=maximum)[:6]
+        assert list(zip(distance[row], index[row], strict=True)) == wanted
+
+
 def test_theiler_window_counts_its_edge() -> None:
     points = np.arange(20.0)[:, None]
     index, _ = Tree(points).nearest(np.array([10]), 2, 3, 20, False, Poll())
@@ -95,6 +106,7 @@ def test_divergence_refuses_what_is_outside() -> None:
         diverge(x, 2, 3, zero + 7, zero, 2, 1, Poll())
     with pytest.raises(ValueError, match="no such pairs"):
         diverge(x, 2, 10, zero, zero, 2, 1, Poll())
+    assert diverge(x, 2, 3, zero[:0], zero[:0], 5, 1, Poll()).shape == (0, 5)
 
 
 @pytest.mark.parametrize("quadratic", [False, True])
@@ -129,6 +141,57 @@ def test_maps_of_too_few_neighbours_are_none() -> None:
     growth = _tangent.chain(maps, np.eye(2))
     assert np.isnan(growth[0]).all()
     assert np.isfinite(growth[1]).all()
+
+
+def test_maps_of_neighbours_that_tell_nothing_are_none() -> None:
+    index = np.arange(10, 22, 2)[None, :]
+    near = np.linspace(1, 2, 6)[None, :]
+    line, rng = np.arange(30.0), np.random.default_rng(1)
+    for x, distance, ridge in (
+        (rng.normal(size=30), np.zeros((1, 6)), 0.1),  # all where the centre is
+        (np.ones(30), near, 0.1),  # no differences to fit
+        (1e-170 * rng.normal(size=30), near, 0.1),  # none whose squares are left
+        (np.where(line % 2, 1.0, rng.normal(size=30)), near, 0.0),  # along one axis alone
+    ):
+        maps, residual = _tangent.fit(
+            x, 2, 1, np.array([2]), index, distance, 6, ridge, False, Poll()
+        )
+        assert np.isnan(maps).all() and np.isnan(residual).all()
+    # With a ridge a line is as good as any other: x goes on as it went.
+    maps, residual = _tangent.fit(line, 2, 1, np.array([2]), index, near, 6, 1e-9, False, Poll())
+    np.testing.assert_allclose(maps, [[0.5, 0.5]], rtol=1e-6)
+
+
+def test_refused_maps_and_frames() -> None:
+    x, zero = np.zeros(20), np.zeros(1, dtype=np.int64)
+    index, distance = np.zeros((1, 3), dtype=np.int64), np.ones((1, 3))
+
+    def fit(m=1, delay=1, centres=zero, index=index, distance=distance, k=3, ridge=0.0):
+        return _tangent.fit(x, m, delay, centres, index, distance, k, ridge, False, Poll())
+
+    for bad in (
+        {"m": 0},
+        {"delay": 0},
+        {"m": _tangent.MOST_COORDINATES + 1},
+        {"centres": np.zeros(2, dtype=np.int64)},
+        {"distance": np.ones((2, 3))},
+        {"distance": np.ones((1, 4))},
+        {"k": 0},
+        {"k": 4},
+        {"ridge": -1.0},
+        {"ridge": np.nan},
+    ):
+        with pytest.raises(ValueError, match="no such maps"):
+            fit(**bad)
+    for bad in ({"centres": zero - 1}, {"centres": zero + 19}, {"index": index + 19}):
+        with pytest.raises(IndexError, match="no such points"):
+            fit(**bad)
+    maps, errors = fit(centres=zero[:0], index=index[:0], distance=distance[:0])
+    assert maps.shape == (0, 1) and errors.shape == (0,)
+    for maps, frame in (((3, 0), (1, 0)), ((3, 2), (1, 3)), ((3, 2), (3, 2)), ((3, 2), (0, 2))):
+        with pytest.raises(ValueError, match="no such frame"):
+            _tangent.chain(np.zeros(maps), np.zeros(frame))
+    assert _tangent.chain(np.zeros((0, 2)), np.eye(2)).shape == (0, 2)
 
 
 @pytest.mark.parametrize("m", [1, 2, 5])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from reference.online import ordinal_counts, window_measures
 
 from midstream.attractor._online import Window
+from midstream.errors import ArgumentValueError
 
 EXACT = (
     "rows",
@@ -108,6 +111,77 @@ def test_equals_the_definitions_at_every_width(size, kind):
     assert_equal(window, points[: size // 2], size, config)
     window._push_many(points[size // 2 :])
     assert_equal(window, points[-size:], size, config)
+
+
+PLAIN = {
+    "emb_dim": 1,
+    "delay": 1,
+    "theiler": 1,
+    "order": 3,
+    "min_line": 2,
+    "radius": 1.0,
+    "ratio": 0.2,
+    "horizons": [1],
+}
+
+
+def test_no_pattern_fits_a_window_shorter_than_one():
+    config = {**PLAIN, "delay": 20, "order": 4}
+    window, points = Window(1, 24, **config), np.random.default_rng(0).normal(size=(60, 1))
+    for k, point in enumerate(points):
+        window.update(point)
+        assert_equal(window, points[max(0, k - 23) : k + 1], 24, config)
+    assert not window._pattern_counts().any()
+
+
+@pytest.mark.parametrize(
+    ("dim", "size", "emb_dim"),
+    [
+        (1, 1 << 62, 1),
+        (1, 1 << 60, 1),
+        (1 << 20, 1 << 50, 1),
+        (1, 1 << 40, 1),
+        (1 << 61, 1 << 10, 8),
+    ],
+)
+def test_windows_that_no_memory_holds(dim, size, emb_dim):
+    """Also where the number of bytes is more than a word holds."""
+    with pytest.raises(MemoryError, match=f"window of {size} points of {dim} components"):
+        Window(dim, size, **{**PLAIN, "emb_dim": emb_dim})
+
+
+def test_what_the_binding_refuses():
+    with pytest.raises(ValueError, match="too many horizons"):
+        Window(1, 64, **{**PLAIN, "horizons": list(range(1, 100))})
+    window = Window(1, 64, **PLAIN)
+    window._push_many(np.zeros((5, 1)))
+    with pytest.raises(ValueError, match="fewer than the window holds"):
+        window._set_seen(4)
+    window._set_seen(5)
+    assert window.n_seen == 5
+
+
+def test_a_list_that_changes_while_it_is_read():
+    class Number:
+        def __init__(self, change):
+            self.change = change
+
+        def __float__(self):
+            self.change()
+            return 1.0
+
+    window = Window(2, 24, **PLAIN)
+    for add in (True, False):
+        point = [2.0]
+        point.insert(0, Number(partial(point.append, 3.0) if add else point.clear))
+        try:
+            window.update(point)
+        except ArgumentValueError as error:
+            assert str(error) == f"point must have 2 components, got {3 if add else 0}"
+            assert len(window) == 0
+        else:  # where threads run freely a list is copied first
+            assert window.points().tolist() == [[1.0, 2.0]]
+            window.reset()
 
 
 def test_a_different_count_is_noticed():

@@ -16,6 +16,7 @@ from reference import recurrence as reference
 
 import midstream
 from midstream import MidstreamError
+from midstream._core._poll import Poll
 from midstream.attractor import Recurrence, recurrence, rqa
 from midstream.attractor._pairs import PAD
 from midstream.attractor._recurrence import Lines
@@ -101,6 +102,25 @@ def test_shifts_around_words(emb_dim: int, delay: int) -> None:
     near = reference.matrix(x, emb_dim, delay, 2.0, "max")
     assert (plot.matrix() == near).all()
     same(plot.rqa().to_dict(), reference.measures(near, 3, 2, 2, 10))
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_vectors_longer_than_a_piece_of_bits(width: int) -> None:
+    x = np.random.default_rng(width).normal(size=(740, width)).cumsum(axis=0)
+    plot = recurrence(x, emb_dim=3, delay=310, threshold=12.0, theiler=1)
+    near = reference.matrix(x, 3, 310, 12.0, "max")
+    assert (plot.matrix() == near).all()
+    same(plot.rqa().to_dict(), reference.measures(near, 1, 2, 2, 10))
+
+
+@pytest.mark.parametrize("theiler", [63, 64, 100])
+def test_windows_wider_than_a_word(theiler: int) -> None:
+    x = np.random.default_rng(theiler).normal(size=230).cumsum()
+    near = abs(x[:, None] - x) <= 3.0
+    plot = recurrence(x, threshold=3.0, theiler=theiler)
+    ours = plot.rqa(border=0)
+    same(ours.to_dict(), reference.measures(near, theiler, 2, 2, 0))
+    assert ours.points == reference.outside(near, theiler).sum()
 
 
 def test_embeddings_of_any_size_are_the_same() -> None:
@@ -344,9 +364,21 @@ def test_the_binding_refuses_what_the_kernel_cannot_take() -> None:
     with pytest.raises(ValueError, match="whole vectors"):
         Lines(components, 2, 1, 0, 1.0, True)
     lines = Lines(components, 1, 1, 2, 1.0, False)
+    counts = np.zeros(11, dtype=np.uint64)
     for first, stop in ((-1, 2), (5, 4), (0, 11)):
         with pytest.raises(IndexError):
             lines.bits(first, stop)
+        with pytest.raises(IndexError, match="no such rows"):
+            lines.rows(first, stop, counts, counts, Poll())
+    for first, stop in ((2, 5), (5, 4), (3, 11)):  # 2 is in the Theiler window
+        with pytest.raises(IndexError, match="no such diagonals"):
+            lines.diagonals(first, stop, counts, counts[:10], Poll())
+    for one, other in ((counts[:10], counts[:10]), (counts, counts[:9])):
+        with pytest.raises(ValueError, match="not of this plot"):
+            lines.rows(0, 10, one, other, Poll())
+        with pytest.raises(ValueError, match="not of this plot"):
+            lines.diagonals(3, 10, one, other, Poll())
+    assert not counts.any()
 
 
 def test_the_older_name_of_to_dict_works_and_warns():
