@@ -9,7 +9,9 @@ import pytest
 from reference.search import profile as all_pairs
 
 from midstream import MidstreamError
+from midstream._core._poll import Poll
 from midstream.compare import Match, Motif, discords, matrix_profile, motifs
+from midstream.compare._profile import LAGS, Best, Profiler
 
 
 def check(series, m: int, exclusion: int) -> None:
@@ -92,6 +94,51 @@ def test_threads_return_the_same_bits(n_jobs: int) -> None:
         one = matrix_profile(series, 20)
         for mine, other in zip(one, matrix_profile(series, 20, n_jobs=n_jobs), strict=True):
             assert np.array_equal(mine, other)
+
+
+def test_the_order_of_lags_does_not_matter() -> None:
+    """Of equal windows the nearest is the first, also where it was visited last."""
+    series = np.tile(np.random.default_rng(0).integers(0, 9, 40), 30).astype(float)
+    profiler = Profiler(series, 20)
+    lags = [1 + k * LAGS for k in range(-(-profiler.windows // LAGS))]
+    forwards, backwards = Best(profiler.windows), Best(profiler.windows)
+    for lag in lags:
+        assert profiler.visit(lag, forwards, Poll()) == lag
+    # None are that far apart.
+    profiler.visit(profiler.windows, backwards, Poll())
+    profiler.visit(profiler.windows + 1000, backwards, Poll())
+    assert (backwards.right_index == -1).all()
+    for lag in reversed(lags):
+        profiler.visit(lag, backwards, Poll())
+    merged = Best(profiler.windows)
+    for lag in reversed(lags):
+        alone = Best(profiler.windows)
+        profiler.visit(lag, alone, Poll())
+        merged.merge(alone)
+    for name in ("right", "left", "right_index", "left_index"):
+        expected = getattr(forwards, name)
+        assert np.array_equal(getattr(backwards, name), expected), name
+        assert np.array_equal(getattr(merged, name), expected), name
+    # Integers: correlations of equal windows are equal to the last bit, or nearly so.
+    first = forwards.right_index[:40]
+    assert (first > 0).all() and ((first - np.arange(40)) % 40 == 0).all()
+
+
+def test_the_binding_refuses_what_the_kernel_cannot_take() -> None:
+    series = np.random.default_rng(0).normal(size=50)
+    for m in (0, 51):
+        with pytest.raises(ValueError, match="no such windows"):
+            Profiler(series, m)
+    profiler = Profiler(series, 10)
+    with pytest.raises(ValueError, match="not of the same series"):
+        Best(41).merge(Best(40))
+    for lag, best in ((0, Best(41)), (1, Best(40))):
+        with pytest.raises(ValueError, match="not of this series"):
+            profiler.visit(lag, best, Poll())
+    for index in (np.zeros(40, dtype=np.int64), np.full(41, 41)):
+        with pytest.raises(IndexError, match="no such windows"):
+            profiler.distances(index, Poll())
+    assert np.isinf(profiler.distances(np.full(41, -1), Poll())).all()
 
 
 def test_distances_are_those_of_the_pair() -> None:

@@ -50,6 +50,75 @@ def fibonacci(length):
     return longer[:length]
 
 
+def hardest_order(n: int) -> list[int]:
+    """An order of 0 .. n - 1 of which medians of three stay the smallest but one.
+
+    M. D. McIlroy, "A killer adversary for quicksort" (1999): values are only decided on while a
+    quicksort, here one with the steps of csrc/ms_repeats.c, compares them.
+    """
+    value: dict[int, int] = {}
+    items = list(range(n))
+    candidate = -1
+
+    def before(a: int, b: int) -> bool:
+        nonlocal candidate
+        if a not in value and b not in value and a != b:
+            value[a if a == candidate else b] = len(value)
+        if a not in value:
+            candidate = a
+        elif b not in value:
+            candidate = b
+        return value.get(a, n) < value.get(b, n)
+
+    first, count = 0, n
+    while count > 16:
+        a, b, c = first, first + count // 2, first + count - 1
+        for x, y in ((a, b), (b, c), (a, b)):
+            if before(items[y], items[x]):
+                items[x], items[y] = items[y], items[x]
+        pivot, left, right = items[b], first, first + count - 1
+        while True:
+            while before(items[left], pivot):
+                left += 1
+            while before(pivot, items[right]):
+                right -= 1
+            if left >= right:
+                break
+            items[left], items[right] = items[right], items[left]
+            left, right = left + 1, right - 1
+        below = left - first
+        if (
+            below < count - below
+        ):  # sort the smaller part elsewhere; there is nothing to learn of it
+            first, count = left, count - below
+        else:
+            count = below
+    for item in items:
+        value.setdefault(item, len(value))
+    return [value[item] for item in range(n)]
+
+
+def test_an_order_that_quicksort_cannot_split() -> None:
+    """Each block of symbols of its own stands twice: repeats are found in the order of blocks."""
+    n = 400
+    lengths = [n - value for value in hardest_order(n)]
+    blocks, symbol = [], 0
+    for length in lengths:
+        blocks.append(range(symbol, symbol + length))
+        symbol += length
+    text = []
+    for _ in range(2):
+        for block in blocks:
+            text += [*block, symbol]  # and a symbol that stands nowhere else
+            symbol += 1
+    found = repeats(np.array(text), min_length=1)
+    assert [repeat.length for repeat in found] == list(range(n, 0, -1))
+    assert {repeat.count for repeat in found} == {2}
+    starts = {length: block[0] for length, block in zip(lengths, blocks, strict=True)}
+    for repeat in found:
+        assert text[repeat.positions[0]] == text[repeat.positions[1]] == starts[repeat.length]
+
+
 @pytest.mark.parametrize(("letters", "longest"), [("ab", 8), ("abc", 6)])
 def test_every_short_text(letters: str, longest: int) -> None:
     for length in range(longest + 1):

@@ -36,6 +36,17 @@ def test_every_layout(dtype: str, shape: tuple[int, ...]) -> None:
         assert got.flags.aligned, layout
 
 
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_the_first_bad_sample_is_told(dtype: str, bad: float) -> None:
+    for at in [0, 1, 31, 32, 63, 64, 65, 127, 128, 199]:
+        values = np.full(200, 1e30, dtype)
+        values[at:] = bad
+        values[at + 1 :: 2] = 0
+        with pytest.raises(ValueError, match=rf"x must be finite, got {bad} at x\[{at}\]"):
+            series_array("x", values)
+
+
 @pytest.mark.parametrize("dtype", ["f8", "f4", "i4", "?"])
 def test_what_is_masked_is_missing(dtype: str) -> None:
     values = np.ma.masked_array(np.array([1, 0, 1], dtype), mask=[False, True, False])
