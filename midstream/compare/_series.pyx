@@ -164,9 +164,6 @@ cdef Series as_series(object name, object value, NanPolicy policy):
                 raise
             filled = False  # numpy's word for not contiguous, or for a dtype without a format
     if not filled:
-        if series.held:
-            PyBuffer_Release(&series.view)
-            series.held = False
         series.fill_converted(name, to_array(name, value))
     if series.missing:
         return resolve_missing(name, array_of(series), policy)

@@ -302,6 +302,44 @@ def test_bad_sequences_are_refused_by_name(function) -> None:
         function("ab", np.array(5.0))
 
 
+@pytest.mark.parametrize("weights", [(1, 1, 0), (1, 1, 3), (2, 2, 1), (1, 2, 0)])
+def test_weights_of_short_sequences(weights: tuple[int, int, int]) -> None:
+    rng = random.Random(sum(weights))
+    for _ in range(60):
+        a, b = ([rng.randrange(3) for _ in range(rng.randrange(9))] for _ in range(2))
+        assert levenshtein(a, b, weights=weights) == reference.levenshtein(a, b, weights)
+
+
+def test_common_subsequences_of_bytearrays_are_bytes() -> None:
+    a, b = bytearray(b"midstream"), b"mainstream"
+    assert lcs_sequence(a, b) == b"mistream"
+    assert type(lcs_sequence(a, b)) is bytes
+    assert a == b"midstream"
+
+
+@pytest.mark.parametrize("function", [levenshtein, lcs, lcs_sequence])
+def test_dates_are_symbols_in_one_row(function) -> None:
+    days = np.array(["2020-01-01", "2020-01-02", "2020-01-01"], "M8[D]")
+    assert levenshtein(days, days[1:]) == 1 and lcs(days, days[::-1]) == 3
+    with pytest.raises(ArgumentValueError, match="a must be one-dimensional, got 2 axes"):
+        function(days[None], days)
+    with pytest.raises(ArgumentValueError, match="b must be one-dimensional, got 2 axes"):
+        function(days, np.zeros((2, 2), int))
+
+
+@pytest.mark.parametrize("function", [levenshtein, lcs, lcs_sequence])
+def test_what_the_equality_of_symbols_raises_comes_through(function) -> None:
+    class Sour:
+        def __hash__(self) -> int:
+            return 1
+
+        def __eq__(self, other: object) -> bool:
+            raise TypeError("not to be compared")
+
+    with pytest.raises(TypeError, match="not to be compared"):
+        function([Sour(), Sour()], ["a"])
+
+
 def test_bad_weights_and_cutoffs_are_refused_by_name() -> None:
     with pytest.raises(ArgumentValueError, match=r"weights\[1\] must be at least 0, got -1"):
         levenshtein("a", "b", weights=(1, -1, 1))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from midstream import MidstreamError
-from midstream.compare import cdist, dtw, edr, euclidean, lcs, levenshtein, pdist
+from midstream.compare import cdist, dtw, edr, euclidean, lcs, levenshtein, msm, pdist
 from midstream.compare.matrix import METRICS
 
 RNG = np.random.default_rng(5)
@@ -335,3 +335,32 @@ def test_calls_from_many_threads_do_not_disturb_each_other() -> None:
         thread.join()
     assert len(results) == 20
     assert all(np.array_equal(result, expected) for result in results)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("window", [0, 2, 5])
+def test_series_too_far_apart_in_length_for_a_window(dtype: type, window: int) -> None:
+    """Lanes of one bundle hold lengths for which there is a path, and others."""
+    x = [RNG.normal(size=n).astype(dtype) for n in range(3, 23)]
+    found = cdist(x, x[::2], "dtw", window=window)
+    for i, one in enumerate(x):
+        for j, other in enumerate(x[::2]):
+            wanted = dtw(one, other, window=window)
+            assert (wanted == np.inf) == (abs(len(one) - len(other)) > window)
+            assert found[i, j] == pytest.approx(wanted, rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_euclidean_pairs_without_company(dtype: type) -> None:
+    x, y = RNG.normal(size=(1, 7)).astype(dtype), RNG.normal(size=(1, 7)).astype(dtype)
+    wanted = np.sqrt(((x[0].astype(float) - y[0]) ** 2).sum())
+    assert cdist(x, y, "euclidean")[0, 0] == pytest.approx(wanted, rel=1e-6)
+    assert cdist(x, y, "euclidean")[0, 0] == euclidean(x[0], y[0])
+
+
+def test_msm_of_several_dimensions_in_pairs() -> None:
+    x = [RNG.normal(size=(n, 2)) for n in (4, 6, 5, 7)]
+    x[2][1] = np.nan
+    found = pdist(x, "msm", nan_policy="propagate")
+    for value, (one, other) in zip(found, itertools.combinations(x, 2), strict=True):
+        np.testing.assert_equal(value, msm(one, other, nan_policy="propagate"))

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from reference import repeats as oracle
 
 from midstream import MidstreamError
+from midstream._core.errors import ArgumentTypeError
 from midstream.compare import Repeat, lcp_array, repeats, suffix_array
 
 
@@ -429,6 +430,55 @@ def test_errors_of_symbols_come_through() -> None:
         repeats([Refuses(), Refuses()])
     with pytest.raises(OSError):
         repeats([Unhashable()])
+
+
+def test_what_is_only_half_a_sequence() -> None:
+    class Sized:
+        def __len__(self) -> int:
+            return 3
+
+    class Sour(Sized):
+        def __iter__(self):
+            raise TypeError("no symbols today")
+
+    class Endless(UserList):
+        def __len__(self) -> int:
+            raise TypeError("no length today")
+
+    with pytest.raises(ArgumentTypeError, match=r"sequence must be a sequence, got .*Sized"):
+        suffix_array(Sized())
+    with pytest.raises(TypeError, match="no symbols today"):
+        suffix_array(Sour())
+    with pytest.raises(TypeError, match="no length today"):
+        suffix_array(Endless("abc"))
+
+
+def test_symbols_that_equal_others_but_not_themselves() -> None:
+    class Odd:
+        def __hash__(self) -> int:
+            return hash(7)
+
+        def __eq__(self, other: object) -> bool:
+            return other == 7 if type(other) is int else False
+
+    # Each is a symbol of its own, also where a 7 came before.
+    plain_text = [7, 8, 7, 8]
+    assert plain(repeats(plain_text, min_length=2)) == [(2, 2, [0, 2])]
+    assert repeats([Odd(), 8, Odd(), 8], min_length=2) == []
+    assert repeats([7, 8, Odd(), 8], min_length=2) == []
+    assert repeats([7, 7, Odd(), 7, 7], min_length=2)[0].positions.tolist() == [0, 3]
+
+
+def test_what_the_equality_of_symbols_raises_comes_through() -> None:
+    class Sour:
+        def __hash__(self) -> int:
+            return 1
+
+        def __eq__(self, other: object) -> bool:
+            raise TypeError("not to be compared")
+
+    with pytest.raises(TypeError, match="not to be compared"):
+        suffix_array([Sour(), Sour()])
 
 
 def test_a_list_that_changes_under_its_symbols() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from reference.runs import runs
 
 from midstream import MidstreamError
+from midstream._core.errors import ArgumentTypeError
 from midstream.compare import Run, RunDetector
 
 
@@ -240,3 +241,16 @@ def test_ctrl_c_stops_a_long_array() -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
     assert detector.count < len(symbols)
+
+
+def test_what_cannot_be_fed_keeps_what_was_found() -> None:
+    detector = RunDetector()
+    with pytest.raises(ArgumentTypeError, match=r"symbols must be iterable, got 5 \(int\)"):
+        detector.feed(5)
+    with pytest.raises(ArgumentTypeError, match="one-dimensional, got 2 axes"):
+        detector.feed(np.zeros((2, 2), int))
+    assert detector.count == 0
+    with pytest.raises(ArgumentTypeError, match="hashable") as raised:
+        detector.feed([*"abcabcabc", [], *"xyz"])
+    assert raised.value.found == [Run(start=0, period=3, copies=3.0, end=9)]
+    assert detector.count == 9

@@ -73,3 +73,20 @@ def test_what_is_no_sequence_is_named_by_its_type(value) -> None:
     message = f"x must be a sequence of real numbers, got {type(value).__name__}"
     with pytest.raises(TypeError, match=message):
         dtw(value, [1.0])
+
+
+def test_series_without_samples_or_dimensions() -> None:
+    with pytest.raises(ValueError, match=r"x has no dimensions: shape \(3, 0\)"):
+        dtw(np.empty((3, 0)), np.empty((3, 0)))
+    with pytest.raises(ValueError, match="x holds nothing but nan: no sample is left"):
+        dtw([np.nan, np.nan], [1.0], nan_policy="omit")
+    with pytest.raises(ValueError, match="y holds nothing but nan"):
+        dtw([[1.0, 2.0]], [[np.nan, 1.0], [1.0, np.nan]], nan_policy="omit")
+    assert np.isnan(dtw([1.0, np.nan], [1.0], nan_policy="propagate"))
+    assert np.isnan(dtw([1.0], [np.nan], nan_policy="propagate", window=1))
+
+
+def test_buffers_that_are_not_contiguous() -> None:
+    values = np.arange(12.0)
+    for given in (memoryview(values)[::2], memoryview(values)[::-2]):
+        assert series_array("x", given).tolist() == list(given)

@@ -469,3 +469,8 @@ def test_gradient_where_differences_overflow(level: str) -> None:
         assert np.isfinite(value)
         assert np.array_equal(alignment, np.eye(40))
         assert np.array_equal(gradient, 2 * (first - second))
+
+
+def test_a_level_that_this_machine_has_not() -> None:
+    with pytest.raises(ValueError, match=r"level must be one of .*, got 'sse9'"):
+        at_level("sse9", [1.0, 2.0], [1.0])

@@ -145,3 +145,14 @@ def test_bad_samples_are_refused_and_not_taken() -> None:
     assert plane.count == 0
     assert plane.update((1, 2)) is None
     assert plane.finish() == Match(0, 1, 0.0)
+
+
+def test_names_and_numbers_of_a_spring() -> None:
+    rng = np.random.default_rng(7)
+    query, stream = rng.normal(size=(4, 2)), rng.normal(size=(90, 2))
+    spring, other = Spring(query, 1.25), Spring(query, 1.25)
+    assert spring.threshold == 1.25
+    assert repr(spring) == "<Spring: 4 samples of 2, threshold=1.25, cost='squared'>"
+    assert repr(Spring([1.0, 2.0], 3.0)).startswith("<Spring: 2 samples, threshold=3.0")
+    found = spring.update_many(stream)
+    assert found == other.feed(stream) and len(found) > 0

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from reference.search import chosen, distances, normalised
 
 from midstream import MidstreamError
+from midstream._core._poll import Poll
 from midstream.compare import Match, distance_profile, dtw, search
+from midstream.compare._search import Searcher
 
 
 def expected(query, series, *, radius, normalize=True, k=1, threshold=None, exclusion=None):
@@ -348,3 +350,26 @@ def test_a_value_that_stands_for_missing_ones_hides_no_match(metric, place, valu
     profile = distance_profile(query, series)
     assert np.isfinite(profile).all()
     assert profile.argmin() == 500
+
+
+def test_the_binding_refuses_what_the_kernels_cannot_take() -> None:
+    query, series = np.arange(5.0), np.random.default_rng(0).normal(size=30)
+    for radius, one, other in ((-1, query, series), (5, query, series), (0, series, query)):
+        with pytest.raises(ValueError, match="do not fit"):
+            Searcher(one, other, radius, True)
+    searcher = Searcher(query, series, 0, False)
+    for first, count in ((-1, 3), (0, 0), (0, 27), (26, 1)):
+        with pytest.raises(IndexError, match="no such windows"):
+            searcher.profile(first, count, Poll())
+        with pytest.raises(IndexError, match="no such windows"):
+            searcher.bound(first, count, 1.0, Poll())
+    for start in (-1, 26):
+        with pytest.raises(IndexError, match="no such windows"):
+            searcher.evaluate(np.array([start]), 1.0, Poll())
+    with pytest.raises(ValueError, match="one product a window"):
+        searcher.profile(0, 26, Poll(), lambda samples: (np.zeros(25), 0.0))
+    assert searcher.evaluate(np.empty(0, dtype=np.int64), 1.0, Poll()).shape == (0,)
+    windows = np.lib.stride_tricks.sliding_window_view(series, 5)
+    wanted = ((windows - query) ** 2).sum(axis=1)
+    everything = searcher.evaluate(np.arange(26), math.inf, Poll())
+    np.testing.assert_allclose(everything, wanted, rtol=1e-12)

@@ -448,6 +448,59 @@ def test_damaged_and_forged_snapshots_are_refused_or_states(make):
 MAGIC = b"ms.adwin1"
 
 
+def test_each_part_of_an_adwin_is_checked():
+    detector = Adwin()
+    detector.update_many([0.0] * 300 + [1.0] * 40)
+    head = struct.Struct("<5Q?I")
+    body = detector.snapshot()[:-4]
+    state = detector._packed()
+    counters = head.unpack_from(state)
+    rows = list(struct.unpack_from(f"<{counters[-1]}I", state, head.size))
+    values = list(struct.unpack(f"<{2 * sum(rows)}d", state[head.size + 4 * len(rows) :]))
+    assert counters[3] == 1 and body.endswith(state)  # n, told, change, detections, shrinks
+
+    def restored(counters, rows, values):
+        packed = head.pack(*counters[:-1], len(rows))
+        packed += struct.pack(f"<{len(rows)}I{len(values)}d", *rows, *values)
+        forged = body[: -len(state)] + packed
+        other = Adwin()
+        other.restore(forged + struct.pack("<I", zlib.crc32(forged)))
+        return other
+
+    def changed(sequence, index, value):
+        sequence = list(sequence)
+        sequence[index] = value
+        return sequence
+
+    assert restored(counters, rows, values).snapshot() == detector.snapshot()
+    wrong = [
+        (counters, [*rows, 0], values),  # an empty row behind the last
+        (counters, [*rows, *[0] * 80, 1], [0.5] * (2 * sum(rows) + 2)),
+        (counters, changed(rows, 0, rows[0] + 6), [0.5] * (2 * sum(rows) + 12)),
+        (counters, rows, changed(values, 0, 1.5)),
+        (counters, rows, changed(values, 0, math.nan)),
+        (counters, rows, changed(values, -1, -0.5)),
+        (counters, [], []),
+    ]
+    for index, value in (
+        (0, 3),
+        (0, (1 << 53) + 1),
+        (1, 341),
+        (1, 0),
+        (2, (1 << 64) - 1),
+        (2, 340),
+        (3, 341),
+        (3, 0),
+        (4, 341),
+        (4, 0),
+        (5, True),  # the last sample told nothing
+    ):
+        wrong.append((changed(counters, index, value), rows, values))
+    for arguments in wrong:
+        with pytest.raises(ArgumentValueError, match="snapshot must"):
+            restored(*arguments)
+
+
 def test_snapshots_are_of_the_same_class_and_settings():
     snapshot = Adwin().snapshot()
     with pytest.raises(ArgumentValueError, match="same settings"):

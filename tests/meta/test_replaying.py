@@ -327,6 +327,24 @@ def test_damaged_and_forged_snapshots_are_refused_or_states():
             other.update(other.indices, np.ones(10))
             other.sample(50)
     assert refused > 300
+    other = filled(3, seed=1)
+    before, (added, largest, words) = other.snapshot(), other._state()
+    for state in (
+        (added + 1, largest, words),
+        ((1 << 53) + 1, largest, words),
+        (added, largest, (0, 0, 0, 0)),
+        (added, math.nan, words),
+        (added, 0.5, words),
+        (added, 1e301, words),
+    ):
+        with pytest.raises(ValueError, match=r"number|counter|largest"):
+            other._set_state(*state, other.priorities, list(other))
+    for bad in (-1.0, math.nan, 1e301):
+        with pytest.raises(ValueError, match="priority"):
+            other._set_state(added, largest, words, np.full(3, bad), list(other))
+    with pytest.raises(ValueError, match="counter or generator"):
+        Replay(3)._set_state((1 << 53) + 1, 1.0, words, np.ones(3), [1, 2, 3])
+    assert other.snapshot() == before
     with pytest.raises(ArgumentValueError, match="same capacity"):
         Replay(3).restore(whole)
     with pytest.raises(ArgumentTypeError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -503,6 +504,50 @@ def test_the_monitors_do_not_believe_the_tables():
     stream.commit((), "abort")
     stream.commit((), "abort")
     assert (stream.violations, table.violations) == (1, 1)
+
+
+def test_tables_that_are_none_are_refused():
+    from midstream.meta._shield import Rule
+
+    bits, classes = np.zeros(1, np.uint8), np.zeros(2, np.uint8)
+    allow, following = np.ones((3, 2), np.uint64), np.zeros((3, 2, 1), np.int32)
+    assert Rule(bits, classes, allow, following, None).n_states == 3
+    for bad in (
+        (bits + 64, classes, allow, following),
+        (bits, classes + 1, allow, following),
+        (bits, classes, allow[:2], following),
+        (bits, classes, allow[:, :1], following[:, :1]),
+        (bits, classes, allow, following[:, :1]),
+        (bits, classes, allow, following - 1),
+        (bits, classes, allow, following + 3),
+    ):
+        with pytest.raises(ValueError, match="tables of one rule"):
+            Rule(*bad, None)
+    rule = Rule(bits, classes, allow, following, None)
+    assert [rule.reachable(state) for state in (-1, 0, 2, 3)] == [False, True, True, False]
+
+
+def test_states_of_a_stream_that_are_none():
+    """By the snapshot's counters, states and number of rules."""
+    tracker = Shield(["abort -> !O[1:3] abort", "retry -> loop"]).tracker()
+    tracker.commit((), "abort")
+    before = tracker.snapshot()
+    counts, states, monitors = tracker._state()
+    tracker._set_state(counts, states, monitors)
+    assert tracker.snapshot() == before
+    for bad, told in (
+        ((counts, (*states, 0), (*monitors, monitors[0])), "not as many rules"),
+        ((counts, states, monitors[:1]), "not as many rules"),
+        ((counts, (-1, *states[1:]), monitors), "comes to state -1"),
+        ((counts, (1 << 20, *states[1:]), monitors), f"comes to state {1 << 20}"),
+        (((counts[0], -1, *counts[2:]), states, monitors), "counters below 0"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            tracker._set_state(*bad)
+        assert tracker.snapshot() == before
+    # Of fewer rules than there are, the others begin.
+    tracker._set_state(counts, states[:1], monitors[:1])
+    assert "abort" not in tracker.allowed({"loop"})
 
 
 # ---- rules at run time ----
