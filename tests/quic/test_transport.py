@@ -423,6 +423,55 @@ def test_too_many_forged_packets_end_the_connection() -> None:
     assert link.error == 0x0F
 
 
+@pytest.mark.parametrize("bits", [0x08, 0x10, 0x18])
+def test_reserved_bits_end_the_connection(bits: int) -> None:
+    """Behind header protection, so that only who has the keys can set them (RFC 9000, 17.3.1)."""
+    link = Link()
+    crypto, number = link.client._cryptos[Epoch.ONE_RTT], link.number
+    header = bytes([0x43 | crypto.send.key_phase << 2 | bits]) + link.client._peer_cid.cid
+    header += number.to_bytes(4, "big")
+    link.send_packets([bytes(crypto.encrypt_packet(header, frame(0x01) * 4, number))])
+    assert link.error == 0x0A
+
+
+def test_a_delay_of_an_acknowledgement_that_no_clock_can_hold() -> None:
+    link = Link()
+    link.send(frame(0x01))
+    link.wait(0.05)
+    before = link.victim.stats()["rtt_s"]
+    largest = max(link.numbers)
+    link.send(frame(0x02, largest, (1 << 62) - 1, 0, 0))
+    assert link.is_alive()
+    # More than the peer may delay by is not taken off the sample.
+    assert 0 < link.victim.stats()["rtt_s"] < before + 1
+
+
+def test_an_acknowledgement_that_has_no_room() -> None:
+    link = Link()
+    link.send(frame(0x01), answer=False)
+    assert Link(drive=False).victim._transport.ack_body(link.now, 100) == (b"", -1)
+    for limit in (-5, 0, 15):
+        assert link.victim._transport.ack_body(link.now, limit) == (b"", -1)
+    body, largest = link.victim._transport.ack_body(link.now, 100)
+    assert largest == link.number - 1 and 4 <= len(body) <= 100
+
+
+def test_what_a_stream_that_was_reset_is_given_is_dropped() -> None:
+    link = Link(probe_mtu=False)
+    made = opened(link.victim)
+    made.write(b"before")
+    link.answer()
+    made.reset(7)
+    made.write(b"after")
+    made.finish()
+    link.wait(0.2)
+    assert link.frames(0x08) == [[made.stream_id, 0, b"before", 0]]
+    assert [fields[:2] for fields in link.frames(0x04)][:1] == [[made.stream_id, 7]]
+    assert not made.is_closed
+    link.send(link.acknowledge())
+    assert made.is_closed
+
+
 def test_packets_of_another_key_phase_change_nothing() -> None:
     link = Link()
     phase = link.victim._cryptos[Epoch.ONE_RTT].recv.key_phase
