@@ -21,6 +21,7 @@ from midstream._core.errors import (
     UndecidedError,
 )
 from midstream.logic import formula as formulas
+from midstream.logic._automaton import Kernel, restored
 from midstream.logic.automaton import Automaton
 from midstream.logic.automaton import compile as compile_formula
 from midstream.logic.formula import Interval, Op, make
@@ -671,6 +672,39 @@ def test_time_is_bounded():
     hard = parse(" & ".join(f"G(p{k} -> X[!](!q{k} U r{k}))" for k in names))
     with pytest.raises(UndecidedError, match=r"timeout_s=0\.05"):
         compile_formula(hard, max_states=1 << 24, timeout_s=0.05)
+
+
+def test_kernels_of_arrays_that_are_none():
+    automaton = compile_formula(parse("F(a & X b)"), alphabet=("a", "b"))
+    _, (_, _, _, roots, accepting, nodes) = automaton.__reduce__()
+    accepting = accepting.view(np.uint8)
+    kernel = restored(roots, accepting, nodes, 2)
+    assert (kernel.n_states, kernel.n_nodes) == (len(roots), len(nodes))
+
+    def changed(array, index, value):
+        array = array.copy()
+        array[index] = value
+        return array
+
+    n, m = len(roots), len(nodes)
+    top = int(np.flatnonzero((nodes[:, 0] == 0) & (nodes[:, 1:].max(axis=1) >= 0))[0])
+    child = int(nodes[top, 1:].max())
+    for bad in (
+        (roots[:0], accepting[:0], nodes),
+        (roots, accepting[1:], nodes),
+        (roots, accepting, nodes[:, :2].copy()),
+        (changed(roots, 0, m), accepting, nodes),
+        (changed(roots, 0, -n - 2), accepting, nodes),
+        (roots, accepting, changed(nodes, (0, 0), 2)),
+        (roots, accepting, changed(nodes, (0, 0), -1)),
+        (roots, accepting, changed(nodes, (0, 1), 0)),
+        (roots, accepting, changed(nodes, (0, 2), -n - 2)),
+        (roots, accepting, changed(nodes, (child, 0), 0)),  # not below its parent
+    ):
+        with pytest.raises(ValueError, match="not the arrays of an automaton"):
+            restored(*bad, 2)
+    with pytest.raises(TypeError, match="made by compiled"):
+        Kernel()
 
 
 def test_threads_compile_at_once():

@@ -14,6 +14,7 @@ from reference import branching as oracle
 
 from midstream._core.errors import ArgumentTypeError, ArgumentValueError, FormulaSyntaxError
 from midstream.logic import branching
+from midstream.logic._ctl import Graph
 from midstream.logic.branching import (
     CtlFormula,
     CtlOp,
@@ -348,6 +349,41 @@ def test_wrong_questions():
         Kripke([[]], {}, dead_ends="loop")
     with pytest.raises(ArgumentValueError, match="position"):
         witness_ctl(kripke, "p", 0).at(1)
+
+
+def test_the_binding_refuses_what_is_no_graph():
+    ends = np.array([0, 1], np.int32)
+    for n, source, target in ((0, ends, ends), (2, ends, ends[:1])):
+        with pytest.raises(ValueError, match="not a graph"):
+            Graph(n, source, target)
+    for bad in (np.array([0, 2], np.int32), np.array([-1, 0], np.int32)):
+        with pytest.raises(IndexError, match="no such state"):
+            Graph(2, ends, bad)
+        with pytest.raises(IndexError, match="no such state"):
+            Graph(2, bad, ends)
+    graph, two, three = Graph(2, ends, ends), np.ones(2, np.uint8), np.ones(3, np.uint8)
+    for call in (
+        lambda: graph.exists_next(three),
+        lambda: graph.ranks(three, two),
+        lambda: graph.ranks(two, three),
+        lambda: graph.exists_globally(three),
+        lambda: graph.fair_components(three, two[None]),
+    ):
+        with pytest.raises(ValueError, match="not a set of these states"):
+            call()
+    for fair in (three[None], np.ones((0, 2), np.uint8)):
+        with pytest.raises(ValueError, match="not sets of these states"):
+            graph.fair_components(two, fair)
+    assert graph.fair_components(two, two[None]).tolist() in ([0, 1], [1, 0])
+
+
+def test_a_graph_without_edges():
+    none = np.empty(0, np.int32)
+    graph, states = Graph(3, none, none), np.array([0, 1, 1], np.uint8)
+    assert graph.exists_next(states).tolist() == [0, 0, 0]
+    assert graph.exists_globally(states).tolist() == [0, 0, 0]
+    assert graph.ranks(np.ones(3, np.uint8), states).tolist() == [-1, 0, 0]
+    assert graph.fair_components(states, states[None]).tolist() == [-1, -1, -1]
 
 
 def test_dead_ends_may_stay():

@@ -23,7 +23,7 @@ import midstream
 from midstream._core._cpu import available_levels
 from midstream.errors import ArgumentTypeError, ArgumentValueError, MemoryLimitError
 from midstream.logic import columns as module
-from midstream.logic._columns import Program
+from midstream.logic._columns import Program, pack_masks, pack_rows, unpack_rows
 from midstream.logic._flat import flatten
 from midstream.logic._ops import Op
 from midstream.logic.columns import (
@@ -443,6 +443,48 @@ def test_the_binding_refuses_what_is_no_formula() -> None:
         build([Op.ATOM], [0], [-1], low=math.nan)
     with pytest.raises(ValueError, match="no formula"):
         build([], [], [])
+
+
+def test_the_binding_refuses_what_are_no_columns() -> None:
+    def program(roots=(2,), more=()):
+        ops, left, right = [Op.ATOM, Op.ATOM, Op.AND], [0, 1, 0], [-1, -1, 1]
+        ints = [np.array(x, dtype=np.int32) for x in (ops, left, right)]
+        bounds = np.zeros(3), np.full(3 + len(more), math.inf)
+        return Program(*ints, *bounds, np.array(roots, dtype=np.int32), 2)
+
+    with pytest.raises(ValueError, match="not as many operands"):
+        program(more=(1,))
+    with pytest.raises(ValueError, match="no formula"):
+        program(roots=())
+    both = program()
+    rows, index = np.array([[5], [4]], np.uint64), np.array([0, 1], np.int32)
+    assert both.run_packed(rows, index, 3, True).tolist() == [[4]]
+    assert both.run_packed(rows, np.array([0, -1], np.int32), 3, True).tolist() == [[0]]
+    for bad in ((rows, index[:1], 3), (rows, index, 0), (rows, index, 65)):
+        with pytest.raises(ValueError, match="not the columns of the atoms"):
+            both.run_packed(*bad, True)
+    for wrong in (-2, 2):
+        with pytest.raises(IndexError, match="no such row"):
+            both.run_packed(rows, np.array([0, wrong], np.int32), 3, True)
+    true_, none = np.ones(3, np.uint8), np.empty(0, np.uint8)
+    assert both.run_rows([true_, true_], 3, False).tolist() == [[True] * 3]
+    for bad, n in (([true_], 3), ([none, none], 0)):
+        with pytest.raises(ValueError, match="not the columns of the atoms"):
+            both.run_rows(bad, n, False)
+    with pytest.raises(ValueError, match="columns of different lengths"):
+        both.run_rows([true_, true_[:2]], 3, False)
+    with pytest.raises(ValueError, match="dtype"):
+        both.run_rows([true_, np.ones(3)], 3, False)
+    for masks in (np.zeros((0, 1), np.uint64), np.zeros((3, 0), np.uint64)):
+        with pytest.raises(ValueError, match="not letters of the atoms"):
+            both.run_masks(masks, False)
+        with pytest.raises(ValueError, match="not letters of the atoms"):
+            pack_masks(masks, 2)
+    with pytest.raises(ValueError, match="no position"):
+        pack_rows(np.empty((2, 0), np.uint8))
+    for words, n in ((rows, 0), (rows, 65)):
+        with pytest.raises(ValueError, match="not packed columns"):
+            unpack_rows(words, n)
 
 
 def test_metric_data(shared_data) -> None:

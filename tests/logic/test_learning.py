@@ -251,6 +251,19 @@ def test_errors_name_what_is_wrong() -> None:
         )
 
 
+def test_the_binding_refuses_what_is_no_sample() -> None:
+    marks, atoms, ops = np.zeros((5, 2), np.uint64), np.zeros((1, 2), np.uint64), [int(Op.NOT)]
+    for bad in (
+        (marks[:4], atoms, ops),
+        (np.zeros((5, 0), np.uint64), np.zeros((1, 0), np.uint64), ops),
+        (marks, atoms[:0], ops),
+        (marks, np.zeros((1, 3), np.uint64), ops),
+        (marks, atoms, []),
+    ):
+        with pytest.raises(ValueError, match="not a sample"):
+            Search(*bad[:2], np.array(bad[2], dtype=np.int32), 0, 1, 1 << 20, 1.0)
+
+
 def test_repr_of_what_was_learned():
     found = learn_all([[{"a"}]], [[set()]], 2)
     assert repr(found).startswith(f"<Learned: {found.formulas[0]} ")

@@ -9,6 +9,9 @@ import pickle
 import random
 import struct
 import threading
+from collections import UserDict
+from fractions import Fraction
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -595,6 +598,20 @@ def test_long_arrays_are_read_in_pieces():
 def test_what_cannot_be_fed(letters):
     with pytest.raises(ArgumentTypeError, match="letters must be"):
         Monitor("F a").feed(letters)
+
+
+def test_letters_of_every_kind_of_mapping():
+    wanted = Monitor("a & !b").step({"a": True, "b": False})
+    for yes, no in ((True, False), (np.True_, np.False_), (1, 0), (np.int8(1), np.uint64(0))):
+        for kind in (dict, MappingProxyType, UserDict):
+            assert Monitor("a & !b").step(kind({"a": yes, "b": no})) == wanted
+    monitor = Monitor("G (x > 1)")
+    for value in (2, 2.5, np.float32(2), Fraction(5, 2), 10**300):
+        assert monitor.step(UserDict({"x": value})) is PT
+    for value in (10**400, -(10**400)):
+        with pytest.raises(ArgumentValueError, match=r"letter\['x'\] is too large"):
+            monitor.step({"x": value})
+    assert monitor.position == 5
 
 
 def test_an_iterable_that_fails_leaves_the_monitor_where_it_was():

@@ -6,6 +6,7 @@ import copy
 import enum
 import itertools
 import json
+import math
 import pickle
 import random
 import re
@@ -1226,6 +1227,63 @@ def test_forged_states_are_refused():
             book.open_obligations()
         book.restore(saved)
     assert refused > 200
+
+
+def test_forged_heads_are_refused():
+    book = RuleBook([Rule("r", "G(a -> F b)", key="id"), Rule("s", "G a")])
+    for key in ("x", "y"):
+        book.step({"a": True, "b": True, "id": key})
+    saved = book.snapshot()
+    start = saved.index(b"{")
+    end = saved.index(b"\n", start)
+    head, blocks = json.loads(saved[start:end]), saved[end:-4]
+
+    def restore(changed):
+        book.restore(sealed(saved[:start] + json.dumps(changed).encode() + blocks))
+
+    restore(head)
+    assert book.snapshot() == saved
+    keyed = next(k for k, part in enumerate(head["parts"]) if part[0])
+    other = 1 - keyed
+    keys, decided, evicted, evicted_open, size = head["parts"][keyed]
+
+    def with_part(k, part):
+        parts = list(head["parts"])
+        parts[k] = part
+        return {**head, "parts": parts}
+
+    wrong = [
+        ({**head, "parts": head["parts"][:1]}, "size is wrong"),
+        ({**head, "parts": [*head["parts"], [[], [], 0, 0, 0]]}, "number of groups"),
+        ({**head, "head": [-1, None]}, "number of steps"),
+        ({**head, "head": [1 << 53, None]}, "number of steps"),
+        ({**head, "head": [2, math.inf]}, "the time is wrong"),
+        (with_part(keyed, [keys[:1], decided, evicted, evicted_open, size]), "size of a group"),
+        (with_part(keyed, [["x", "x"], decided, evicted, evicted_open, size]), "size of a group"),
+        (with_part(keyed, [[*keys, "z"], decided, evicted, evicted_open, size]), "size of a group"),
+        (with_part(other, [["x"], *head["parts"][other][1:]]), "size of a group"),
+        (with_part(keyed, [keys, ["z"], evicted, evicted_open, size]), "decided keys"),
+        (with_part(keyed, [keys, decided, -1, evicted_open, size]), "count is out of range"),
+        (with_part(keyed, [keys, decided, evicted, 1 << 63, size]), "count is out of range"),
+        (with_part(keyed, [[True, "y"], decided, evicted, evicted_open, size]), "neither text"),
+    ]
+    for changed, told in wrong:
+        with pytest.raises(ArgumentValueError, match=told):
+            restore(changed)
+        assert book.snapshot() == saved
+
+
+def test_keys_of_kinds_of_text_and_numbers():
+    class Text(str):
+        __slots__ = ()
+
+    book = RuleBook([Rule("r", "G !a", key="id")])
+    for key in (Text("x"), "x", np.int64(7), 7, enum.IntEnum("Number", {"SEVEN": 7}).SEVEN):
+        book.step({"a": False, "id": key})
+    twin = RuleBook([Rule("r", "G !a", key="id")])
+    for key in ("x", "x", 7, 7, 7):
+        twin.step({"a": False, "id": key})
+    assert book.snapshot() == twin.snapshot()
 
 
 # Reports

@@ -7,7 +7,9 @@ import random
 
 import pytest
 
-from midstream.logic._sat import Solver
+from midstream.logic._sat import Reach, Solver, Unroll
+from midstream.logic._tableau import Tableau
+from midstream.logic.parser import parse
 
 
 def holds(clauses, values):
@@ -117,6 +119,36 @@ def test_contradicting_assumptions_are_their_own_core():
     assert solver.solve([3, -3]) is False
     assert sorted(solver.core()) == [-3, 3]
     assert solver.solve([3])
+
+
+def test_variables_that_there_are_not():
+    solver = Solver()
+    solver.add([1, 2])
+    assert solver.solve([-1]) is True
+    assert (solver.value(1), solver.value(2)) == (False, True)
+    for variable in (0, 3, -1):
+        with pytest.raises(ValueError, match="no such variable"):
+            solver.value(variable)
+
+
+def test_nodes_and_burdens_that_there_are_not():
+    system = Tableau(
+        parse("F a & G b"),
+        infinite=False,
+        letters="all",
+        alphabet=["a", "b"],
+        limit=1000,
+        check=lambda: None,
+        rounds=0,
+    ).system
+    for node in (-1, 1 << 20):
+        with pytest.raises(ValueError, match="no such node"):
+            system.burden_of(node)
+    with pytest.raises(ValueError, match="as many nodes as fair burdens"):
+        Unroll(system, [], False, [0], [])
+    for burdens in ([-1], [system.n_burdens]):
+        with pytest.raises(ValueError, match="burden"):
+            Reach(system).start(burdens)
 
 
 def test_no_clauses_and_the_empty_one():

@@ -9,6 +9,10 @@ import random
 import struct
 import sys
 import threading
+from collections import UserDict, UserList, deque
+from decimal import Decimal
+from fractions import Fraction
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -725,6 +729,68 @@ def test_forms_of_samples():
     assert SignalMonitor(parse("x > 1e300")).step(INF) is True
 
 
+def test_samples_of_every_kind_of_container():
+    atoms, wanted = parse("a & !b"), True
+    for sample in (
+        UserDict({"a": True}),
+        MappingProxyType({"a": 1, "b": 0}),
+        {"a": 1}.keys(),
+        deque([True, False]),
+        UserList([1, 0]),
+    ):
+        assert SignalMonitor(atoms).step(sample) is wanted, sample
+    with pytest.raises(ArgumentTypeError, match="2 values"):
+        both().step({"a": 1}.keys())
+    for number in (Decimal("2.5"), Fraction(5, 2), np.array(2.5)):
+        assert SignalMonitor(parse("x > 1.5")).step(number) is True
+    with pytest.raises(ArgumentTypeError, match="2 values"):
+        both().step(2.5)
+    with pytest.raises(ArgumentTypeError, match="2 values"):
+        both().step(np.array(2.5))
+
+
+@pytest.mark.parametrize("n", [3, 62, 63, 64, 70])
+def test_masks_of_few_atoms_and_of_many(n):
+    """A monitor that holds where exactly the even atoms do."""
+    names = [f"p{k:02}" for k in range(n)]
+    monitor = SignalMonitor(parse(" & ".join(f"{'!' * (k % 2)}{a}" for k, a in enumerate(names))))
+    assert monitor.inputs == tuple(names)
+    even = sum(1 << k for k in range(0, n, 2))
+    assert monitor.step(even) is True
+    assert monitor.step({names[k] for k in range(0, n, 2)}) is True
+    for k in range(n):
+        assert monitor.step(even ^ 1 << k) is False
+    for bad in (-1, 1 << n, even | 1 << 80, -(1 << 80)):
+        with pytest.raises(ArgumentValueError, match=f"mask of the {n} atoms"):
+            monitor.step(bad)
+    assert monitor.n_seen == n + 2
+
+
+def test_a_sample_that_changes_while_it_is_read():
+    class Number:
+        def __float__(self):
+            sample.append(0.0)
+            return 3.0
+
+    sample = [True, Number()]
+    monitor = both()
+    try:
+        assert monitor.step(sample) == 2.0
+    except ArgumentTypeError as error:
+        assert "2 values" in str(error)
+        assert monitor.step((True, 3.0)) == 2.0
+
+
+def test_times_of_every_kind_of_number():
+    monitor = SignalMonitor(parse("O[0:2] a"))
+    for time in (1, 1.5, Fraction(7, 4), Decimal("1.875"), np.float32(2), np.int16(3)):
+        assert monitor.step({"a"}, time) is True
+    with pytest.raises(ArgumentTypeError, match="time"):
+        monitor.step({"a"}, 1j)
+    with pytest.raises(ArgumentTypeError, match="got None"):
+        monitor.advance(None)
+
+
 @pytest.mark.parametrize(
     ("sample", "error", "words"),
     [
@@ -982,6 +1048,27 @@ def test_snapshots_are_checked():
         program.set_state(np.array([1.0, 2.0]))
     with pytest.raises(ArgumentValueError, match="same formulas"):
         program.set_state(np.array([0.0, 0.0, 1e300, 0.0, 0.0] * 2))
+
+
+def test_what_is_known_does_not_change_while_time_stands_still():
+    for first in (5.0, 1_900_000_000_123_456_789):
+        monitor = SignalMonitor(parse("F[0:10] a"))
+        assert monitor.step({"b"}, first) is None
+        for _ in range(2):
+            assert monitor.advance(first) is None
+        assert monitor.advance(first + 20) is False
+        assert monitor.advance(first + 20) is False
+        with pytest.raises(ArgumentValueError, match="must increase"):
+            monitor.advance(first + 19)
+
+
+def test_a_program_of_the_past_needs_words():
+    program = PastProgram(flatten(parse("O[1:3] a")))
+    with pytest.raises(ValueError, match="no words"):
+        program.step(np.empty(0, np.uint64), 0.0)
+    letters = np.array([[1], [0], [0], [0], [0]], np.uint64)
+    held = [program.step(letter, float(k))[0] for k, letter in enumerate(letters)]
+    assert held == [False, True, True, True, False]
 
 
 def test_methods_of_formulas_come_here():

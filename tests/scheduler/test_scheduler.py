@@ -628,6 +628,22 @@ def test_hopeless_deadlines_are_refused() -> None:
     assert identity_holds(scheduler.stats())
 
 
+def test_what_was_admitted_of_a_batch_stays() -> None:
+    scheduler = Scheduler("edf", 3, admission=True)
+    now, unit = time.monotonic_ns(), FAR_NS
+    with pytest.raises(AdmissionError) as refused:
+        scheduler.schedule_many("abcd", 5, [now + k * unit for k in (2, 4, 1, 9)], cost_ns=unit)
+    assert len(refused.value.handles) == 2
+    assert scheduler.stats().rejected == 2
+    # There is room for one more.
+    with pytest.raises(QueueFullError) as full:
+        scheduler.schedule_many("cde", 5, [now + 9 * unit] * 3, cost_ns=unit)
+    assert len(full.value.handles) == 1
+    assert scheduler.stats().rejected == 4
+    assert identity_holds(scheduler.stats())
+    assert drain(scheduler) == ["a", "b", "c"]
+
+
 def test_promises_are_kept_by_refusing_what_would_break_them() -> None:
     scheduler = Scheduler("edf", admission=True)
     now = time.monotonic_ns()

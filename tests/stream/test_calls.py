@@ -211,6 +211,33 @@ def test_what_was_whole_before_more_came(text, first):
         assert call.first == first
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        r'"\u00E9\u00e9\uABCD\uabcd"',
+        r'"\uD83D\uDE00"',
+        r'["\uD83D", "\ud83d\ud83d\ude00", "\ude00\ud83d", "\ud83dx", "\ud83d\n"]',
+        r'{"\uD83D": "\uDE00"}',
+        "[0, -0, 10, -1.5e+3, 2E-2, 0.5, 1e05]",
+        *("01", "-01", "00", "0x1", "1.", "1.e2", ".5", "+1", "1e", "1e+", "--1", "-"),
+        *(r'"\u12g4"', r'"\u123"', r'"\uD83D', '"\x1f"'),
+    ],
+)
+def test_escapes_and_numbers_are_those_of_json(text):
+    try:
+        value = strict(text)
+    except ValueError:
+        value = None
+    for pieces in ([text], text):
+        calls = CallAssembler()
+        for letter in pieces:
+            call = calls.take(piece(letter))
+        calls.finish()
+        assert call.complete is (value is not None)
+        assert call.value == value and repr(call.value) == repr(value)
+        assert (call.malformed is None) is call.complete
+
+
 def test_a_key_that_comes_twice():
     calls = CallAssembler()
     call = calls.take(piece('{"path": "/tmp", "x": {"y": 1}, "path"'))
