@@ -541,6 +541,8 @@ class System:
     ) -> Flow:
         """Steps of length `dt`, or iterations, ready to run; for one thread at a time."""
         dim, is_map = self._dim, self._kind == "map"
+        # Without tangents lanes are trajectories of their own: nothing is the same in all of them.
+        columns = columns and tangents
         if self._equations is None:
             own = self.functions()
             return Flow(None, [], own, dim, tangents, is_map, t0, dt, columns, False, _OPS)

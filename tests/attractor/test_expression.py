@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from midstream.attractor import System
+from midstream.attractor import System, ensemble
 from midstream.attractor._expression import FUNCTIONS, parse_equations
 from midstream.errors import ArgumentTypeError, ArgumentValueError, ExpressionError
 
@@ -32,14 +32,45 @@ def value(text: str, x: float, y: float = 0.5, **params: float) -> float:
     return float(system.rhs([x, y])[0])
 
 
+CALLS = {1: "(x)", 2: "(x, y)", 3: "(x > 0.2, x, y)"}
+
+
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
 def test_every_function_is_the_textbook_one(name: str) -> None:
-    arguments = {1: "(x)", 2: "(x, y)", 3: "(x > 0.2, x, y)"}[FUNCTIONS[name]]
+    arguments = CALLS[FUNCTIONS[name]]
     for x in (0.125, 0.3, 0.99, -0.7):
         if x < 0 and name in ("log", "sqrt", "pow"):
             continue
         expected = eval(name + arguments, {}, {**MEANING, "x": x, "y": 0.5})
         assert value(name + arguments, x) == pytest.approx(expected, rel=1e-15)
+
+
+COMPARED = [f"where(x {sign} y, x - y, 2*x)" for sign in ("<", "<=", ">", ">=", "==", "!=")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(name + CALLS[count] for name, count in sorted(FUNCTIONS.items())),
+        *COMPARED,
+        "x**y",
+        "x % y",
+    ],
+)
+def test_many_at_once_are_each_alone(text: str) -> None:
+    """In lanes of a vector, where one number alone is computed otherwise: the same bits."""
+    system = System([text, "y"], kind="map")
+    x = [0.125, 0.3, 0.5, 0.99, 0.5, 0.75, 0.0625, 0.5, 1.0, 0.2, 0.875]
+    if not any(name in text for name in ("log", "sqrt", "pow", "**")):
+        x += [-0.7, 0.0, -0.0, -0.5, -1.0]
+    y = [0.5, 0.25, 0.5, -0.5] if "**" not in text else [0.5, 2.5]
+    starts = np.array([(a, b) for a in x for b in y])
+    ends = ensemble(system, starts, steps=1)
+    alone = np.array([system.rhs(start) for start in starts])
+    np.testing.assert_array_equal(ends.view(np.int64), alone.view(np.int64))
+    for (a, b), end in zip(starts.tolist(), ends[:, 0], strict=True):
+        meant = eval(text, {}, {**MEANING, "x": a, "y": b})
+        assert end == pytest.approx(meant, rel=1e-14, abs=1e-15)
 
 
 EXPRESSIONS = st.recursive(
