@@ -17,6 +17,7 @@ from scipy import stats
 
 from midstream._core.snapshots import sealed
 from midstream.errors import ArgumentTypeError, ArgumentValueError
+from midstream.meta._patterns import Matcher
 from midstream.meta.grammar import content_name
 from midstream.meta.knowledge import MetaKnowledge, Seen
 from midstream.meta.levels import Levels
@@ -408,6 +409,26 @@ def test_what_is_refused():
     levels.observe(np.array([], np.int64))
     levels.close(3)
     assert levels.n_units(1) == 1
+
+
+def test_patterns_without_symbols_occur_nowhere():
+    """What the trie alone is asked; the levels look for patterns of two symbols at least."""
+    matcher, unit = Matcher(3), np.array([1, 2, 1, 2, 1], np.uint32)
+    none, offsets = np.empty(0, np.uint32), np.zeros(3, np.int64)
+    matcher.build(none, offsets, np.zeros((2, matcher.row), np.int64))
+    matcher.scan(unit, 0, 0, 0)
+    assert not matcher.state.any()
+    assert [part.tolist() for part in matcher.tally(unit)] == [[0, 0], [-1, -1], [-1, -1]]
+    slots, starts = matcher.read(unit)
+    assert set(slots.tolist()) == {(1 << 32) - 1} and starts.tolist() == [0, 1, 2, 3, 4]
+    # One of them beside others is never found; of the others, overlapping ones count once.
+    symbols, offsets = np.array([1, 2, 1, 2], np.uint32), np.array([0, 3, 3, 4], np.int64)
+    matcher.build(symbols, offsets, np.zeros((3, matcher.row), np.int64))
+    matcher.scan(unit, 0, 1, 0)
+    assert matcher.state[:, 0].tolist() == [1, 0, 2]
+    assert [part.tolist() for part in matcher.tally(unit)] == [[1, 0, 2], [3, -1, 2], [3, -1, 4]]
+    slots, starts = matcher.read(unit)
+    assert (slots.tolist(), starts.tolist()) == ([0, 2, (1 << 32) - 1], [0, 3, 4])
 
 
 def test_arrays_may_be_written_on_after():
