@@ -184,6 +184,26 @@ def test_twin_rules_are_united():
     examine(grown(word, max_symbols=40), word)
 
 
+def test_digrams_of_one_hash():
+    """The index goes by 32 bits of a digram: those of 2 and either of these are the same."""
+    one, other = 4009567327, 3169142263
+    word = [2, one, 2, other, 5, 2, other, 6, 2, one, 2, one, 2, other]
+    grammar = Grammar()
+    for n, symbol in enumerate(word):
+        grammar.push(symbol)
+        examine(grammar, word[: n + 1])
+    found = {tuple(grammar.expand(rule).tolist()): rule.occurrences for rule in grammar.rules()}
+    assert found[2, one] == found[2, other] == 3
+
+
+def test_two_rules_lose_their_last_but_one_use_at_once():
+    word = [1, 0, 0, 0, 0, 1, 2, 0, 0, 1, 2, 1, 0, 0, 1, 2]
+    grammar = Grammar(max_symbols=20, max_rules=3)
+    for n, symbol in enumerate(word):
+        grammar.push(symbol)
+        examine(grammar, word[: n + 1])
+
+
 def test_against_the_naive_inducer():
     rng = random.Random(0)
     ours = theirs = 0
@@ -420,6 +440,28 @@ def test_parse_is_the_longest_first(word, other):
     assert at == len(other)
 
 
+def test_parse_among_rules_that_begin_alike():
+    """Two of one length, a longer one that is as new as they are, a shorter one in all of them."""
+    for word in (b"abcxabcyabdzabdwabefvabef", b"abefvabefxabcyabczabdwabd"):
+        grammar = grown(word)
+        expansions = {
+            bytes(grammar.expand(found).tolist()): found.name for found in grammar.rules()
+        }
+        assert sorted(expansions) == [b"ab", b"abc", b"abd", b"abef"]
+        for other in map(b"".join, itertools.permutations([*expansions, b"abe"])):
+            read = grammar.parse(other)
+            at = 0
+            for part in read:
+                fitting = [e for e in expansions if other.startswith(e, at)]
+                longest = max(fitting, key=len, default=None)
+                wanted = Part(other[at], 1)
+                if longest is not None:
+                    wanted = Part(expansions[longest], len(longest))
+                assert part == wanted
+                at += part.length
+            assert at == len(other)
+
+
 def test_merge():
     one, other = grown(b"abcxabc"), grown(b"abcyabczabc")
     (joined,) = one.merge(other)
@@ -620,6 +662,36 @@ def test_counters():
     assert grammar.n_born >= grammar.n_rules == 1
     assert grammar.longest_cascade >= 1
     assert grown(range(100)).longest_cascade == 0
+
+
+def test_a_large_grammar_is_fed_in_pieces():
+    """What is read ahead is read for the symbols of one call, few or many."""
+    word = np.random.default_rng(4).permutation(300_000).astype(np.uint32)
+    word[-8:] = word[:8]
+    parts = Grammar(max_symbols=1 << 20)
+    for begin, end in itertools.pairwise((0, 299_960, 299_970, 299_976, 299_995, 300_000)):
+        parts.feed(word[begin:end])
+    whole = Grammar(max_symbols=1 << 20)
+    whole.feed(word)
+    for grammar in (parts, whole):
+        (found,) = grammar.rules()
+        assert grammar.expand(found).tolist() == word[:8].tolist()
+        assert np.array_equal(grammar.expand(), word)
+    assert parts.digest == whole.digest
+
+
+def test_feeding_by_the_clock_is_feeding():
+    word = np.array(thue_morse(5000), np.uint32)
+    spent = np.zeros(len(word), np.uint32)
+    grammar = Grammar(max_symbols=60)
+    for begin, end in ((0, 3000), (3000, 3000), (3000, 5000)):
+        grammar._feed_timed(word[begin:end], spent[begin:end])
+    grammar.check()
+    assert grammar.digest == grown(word, max_symbols=60).digest
+    assert spent.all()  # the clock itself takes some nanoseconds
+    with pytest.raises(ArgumentValueError, match="ns must be 5000 long, got 4999"):
+        grammar._feed_timed(word, spent[1:])
+    assert grammar.n_pushed == 5000
 
 
 def test_rules_may_nest_deep():
