@@ -92,6 +92,30 @@ def test_lengths_around_strips(n: int) -> None:
         assert_common(a.tolist(), b.tolist(), (n + m - indel) // 2)
 
 
+def test_long_sequences_of_few_edits() -> None:
+    """Each symbol is there once, so that each edit costs, and none costs less."""
+    a = np.arange(150_000)
+    b = np.delete(a, [7, 70_000, 149_000])
+    b[[0, 9000, 65_536, 65_537, 131_072, 149_996]] = -1 - np.arange(6)
+    assert levenshtein(a, b) == levenshtein(b, a) == 9
+    assert levenshtein(a, b, cutoff=9) == 9
+    assert levenshtein(a, b, cutoff=8) == 9  # one more than that
+    assert levenshtein(a, b, cutoff=3) == 4
+
+
+def test_a_path_far_from_the_diagonal() -> None:
+    """The shorter one is the end of the longer one but for some symbols, each there once."""
+    n, shift = 12_000, 3000
+    a = np.arange(n)
+    b = np.concatenate([np.arange(n, n + shift), a])
+    places = np.array([0, 100, 2000, 4095, 9000, n - 1])
+    b[shift + places] = -1 - np.arange(len(places))
+    common = n - len(places)
+    for x, y in ((a, b), (b, a), (a[::-1], b[::-1])):
+        assert lcs(x, y) == common
+        assert levenshtein(x, y) == shift + len(places)
+
+
 @pytest.mark.parametrize("n", [1, 5, 64, 100, 129, 200])
 def test_every_cutoff(n: int) -> None:
     rng = random.Random(n)
@@ -400,6 +424,16 @@ def test_agrees_with_edlib() -> None:
         a = "".join(rng.choices("acgt", k=rng.randrange(1, 700)))
         b = "".join(map(chr, noisy(rng, list(map(ord, a)), rng.randrange(60), 128))) or "a"
         assert levenshtein(a, b) == edlib.align(a, b)["editDistance"]
+
+
+def test_one_symbol_in_a_long_sequence() -> None:
+    for place in (0, 1, 4000, 9999):
+        long = [0] * 10_000
+        long[place] = 1
+        assert lcs_sequence(long, [1]) == lcs_sequence([1], long) == [1]
+        # What is not there is no part, and of several the first is.
+        assert lcs_sequence(long, [2]) == lcs_sequence([2], long) == []
+        assert lcs_sequence(long, [0]) == lcs_sequence([0], long) == [0]
 
 
 def test_a_short_sequence_against_a_very_long_one() -> None:

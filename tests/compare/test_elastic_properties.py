@@ -267,6 +267,16 @@ def test_a_band_steeper_than_any_vector_can_count(dtype) -> None:
     assert apart > compare.dtw(short, long, window=19, band="slanted")
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_border_further_away_than_any_vector_can_count(dtype) -> None:
+    """Every 1 of the short one meets one of the long one: all others are left out, for 1 each."""
+    n, window = 6, 4_200_000
+    long = np.random.default_rng(2).integers(0, 2, window + n // 2).astype(dtype)
+    short = np.ones(n, dtype)
+    apart = compare.erp(short, long, window=window, band="sakoe")
+    assert apart == np.count_nonzero(long) - n
+
+
 @every_banded
 def test_a_band_without_a_path_is_infinitely_far(case: Case) -> None:
     x, y = pair(case, 1, 9, 14)

@@ -60,6 +60,20 @@ def test_what_is_masked_is_missing(dtype: str) -> None:
     assert values.mask.tolist() == [False, True, False]
 
 
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_the_first_bad_value_is_named_wherever_it_is(dtype: str, bad: float) -> None:
+    """Values are looked at 64 at a time, and the rest one by one."""
+    values = np.linspace(-1e30, 1e30, 200).astype(dtype)
+    assert np.array_equal(series_array("x", values), values)
+    for place in (0, 1, 62, 63, 64, 100, 127, 128, 191, 192, 198, 199):
+        for last in (place, 199):
+            some = values.copy()
+            some[[place, last]] = bad
+            with pytest.raises(ValueError, match=rf"x must be finite, got {bad} at x\[{place}\]$"):
+                series_array("x", some)
+
+
 def test_a_policy_is_offered_where_there_is_one() -> None:
     with pytest.raises(ValueError, match="nan_policy"):
         dtw([np.nan], [1.0])

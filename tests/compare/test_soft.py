@@ -130,6 +130,14 @@ def test_agrees_with_the_recursion(n, m, d, gamma, window, seed):
     agrees(walk(rng, n, d), walk(rng, m, d), gamma, window)
 
 
+def test_samples_of_very_many_dimensions() -> None:
+    """A single step is more work than is done between two looks at the clock."""
+    x, y = np.zeros((2, 2, 270_000))
+    x[:, ::30_000] = np.random.default_rng(5).integers(-3, 4, (2, 9)) / 4
+    y[:, ::15_000] = np.random.default_rng(6).integers(-3, 4, (2, 18)) / 4
+    agrees(x, y, 1.0)
+
+
 def test_gradient_by_finite_differences() -> None:
     rng = np.random.default_rng(5)
     x, y = walk(rng, 21, 2), walk(rng, 18, 2)

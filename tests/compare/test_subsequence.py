@@ -195,6 +195,21 @@ def test_constant_windows() -> None:
         assert distance_profile(np.full(12, 5.0), jitter).tolist() == [0.0] * 49
 
 
+def test_windows_whose_variance_vanishes_are_constant() -> None:
+    """Differences that are far from rounding, and whose squares are 0 in double precision."""
+    tiny = np.array([0.0, 3.0, -2.0, 1.0, 2.0]) * 1e-200
+    query = np.array([1.0, 2.0, 4.0, 3.0])
+    series = np.concatenate([tiny, query, tiny])
+    for radius in (0, 2):
+        found = both(query, series, radius=radius, k=3, exclusion=4)
+        assert found == expected(query, series, radius=radius, k=3, exclusion=4)
+        assert found[0] == Match(5, 9, 0.0)
+    values = distance_profile(query, series)
+    # All of a constant window becomes 0, and a normalised query of m samples has the norm sqrt(m).
+    assert values[[0, 1, 9, 10]].tolist() == pytest.approx([2.0] * 4)
+    assert distance_profile(np.zeros(5), series)[[0, 9]].tolist() == [0, 0]
+
+
 @pytest.mark.parametrize(
     "convert",
     [
