@@ -205,6 +205,26 @@ def test_larger_text_keeps_its_promises() -> None:
         assert len({data[p + length : p + length + 1] for p in positions}) > 1
 
 
+def test_repeats_in_the_worst_order_for_sorting() -> None:
+    """Lengths on which a quicksort that takes the median of three parts off two at a time.
+
+    Each word has symbols of its own and stands there twice, so that repeats are found in the order
+    of their words.
+    """
+    k = 150
+    ranks = [i if i % 2 == 0 else k + i - 1 for i in range(k)] + list(range(1, 2 * k, 2))
+    assert sorted(ranks) == list(range(2 * k))
+    symbols, expected, first = [], [], 0
+    for rank in ranks:
+        length = 2 * k + 1 - rank
+        word = range(first, first + length)
+        first += length
+        begins = len(symbols)
+        symbols += [*word, -1 - begins, *word, -2 - begins]
+        expected.append((length, 2, [begins, begins + length + 1]))
+    assert plain(repeats(symbols)) == sorted(expected, reverse=True)
+
+
 SYMBOLS = [random.Random(3).randrange(5) for _ in range(120)]
 
 
