@@ -344,6 +344,59 @@ def test_long_traces(text, window):
     assert backwards[::-1].tolist() == got.tolist()
 
 
+@pytest.mark.parametrize("cut", [0, 1, 5, 20])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "O[0:7] (x > 0)",
+        "O[3:9] (x > 0)",
+        "H[3:9] (x > 0)",
+        "O[4:4] (x > 0)",
+        "O[2:6] (a & (x > 0))",  # minus infinity where `a` is false
+        "(O[1:5] (x > 0)) S[0:4] (H[2:3] (x > -1) | O[0:8] a)",
+    ],
+)
+def test_columns_go_on_from_samples_one_by_one_and_back(text, cut):
+    """What waits in windows is handed over and back: to the samples after, it is the same."""
+    rng = np.random.default_rng(cut)
+    formula = parse(text)
+    letters = {"x": np.round(rng.normal(size=80), 1), "a": rng.random(80) < 0.3}
+    letters = {name: column for name, column in letters.items() if name in str(formula)}
+    rows = [dict(zip(letters, row, strict=True)) for row in zip(*letters.values(), strict=True)]
+    wanted = robustness(formula, letters).tolist()
+    monitor = SignalMonitor(formula, output="robustness")
+    got = [monitor.step(row) for row in rows[:cut]]
+    got += monitor.feed({name: column[cut:60] for name, column in letters.items()}).tolist()
+    monitor = monitor.copy()
+    got += [monitor.step(row) for row in rows[60:]]
+    assert got == wanted
+
+
+def test_windows_between_two_samples_are_empty():
+    x = np.arange(40.0)
+    for text, value in (("O[0.25:0.75] (x > 0)", -INF), ("H[1.5:1.75] (x > 0)", INF)):
+        formula = parse(text)
+        for got in (
+            robustness(formula, {"x": x}),
+            SignalMonitor(formula, output="robustness").feed({"x": x}),
+        ):
+            assert got.tolist() == [value] * 40
+        monitor = SignalMonitor(formula, output="robustness", at="each")
+        assert monitor.feed({"x": x}).tolist() + monitor.finish() == [value] * 40
+
+
+def test_windows_longer_than_the_buffer_hold_only_what_may_count():
+    """Rising values leave one to wait, whatever the window and however samples come."""
+    x = np.arange(300.0)
+    for text in ("O[0:1000] (x > 7)", "O[0:90] (x > 7)"):
+        formula = parse(text)
+        monitor = SignalMonitor(formula, output="robustness", max_buffer=50)
+        got = monitor.feed({"x": x[:200]}).tolist()
+        got += [monitor.step(float(value)) for value in x[200:]]
+        assert got == robustness(formula, {"x": x}).tolist() == (x - 7).tolist()
+        assert monitor.n_held <= 2
+
+
 def test_mixed_directions_over_blocks():
     """Past over future over past, longer than a block."""
     rng = np.random.default_rng(4)
@@ -627,6 +680,49 @@ def test_timed_until_in_order(high):
             assert got == wanted[: len(got)].tolist()
             assert len(got) > 1400 or high > 5
             assert got + monitor.finish() == wanted.tolist()
+
+
+@pytest.mark.parametrize("output", ["boolean", "robustness"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Y F[0:3] a",
+        "Z (b U a)",
+        "Y X[!] a",
+        "Y F a -> O[0:5] F[0:3] b",
+        "(Y G[1:3] b) S[0:6] (X a)",
+        "X X a",
+    ],
+)
+def test_past_of_what_is_not_known_yet(text, output):
+    """A step back from the newest position is known only later; one ahead of the last never."""
+    rng = np.random.default_rng(len(text))
+    n = 90
+    letters = {"a": rng.random(n) < 0.3, "b": rng.random(n) < 0.6}
+    formula = parse(text)
+    letters = {name: letters[name] for name in formula.atoms}
+    offline = evaluate_timed if output == "boolean" else robustness
+    for size in (1, 2, 17, n):
+        some = {name: column[:size] for name, column in letters.items()}
+        monitor = SignalMonitor(formula, output=output, at="each")
+        got = []
+        for row in zip(*some.values(), strict=True):
+            got += monitor.step(dict(zip(some, row, strict=True)))
+        assert got + monitor.finish() == offline(formula, some).tolist()
+
+
+def test_what_was_settled_before_a_position_is_not_of_it():
+    """The operand of F becomes known at 0 as well, which is before the position that counts."""
+    formula = parse("X F G[0:2] b")
+    for b in ([1, 1, 1, 0, 0], [0, 1, 1, 1, 0], [1, 1, 0, 1, 1, 1], [1, 1, 1, 1]):
+        letters = {"b": np.array(b, bool)}
+        start = SignalMonitor(formula)
+        told = [start.step({"b": bool(value)}) for value in b]
+        wanted = evaluate_timed(formula, letters)[0]
+        assert set(told) <= {None, wanted}
+        assert start.finish() is bool(wanted)
+    # G[0:2] b is true at 0 after three samples, and at 1 it is not.
+    assert told == [None, None, None, True]
 
 
 def test_unbounded_response_costs_only_what_changes():
