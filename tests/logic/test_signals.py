@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import pickle
@@ -711,6 +712,27 @@ def test_past_of_what_is_not_known_yet(text, output):
         assert got + monitor.finish() == offline(formula, some).tolist()
 
 
+@pytest.mark.parametrize("output", ["boolean", "robustness"])
+@pytest.mark.parametrize("text", ["X[!] a", "X a", "F[0:2] a", "Y F[1:3] a", "F a", "a U[0:2] !a"])
+def test_time_may_pass_before_the_first_sample(text, output):
+    formula = parse(text)
+    a = np.array([1, 0, 0, 1, 0, 1, 1, 0], bool)
+    times = np.arange(8.0)
+    wanted = (evaluate_timed if output == "boolean" else robustness)(formula, {"a": a}, times)
+    each = SignalMonitor(formula, output=output, at="each")
+    start = SignalMonitor(formula, output=output, at="start")
+    for time in (-9.0, -0.5):
+        assert each.advance(time) == []
+        assert start.advance(time) is None
+    each, start = each.copy(), start.copy()
+    got = []
+    for value, time in zip(a.tolist(), times.tolist(), strict=True):
+        got += each.step({"a": value}, time)
+        start.step({"a": value}, time)
+    assert got + each.finish() == wanted.tolist()
+    assert start.finish() == wanted[0]
+
+
 def test_what_was_settled_before_a_position_is_not_of_it():
     """The operand of F becomes known at 0 as well, which is before the position that counts."""
     formula = parse("X F G[0:2] b")
@@ -1268,3 +1290,102 @@ def test_forged_snapshots_do_no_harm(output, at):
                 assert "trace has ended" in str(error) or "must be given" in str(error)
             monitor.restore(saved)
     assert refused > 100 and kept > 100
+
+
+def numbers_of(saved):
+    """The header of a snapshot as a list of its fields, and the numbers of its state."""
+    fields = list(HEADER.unpack_from(saved))
+    return fields, np.frombuffer(saved[HEADER.size : -4], "<f8").tolist()
+
+
+def snapshot_of(fields, numbers):
+    head = HEADER.pack(*fields[:-1], len(numbers))
+    return sealed(head + np.array(numbers, "<f8").tobytes())
+
+
+def after(text, letters, **options):
+    monitor = SignalMonitor(parse(text), **options)
+    for letter in letters:
+        monitor.step(letter)
+    return monitor
+
+
+def small_states():
+    """Monitors of little state, whose queues and streams hold something."""
+    falling = [{"x": 1.0 + k / 8, "y": 5.0 - k} for k in range(5)]
+    yield after("O[1:4] a", [{"a"}] * 2)
+    yield after("a S[2:6] b", [{"b"}, {"a", "b"}, {"a"}])
+    yield after("O[0:3] a", [{"a"}, set()])
+    yield after("(x > 0) S[2:9] (y > 0)", falling, output="robustness")
+    yield after("F[0:8] a", [set(), {"a"}, set(), set()], at="each")
+    yield after("X X F a", [{"a"}])
+    yield after("X F[0:9] a", [set()] * 3)
+    yield after("F[0:90] a", [set()] * 40)
+    yield after("F[2:9] (x > 0)", falling, output="robustness", at="each")
+    yield after("(x > 0) U[2:4] (y > 0)", falling, output="robustness", at="each")
+
+
+def restored(monitor, forged):
+    """Whether a forged snapshot is taken: then as it is, and going on from it does no harm."""
+    before = monitor.snapshot()
+    try:
+        monitor.restore(forged)
+    except ArgumentValueError:
+        assert monitor.snapshot() == before
+        return False
+    assert monitor.snapshot() == forged
+    try:
+        for _ in range(3):
+            monitor.step(dict.fromkeys(monitor.inputs, 1.0))
+        monitor.finish()
+    except ArgumentValueError as error:
+        assert "trace has ended" in str(error) or "must be given" in str(error)
+    monitor.restore(before)
+    return True
+
+
+def test_no_number_of_a_state_may_be_just_any():
+    """Each number of some small states as each of some others, which may be taken: NaN never."""
+    wild = (0.0, 1.0, -1.0, 3.0, 0.5, 1e300, INF, -INF, math.nan)
+    for monitor in small_states():
+        fields, numbers = numbers_of(monitor.snapshot())
+        taken = []
+        for at in range(len(numbers)):
+            for value in wild:
+                changed = [*numbers[:at], value, *numbers[at + 1 :]]
+                if restored(monitor, snapshot_of(fields, changed)):
+                    taken.append(value)
+        assert math.nan not in taken
+        assert len(numbers) < len(taken) < (len(wild) - 1) * len(numbers)
+
+
+@pytest.mark.parametrize(
+    ("text", "letters", "at", "values"),
+    [
+        ("F[0:3] a", [set()] * 3, "each", (INF, INF)),  # known, and not the oldest that is open
+        ("X X F a", [{"a"}], "start", (1.0, INF)),  # known before its first sample
+        ("a | F b", [set()] * 40, "start", (0.0, INF)),  # not known, its sample forgotten
+    ],
+)
+def test_no_two_numbers_of_a_state_may_be_just_any(text, letters, at, values):
+    monitor = after(text, letters, at=at)
+    fields, numbers = numbers_of(monitor.snapshot())
+    refused = 0
+    for places in itertools.combinations(range(len(numbers)), 2):
+        changed = list(numbers)
+        for place, value in zip(places, values, strict=True):
+            changed[place] = value
+        refused += not restored(monitor, snapshot_of(fields, changed))
+    assert refused > len(numbers) * (len(numbers) - 1) / 4
+
+
+def test_no_number_of_a_state_may_be_missing():
+    for monitor in small_states():
+        fields, numbers = numbers_of(monitor.snapshot())
+        past = fields[-2]
+        for size in range(len(numbers)):
+            for kept in (past, min(past, max(size - 3, 0))):
+                forged = snapshot_of([*fields[:-2], kept, fields[-1]], numbers[:size])
+                assert not restored(monitor, forged)
+        assert not restored(monitor, snapshot_of(fields, [*numbers, 0.0]))
+        assert restored(monitor, snapshot_of(fields, numbers))

@@ -111,6 +111,19 @@ def test_extreme_samples_and_temperatures():
         assert np.isfinite(found.signals["x"]).all()
 
 
+def test_where_a_signal_equals_its_threshold_no_way_is_up():
+    """The distance is 0 there and grows to both sides: by the sign of the difference elsewhere."""
+    x = np.array([1.0, 2.5, -3.0])
+    for text, sign in (("x == 1", 1), ("x != 1", -1)):
+        formula = parse(text)
+        for position in range(3):
+            found = smooth_robustness(formula, {"x": x}, temperature=0.5, position=position)
+            assert found.value == -sign * abs(x[position] - 1)
+            slope = -sign * np.sign(x[position] - 1)
+            assert found.signals["x"].tolist() == [slope * (i == position) for i in range(3)]
+            assert list(found.thresholds.values()) == [-slope]
+
+
 def test_parameters_share_predicates():
     formula = parse("G (x < 5) & G (y < 5.5)")
     signals = {"x": [1.0, 4.0], "y": [2.0, 3.0]}
