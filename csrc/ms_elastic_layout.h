@@ -18,12 +18,12 @@ static T NAME(norm)(const T *a, int64_t step_a, const T *b, int64_t step_b, int6
     return (T)SQRT(sum);
 }
 
-/* What a step onto a sample costs beside the match; `before` is NULL for the first sample. */
+/* What a step onto a sample costs beside the match, of ERP and TWE; `before` is NULL for the first
+ * sample. */
 static T NAME(gap_cost)(const ms_elastic_params *params, const T *gap, const T *sample,
                         const T *before, int64_t step, int64_t d) {
     static const T zero = 0;
     if (params->measure == MS_ERP) return NAME(norm)(sample, step, gap, 1, d);
-    if (params->measure != MS_TWE) return 0;
     const T length = before != NULL ? NAME(norm)(sample, step, before, step, d)
                                     : NAME(norm)(sample, step, &zero, 0, d);
     return length + (T)(params->p0 + params->p1);

@@ -113,11 +113,9 @@ MS_LANES_TARGET static void rows(const double *z, const double *q, size_t m, siz
         }
         /* Padded index k stands for sample k - radius; the block is start .. start + span - 1. */
         for (size_t k = start + span; k-- > start;) {
-            size_t at = k < radius ? 0 : k - radius;
-            if (at > m - 1) { /* then k > m, so nothing to keep; the last sample is enough, once */
-                if (k > start && k - 1 - radius >= m - 1) continue;
-                at = m - 1;
-            }
+            const size_t at = k < radius ? 0 : k - radius;
+            /* Then k > m, so nothing to keep, and the last sample comes yet: once is enough. */
+            if (at > m - 1) continue;
             for (int v = 0; v < VECS; v++) {
                 const ms_vec d = V_LOAD(z + at * BATCH + v * MS_LANES);
                 low[v] = V_MIN(low[v], d);

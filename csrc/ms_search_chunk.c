@@ -31,21 +31,18 @@ static double median3(double a, double b, double c) {
 
 static size_t at_most(size_t a, size_t b) { return a < b ? a : b; }
 
-/* Runs of equal samples, so that long constant stretches cost one look a sample. */
-typedef struct run {
-    size_t start, stop; /* x[start .. stop-1] are equal */
-} run;
-
-/* The window at `first` + j by the definition itself, where running sums cannot be trusted. */
-static void window_exact(const ms_search *s, ms_search_chunk *c, size_t j, run *equal) {
+/* The window at `first` + j by the definition itself, where running sums cannot be trusted.
+ * `equal`: where a run of equal samples ends, so that long constant stretches cost one look a
+ * sample; windows come in order. */
+static void window_exact(const ms_search *s, ms_search_chunk *c, size_t j, size_t *equal) {
     const double *x = s->series + c->first;
     const size_t stop = j + s->m;
-    if (j < equal->start || j >= equal->stop) *equal = (run){j, j + 1};
-    while (equal->stop < stop && x[equal->stop] == x[j]) equal->stop++;
+    if (j >= *equal) *equal = j + 1;
+    while (*equal < stop && x[*equal] == x[j]) ++*equal;
     c->mean[j] = 0;
     c->slack[j] = 0;
     c->inv[j] = 0;
-    if (equal->stop >= stop) return;
+    if (*equal >= stop) return;
     double mean, inv;
     ms_search_window(x + j, s->m, &mean, &inv);
     if (inv == 0) return;
@@ -59,7 +56,7 @@ static void window_exact(const ms_search *s, ms_search_chunk *c, size_t j, run *
 /* Sums over a window that starts in one block of m samples and ends in the next: what is left of
  * the first plus what was seen of the second. Nothing is ever subtracted from a sum, so errors
  * do not pile up along the series. */
-static void block(const ms_search *s, ms_search_chunk *c, size_t start, run *equal) {
+static void block(const ms_search *s, ms_search_chunk *c, size_t start, size_t *equal) {
     const size_t m = s->m, length = c->count + m - 1, stop = at_most(start + m, c->count);
     const double *x = c->x;
     const double near = median3(x[start + m / 2], x[at_most(start + m, length - 1)],
@@ -118,7 +115,7 @@ void ms_search_moments(const ms_search *s, size_t first, size_t count, double *w
         c->mean[j] = c->slack[j] = 0;
         c->inv[j] = 1;
     }
-    run equal = {0, 0};
+    size_t equal = 0;
     if (s->normalise)
         for (size_t start = 0; start < count; start += m) block(s, c, start, &equal);
 }

@@ -577,7 +577,6 @@ static inline int run_column(ms_signal_op *op, uint8_t code, const double *a, co
         ms_signal_op local;
         int status = ms_signal_op_reserve(op, 0, SIZE_MAX, &slack);
         if (status != MS_SIGNAL_OK) return status;
-        if (slack > n - done) slack = n - done;
         local = *op;
         local.code = code;
         if (times == NULL) {
@@ -724,7 +723,7 @@ int ms_signal_offline(ms_signal_program *p, const double *const *inputs, size_t 
         const ms_signal_op *op = &p->ops[i];
         last[i] = number[i];
         leaf_seen[i] = -1;
-        if (!is_leaf(op) && op->a >= 0 && last[op->a] < number[i]) last[op->a] = number[i];
+        if (!is_leaf(op) && last[op->a] < number[i]) last[op->a] = number[i];
         if (!is_leaf(op) && op->b >= 0 && last[op->b] < number[i]) last[op->b] = number[i];
         if (!is_leaf(op)) begin[number[i] + 1]++;
     }

@@ -777,7 +777,7 @@ static void update_fold(ms_signal_future *e, ms_signal_top *top) {
     uint64_t ready = e->streams[op->a].settled, changed = e->streams[op->a].dirty;
     range out, tail = anything();
     int closed;
-    if (top->final || e->n <= top->position) return;
+    if (e->n <= top->position) return;
     if (!top->started) {
         top->started = 1;
         top->t0 = e->times[top->position - e->base];
@@ -1037,7 +1037,7 @@ static size_t good_order(const ms_signal_stream *s, const double *in,
     size = ms_signal_op_check(&s->op, in + head, n - head, now, 0);
     if (size == 0) return 0;
     if (!slides) return fed == 0 && taken == 0 && flipped == 0 ? head + size : 0;
-    if (fed < settled || fed > ready || fed < base) return 0;
+    if (fed < settled || fed > ready) return 0;
     if (until ? taken > fed || taken < oldest || flipped > fed : taken != 0 || flipped != 0) {
         return 0;
     }
