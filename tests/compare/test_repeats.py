@@ -24,6 +24,7 @@ from reference import repeats as oracle
 from midstream import MidstreamError
 from midstream._core.errors import ArgumentTypeError
 from midstream.compare import Repeat, lcp_array, repeats, suffix_array
+from midstream.compare._ranks import rank_symbols
 
 
 def plain(found):
@@ -512,6 +513,28 @@ def test_a_list_that_changes_under_its_symbols() -> None:
     symbols += [Clears() for _ in range(50)]
     with pytest.raises(ValueError, match="sequence"):
         repeats(symbols)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no interval timer")
+def test_an_array_that_changes_while_it_is_ranked() -> None:
+    """Its first value, which was read when the range was taken, leaves that range."""
+    values = np.zeros(5 << 20, np.uint8)
+
+    def change(number, frame):
+        values[0] = 200
+
+    previous = signal.signal(signal.SIGALRM, change)
+    try:
+        for delay in (0.0003, 0.0006, 0.001, 0.002):
+            values[0] = 0
+            signal.setitimer(signal.ITIMER_REAL, delay)
+            ranks, symbols, *_ = rank_symbols("sequence", values)
+            assert symbols in (1, 2)
+            assert ranks[1:].max() == ranks[1:].min() < symbols
+            assert 0 <= ranks[0] < symbols
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
 
 
 def test_too_much_for_memory_is_refused(monkeypatch) -> None:
