@@ -398,6 +398,18 @@ def test_windows_longer_than_the_buffer_hold_only_what_may_count():
         assert monitor.n_held <= 2
 
 
+def test_a_buffer_may_be_full_of_what_no_longer_counts():
+    """Its limit is one of samples that still count: others in it give way."""
+    x = np.random.default_rng(7).normal(size=300)
+    formula = parse("F[0:9] (x > 0)")
+    monitor = SignalMonitor(formula, output="robustness", at="each", max_buffer=20)
+    got = monitor.feed({"x": x}).tolist()
+    assert got + monitor.finish() == robustness(formula, {"x": x}).tolist()
+    small = SignalMonitor(formula, output="robustness", at="each", max_buffer=8)
+    with pytest.raises(StateLimitError, match="max_buffer = 8"):
+        small.feed({"x": x})
+
+
 def test_mixed_directions_over_blocks():
     """Past over future over past, longer than a block."""
     rng = np.random.default_rng(4)
@@ -1389,3 +1401,25 @@ def test_no_number_of_a_state_may_be_missing():
                 assert not restored(monitor, forged)
         assert not restored(monitor, snapshot_of(fields, [*numbers, 0.0]))
         assert restored(monitor, snapshot_of(fields, numbers))
+
+
+@pytest.mark.parametrize("text", ["O[0:4] (x > 0)", "O[2:6] (x > 0)"])
+def test_a_forged_past_ends_with_its_window(text):
+    """Whatever time a sample is said to be of, columns go on, and soon it counts no more."""
+    x = np.cos(np.arange(40.0))
+    formula = parse(text)
+    monitor = after(text, [{"x": 9.0 - k} for k in range(9)], output="robustness")
+    saved = monitor.snapshot()
+    fields, numbers = numbers_of(saved)
+    wanted = robustness(formula, {"x": x}).tolist()
+    taken = 0
+    for at in range(len(numbers)):
+        for value in (-50.0, 2.5, 8.0):
+            forged = snapshot_of(fields, [*numbers[:at], value, *numbers[at + 1 :]])
+            if not restored(monitor, forged):
+                continue
+            taken += 1
+            monitor.restore(forged)
+            assert monitor.feed({"x": x}).tolist()[7:] == wanted[7:]
+            monitor.restore(saved)
+    assert taken > 3
