@@ -98,10 +98,11 @@ def compiled(found: Found, source: Path, folder: Path) -> None:
             counts = [branch["count"] for branch in branches]
             if path.endswith(".h"):
                 ways = [branch["fallthrough"] for branch in branches]
-                counts = [
-                    sum(count for count, way in zip(counts, ways, strict=True) if way == wanted)
-                    for wanted in (True, False)
-                ]
+                if len(counts) != 2 or len(set(ways)) == 2:
+                    counts = [
+                        sum(count for count, way in zip(counts, ways, strict=True) if way == wanted)
+                        for wanted in (True, False)
+                    ]
             before = taken.get((number, len(counts)), [0] * len(counts))
             taken[number, len(counts)] = [x + y for x, y in zip(before, counts, strict=True)]
         ran = sum(count > 0 for count in lines.values())

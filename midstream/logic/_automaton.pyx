@@ -511,22 +511,3 @@ def product(Kernel a, Kernel b, const int32_t[::1] places_a, const int32_t[::1] 
         ms_dfa_free(&right)
         ms_dfa_free(&out)
     return kernel
-
-
-def walk(const int32_t[::1] roots, const int32_t[:, ::1] nodes, int32_t state,
-         const uint64_t[:, ::1] masks):
-    """As `Kernel.walk`, on the arrays of an automaton, which are trusted."""
-    cdef Py_ssize_t n = masks.shape[0], i
-    cdef int32_t n_states = <int32_t>roots.shape[0], ref, var
-    out = np.empty(n, dtype=np.int32)
-    cdef int32_t[::1] states = out
-    with nogil:
-        for i in range(n):
-            if state < n_states:
-                ref = roots[state]
-                while ref >= 0:
-                    var = nodes[ref, 0]
-                    ref = nodes[ref, 1 + <int>(masks[i, var >> 6] >> (var & 63) & 1)]
-                state = ~ref
-            states[i] = state
-    return out
