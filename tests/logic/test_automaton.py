@@ -646,6 +646,147 @@ def test_hostile_formulas_meet_a_limit(text):
     assert str(caught.value.limit) in str(caught.value)
 
 
+def equal_pairs(first, last):
+    """a_k <-> b_k for each k: where all a come before all b, twice as many nodes for each."""
+    return [formulas.iff(*map(formulas.atom, (f"a{k}", f"b{k}"))) for k in range(first, last)]
+
+
+A_BEFORE_B = [f"{letter}{k}" for letter in "ab" for k in range(20)]
+
+
+@pytest.mark.parametrize("op", BOOLEAN, ids=lambda op: op.name)
+def test_formulas_that_are_too_large_as_a_whole_are_joined_from_their_parts(op):
+    # Each operand is small, and both together are more than the attempt as a whole may take.
+    f, g = (formulas.and_(*equal_pairs(k, k + 8)) for k in (0, 8))
+    both = formulas.xor(formulas.xor(f, g), formulas.atom("a16"))
+    formula = formulas.not_(both) if op == Op.NOT else make(op, (f, g))
+    automaton = compile_formula(formula, alphabet=A_BEFORE_B)
+    assert automaton.n_states == 3
+    assert automaton.n_nodes > 50_000
+    rng = random.Random(str(op))
+    accepted = 0
+    for _ in range(300):
+        letter = set()
+        for k in range(17):
+            a = rng.random() < 0.5
+            b = a if rng.random() < 0.9 else not a
+            letter |= {f"a{k}"} if a else set()
+            letter |= {f"b{k}"} if b else set()
+        expected = temporal.holds(formula, [letter])
+        assert automaton.accepts([letter]) == expected
+        accepted += expected
+    assert 0 < accepted < 300
+
+
+def test_limits_hold_where_parts_are_joined():
+    f, g = (formulas.and_(*equal_pairs(k, k + 9)) for k in (0, 9))
+    with pytest.raises(StateLimitError, match="a decision diagram has more than 265216 nodes"):
+        compile_formula(formulas.and_(f, g), alphabet=A_BEFORE_B, max_states=3)
+    # The result is that of one operand, but all pairs are visited on the way.
+    f, g = (formulas.and_(*equal_pairs(k, k + 10)) for k in (0, 10))
+    last = formulas.atom("z")
+    formula = formulas.implies(formulas.and_(f, last), formulas.and_(g, formulas.not_(last)))
+    with pytest.raises(UndecidedError, match="no automaton after 4243456 steps"):
+        compile_formula(formula, alphabet=[*A_BEFORE_B, "z"], max_states=3)
+    # Deeper than operands are looked for, and with a window that no diagram can hold.
+    formula = parse("O[0:1000000000] a")
+    for k in range(50):
+        join = formulas.and_ if k % 2 else formulas.or_
+        formula = join(formulas.atom(f"p{k}"), formula)
+    with pytest.raises(StateLimitError, match="one has 1000000000 steps"):
+        compile_formula(formula)
+
+
+def test_letters_that_are_too_large_meet_a_limit():
+    letters = formulas.and_(*equal_pairs(0, 20))
+    with pytest.raises(StateLimitError, match="a decision diagram has more than 265216 nodes"):
+        compile_formula(parse("F a0"), alphabet=A_BEFORE_B, letters=letters, max_states=3)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "c S[0:130000] b",
+        "(a xor b xor c) S[130000:130000] b",
+        "O[0:130000] (a & F b)",
+        "F[0:200000] a & b",
+        "F[1e15:inf] a",
+        "F[9e15:9.007e15] a",
+    ],
+)
+def test_windows_that_no_diagram_can_hold_meet_a_limit(text):
+    with pytest.raises(StateLimitError, match=r"windows are written out step by step"):
+        compile_formula(parse(text), max_states=3)
+
+
+def test_windows_without_a_step_are_constants():
+    rng = random.Random(23)
+    for op in formulas.TIMED:
+        args = [formulas.atom("a"), formulas.atom("b")][: 1 if op in UNARY else 2]
+        empty = make(op, args, Interval(0.25, 0.75))
+        # As such, at the next position, as what others owe there, and remembered.
+        for formula in (
+            empty,
+            formulas.weak_next(empty),
+            formulas.strong_next(formulas.xor(empty, parse("F c"))),
+            formulas.eventually(formulas.and_(formulas.atom("c"), empty)),
+            formulas.once(formulas.or_(formulas.atom("c"), empty)),
+        ):
+            automaton = compile_formula(formula, alphabet=ATOMS)
+            assert moore_classes(automaton) == automaton.n_states, str(formula)
+            for _ in range(20):
+                trace = random_trace(rng, 6)
+                expected = temporal.holds(formula, trace)
+                assert automaton.accepts(trace) == expected, (str(formula), trace)
+
+
+def test_one_future_formula_within_several_past_ones():
+    rng = random.Random(29)
+    for text in ("Y F a & O (b & F a)", "Y F a | H F a", "((F a) S (F b)) xor (c S (F b))"):
+        formula = parse(text)
+        automaton = compile_formula(formula, alphabet=ATOMS)
+        assert moore_classes(automaton) == automaton.n_states, text
+        for _ in range(200):
+            trace = random_trace(rng, 7)
+            assert automaton.accepts(trace) == temporal.holds(formula, trace), (text, trace)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "O (a & X[!] X[!] X[!] b)",
+        "H (a -> F[1:4] b) & O (b & X a)",
+        "(F a & F b & F c) xor (G (a -> X b) & F[2:4] c)",
+        "G(a -> X[!] (b U c)) <-> (a S (b & O c))",
+    ],
+)
+def test_whatever_the_limit_of_states_an_answer_is_right(text):
+    whole = compile_formula(parse(text), alphabet=ATOMS)
+    met = 0
+    for max_states in range(1, 120):
+        try:
+            automaton = compile_formula(parse(text), alphabet=ATOMS, max_states=max_states)
+        except StateLimitError as error:
+            assert error.limit == max_states
+            met += 1
+        else:
+            assert automaton.n_states <= max_states
+            assert automaton.equivalent(whole)
+    assert whole.n_states - 1 <= met < 119
+
+
+@pytest.mark.parametrize("letters", ["at_most_one", "exactly_one", "a -> b"])
+def test_products_over_restricted_letters_are_those_of_formulas(letters):
+    rng = random.Random(letters)
+    legal = letters if "_" in letters else parse(letters)
+    for _ in range(60):
+        f, g = (random_formula(rng, rng.randint(1, 7), BOOLEAN + FUTURE + PAST) for _ in range(2))
+        a, b = (compile_formula(some, alphabet=ATOMS, letters=legal) for some in (f, g))
+        for product, both in [(a & b, f & g), (a | b, f | g), (a ^ b, f ^ g), (~b, ~g)]:
+            direct = compile_formula(both, alphabet=ATOMS, letters=legal)
+            assert product.equivalent(direct), (str(f), str(g))
+
+
 def test_deep_and_wide_formulas():
     deep = parse("X[!] " * 5000 + "a")
     assert compile_formula(deep).n_states == 5003
