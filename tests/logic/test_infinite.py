@@ -244,6 +244,72 @@ def test_limits_end_in_typed_errors():
         ltl3_machine(hard, timeout_s=0.2)
 
 
+def counter(n):
+    """Bits b0, b1, ... that count letters, from anywhere: a word repeats after 2**n of them."""
+    carries = ["true", *(" & ".join(f"b{j}" for j in range(k)) for k in range(1, n))]
+    steps = (f"(X b{k} <-> (b{k} xor ({carry})))" for k, carry in enumerate(carries))
+    return f"G({' & '.join(steps)})"
+
+
+@pytest.mark.parametrize("n", [1, 3, 8])
+def test_words_may_be_long(n):
+    word = satisfiable_infinite(counter(n))
+    letters = [*word.prefix, *word.loop, word.loop[0]]
+    values = [sum(1 << k for k in range(n) if f"b{k}" in letter) for letter in letters]
+    assert len(word.loop) == 1 << n
+    for before, after in itertools.pairwise(values):
+        assert after == (before + 1) % (1 << n)
+
+
+@pytest.mark.parametrize("steps", [1, 5, 12])
+def test_what_comes_again_may_be_many_steps_away(steps):
+    run_of_a = " & ".join(f"{'X ' * k}a" for k in range(steps))
+    formula = parse(f"G F ({run_of_a} & {'X ' * steps}!a)")
+    word = satisfiable_infinite(formula)
+    assert oracle.holds(formula, word.prefix, word.loop)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "G(a -> X(b U c)) & F(c S (b & X a)) & G F (a xor X b)",
+        "G(Y a -> F (b & O c)) & G F (d U (a & X d))",
+        "G F a & G F b & G F (c & X d) & (F G a -> G (b -> O d))",
+        "G(a -> F[0:2] b) & G(c -> O[1:2] a) & F (c & H[0:1] d)",
+    ],
+)
+def test_whatever_the_limit_of_nodes_an_answer_is_right(text):
+    formula = parse(text)
+    whole, kind = ltl3_machine(formula), monitorability(formula)
+    answers = {"word": [], "machine": [], "kind": []}
+    for max_nodes in range(1024, 6000, 53):
+        for name, found in answers.items():
+            try:
+                if name == "word":
+                    word = satisfiable_infinite(formula, max_nodes=max_nodes)
+                    assert oracle.holds(formula, word.prefix, word.loop)
+                elif name == "machine":
+                    machine = ltl3_machine(formula, max_nodes=max_nodes)
+                    for mine, other in zip(
+                        (machine.nodes, machine.roots, machine.colours),
+                        (whole.nodes, whole.roots, whole.colours),
+                        strict=True,
+                    ):
+                        np.testing.assert_array_equal(mine, other)
+                else:
+                    assert monitorability(formula, max_nodes=max_nodes) == kind
+            except StateLimitError as error:
+                assert error.limit == max_nodes
+                found.append(False)
+            else:
+                found.append(True)
+    # What is enough once is enough from there on.
+    for found in answers.values():
+        assert found == sorted(found)
+        assert found[-1]
+    assert not all(map(all, answers.values()))
+
+
 def test_deep_boolean_formulas_are_fine():
     deep = atom("a")
     for i in range(10_000):

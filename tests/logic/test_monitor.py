@@ -212,6 +212,31 @@ def test_rv_ltl_needs_both_kinds_of_continuation():
     assert Monitor("G F a", semantics="ltl3").step({"a"}) == INC
 
 
+def test_rv_ltl_of_unlike_machines_is_that_of_pairs_of_their_states():
+    # Over infinite words only the first half counts, over finite ones only the second; so that the
+    # monitor has as many states as there are pairs of theirs.
+    text = "(G X[!] true & G(a -> X X X X b)) | (F N false & F(c & X[!] X[!] X[!] X[!] d))"
+    four, three, two = (Monitor(text, semantics=name) for name in ("rv-ltl", "ltl3", "ltlf"))
+    assert len(four._tables.colours) > 200
+    assert len(three._tables.colours) == len(two._tables.colours) == 17
+    rng = random.Random(31)
+    seen = set()
+    for _ in range(60):
+        for monitor in (four, three, two):
+            monitor.reset()
+        for _ in range(30):
+            rare = rng.choice([0.1, 0.9])
+            letter = {name for name in "abcd" if rng.random() < (rare if name == "a" else 0.8)}
+            infinite, finite = three.step(letter), two.step(letter)
+            good = PT if finite in (PT, T) else PF
+            assert four.step(letter) == (infinite if infinite in (F, T) else good)
+            seen.add(four.verdict)
+    assert seen == {F, PT, PF}
+    with pytest.raises(StateLimitError, match="max_states=40"):
+        Monitor(text, semantics="rv-ltl", max_states=40)
+    assert len(Monitor(text, semantics="ltlf", max_states=40)._tables.colours) == 17
+
+
 def test_past_and_windows():
     monitor = Monitor("G(alarm -> O[0:2] fault)")
     trace = [{"fault"}, set(), {"alarm"}, {"alarm"}]
