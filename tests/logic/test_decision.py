@@ -21,9 +21,12 @@ from midstream.errors import (
     StateLimitError,
     UndecidedError,
 )
+from midstream.logic import _tableau
 from midstream.logic import formula as build
+from midstream.logic._sat import Reach, System, Unroll
 from midstream.logic.automaton import compile
 from midstream.logic.decision import (
+    _Question,
     consistent_letters,
     distinguishing,
     entails,
@@ -125,6 +128,109 @@ def test_all_small_formulas_on_infinite_words():
     for formula in small_formulas(1):
         check_infinite(formula)
         check_infinite(build.not_(formula))
+
+
+def shuffled(system_arguments, rng):
+    """The same transition system with its nodes in another order, and where each node went."""
+    kind, first, arg, atoms, rule_first, rule, always, root = system_arguments
+    order = list(range(len(kind)))
+    rng.shuffle(order)
+    place = {node: k for k, node in enumerate(order)}
+    new_first, new_arg = [0], []
+    for node in order:
+        own = arg[first[node] : first[node + 1]]
+        # The argument of an atom is no node.
+        new_arg += own if kind[node] in (2, 3) else [place[other] for other in own]
+        new_first.append(len(new_arg))
+    return place, System(
+        [kind[node] for node in order],
+        new_first,
+        new_arg,
+        atoms,
+        rule_first,
+        rule,
+        [place[node] for node in always],
+        [place[node] for node in root],
+    )
+
+
+def test_the_order_of_nodes_says_nothing(monkeypatch):
+    rng = random.Random(19)
+    given = []
+
+    def record(*arguments):
+        given[:] = arguments
+        return System(*arguments)
+
+    monkeypatch.setattr(_tableau, "System", record)
+    for formula in rng.sample(small_formulas(2), 150):
+        made = _tableau.Tableau(
+            formula,
+            infinite=False,
+            letters="all",
+            alphabet=("a", "b"),
+            limit=10_000,
+            check=lambda: None,
+            rounds=0,
+        )
+        place, system = shuffled(given, rng)
+        root = place[given[7][0]]
+        reach = Reach(system)
+        reach.start([system.burden_of(root), *system.first_burdens()])
+        answer = reach.run(1 << 40)
+        assert answer == satisfiable(formula), formula
+        if answer:
+            letters, _ = reach.path()
+            assert temporal.holds(formula, [made.letter(letter) for letter in letters]), formula
+
+
+def test_a_search_answers_after_its_start_and_again():
+    for text, answer in (("a & X[!] b", True), ("F a & G !a", False)):
+        tableau = _Question(
+            text,
+            semantics="ltlf",
+            letters="all",
+            alphabet=None,
+            timeout_s=None,
+            max_nodes=1000,
+        ).tableau()
+        reach = Reach(tableau.system)
+        assert reach.run(1_000_000) is None
+        assert reach.reason() == []
+        reach.start(tableau.start)
+        assert reach.run(1_000_000) is answer
+        assert reach.run(1_000_000) is answer
+        assert bool(reach.reason()) is not answer
+        reach.start(tableau.start)
+        assert reach.run(1_000_000) is answer
+        unroll = Unroll(tableau.system, tableau.start, True, tableau.fair, tableau.met)
+        assert unroll.loop(0) == -1
+
+
+def test_one_letter_may_be_too_hard_for_a_share_of_work():
+    # Eight pigeons in seven holes, after a step: the solver alone takes longer than a share.
+    sits = [[build.atom(f"p{p}h{h}") for h in range(7)] for p in range(8)]
+    clauses = [build.or_(*row) for row in sits]
+    for h in range(7):
+        for one, other in itertools.combinations(range(8), 2):
+            clauses.append(build.not_(build.and_(sits[one][h], sits[other][h])))
+    formula = build.strong_next(build.and_(*clauses))
+    question = _Question(
+        formula,
+        semantics="ltlf",
+        letters="all",
+        alphabet=None,
+        timeout_s=None,
+        max_nodes=10_000,
+    )
+    tableau = question.tableau()
+    reach = Reach(tableau.system)
+    reach.start(tableau.start)
+    answers = [reach.run(1)]
+    while answers[-1] is None:
+        answers.append(reach.run(100_000))
+    assert answers[-1] is False
+    assert len(answers) > 2
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -91,6 +91,44 @@ def test_pigeonhole_and_learnt_clauses_that_are_dropped():
     assert solver.solve([1]) is False
 
 
+def test_few_dropped_clauses_among_many_others():
+    # What is dropped is a small part of all clauses here, which then stay where they are.
+    rng = random.Random(5)
+    pigeons = pigeonhole(8)
+    others = range(100, 20_100)
+    for _ in range(12):
+        pigeons.add([rng.choice((-1, 1)) * v for v in others])
+    before = pigeons.ticks
+    assert pigeons.solve() is False
+    assert pigeons.conflicts > 2000
+    assert pigeons.ticks - before > pigeons.conflicts
+    # As above, but what remains can hold: all clauses that were given still do.
+    solver, clauses = Solver(), []
+    n = 200
+    for _ in range(4 * n):
+        clauses.append([rng.choice((-1, 1)) * v for v in rng.sample(range(1, n + 1), 3)])
+    clauses += [[rng.choice((-1, 1)) * v for v in others] for _ in range(12)]
+    for clause in clauses:
+        solver.add(clause)
+    assert solver.solve()
+    assert holds(clauses, [None, *(solver.value(v) for v in range(1, 20_100))])
+
+
+def test_clauses_of_few_levels_are_kept():
+    # Each switch asks for all eight clauses over variables of its own; to refute it teaches short
+    # clauses, more of them than may be kept of others.
+    solver = Solver()
+    for k in range(1000):
+        switch, *own = range(4 * k + 1, 4 * k + 5)
+        for signs in itertools.product((-1, 1), repeat=3):
+            solver.add([-switch, *(sign * v for sign, v in zip(signs, own, strict=True))])
+        assert solver.solve([switch]) is False
+        assert solver.core() == [switch]
+    assert solver.conflicts > 3000
+    assert solver.solve()
+    assert not any(solver.value(4 * k + 1) for k in range(1000))
+
+
 def test_out_of_ticks_is_no_answer_and_the_next_call_goes_on():
     solver = pigeonhole(8)
     assert solver.solve(ticks=1000) is None
