@@ -581,6 +581,97 @@ def test_a_bad_mask_in_an_array_changes_nothing():
         wide.step(1 << 64)
 
 
+@pytest.mark.parametrize("n", [7, 8, 12, 16, 20, 32, 40, 64, 70, 128])
+def test_masks_of_every_width(n):
+    """Arrays give what single events give, whichever way the machine is read."""
+    rng = np.random.default_rng(n)
+    atoms = tuple(f"a{k}" for k in range(n))
+    last = f"a{n - 1}"
+    # Few states, more of them, and more atoms than a table has: of these half are looked at. None
+    # is decided before the end.
+    half = " & ".join(atoms[: n // 2])
+    texts = (
+        f"G(a0 -> F {last})",
+        f"G(a0 -> F(N false & Y Y Y Y {last}))",
+        f"F(N false & ({half}) & Y !{last})",
+    )
+    for text in texts:
+        one = Monitor(text, alphabet=atoms, triggers=True)
+        words = -(-n // 64)
+        letters = rng.random((6000, n)) < (0.3 if text[0] == "G" else 0.97)
+        masks = [sum(1 << k for k in np.flatnonzero(row).tolist()) for row in letters]
+        expected = [one.step(mask) for mask in masks]
+        assert set(expected) == {PT, PF}
+        if words > 1:
+            rows = [[mask >> 64 * k & (1 << 64) - 1 for k in range(words)] for mask in masks]
+            arrays = [np.array(rows, dtype=np.uint64)]
+        else:
+            sizes = [size for size in (1, 2, 4, 8) if 8 * size >= n]
+            arrays = [np.array(masks, dtype=f"u{size}") for size in sizes]
+        for array in arrays:
+            other = Monitor(text, alphabet=atoms, triggers=True)
+            assert other.feed(array).tolist() == expected
+            assert (other.triggers, other.decided_at) == (one.triggers, one.decided_at)
+            other.reset()
+            assert other.feed(array, verdicts=False) == expected[-1]
+            if words == 1 and 8 * array.itemsize == n:
+                continue  # every number is a mask
+            if n % 64 == 0:
+                continue
+            array[5500] = np.array(1, dtype=array.dtype) << array.dtype.type(n % 64)
+            before = other.snapshot()
+            with pytest.raises(ArgumentValueError, match=r"masks\[5500\]"):
+                other.feed(array)
+            assert other.snapshot() == before
+
+
+def test_machines_that_are_too_large_for_a_table():
+    atoms = tuple(f"a{k}" for k in range(12))
+    monitor = Monitor("F(a0 & " + "X[!] " * 9 + "a11)", alphabet=atoms)
+    assert len(monitor._tables.colours) > 500
+    rng = np.random.default_rng(1)
+    masks = rng.integers(0, 1 << 12, 600_000, dtype=np.uint16)
+    masks[:590_000] &= ~np.uint16(1 << 11)
+    codes = monitor.feed(masks)
+    found = int(np.flatnonzero((masks[:-9] & 1 == 1) & (masks[9:] >> 11 == 1))[0]) + 9
+    assert found >= 590_000
+    assert (codes[:found] == PF).all()
+    assert (codes[found:] == T).all()
+    assert monitor.decided_at == found
+
+
+def test_restricted_letters_of_many_atoms():
+    atoms = tuple(f"a{k}" for k in range(70))
+    monitor = Monitor("a0 U a69", alphabet=atoms, letters="at_most_one")
+    masks = np.zeros((6, 2), dtype=np.uint64)
+    masks[:, 0] = 1
+    masks[4] = 0, 1 << 5
+    assert monitor.feed(masks).tolist() == [PF] * 4 + [T] * 2
+    monitor.reset()
+    masks[2, 1] = 1
+    with pytest.raises(ArgumentValueError, match=r"masks\[2\] must be .* `letters` allow"):
+        monitor.feed(masks)
+    assert monitor.position == 0
+
+
+def test_unknown_inputs_where_diagrams_are_shared():
+    # The node that asks for c is reached by more than one way.
+    text = "X X ((a & b) | (b & c) | (a & c))"
+    plain = Monitor(text)
+    for given in itertools.product([True, False, None], repeat=3):
+        monitor = Monitor(text, missing="unknown")
+        monitor.feed([set(), set()])
+        monitor.step(dict(zip("abc", given, strict=True)))
+        states = set()
+        for bits in itertools.product([True, False], repeat=3):
+            if all(known in (None, bit) for known, bit in zip(given, bits, strict=True)):
+                plain.reset()
+                letter = {name for name, bit in zip("abc", bits, strict=True) if bit}
+                plain.feed([set(), set(), letter])
+                states.add(plain.state)
+        assert set(monitor.states) == states
+
+
 def test_long_arrays_are_read_in_pieces():
     n = (1 << 20) + 5000
     masks = np.zeros(n, dtype=np.uint8)

@@ -95,23 +95,23 @@ def test_few_dropped_clauses_among_many_others():
     # What is dropped is a small part of all clauses here, which then stay where they are.
     rng = random.Random(5)
     pigeons = pigeonhole(8)
-    others = range(100, 20_100)
-    for _ in range(12):
+    others = range(100, 10_100)
+    for _ in range(20):
         pigeons.add([rng.choice((-1, 1)) * v for v in others])
     before = pigeons.ticks
     assert pigeons.solve() is False
     assert pigeons.conflicts > 2000
     assert pigeons.ticks - before > pigeons.conflicts
     # As above, but what remains can hold: all clauses that were given still do.
-    solver, clauses = Solver(), []
-    n = 200
-    for _ in range(4 * n):
-        clauses.append([rng.choice((-1, 1)) * v for v in rng.sample(range(1, n + 1), 3)])
-    clauses += [[rng.choice((-1, 1)) * v for v in others] for _ in range(12)]
+    solver, n = Solver(), 200
+    clauses = [
+        [rng.choice((-1, 1)) * v for v in rng.sample(range(1, n + 1), 3)] for _ in range(4 * n)
+    ]
+    clauses += [[rng.choice((-1, 1)) * v for v in others] for _ in range(20)]
     for clause in clauses:
         solver.add(clause)
     assert solver.solve()
-    assert holds(clauses, [None, *(solver.value(v) for v in range(1, 20_100))])
+    assert holds(clauses, [None, *(solver.value(v) for v in range(1, 10_100))])
 
 
 def test_clauses_of_few_levels_are_kept():
