@@ -106,6 +106,82 @@ def test_every_operator_on_traces_of_many_words(name) -> None:
         assert all(separates(f, positive[:40], negative[:40]) for f in found.formulas)
 
 
+def many_atoms(rng, n_atoms, n_traces, length):
+    """Traces over so many atoms, and the atoms."""
+    atoms = [f"a{k}" for k in range(n_atoms)]
+    names = np.array(atoms)
+    chosen = rng.random((n_traces, length, n_atoms)) < 0.5
+    return [[set(names[letter].tolist()) for letter in trace] for trace in chosen], atoms
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_operator_on_samples_with_errors(name) -> None:
+    rng = random.Random(name)
+    binary = module._CODES[name] not in reference.UNARY
+    text = f"a {name} b" if binary else f"{name} (a & b)"
+    names = [name, "&"]
+    if name in PAST:
+        text, names = f"F !({text})", [name, "&", "F", "!"]
+    target = parse(text)
+    traces = [random_trace(rng, "ab", 1, 9, rng.choice([0.1, 0.5, 0.9])) for _ in range(150)]
+    wrong = set(rng.sample(range(150), 3))
+    sides = ([], [])
+    for index, trace in enumerate(traces):
+        sides[holds(target, trace) == (index in wrong)].append(trace)
+    found = learn_all(*sides, target.size, operators=names, max_errors=3)
+    assert target in found.formulas or target.size > found.size
+    for formula in found.formulas:
+        errors = sum(not holds(formula, trace) for trace in sides[0])
+        assert errors + sum(holds(formula, trace) for trace in sides[1]) <= 3
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in EVERY if module._CODES[name] not in reference.UNARY]
+)
+def test_operands_among_thousands_of_atoms(name) -> None:
+    rng = np.random.default_rng([5, *name.encode()])
+    traces, atoms = many_atoms(rng, 4120, 30, 2)
+    target = parse(f"a4100 {name} a4111")
+    sides = ([], [])
+    for trace in traces:
+        sides[not holds(target, trace)].append(trace)
+    limits = {"atoms": atoms, "operators": [name], "memory_bytes": 1_500_000}
+    found = learn(*sides, 3, **limits, max_errors=1)
+    # At the first position a past operator says what its second operand does.
+    assert found.size == (1 if name in PAST else target.size)
+    errors = sum(not holds(found, trace) for trace in sides[0])
+    assert errors + sum(holds(found, trace) for trace in sides[1]) <= 1
+    # Others are not told apart by so small a formula.
+    half = len(traces) // 2
+    with pytest.raises(UndecidedError, match="memory: none of fewer than"):
+        learn(traces[:half], traces[half:], 4, **limits)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_rows_of_every_operator_count_against_the_memory(name) -> None:
+    rng = np.random.default_rng(3)
+    traces, atoms = many_atoms(rng, 1000, 40, 4)
+    limits = {"atoms": atoms, "operators": [name]}
+    with pytest.raises(UndecidedError, match="memory: none of fewer than [23] "):
+        learn(traces[:20], traces[20:], 4, **limits, memory_bytes=100_000)
+    # Those of atoms do too, and there has to be some at all.
+    traces, limits["atoms"] = many_atoms(rng, 1500, 40, 4)
+    with pytest.raises(UndecidedError, match="memory: none of fewer than"):
+        learn(traces[:20], traces[20:], 4, **limits, memory_bytes=100_000)
+    with pytest.raises(UndecidedError, match="memory: none of fewer than"):
+        learn(traces[:20], traces[20:], 4, **limits, memory_bytes=1)
+
+
+def test_before_the_first_position_there_is_nothing() -> None:
+    traces = [[{"a"}], [{"a"}, set()], [set(), {"a"}]]
+    assert learn([], traces, 3, operators=["Y"]) is parse("Y a")
+    assert learn(traces, [], 3, operators=["Z"]) is parse("Z a")
+    # The one trace of the other side is an error that is allowed.
+    without, some = [[set()], [set(), set()]], [[{"a"}], [{"a"}, {"a"}]]
+    assert learn(without[:1], some, 3, operators=["Y"], max_errors=1) is parse("Y a")
+    assert learn(without, some[:1], 3, operators=["Z"], max_errors=1) is parse("Z a")
+
+
 def test_formulas_that_made_the_sample_are_found_again() -> None:
     rng = random.Random(7)
     past = ("!", "G", "->", "&", "O", "Y", "S")
