@@ -20,6 +20,7 @@ from midstream._core.errors import (
     StateLimitError,
     UndecidedError,
 )
+from midstream.logic import _automaton
 from midstream.logic import formula as formulas
 from midstream.logic._automaton import Kernel, restored
 from midstream.logic.automaton import Automaton
@@ -693,8 +694,9 @@ def test_limits_hold_where_parts_are_joined():
     for k in range(50):
         join = formulas.and_ if k % 2 else formulas.or_
         formula = join(formulas.atom(f"p{k}"), formula)
-    with pytest.raises(StateLimitError, match="one has 1000000000 steps"):
-        compile_formula(formula)
+    for one in (formula, formulas.not_(formula)):
+        with pytest.raises(StateLimitError, match="one has 1000000000 steps"):
+            compile_formula(one)
 
 
 def test_letters_that_are_too_large_meet_a_limit():
@@ -785,6 +787,46 @@ def test_products_over_restricted_letters_are_those_of_formulas(letters):
         for product, both in [(a & b, f & g), (a | b, f | g), (a ^ b, f ^ g), (~b, ~g)]:
             direct = compile_formula(both, alphabet=ATOMS, letters=legal)
             assert product.equivalent(direct), (str(f), str(g))
+
+
+def test_arrays_whose_states_no_letter_leaves_are_safe():
+    """No formula has such an automaton; what was saved may be anything."""
+    restore = compile_formula(parse("a & b")).__reduce__()[0]
+
+    def made(roots, accepting, nodes):
+        arrays = (np.array(roots, np.int32), np.array(accepting, bool))
+        nodes = np.array(nodes, np.int32).reshape(-1, 3)
+        return restore(("a", "b"), (None, None), "all", *arrays, nodes)
+
+    stuck = [
+        made([-2], [False], []),
+        made([0, -4, -3], [False, False, True], [[0, -2, -3]]),
+        made([1, 0, -4], [False, True, True], [[1, -1, -3], [0, -2, 0]]),
+    ]
+    assert stuck[1].run(np.array([0, 0, 1], np.uint8)).tolist() == [1, 3, 3]
+    assert stuck[1].run(np.array([1, 0, 1], np.uint8)).tolist() == [2, 2, 2]
+    plain = [compile_formula(parse(text), alphabet=("a", "b")) for text in ("F b", "a & X[!] b")]
+    for one, other in itertools.product(stuck, stuck + plain):
+        for product in (one & other, other | one, one ^ other, ~one):
+            again = pickle.loads(pickle.dumps(product))
+            assert again.equivalent(product)
+            assert (again.table() <= again.n_states).all()
+            assert product.shortest() is None or product.accepts(product.shortest())
+
+
+def test_limits_hold_for_products_and_other_orders():
+    names = [f"{letter}{k}" for k in range(20) for letter in "ab"]
+    pairs = compile_formula(formulas.and_(*equal_pairs(0, 20)), alphabet=names)
+    assert pairs.n_nodes < 100
+    own = np.arange(40, dtype=np.int32)
+    others = np.array([A_BEFORE_B.index(name) for name in names], dtype=np.int32)
+    product = _automaton.product(pairs._kernel, pairs._kernel, own, own, 8, 3, None)
+    assert (product.n_states, product.n_nodes) == (3, pairs.n_nodes)
+    with pytest.raises(StateLimitError, match="a decision diagram has more than 265216 nodes"):
+        _automaton.product(pairs._kernel, pairs._kernel, own, others, 8, 3, None)
+    for places in (own, own[::-1].copy()):
+        with pytest.raises(StateLimitError, match="more than max_states=2 states"):
+            _automaton.product(pairs._kernel, pairs._kernel, places, places, 8, 2, None)
 
 
 def test_deep_and_wide_formulas():

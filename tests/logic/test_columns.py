@@ -432,6 +432,7 @@ def test_the_binding_refuses_what_is_no_formula() -> None:
         ([-1], [-1], [-1]),
         ([Op.ATOM], [1], [-1]),
         ([Op.NOT], [0], [-1]),
+        ([Op.NOT], [-1], [-1]),
         ([Op.ATOM, Op.AND], [0, 0], [-1, -1]),
         ([Op.ATOM, Op.AND], [0, 0], [-1, 1]),
     ):
@@ -439,8 +440,13 @@ def test_the_binding_refuses_what_is_no_formula() -> None:
             build(ops, left, right)
     with pytest.raises(ValueError, match="not a formula"):
         build([Op.ATOM], [0], [-1], roots=[1])
+    for low, high in ((math.nan, 9.0), (-1.0, 2.0), (3.0, 2.0), (0.0, math.nan), (2.0**54, 1e300)):
+        with pytest.raises(ValueError, match="not a formula"):
+            build([Op.ATOM], [0], [-1], low=low, high=high)
     with pytest.raises(ValueError, match="not a formula"):
-        build([Op.ATOM], [0], [-1], low=math.nan)
+        build([Op.ATOM], [-1], [-1])
+    with pytest.raises(ValueError, match="not a formula"):
+        build([Op.ATOM], [0], [-1], roots=[-1])
     with pytest.raises(ValueError, match="no formula"):
         build([], [], [])
 

@@ -389,3 +389,15 @@ def test_kernel_refuses_what_is_no_automaton():
     # Here a parent comes before its child.
     with pytest.raises(ValueError):
         game.forces(np.array([1, 0], dtype=np.uint8), False)
+
+
+def test_the_spoiler_of_many_variables_is_told_as_far_as_a_word_goes():
+    # State 1 is reached where the other makes 3 and 66 true; a word has no place for 66.
+    owner = np.zeros(70, dtype=np.uint8)
+    owner[40] = 1
+    nodes = np.array([[66, -1, -2], [40, -1, 0], [3, -1, 0], [3, -1, 1]], dtype=np.int32)
+    target = np.array([1, 0], dtype=np.uint8)
+    for root, forced, mask in ((0, 0, 0), (1, 1, 0), (2, 0, 1 << 3), (3, 1, 0)):
+        game = Game(np.array([root, -2], dtype=np.int32), nodes, owner)
+        values, spoiler = game.forces(target, False)
+        assert (values.tolist(), spoiler) == ([forced, 0], mask)
