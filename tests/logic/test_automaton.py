@@ -699,8 +699,21 @@ def test_limits_hold_where_parts_are_joined():
             compile_formula(one)
 
 
-def test_letters_that_are_too_large_meet_a_limit():
+@pytest.mark.parametrize("n", [10, 11, 12])
+def test_an_attempt_may_end_at_any_step(n):
+    # The larger the operand of "once", the earlier is the step at which it costs too much.
+    once = formulas.once(formulas.and_(*equal_pairs(0, n), parse("F c")))
+    alphabet = [*A_BEFORE_B, "c", "d"]
+    both = compile_formula(formulas.and_(once, parse("F d")), alphabet=alphabet)
+    parts = [compile_formula(part, alphabet=alphabet) for part in (once, parse("F d"))]
+    assert both.equivalent(parts[0] & parts[1])
+
+
+def test_letters_and_guesses_that_are_too_large_meet_a_limit():
     letters = formulas.and_(*equal_pairs(0, 20))
+    guessed = formulas.once(formulas.eventually(letters))
+    with pytest.raises(StateLimitError, match="a decision diagram has more than 265216 nodes"):
+        compile_formula(guessed, alphabet=A_BEFORE_B, max_states=3)
     with pytest.raises(StateLimitError, match="a decision diagram has more than 265216 nodes"):
         compile_formula(parse("F a0"), alphabet=A_BEFORE_B, letters=letters, max_states=3)
 
@@ -757,6 +770,8 @@ def test_one_future_formula_within_several_past_ones():
     "text",
     [
         "O (a & X[!] X[!] X[!] b)",
+        "G (b -> O (a & X[!] X[!] c))",
+        "Y (a R (b | X[!] X[!] X[!] c)) xor O (c & F[3:4] a)",
         "H (a -> F[1:4] b) & O (b & X a)",
         "(F a & F b & F c) xor (G (a -> X b) & F[2:4] c)",
         "G(a -> X[!] (b U c)) <-> (a S (b & O c))",
@@ -765,7 +780,7 @@ def test_one_future_formula_within_several_past_ones():
 def test_whatever_the_limit_of_states_an_answer_is_right(text):
     whole = compile_formula(parse(text), alphabet=ATOMS)
     met = 0
-    for max_states in range(1, 120):
+    for max_states in [*range(1, 120), *range(120, 3000, 97)]:
         try:
             automaton = compile_formula(parse(text), alphabet=ATOMS, max_states=max_states)
         except StateLimitError as error:
@@ -774,7 +789,7 @@ def test_whatever_the_limit_of_states_an_answer_is_right(text):
         else:
             assert automaton.n_states <= max_states
             assert automaton.equivalent(whole)
-    assert whole.n_states - 1 <= met < 119
+    assert whole.n_states - 1 <= met < 149
 
 
 @pytest.mark.parametrize("letters", ["at_most_one", "exactly_one", "a -> b"])
