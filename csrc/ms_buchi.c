@@ -129,7 +129,7 @@ static int number(ms_buchi *b) {
         const int32_t op = f->ops[i];
         if (op <= MS_PREDICATE) continue;
         future[i] = op >= MS_NEXT && op < MS_YESTERDAY;
-        if (f->left[i] >= 0) future[i] |= future[f->left[i]];
+        future[i] |= future[f->left[i]];
         if (f->right[i] >= 0) future[i] |= future[f->right[i]];
         if (is_fixpoint(op)) b->x_of[i] = 0;
         if (op == MS_NEXT || op == MS_STRONG_NEXT) b->x_of[f->left[i]] = 0;

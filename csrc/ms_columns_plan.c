@@ -139,7 +139,7 @@ static size_t schedule(const lowering *l, const uint8_t *needed, int backward, i
         const node *n = &l->node[i];
         pass[i] = 0;
         if (!needed[i] || leaf(n)) continue;
-        if (n->a >= 0) pass[i] = pass[n->a];
+        pass[i] = pass[n->a];
         if (n->b >= 0 && pass[n->b] > pass[i]) pass[i] = pass[n->b];
         if (n->way != ANYWHERE && (n->way == BACKWARDS) != ((pass[i] & 1) ^ backward)) pass[i]++;
         if (pass[i] > last) last = pass[i];
@@ -240,7 +240,7 @@ static void assign_pass(assignment *s, int32_t p, int32_t head, const int32_t *r
             if (at->stamp != p) at->last = -1;
             out = fetch(s, i, p);
         } else {
-            if (n->a >= 0) a = fetch(s, n->a, p);
+            a = fetch(s, n->a, p);
             if (n->b >= 0) b = fetch(s, n->b, p);
             if (at->stamp != p) at->last = -1;
             at->stamp = p;
@@ -252,7 +252,7 @@ static void assign_pass(assignment *s, int32_t p, int32_t head, const int32_t *r
                 at->reg = out = take(&s->registers);
             }
             emit(s, n, n->op, a, b, out, n->k);
-            if (n->a >= 0) release(s, n->a, p, i);
+            release(s, n->a, p, i);
             if (n->b >= 0) release(s, n->b, p, i);
         }
         /* A column that is written in this pass is read from memory, in the same direction. */

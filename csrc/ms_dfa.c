@@ -408,7 +408,7 @@ static int refine(refiner *r, change *changes) {
                 r->next[node] = -2;
                 const int32_t value = signature(r, node);
                 if (ms_budget_spend(r->budget, 1)) return r->budget->status;
-                if (value == r->sign[node]) continue;
+                /* It is another one: a child's value has changed. */
                 r->sign[node] = value;
                 n = touch(r, r->n + node, value, changes, n);
             }
@@ -443,10 +443,6 @@ static int32_t emit(renumbering *w, int32_t root, ms_dfa *out, ms_budget *budget
     while (top > 0) {
         const int32_t k = w->stack[top - 1];
         const ms_dfa_node *node = &w->nodes[k];
-        if (w->node_name[k] >= 0) {
-            top--;
-            continue;
-        }
         /* Low before high, so that states are numbered from left to right. */
         if (node->low >= 0 && w->node_name[node->low] < 0) {
             w->stack[top++] = node->low;

@@ -467,7 +467,7 @@ static int survey(compilation *c, int32_t root) {
     c->used[root] = 1;
     for (int32_t k = root; k >= 0; k--) {
         if (!c->used[k] || p->ops[k] <= MS_PREDICATE) continue;
-        if (p->left[k] >= 0) c->used[p->left[k]] = 1;
+        c->used[p->left[k]] = 1;
         if (p->right[k] >= 0) c->used[p->right[k]] = 1;
     }
     int64_t n_registers = 0;
@@ -488,7 +488,7 @@ static int survey(compilation *c, int32_t root) {
             if (n_registers > (int64_t)c->budget->max_nodes / 2)
                 return ms_budget_fail(c->budget, MS_BUDGET_NODES);
         } else {
-            c->ahead[k] = (uint8_t)(is_future(op) || (left >= 0 && c->ahead[left]) ||
+            c->ahead[k] = (uint8_t)(is_future(op) || c->ahead[left] ||
                                     (right >= 0 && c->ahead[right]));
         }
     }
@@ -562,7 +562,7 @@ static int assign_duties(compilation *c, int32_t root) {
 static int restrict_letters(compilation *c, int letters, int32_t legal) {
     ms_bdd *m = &c->bdd;
     c->legal = legal >= 0 ? formula_now(c, legal) : MS_BDD_TRUE;
-    if (letters == MS_DFA_ALL || c->budget->status) return c->budget->status;
+    if (letters == MS_DFA_ALL) return c->budget->status;
     ms_bdd_ref none = MS_BDD_TRUE, one = MS_BDD_FALSE;
     for (int32_t k = c->p->n_atoms; k-- > 0;) {
         one = ms_bdd_make(m, k, one, none);

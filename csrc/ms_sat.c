@@ -615,7 +615,7 @@ int ms_sat_solve(ms_sat *s, const int32_t *assumptions, int32_t n, int64_t ticks
     double fast = 0, slow = 0, fast_weight = 0, slow_weight = 0;
     int64_t since = 0;
     int answer = MS_SAT_UNKNOWN;
-    while (answer == MS_SAT_UNKNOWN) {
+    for (;;) {
         const uint32_t conflict = propagate(s);
         if (s->failed) break;
         if (conflict != NO_CLAUSE) {

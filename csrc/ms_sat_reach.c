@@ -159,7 +159,6 @@ static int rebuild(ms_sat_reach *r) {
             free(r->cubes[i].bits);
             continue;
         }
-        if (r->reason == i) r->reason = alive;
         r->cubes[alive++] = r->cubes[i];
     }
     r->n_cubes = alive;
