@@ -275,6 +275,7 @@ def test_what_comes_again_may_be_many_steps_away(steps):
         "G(a -> X(b U c)) & F(c S (b & X a)) & G F (a xor X b)",
         "G(Y a -> F (b & O c)) & G F (d U (a & X d))",
         "G F a & G F b & G F (c & X d) & (F G a -> G (b -> O d))",
+        "G F (a & X a & X X a & X X X (a xor b) & X X X X X X !a)",
         "G(a -> F[0:2] b) & G(c -> O[1:2] a) & F (c & H[0:1] d)",
     ],
 )
