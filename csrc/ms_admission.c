@@ -101,7 +101,20 @@ int ms_admission_admits(const ms_admission *a, const ms_work *work, int64_t now_
     return !is_demand(a, work) || demands_fit(a, work, now_ns);
 }
 
-int ms_admission_add(ms_admission *a, const ms_work *work, uint32_t task)
+int ms_admission_reserve(ms_admission *a)
+{
+    if (a->n < a->room)
+        return 1;
+    size_t room = a->room ? 2 * a->room : 64;
+    ms_demand *larger = realloc(a->demands, room * sizeof *larger);
+    if (!larger)
+        return 0;
+    a->demands = larger;
+    a->room = room;
+    return 1;
+}
+
+void ms_admission_add(ms_admission *a, const ms_work *work, uint32_t task)
 {
     if (work->period_ns && work->cost_ns) {
         int64_t load = load_of(work);
@@ -110,23 +123,14 @@ int ms_admission_add(ms_admission *a, const ms_work *work, uint32_t task)
         a->n_periodic++;
         if (load > a->largest)
             a->largest = load;
-        return 1;
+        return;
     }
     if (!is_demand(a, work))
-        return 1;
-    if (a->n == a->room) {
-        size_t room = a->room ? 2 * a->room : 64;
-        ms_demand *larger = realloc(a->demands, room * sizeof *larger);
-        if (!larger)
-            return 0;
-        a->demands = larger;
-        a->room = room;
-    }
+        return;
     size_t place = after(a, work->deadline_ns);
     memmove(&a->demands[place + 1], &a->demands[place], (a->n - place) * sizeof *a->demands);
     a->demands[place] = (ms_demand){work->deadline_ns, work->cost_ns, task};
     a->n++;
-    return 1;
 }
 
 void ms_admission_remove(ms_admission *a, const ms_work *work, uint32_t task)

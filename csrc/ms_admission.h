@@ -51,8 +51,11 @@ void ms_admission_free(ms_admission *a);
 /* Nonzero if the newcomer can be promised. O(n), some ns a task; changes nothing. */
 int ms_admission_admits(const ms_admission *a, const ms_work *work, int64_t now_ns);
 
-/* Count on it. 0 if there is no memory. O(n) of moved memory. */
-int ms_admission_add(ms_admission *a, const ms_work *work, uint32_t task);
+/* Make room for one more. 0 if there is no memory. */
+int ms_admission_reserve(ms_admission *a);
+
+/* Count on it: there is room. O(n) of moved memory. */
+void ms_admission_add(ms_admission *a, const ms_work *work, uint32_t task);
 
 /* It is over. Same arguments as when it was added (deadline and at: of its first release). */
 void ms_admission_remove(ms_admission *a, const ms_work *work, uint32_t task);

@@ -751,16 +751,13 @@ static ms_sched_status find_promised_slot(ms_sched *s, const ms_sched_request *r
         return MS_SCHED_REFUSED;
     ms_work work = {r->deadline_ns, r->at_ns, r->period_ns, r->cost_ns};
     ms_sched_status status = MS_SCHED_REFUSED;
-    if (ms_admission_admits(s->admission, &work, ms_clock_ns()))
+    if (!ms_admission_reserve(s->admission))
+        status = MS_SCHED_MEMORY;
+    else if (ms_admission_admits(s->admission, &work, ms_clock_ns()))
         status = find_slot(s, r, 1, slot, evicted);
     if (status == MS_SCHED_OK) {
         s->more[*slot].promised = work;
-        if (!ms_admission_add(s->admission, &work, *slot)) {
-            s->tasks[*slot].flags = 0;
-            give_back(s, *slot);
-            s->again--; /* a slot was had, and nothing submitted */
-            status = MS_SCHED_FULL;
-        }
+        ms_admission_add(s->admission, &work, *slot);
     }
     ms_lock_give(&s->lock);
     return status;

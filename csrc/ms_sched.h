@@ -61,6 +61,7 @@ typedef enum ms_sched_status {
     MS_SCHED_FULL,    /* refused for want of a slot, and counted */
     MS_SCHED_REFUSED, /* refused by admission control, and counted */
     MS_SCHED_SHED,    /* taken and dropped at once: counted as submitted and dropped */
+    MS_SCHED_MEMORY,  /* refused for want of memory to keep a promise in, and counted */
 } ms_sched_status;
 
 typedef struct ms_sched_request {

@@ -67,6 +67,7 @@ cdef extern from "ms_sched.h":
         MS_SCHED_FULL
         MS_SCHED_REFUSED
         MS_SCHED_SHED
+        MS_SCHED_MEMORY
         MS_SCHED_LEVELS
     const uint32_t MS_SCHED_MAX_CAPACITY
     const int64_t MS_SCHED_NEVER
@@ -302,6 +303,8 @@ cdef class TaskQueue:
             )
         if status == MS_SCHED_FULL:
             raise QueueFullError(f"the scheduler is full: capacity {self.capacity}")
+        if status == MS_SCHED_MEMORY:
+            raise MemoryError("the promise of a deadline")
         return 0
 
     cdef uint64_t submit(self, object payload, ms_sched_request *r) except? 0:
@@ -410,7 +413,7 @@ cdef class TaskQueue:
 
         Raises
         ------
-        QueueFullError, AdmissionError
+        QueueFullError, AdmissionError, MemoryError
             Not all could be taken. The first ones were, and stay: ``error.handles`` has theirs; the
             others are counted in ``rejected``.
         ArgumentTypeError, ArgumentValueError
@@ -469,7 +472,7 @@ cdef class TaskQueue:
                 r.deadline_ns = deadlines.data.as_longlongs[i]
             try:
                 handles.data.as_ulonglongs[i] = self.submit(items[i], &r)
-            except (QueueFullError, AdmissionError) as error:
+            except (QueueFullError, AdmissionError, MemoryError) as error:
                 ms_sched_reject(self.s, n - i - 1)
                 resize(handles, i)
                 error.handles = handles
