@@ -972,19 +972,22 @@ static const char *survey_all(const ms_grammar *g, survey *s)
     return NULL;
 }
 
-const char *ms_grammar_check(const ms_grammar *g)
+int ms_grammar_check(const ms_grammar *g, const char **wrong)
 {
     survey s = {0};
     s.seen = calloc(g->node_top, 1);
     s.unused = calloc(g->rule_top, 1);
     s.uses = calloc(g->rule_top, sizeof *s.uses);
     s.where = calloc(g->rule_top, sizeof *s.where);
-    const char *wrong = "there is no memory to look";
-    if (s.seen != NULL && s.unused != NULL && s.uses != NULL && s.where != NULL)
-        wrong = survey_all(g, &s);
+    *wrong = NULL;
+    int status = MS_GRAMMAR_NO_MEMORY;
+    if (s.seen != NULL && s.unused != NULL && s.uses != NULL && s.where != NULL) {
+        *wrong = survey_all(g, &s);
+        status = MS_GRAMMAR_OK;
+    }
     free(s.seen);
     free(s.unused);
     free(s.uses);
     free(s.where);
-    return wrong;
+    return status;
 }

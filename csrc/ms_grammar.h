@@ -134,8 +134,8 @@ int ms_grammar_feed_timed(ms_grammar *g, const uint32_t *symbols, size_t n, uint
 int ms_grammar_build(ms_grammar *g, const uint32_t *symbols, const uint8_t *kinds,
                      const uint64_t *offsets, const uint64_t *born, uint32_t n_rules);
 
-/* Look at everything. NULL, or what is wrong. MS_GRAMMAR_NO_MEMORY shows as a text, too. */
-const char *ms_grammar_check(const ms_grammar *g);
+/* Look at everything: `wrong` says what is wrong, or is NULL. MS_GRAMMAR_OK or _NO_MEMORY. */
+int ms_grammar_check(const ms_grammar *g, const char **wrong);
 
 /* Bytes held, the struct left out. */
 size_t ms_grammar_memory(const ms_grammar *g);

@@ -41,7 +41,7 @@ cdef extern from "ms_grammar.h":
     int ms_grammar_build(ms_grammar *g, const uint32_t *symbols, const uint8_t *kinds,
                          const uint64_t *offsets, const uint64_t *born,
                          uint32_t n_rules) noexcept nogil
-    const char *ms_grammar_check(const ms_grammar *g) noexcept nogil
+    int ms_grammar_check(const ms_grammar *g, const char **wrong) noexcept nogil
     size_t ms_grammar_memory(const ms_grammar *g) noexcept nogil
     void ms_grammar_name(const ms_grammar_content *content, uint8_t *name) noexcept nogil
     ms_grammar_content ms_grammar_content_of(const uint32_t *symbols, size_t n) noexcept nogil
@@ -371,7 +371,7 @@ cdef class Core:
         """What is wrong, or None."""
         cdef const char *wrong
         self.check_idle()
-        wrong = ms_grammar_check(&self.g)
+        check_status(ms_grammar_check(&self.g, &wrong), None, "a grammar")
         return None if wrong == NULL else wrong.decode()
 
     @cython.critical_section
@@ -385,6 +385,7 @@ cdef class Core:
         cdef ms_grammar new
         cdef Flat flat
         cdef int status
+        cdef const char *wrong
         cdef uint64_t n_pushed = counters[0], start = counters[1]
         self.check_idle()
         status = ms_grammar_flat_validate(&symbols[0], &kinds[0], &offsets[0], n_rules,
@@ -398,7 +399,10 @@ cdef class Core:
             status = ms_grammar_build(&new, &symbols[0], &kinds[0], &offsets[0], &born[0], n_rules)
         try:
             check_status(status, None, "a grammar")
-            if status != MS_GRAMMAR_OK or ms_grammar_check(&new) != NULL:
+            if status != MS_GRAMMAR_OK:
+                return False
+            check_status(ms_grammar_check(&new, &wrong), None, "a grammar")
+            if wrong != NULL:
                 return False
             # Written out again it must be the same: rules can be numbered in one way only.
             flat = Flat(n_rules, new.size)
