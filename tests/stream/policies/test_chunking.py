@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from midstream.logic import RuleBook
@@ -286,6 +286,13 @@ any_events = st.lists(
 )
 
 
+@example(
+    history=[],
+    events=[
+        Event("tool_call", 0, 0, "", None, None, "0/1", "a"),
+        Event("tool_call", 0, 0, "", None, None, "0/1", "b"),
+    ],
+)
 @settings(max_examples=300, deadline=None)
 @given(history=any_events, events=any_events)
 def test_whatever_comes_it_does_not_raise_and_keeps_its_promises(history, events) -> None:
@@ -296,12 +303,12 @@ def test_whatever_comes_it_does_not_raise_and_keeps_its_promises(history, events
     for event in events:
         step = guard.take(event)
         for sid in step.released:
+            # Before this event, which may begin another call in its place, and be held.
             held.pop(sid, None)
         for denial in step.denied:
             assert denial.text and denial.finding in guard.findings
             held.pop(denial.stream_id, None)
         assert step.hold or not step.dropped
-        assert step.stop or not (step.hold and event.stream_id in step.released)
         if step.hold and not step.dropped:
             assert event.kind == "tool_call"
             held[event.stream_id] = held.get(event.stream_id, 0) + 1
