@@ -64,6 +64,7 @@ def test_an_interrupt_is_answered(endless, n_jobs: int) -> None:
         with pytest.raises(KeyboardInterrupt):
             endless(n_jobs)
     finally:
+        timer.cancel()
         timer.join()
         signal.signal(signal.SIGINT, old)
 

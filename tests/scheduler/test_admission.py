@@ -7,7 +7,7 @@ import time
 from fractions import Fraction
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from midstream.errors import AdmissionError, QueueFullError
@@ -91,6 +91,7 @@ steps = st.lists(tasks | st.integers(0, 30), min_size=1, max_size=40)
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("workers", [0, 2, 3])
+@settings(deadline=None)
 @given(steps=steps)
 # All of the time is promised to periods: none is left for what comes once.
 @example(steps=[(10, None, 10), (10, None, 10), (10, None, 10), (1, 20 + Fraction(1, 101), 0)])

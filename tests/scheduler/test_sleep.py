@@ -130,8 +130,9 @@ def test_control_c_ends_it() -> None:
         interrupter.start()
         with pytest.raises(KeyboardInterrupt):
             sleep_until_ns(2**63 - 1)
-        interrupter.join()
     finally:
+        interrupter.cancel()
+        interrupter.join()
         signal.signal(signal.SIGINT, before)
 
 
