@@ -68,12 +68,15 @@ def python_lines(found: Found, folder: Path) -> None:
 
 
 def unreached_lines(found: Found, path: str, text: str) -> set[int]:
-    """Numbers of a file's lines that are listed; of several alike, those below one that is."""
+    """Numbers of a file's lines that are listed: of statements alike, those below one that is."""
     lines = [line.strip() for line in text.splitlines()]
     often = Counter(lines)
     listed: set[int] = set()
     for number, line in enumerate(lines, 1):
-        if f"{path}: {line}" in found.unreached and (often[line] == 1 or number - 1 in listed):
+        branches = line.startswith(("if ", "for ", "while ", "switch ", "}"))
+        if f"{path}: {line}" in found.unreached and (
+            branches or often[line] == 1 or number - 1 in listed
+        ):
             listed.add(number)
     return listed
 
