@@ -81,20 +81,37 @@ def unreached_lines(found: Found, path: str, text: str) -> set[int]:
     return listed
 
 
+def silent_lines(text: str) -> set[int]:
+    """Numbers of a Cython file's lines that run nothing: blank ones, comments and docstrings.
+
+    What begins a definition is put down to any of them.
+    """
+    silent: set[int] = set()
+    inside = False
+    for number, line in enumerate(map(str.strip, text.splitlines()), 1):
+        quotes = line.count('"""')
+        if inside or not line or line.startswith(("#", '"""')):
+            silent.add(number)
+        inside ^= quotes % 2 == 1
+    return silent
+
+
 def compiled(found: Found, source: Path, folder: Path) -> None:
     told = json.loads((folder / "c.json").read_text("utf-8"))
     for file in told["files"]:
         path, is_c = file["file"], file["file"].startswith("csrc")
-        unreached = unreached_lines(found, path, (source / path).read_text("utf-8"))
+        text = (source / path).read_text("utf-8")
+        unreached = unreached_lines(found, path, text)
+        silent = set() if is_c else silent_lines(text)
         lines: Counter[int] = Counter()
         # A line is compiled as often as its file is, in copies that are alike. One of a header may
         # be in a hundred functions besides, unrolled and folded in each in another way: of it, what
         # counts is that some branch was taken, and that some was not.
         taken: dict[tuple[int, int], list[int]] = {}
         for line in file["lines"]:
-            if line.get("gcovr/noncode") or line.get("gcovr/excluded"):
-                continue
             number, branches = line["line_number"], line.get("branches", ())
+            if line.get("gcovr/noncode") or line.get("gcovr/excluded") or number in silent:
+                continue
             lines[number] += line["count"]
             if not is_c or not branches:
                 continue
