@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -219,16 +219,15 @@ def from_environment(
     return found
 
 
-def _meant(name: str, section: str, keys: Iterable[str]) -> str:
+def _meant(name: str, section: str, keys: Collection[str]) -> str:
     """The variable of this command that one of no command is a slip for, or nothing."""
-    for key in keys if name.startswith(_PREFIX) else ():
-        word, found, _ = name.removeprefix(_PREFIX).partition(f"_{key.upper()}")
-        exact = key == LIMIT or name.endswith(f"_{key.upper()}")
-        if not found or not exact or word.lower() in CONFIGURED:
-            continue
-        if get_close_matches(word.lower(), [section]):
-            return name.replace(word, section.upper(), 1)
-    return ""
+    if not name.startswith(_PREFIX):
+        return ""
+    word, _, key = name.removeprefix(_PREFIX).lower().partition("_")
+    known = key in keys or (LIMIT in keys and key.startswith(f"{LIMIT}_"))
+    if not known or word in CONFIGURED:
+        return ""
+    return f"{_PREFIX}{section}_{key}".upper() if get_close_matches(word, [section]) else ""
 
 
 def _read(setting: Setting, name: str, text: str) -> Any:
